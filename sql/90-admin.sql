@@ -1,0 +1,2 @@
+CREATE FUNCTION @extschema@.jflow_version() RETURNS pg_catalog.text
+	AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE PARALLEL SAFE;

@@ -1,0 +1,28 @@
+/*
+ * compat.h
+ *		Every difference between the PostgreSQL versions we build for.
+ */
+#ifndef JFLOW_COMPAT_H
+#define JFLOW_COMPAT_H
+
+#if PG_VERSION_NUM < 150000 || PG_VERSION_NUM >= 190000
+#error "jflow needs PostgreSQL 15 to 18"
+#endif
+
+#if PG_VERSION_NUM >= 160000
+#include "varatt.h"
+#endif
+
+/* Version 16 renamed the object ownership check and made it generic. */
+#if PG_VERSION_NUM < 160000
+#include "utils/acl.h"
+#define object_aclcheck(classid, objectid, roleid, mode) \
+	jflow_object_aclcheck(classid, objectid, roleid, mode)
+static inline AclResult
+jflow_object_aclcheck(Oid classid, Oid objectid, Oid roleid, AclMode mode)
+{
+	return pg_proc_aclcheck(objectid, roleid, mode);
+}
+#endif
+
+#endif							/* JFLOW_COMPAT_H */

@@ -1,0 +1,112 @@
+/*
+ * flow.h
+ *		What a flow is: its definition as read from the catalog, and the
+ *		functions that read, check and change definitions.
+ */
+#ifndef JFLOW_FLOW_H
+#define JFLOW_FLOW_H
+
+#include "doc/doc.h"
+#include "utils/jsonb.h"
+#include "utils/timestamp.h"
+
+#define JFLOW_MAX_REPLICAS 1024 /* per executor; also the CHECK in the catalog */
+#define JFLOW_MAX_SHARDS 1024
+#define JFLOW_GATEWAY (-1)		/* an executor's input that is the flow's own */
+
+/*
+ * One executor of a flow.  Everything is allocated in the flow's context;
+ * NULL pointers stand for SQL NULL.
+ */
+typedef struct JflowExecutor
+{
+	char	   *name;
+	char	   *uses;			/* class name, or qualified function name */
+	Jsonb	   *uses_with;		/* an object, never NULL once read */
+	Jsonb	   *requests;		/* endpoint -> function */
+	char	  **needs;			/* names; "gateway" for the flow's input */
+	int			nneeds;
+	int			replicas;
+	int			shards;
+	Jsonb	   *polling;		/* string or object */
+	char	   *workspace;
+	Jsonb	   *when;
+	char	   *uses_before;
+	char	   *uses_after;
+	Interval   *timeout;
+	int			retries;		/* -1: not given */
+	bool		floating;
+	bool		disable_reduce;
+
+	int			position;		/* order of definition, from 1 */
+	int		   *inputs;			/* topology: indexes into the flow's
+								 * executors, or JFLOW_GATEWAY; nneeds many */
+} JflowExecutor;
+
+typedef struct JflowFlow
+{
+	char	   *name;
+	char	   *owner;			/* role name; may have been dropped */
+	char	   *description;
+	JflowExecutor *executors;	/* in order of definition: inputs come first */
+	int			nexecutors;
+	int		   *outputs;		/* executors that nothing needs, not floating */
+	int			noutputs;
+
+	MemoryContext context;
+	int			refcount;
+	bool		valid;
+} JflowFlow;
+
+/* catalog.c: reading.  A flow is pinned until the given context is reset. */
+extern JflowFlow *jflow_flow_open(const char *name, bool missing_ok);
+extern JflowFlow *jflow_flow_for_post(const char *name);
+extern const JflowExecutor *jflow_flow_executor(const JflowFlow *flow, const char *name);
+extern Jsonb *jflow_class_requests(const char *class_name); /* NULL: no such class */
+
+/*
+ * catalog.c: running SPI with the rights of the extension's owner and a fixed
+ * search_path, for the tables of schema jflow.  Callers check rights first.
+ */
+typedef struct JflowCatalogState
+{
+	Oid			userid;
+	int			sec_context;
+	int			guc_level;
+} JflowCatalogState;
+
+extern void jflow_catalog_begin(JflowCatalogState *state);
+extern void jflow_catalog_end(JflowCatalogState *state);
+extern uint64 jflow_catalog_execute(const char *sql, int nargs, const Oid *types,
+									Datum *values, const char *nulls);
+
+/* acl.c */
+extern Oid	jflow_flow_owner(const JflowFlow *flow);
+extern void jflow_check_flow_owner(const JflowFlow *flow);
+extern bool jflow_may_post(const JflowFlow *flow);
+extern void jflow_check_may_post(const JflowFlow *flow);
+
+/* define.c: what the SQL functions and jflow_load share. */
+extern void jflow_flow_create(const char *name, const char *description);
+extern void jflow_executor_init(JflowExecutor *executor, const char *name);
+extern void jflow_executor_add(const char *flow, JflowExecutor *executor);
+
+/* topology.c */
+extern void jflow_flow_resolve_topology(JflowFlow *flow);
+
+/* polling.c */
+typedef enum JflowPolling
+{
+	POLLING_ANY,
+	POLLING_ALL,
+	POLLING_HASH
+} JflowPolling;
+
+extern void jflow_polling_check(Jsonb *polling);
+extern JflowPolling jflow_polling_resolve(const JflowExecutor *executor, const char *endpoint);
+extern int	jflow_shard_of_id(const char *id, int len, int shards);
+
+/* suggest.c */
+extern const char *jflow_suggest(const char *word, const char *const *candidates, int ncandidates);
+
+#endif							/* JFLOW_FLOW_H */
