@@ -1,0 +1,328 @@
+/*
+ * doc.c
+ *		Documents as datums and as structs.
+ *
+ * A batch of documents is one datum, a jflow_doc[], wherever it rests or
+ * travels: it is flat, so a hop copies bytes and parses nothing.  Deforming is
+ * cheap (values point into the datum), and forming copies every value once.
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "catalog/pg_extension.h"
+#include "catalog/pg_type.h"
+#include "commands/extension.h"
+#include "executor/executor.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/syscache.h"
+#include "utils/typcache.h"
+
+#include "compat.h"
+#include "doc/doc.h"
+
+static const char *const attr_names[DOC_NATTS] = {
+	"id", "text", "blob", "uri", "mime_type", "tags", "embedding",
+	"sparse_embedding", "parent_id", "granularity", "scores", "weight",
+	"matches"
+};
+
+static JflowTypes types;
+static bool types_valid = false;
+static bool types_callback = false;
+
+static void
+types_invalidate(Datum arg, int cacheid, uint32 hashvalue)
+{
+	types_valid = false;
+}
+
+/* The schema that the extension was created in. */
+static Oid
+extension_schema(Oid extension)
+{
+	Relation	rel;
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	Oid			schema = InvalidOid;
+
+	rel = table_open(ExtensionRelationId, AccessShareLock);
+	ScanKeyInit(&key, Anum_pg_extension_oid, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(extension));
+	scan = systable_beginscan(rel, ExtensionOidIndexId, true, NULL, 1, &key);
+	tuple = systable_getnext(scan);
+	if (HeapTupleIsValid(tuple))
+		schema = ((Form_pg_extension) GETSTRUCT(tuple))->extnamespace;
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+
+	return schema;
+}
+
+static Oid
+type_in_schema(const char *name, Oid schema)
+{
+	Oid			oid;
+
+	oid = GetSysCacheOid2(TYPENAMENSP, Anum_pg_type_oid,
+						  CStringGetDatum(name), ObjectIdGetDatum(schema));
+	if (!OidIsValid(oid))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("type \"%s\" of extension \"jflow\" does not exist", name)));
+	return oid;
+}
+
+/*
+ * The OIDs of our types, looked up once and again after any type changed: an
+ * extension can be dropped and created anew within a session.  Raises
+ * undefined_object if the extension is not there.
+ */
+const JflowTypes *
+jflow_types(void)
+{
+	TupleDesc	desc;
+
+	if (types_valid)
+		return &types;
+
+	if (!types_callback)
+	{
+		CacheRegisterSyscacheCallback(TYPEOID, types_invalidate, (Datum) 0);
+		types_callback = true;
+	}
+
+	types.extension = get_extension_oid("jflow", false);
+	types.schema = extension_schema(types.extension);
+	types.doc = type_in_schema("jflow_doc", types.schema);
+	types.match = type_in_schema("jflow_match", types.schema);
+	types.doc_array = get_array_type(types.doc);
+	types.match_array = get_array_type(types.match);
+
+	desc = lookup_rowtype_tupdesc(types.doc, -1);
+	if (desc->natts < DOC_NATTS)
+		elog(ERROR, "type jflow_doc has %d attributes instead of %d",
+			 desc->natts, DOC_NATTS);
+	for (int i = 0; i < DOC_NATTS; i++)
+		types.atttype[i] = TupleDescAttr(desc, i)->atttypid;
+	ReleaseTupleDesc(desc);
+
+	types_valid = true;
+	return &types;
+}
+
+const char *
+jflow_doc_attr_name(JflowDocAttr attr)
+{
+	return attr_names[attr];
+}
+
+/* Number of the attribute with this name, or -1. */
+int
+jflow_doc_attr_by_name(const char *name)
+{
+	for (int i = 0; i < DOC_NATTS; i++)
+		if (strcmp(name, attr_names[i]) == 0)
+			return i;
+	return -1;
+}
+
+/* A document all of whose attributes are NULL. */
+void
+jflow_doc_init(JflowDoc *doc)
+{
+	memset(doc->values, 0, sizeof(doc->values));
+	memset(doc->nulls, true, sizeof(doc->nulls));
+}
+
+/*
+ * Deform a composite datum into natts values.  A user can add attributes to
+ * our types with ALTER TYPE; they are left alone, and rows stored before are
+ * padded with NULLs.
+ */
+static void
+deform_row(Datum datum, Datum *values, bool *nulls, int natts)
+{
+	HeapTupleHeader header = DatumGetHeapTupleHeader(datum);
+	HeapTupleData tuple;
+	TupleDesc	desc;
+
+	tuple.t_len = HeapTupleHeaderGetDatumLength(header);
+	ItemPointerSetInvalid(&tuple.t_self);
+	tuple.t_tableOid = InvalidOid;
+	tuple.t_data = header;
+
+	desc = lookup_rowtype_tupdesc(HeapTupleHeaderGetTypeId(header),
+								  HeapTupleHeaderGetTypMod(header));
+	if (desc->natts == natts)
+		heap_deform_tuple(&tuple, desc, values, nulls);
+	else
+	{
+		Datum	   *all_values = palloc(desc->natts * sizeof(Datum));
+		bool	   *all_nulls = palloc(desc->natts * sizeof(bool));
+
+		heap_deform_tuple(&tuple, desc, all_values, all_nulls);
+		memcpy(values, all_values, natts * sizeof(Datum));
+		memcpy(nulls, all_nulls, natts * sizeof(bool));
+		pfree(all_values);
+		pfree(all_nulls);
+	}
+	ReleaseTupleDesc(desc);
+}
+
+/* Form a composite datum of the given type from its first natts values. */
+static Datum
+form_row(Oid type, const Datum *values, const bool *nulls, int natts)
+{
+	TupleDesc	desc = lookup_rowtype_tupdesc(type, -1);
+	Datum		result;
+
+	if (desc->natts == natts)
+		result = HeapTupleGetDatum(heap_form_tuple(desc, (Datum *) values,
+												   (bool *) nulls));
+	else
+	{
+		Datum	   *all_values = palloc0(desc->natts * sizeof(Datum));
+		bool	   *all_nulls = palloc(desc->natts * sizeof(bool));
+
+		memset(all_nulls, true, desc->natts * sizeof(bool));
+		memcpy(all_values, values, natts * sizeof(Datum));
+		memcpy(all_nulls, nulls, natts * sizeof(bool));
+		result = HeapTupleGetDatum(heap_form_tuple(desc, all_values, all_nulls));
+		pfree(all_values);
+		pfree(all_nulls);
+	}
+	ReleaseTupleDesc(desc);
+
+	return result;
+}
+
+/* Values of the result point into the datum. */
+void
+jflow_doc_deform(Datum datum, JflowDoc *doc)
+{
+	deform_row(datum, doc->values, doc->nulls, DOC_NATTS);
+}
+
+Datum
+jflow_doc_form(const JflowDoc *doc)
+{
+	return form_row(jflow_types()->doc, doc->values, doc->nulls, DOC_NATTS);
+}
+
+/*
+ * Elements of an array of one of our composite types.  Any dimension and lower
+ * bound will do; a NULL element is an error, in which "what" names the giver.
+ */
+static int
+deform_elements(Datum datum, Oid type, const char *what, Datum **elems)
+{
+	ArrayType  *array = DatumGetArrayTypeP(datum);
+	bool	   *nulls;
+	int			n;
+
+	if (ARR_ELEMTYPE(array) != type)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATATYPE_MISMATCH),
+				 errmsg("array of %s expected, not of %s",
+						format_type_be(type), format_type_be(ARR_ELEMTYPE(array)))));
+	deconstruct_array(array, type, -1, false, TYPALIGN_DOUBLE, elems, &nulls, &n);
+	for (int i = 0; i < n; i++)
+	{
+		if (nulls[i])
+			ereport(ERROR,
+					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+					 errmsg("%s must not contain NULL", what),
+					 errdetail("Element %d is NULL.", i + 1)));
+	}
+	return n;
+}
+
+/*
+ * The documents of a jflow_doc[], in the current memory context.  Their values
+ * point into the datum.  "what" names the array in the error about a NULL.
+ */
+JflowDocs *
+jflow_docs_deform(Datum array, const char *what)
+{
+	JflowDocs  *result = palloc(sizeof(JflowDocs));
+	Datum	   *elems;
+
+	result->ndocs = deform_elements(array, jflow_types()->doc, what, &elems);
+	result->docs = palloc_extended(sizeof(JflowDoc) * result->ndocs,
+								   MCXT_ALLOC_HUGE);
+	for (int i = 0; i < result->ndocs; i++)
+		jflow_doc_deform(elems[i], &result->docs[i]);
+	pfree(elems);
+
+	return result;
+}
+
+/* Build an array of composite datums, which are freed. */
+static Datum
+form_elements(Datum *elems, int n, Oid type)
+{
+	ArrayType  *array = construct_array(elems, n, type, -1, false, TYPALIGN_DOUBLE);
+
+	for (int i = 0; i < n; i++)
+		pfree(DatumGetPointer(elems[i]));
+	return PointerGetDatum(array);
+}
+
+/* A jflow_doc[] in the current memory context. */
+Datum
+jflow_docs_form(const JflowDocs *docs)
+{
+	Datum	   *elems = palloc(sizeof(Datum) * Max(docs->ndocs, 1));
+	Datum		result;
+
+	for (int i = 0; i < docs->ndocs; i++)
+		elems[i] = jflow_doc_form(&docs->docs[i]);
+	result = form_elements(elems, docs->ndocs, jflow_types()->doc);
+	pfree(elems);
+
+	return result;
+}
+
+Datum
+jflow_docs_empty(void)
+{
+	return PointerGetDatum(construct_empty_array(jflow_types()->doc));
+}
+
+/* Matches of a jflow_match[]; values point into the datum. */
+int
+jflow_matches_deform(Datum array, JflowMatch **matches)
+{
+	Datum	   *elems;
+	int			n = deform_elements(array, jflow_types()->match, "matches", &elems);
+
+	*matches = palloc(sizeof(JflowMatch) * Max(n, 1));
+	for (int i = 0; i < n; i++)
+		deform_row(elems[i], (*matches)[i].values, (*matches)[i].nulls, MATCH_NATTS);
+	pfree(elems);
+
+	return n;
+}
+
+Datum
+jflow_matches_form(const JflowMatch *matches, int nmatches)
+{
+	Oid			type = jflow_types()->match;
+	Datum	   *elems = palloc(sizeof(Datum) * Max(nmatches, 1));
+	Datum		result;
+
+	for (int i = 0; i < nmatches; i++)
+		elems[i] = form_row(type, matches[i].values, matches[i].nulls, MATCH_NATTS);
+	result = form_elements(elems, nmatches, type);
+	pfree(elems);
+
+	return result;
+}

@@ -1,0 +1,46 @@
+/*
+ * suggest.c
+ *		"Did you mean …": the nearest of a list of names.
+ */
+#include "postgres.h"
+
+#include "utils/builtins.h"
+#include "utils/varlena.h"
+
+#include "flow/flow.h"
+
+/*
+ * The candidate nearest to a misspelt word, or NULL if none is near: at most a
+ * third of the word may differ.  Long words are not compared, since the
+ * server's edit distance refuses them.
+ */
+const char *
+jflow_suggest(const char *word, const char *const *candidates, int ncandidates)
+{
+	int			len = strlen(word);
+	int			best_distance = Max(len / 3, 1) + 1;
+	const char *best = NULL;
+
+	if (len == 0 || len > 100)
+		return NULL;
+
+	for (int i = 0; i < ncandidates; i++)
+	{
+		int			candidate_len = strlen(candidates[i]);
+		int			distance;
+
+		if (candidate_len > 100)
+			continue;
+		if (pg_strcasecmp(word, candidates[i]) == 0)
+			return candidates[i];
+		distance = varstr_levenshtein_less_equal(word, len,
+												 candidates[i], candidate_len,
+												 1, 1, 1, best_distance, true);
+		if (distance < best_distance)
+		{
+			best_distance = distance;
+			best = candidates[i];
+		}
+	}
+	return best;
+}

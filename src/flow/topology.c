@@ -1,0 +1,83 @@
+/*
+ * topology.c
+ *		The graph of a flow: inputs of each executor, outputs of the flow.
+ *
+ * An executor can only need what was added before it, so definition order is
+ * an execution order and a cycle cannot be written down; what remains to be
+ * checked is that every name exists and comes earlier.  The catalog may have
+ * been edited by hand or merged by a restore, hence errors and not assertions.
+ */
+#include "postgres.h"
+
+#include "flow/flow.h"
+
+static int
+executor_index(const JflowFlow *flow, const char *name)
+{
+	for (int i = 0; i < flow->nexecutors; i++)
+		if (strcmp(flow->executors[i].name, name) == 0)
+			return i;
+	return -1;
+}
+
+static int
+resolve_need(const JflowFlow *flow, int position, const char *need)
+{
+	const char *name = flow->executors[position].name;
+	int			input;
+
+	if (strcmp(need, "gateway") == 0)
+		return JFLOW_GATEWAY;
+
+	input = executor_index(flow, need);
+	if (input < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("executor \"%s\" of flow \"%s\" needs \"%s\", which does not exist",
+						name, flow->name, need)));
+	if (input >= position)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
+				 errmsg("executor \"%s\" of flow \"%s\" needs \"%s\", which does not come before it",
+						name, flow->name, need),
+				 errdetail("A flow is a graph without cycles, in the order of definition.")));
+	if (flow->executors[input].floating)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
+				 errmsg("executor \"%s\" of flow \"%s\" needs \"%s\", which is floating",
+						name, flow->name, need),
+				 errdetail("Nobody waits for the answer of a floating executor.")));
+	return input;
+}
+
+/*
+ * Fill in inputs of the executors and outputs of the flow, allocated in the
+ * flow's context.  Executors must be in order of definition.
+ */
+void
+jflow_flow_resolve_topology(JflowFlow *flow)
+{
+	bool	   *needed = palloc0(sizeof(bool) * Max(flow->nexecutors, 1));
+
+	flow->outputs = MemoryContextAlloc(flow->context,
+									   sizeof(int) * Max(flow->nexecutors, 1));
+	flow->noutputs = 0;
+
+	for (int i = 0; i < flow->nexecutors; i++)
+	{
+		JflowExecutor *executor = &flow->executors[i];
+
+		executor->inputs = MemoryContextAlloc(flow->context,
+											  sizeof(int) * Max(executor->nneeds, 1));
+		for (int j = 0; j < executor->nneeds; j++)
+		{
+			executor->inputs[j] = resolve_need(flow, i, executor->needs[j]);
+			if (executor->inputs[j] >= 0)
+				needed[executor->inputs[j]] = true;
+		}
+	}
+	for (int i = 0; i < flow->nexecutors; i++)
+		if (!needed[i] && !flow->executors[i].floating)
+			flow->outputs[flow->noutputs++] = i;
+	pfree(needed);
+}
