@@ -25,4 +25,18 @@ jflow_object_aclcheck(Oid classid, Oid objectid, Oid roleid, AclMode mode)
 }
 #endif
 
+/* Version 16 made bad names a soft error if asked. */
+#if PG_VERSION_NUM >= 160000
+#define stringToQualifiedNameListCompat(string) stringToQualifiedNameList(string, NULL)
+#else
+#define stringToQualifiedNameListCompat(string) stringToQualifiedNameList(string)
+#endif
+
+/* Version 18 added an argument that asks for deferrable keys, too. */
+#if PG_VERSION_NUM >= 180000
+#define RelationGetPrimaryKeyIndexCompat(rel) RelationGetPrimaryKeyIndex(rel, false)
+#else
+#define RelationGetPrimaryKeyIndexCompat(rel) RelationGetPrimaryKeyIndex(rel)
+#endif
+
 #endif							/* JFLOW_COMPAT_H */

@@ -38,7 +38,10 @@ typedef struct JflowExecutor
 	bool		floating;
 	bool		disable_reduce;
 
+	/* What the catalog knows beside the definition. */
 	int			position;		/* order of definition, from 1 */
+	Jsonb	   *class_requests; /* NULL where "uses" is a function */
+	Jsonb	   *class_polling;
 	int		   *inputs;			/* topology: indexes into the flow's
 								 * executors, or JFLOW_GATEWAY; nneeds many */
 } JflowExecutor;
@@ -62,7 +65,10 @@ typedef struct JflowFlow
 extern JflowFlow *jflow_flow_open(const char *name, bool missing_ok);
 extern JflowFlow *jflow_flow_for_post(const char *name);
 extern const JflowExecutor *jflow_flow_executor(const JflowFlow *flow, const char *name);
-extern Jsonb *jflow_class_requests(const char *class_name); /* NULL: no such class */
+extern bool jflow_class_exists(const char *class_name);
+extern const char *jflow_uses_class(const char *uses);
+extern Oid	jflow_catalog_relid(const char *name);
+extern void jflow_suggest_flow_error(const char *name) pg_attribute_noreturn();
 
 /*
  * catalog.c: running SPI with the rights of the extension's owner and a fixed
@@ -90,6 +96,30 @@ extern void jflow_check_may_post(const JflowFlow *flow);
 extern void jflow_flow_create(const char *name, const char *description);
 extern void jflow_executor_init(JflowExecutor *executor, const char *name);
 extern void jflow_executor_add(const char *flow, JflowExecutor *executor);
+extern void jflow_executor_missing(const JflowFlow *flow, const char *name) pg_attribute_noreturn();
+extern int64 jflow_interval_ms(const Interval *interval);
+
+/*
+ * A built-in class can check the uses_with of an executor when it is defined.
+ * Registered from _PG_init; the check raises an error or returns.
+ */
+typedef void (*JflowOptionsCheck) (Jsonb *uses_with);
+
+extern void jflow_register_options_check(const char *class_name, JflowOptionsCheck check);
+
+/* function.c: names of executor functions, as stored and as called. */
+typedef struct JflowFunction
+{
+	const char *name;			/* qualified; NULL: documents pass unchanged */
+	const char *finish;			/* called once when all requests are done */
+	bool		idempotent;
+} JflowFunction;
+
+extern char *jflow_function_qualify(const char *name);
+extern Oid	jflow_function_resolve(const char *name, Oid owner);
+extern void jflow_requests_check(Jsonb *requests, Jsonb **qualified);
+extern void jflow_endpoint_function(const JflowExecutor *executor, const char *endpoint,
+									JflowFunction *function);
 
 /* topology.c */
 extern void jflow_flow_resolve_topology(JflowFlow *flow);

@@ -1,0 +1,91 @@
+-- The catalog.  Schema jflow is created without IF NOT EXISTS: a schema of that
+-- name made by somebody else must fail the installation, not join it.
+--
+-- Keys are COLLATE "C", since C code scans their indexes.  Functions and roles
+-- are kept as names: numbers would not survive dump and restore, and a dropped
+-- role's number could become someone else's.
+
+CREATE SCHEMA jflow;
+GRANT USAGE ON SCHEMA jflow TO PUBLIC;
+
+CREATE TABLE jflow.class (
+	class pg_catalog.text COLLATE pg_catalog."C" PRIMARY KEY
+		CHECK (pg_catalog.octet_length(class) BETWEEN 1 AND 200),
+	owner pg_catalog.text,
+	requests pg_catalog.jsonb NOT NULL
+		CHECK (pg_catalog.jsonb_typeof(requests) = 'object'),
+	polling pg_catalog.jsonb,
+	builtin pg_catalog.bool NOT NULL DEFAULT false,
+	CHECK (builtin = (owner IS NULL))
+);
+
+CREATE TABLE jflow.flow (
+	flow pg_catalog.text COLLATE pg_catalog."C" PRIMARY KEY
+		CHECK (pg_catalog.octet_length(flow) BETWEEN 1 AND 63),
+	owner pg_catalog.text NOT NULL,
+	description pg_catalog.text,
+	created pg_catalog.timestamptz NOT NULL DEFAULT pg_catalog.now()
+);
+
+CREATE TABLE jflow.executor (
+	flow pg_catalog.text COLLATE pg_catalog."C" NOT NULL
+		REFERENCES jflow.flow ON UPDATE CASCADE ON DELETE CASCADE,
+	name pg_catalog.text COLLATE pg_catalog."C" NOT NULL
+		CHECK (pg_catalog.octet_length(name) BETWEEN 1 AND 63 AND name <> 'gateway'),
+	"position" pg_catalog.int4 NOT NULL CHECK ("position" > 0),
+	uses pg_catalog.text COLLATE pg_catalog."C" NOT NULL,
+	uses_with pg_catalog.jsonb NOT NULL DEFAULT '{}'
+		CHECK (pg_catalog.jsonb_typeof(uses_with) = 'object'),
+	requests pg_catalog.jsonb
+		CHECK (pg_catalog.jsonb_typeof(requests) = 'object'),
+	needs pg_catalog.text[] NOT NULL
+		CHECK (pg_catalog.cardinality(needs) > 0
+			   AND pg_catalog.array_position(needs, NULL) IS NULL),
+	replicas pg_catalog.int4 NOT NULL DEFAULT 1 CHECK (replicas BETWEEN 0 AND 1024),
+	shards pg_catalog.int4 NOT NULL DEFAULT 1 CHECK (shards BETWEEN 1 AND 1024),
+	polling pg_catalog.jsonb
+		CHECK (pg_catalog.jsonb_typeof(polling) IN ('string', 'object')),
+	workspace pg_catalog.text
+		CHECK (pg_catalog.octet_length(workspace) BETWEEN 1 AND 63),
+	"when" pg_catalog.jsonb
+		CHECK (pg_catalog.jsonb_typeof("when") = 'object'),
+	uses_before pg_catalog.text,
+	uses_after pg_catalog.text,
+	timeout pg_catalog.interval CHECK (timeout >= '0'),
+	retries pg_catalog.int4 CHECK (retries >= 0),
+	floating pg_catalog.bool NOT NULL DEFAULT false,
+	disable_reduce pg_catalog.bool NOT NULL DEFAULT false,
+	PRIMARY KEY (flow, name),
+	UNIQUE (flow, "position")
+);
+
+CREATE TABLE jflow.flow_grant (
+	flow pg_catalog.text COLLATE pg_catalog."C" NOT NULL
+		REFERENCES jflow.flow ON UPDATE CASCADE ON DELETE CASCADE,
+	grantee pg_catalog.text COLLATE pg_catalog."C" NOT NULL,
+	PRIMARY KEY (flow, grantee)
+);
+
+INSERT INTO jflow.class (class, requests, builtin) VALUES ('BaseExecutor', '{}', true);
+
+SELECT pg_catalog.pg_extension_config_dump('jflow.class', 'WHERE NOT builtin');
+SELECT pg_catalog.pg_extension_config_dump('jflow.flow', '');
+SELECT pg_catalog.pg_extension_config_dump('jflow.executor', '');
+SELECT pg_catalog.pg_extension_config_dump('jflow.flow_grant', '');
+
+-- Backends keep definitions in memory; any change of these tables, also one
+-- made by hand or by a restore, tells them to look again.
+CREATE FUNCTION jflow.catalog_changed() RETURNS trigger
+	AS 'MODULE_PATHNAME', 'jflow_catalog_changed' LANGUAGE C;
+
+CREATE TRIGGER catalog_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON jflow.class
+	FOR EACH STATEMENT EXECUTE FUNCTION jflow.catalog_changed();
+CREATE TRIGGER catalog_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON jflow.flow
+	FOR EACH STATEMENT EXECUTE FUNCTION jflow.catalog_changed();
+CREATE TRIGGER catalog_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON jflow.executor
+	FOR EACH STATEMENT EXECUTE FUNCTION jflow.catalog_changed();
+CREATE TRIGGER catalog_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON jflow.flow_grant
+	FOR EACH STATEMENT EXECUTE FUNCTION jflow.catalog_changed();
+
+GRANT SELECT ON jflow.class TO PUBLIC;
+

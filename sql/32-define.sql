@@ -1,0 +1,93 @@
+-- Defining flows.
+
+CREATE FUNCTION @extschema@.jflow_create(
+		flow pg_catalog.text, description pg_catalog.text DEFAULT NULL)
+	RETURNS pg_catalog.void
+	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+
+CREATE FUNCTION @extschema@.jflow_add(
+		flow pg_catalog.text,
+		name pg_catalog.text,
+		uses pg_catalog.text DEFAULT 'BaseExecutor',
+		uses_with pg_catalog.jsonb DEFAULT '{}',
+		requests pg_catalog.jsonb DEFAULT NULL,
+		needs pg_catalog.text[] DEFAULT NULL,
+		replicas pg_catalog.int4 DEFAULT 1,
+		shards pg_catalog.int4 DEFAULT 1,
+		polling pg_catalog.jsonb DEFAULT NULL,
+		workspace pg_catalog.text DEFAULT NULL,
+		"when" pg_catalog.jsonb DEFAULT NULL,
+		uses_before pg_catalog.text DEFAULT NULL,
+		uses_after pg_catalog.text DEFAULT NULL,
+		timeout pg_catalog.interval DEFAULT NULL,
+		retries pg_catalog.int4 DEFAULT NULL,
+		floating pg_catalog.bool DEFAULT false,
+		disable_reduce pg_catalog.bool DEFAULT false)
+	RETURNS pg_catalog.void
+	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+
+CREATE FUNCTION @extschema@.jflow_remove(flow pg_catalog.text, name pg_catalog.text)
+	RETURNS pg_catalog.void
+	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+
+CREATE FUNCTION @extschema@.jflow_drop(
+		flow pg_catalog.text,
+		if_exists pg_catalog.bool DEFAULT false,
+		drop_data pg_catalog.bool DEFAULT false)
+	RETURNS pg_catalog.void
+	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+
+CREATE FUNCTION @extschema@.jflow_grant(flow pg_catalog.text, role pg_catalog.regrole)
+	RETURNS pg_catalog.void
+	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+
+CREATE FUNCTION @extschema@.jflow_revoke(flow pg_catalog.text, role pg_catalog.regrole)
+	RETURNS pg_catalog.void
+	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+
+CREATE FUNCTION @extschema@.jflow_define(class pg_catalog.text, requests pg_catalog.jsonb)
+	RETURNS pg_catalog.void
+	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+
+CREATE FUNCTION @extschema@.jflow_undefine(class pg_catalog.text)
+	RETURNS pg_catalog.void
+	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+
+CREATE FUNCTION @extschema@.jflow_context(
+		OUT flow pg_catalog.text,
+		OUT executor pg_catalog.text,
+		OUT endpoint pg_catalog.text,
+		OUT shard pg_catalog.int4,
+		OUT shards pg_catalog.int4,
+		OUT replica pg_catalog.int4,
+		OUT replicas pg_catalog.int4,
+		OUT uses_with pg_catalog.jsonb,
+		OUT workspace pg_catalog.text,
+		OUT post pg_catalog.int8,
+		OUT request pg_catalog.int8,
+		OUT parts pg_catalog.int4[])
+	RETURNS record
+	AS 'MODULE_PATHNAME', 'jflow_context_row' LANGUAGE C STABLE PARALLEL RESTRICTED;
+
+-- What a role may see of the flows it may use; uses_with is for owners only,
+-- since it can hold secrets.
+CREATE FUNCTION jflow.may_post(flow pg_catalog.text) RETURNS pg_catalog.bool
+	AS 'MODULE_PATHNAME', 'jflow_may_post_sql' LANGUAGE C STABLE STRICT PARALLEL RESTRICTED;
+CREATE FUNCTION jflow.is_owner(flow pg_catalog.text) RETURNS pg_catalog.bool
+	AS 'MODULE_PATHNAME', 'jflow_is_owner_sql' LANGUAGE C STABLE STRICT PARALLEL RESTRICTED;
+
+CREATE VIEW @extschema@.jflow_flows WITH (security_barrier) AS
+	SELECT f.flow, f.owner, f.description, f.created
+	FROM jflow.flow f
+	WHERE jflow.may_post(f.flow);
+
+CREATE VIEW @extschema@.jflow_executors WITH (security_barrier) AS
+	SELECT e.flow, e.name, e."position", e.uses,
+		CASE WHEN jflow.is_owner(e.flow) THEN e.uses_with END AS uses_with,
+		e.requests, e.needs, e.replicas, e.shards, e.polling, e.workspace, e."when",
+		e.uses_before, e.uses_after, e.timeout, e.retries, e.floating, e.disable_reduce
+	FROM jflow.executor e
+	WHERE jflow.may_post(e.flow);
+
+GRANT SELECT ON @extschema@.jflow_flows, @extschema@.jflow_executors TO PUBLIC;
+

@@ -1,0 +1,132 @@
+/*
+ * acl.c
+ *		Who may do what with a flow.
+ *
+ * The owner (any role that has the owner's privileges) may change a flow; he
+ * and the roles of jflow.flow_grant may post to it.  Owners and grantees are
+ * kept as names, resolved at each use: a role that was dropped fails its own
+ * flows and nobody else's.
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "catalog/pg_authid.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/rel.h"
+
+#include "compat.h"
+#include "flow/flow.h"
+
+/* The role that owns a flow.  Raises undefined_object if it was dropped. */
+Oid
+jflow_flow_owner(const JflowFlow *flow)
+{
+	Oid			owner = get_role_oid(flow->owner, true);
+
+	if (!OidIsValid(owner))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("role \"%s\", the owner of flow \"%s\", does not exist",
+						flow->owner, flow->name),
+				 errhint("A superuser can set another owner in jflow.flow.")));
+	return owner;
+}
+
+/*
+ * Raises insufficient_privilege unless the current user may change the flow.
+ * A superuser may change flows whose owner is gone, too.
+ */
+void
+jflow_check_flow_owner(const JflowFlow *flow)
+{
+	if (superuser())
+		return;
+	if (!has_privs_of_role(GetUserId(), jflow_flow_owner(flow)))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("must be owner of flow \"%s\"", flow->name)));
+}
+
+/* Does jflow.flow_grant let the current user post? */
+static bool
+has_grant(const JflowFlow *flow)
+{
+	Relation	rel = table_open(jflow_catalog_relid("flow_grant"), AccessShareLock);
+	Oid			index = RelationGetPrimaryKeyIndexCompat(rel);
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	bool		result = false;
+
+	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_TEXTEQ,
+				CStringGetTextDatum(flow->name));
+	scan = systable_beginscan(rel, index, OidIsValid(index), NULL, 1, &key);
+	while (!result && HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		bool		isnull;
+		Datum		grantee = heap_getattr(tuple, 2, RelationGetDescr(rel), &isnull);
+		Oid			role = get_role_oid(TextDatumGetCString(grantee), true);
+
+		result = OidIsValid(role) && has_privs_of_role(GetUserId(), role);
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+
+	return result;
+}
+
+/* May the current user post to the flow? */
+bool
+jflow_may_post(const JflowFlow *flow)
+{
+	Oid			owner = get_role_oid(flow->owner, true);
+
+	return (OidIsValid(owner) && has_privs_of_role(GetUserId(), owner)) ||
+		superuser() || has_grant(flow);
+}
+
+/* Raises insufficient_privilege unless the current user may post. */
+void
+jflow_check_may_post(const JflowFlow *flow)
+{
+	if (!jflow_may_post(flow))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied for flow \"%s\"", flow->name),
+				 errhint("Its owner can grant the right with jflow_grant.")));
+}
+
+PG_FUNCTION_INFO_V1(jflow_may_post_sql);
+PG_FUNCTION_INFO_V1(jflow_is_owner_sql);
+
+/*
+ * jflow.may_post(flow text) RETURNS bool: false for a flow that is not there.
+ */
+Datum
+jflow_may_post_sql(PG_FUNCTION_ARGS)
+{
+	JflowFlow  *flow = jflow_flow_open(text_to_cstring(PG_GETARG_TEXT_PP(0)), true);
+
+	PG_RETURN_BOOL(flow && jflow_may_post(flow));
+}
+
+/*
+ * jflow.is_owner(flow text) RETURNS bool: false for a flow that is not there.
+ */
+Datum
+jflow_is_owner_sql(PG_FUNCTION_ARGS)
+{
+	JflowFlow  *flow = jflow_flow_open(text_to_cstring(PG_GETARG_TEXT_PP(0)), true);
+	Oid			owner;
+
+	if (flow == NULL)
+		PG_RETURN_BOOL(false);
+	owner = get_role_oid(flow->owner, true);
+	PG_RETURN_BOOL(superuser() ||
+				   (OidIsValid(owner) && has_privs_of_role(GetUserId(), owner)));
+}

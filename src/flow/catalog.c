@@ -1,0 +1,632 @@
+/*
+ * catalog.c
+ *		Flows as the catalog has them, cached per backend.
+ *
+ * A definition is read by index scan under the newest snapshot, as the server
+ * reads its own catalogs: a transaction of higher isolation must not post to a
+ * flow that is gone.  What was read stays in a cache until a trigger on the
+ * tables sends a relation cache invalidation, which reaches every backend at
+ * commit and the changing one at its next command.
+ *
+ * A cached flow is pinned by a memory context: whoever opens one keeps it, as
+ * it was, until the context that was current is reset.
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "catalog/indexing.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_type.h"
+#include "commands/trigger.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/guc.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+
+#include "compat.h"
+#include "flow/flow.h"
+#include "settings.h"
+
+/* Columns of jflow.executor, in the order of its definition. */
+enum
+{
+	Anum_executor_flow = 1,
+	Anum_executor_name,
+	Anum_executor_position,
+	Anum_executor_uses,
+	Anum_executor_uses_with,
+	Anum_executor_requests,
+	Anum_executor_needs,
+	Anum_executor_replicas,
+	Anum_executor_shards,
+	Anum_executor_polling,
+	Anum_executor_workspace,
+	Anum_executor_when,
+	Anum_executor_uses_before,
+	Anum_executor_uses_after,
+	Anum_executor_timeout,
+	Anum_executor_retries,
+	Anum_executor_floating,
+	Anum_executor_disable_reduce,
+	Natts_executor = Anum_executor_disable_reduce
+};
+
+enum
+{
+	Anum_flow_flow = 1,
+	Anum_flow_owner,
+	Anum_flow_description
+};
+
+enum
+{
+	Anum_class_class = 1,
+	Anum_class_owner,
+	Anum_class_requests,
+	Anum_class_polling
+};
+
+typedef struct FlowCacheEntry
+{
+	char		name[NAMEDATALEN];	/* hash key */
+	JflowFlow  *flow;
+} FlowCacheEntry;
+
+/* The tables that definitions are read from. */
+typedef struct CatalogTables
+{
+	Oid			flow;
+	Oid			executor;
+	Oid			class;
+} CatalogTables;
+
+static HTAB *flow_cache = NULL;
+static CatalogTables cached_tables; /* zero until looked up */
+
+/*
+ * Counts invalidations, so that a definition that changed while it was being
+ * read is used once and not kept.
+ */
+static uint64 cache_generation = 0;
+
+PG_FUNCTION_INFO_V1(jflow_catalog_changed);
+
+static void
+flow_free(JflowFlow *flow)
+{
+	MemoryContextDelete(flow->context);
+}
+
+static void
+cache_invalidate(Datum arg, Oid relid)
+{
+	HASH_SEQ_STATUS status;
+	FlowCacheEntry *entry;
+
+	if (OidIsValid(relid) && relid != cached_tables.flow &&
+		relid != cached_tables.executor && relid != cached_tables.class)
+		return;
+	memset(&cached_tables, 0, sizeof(cached_tables));
+	cache_generation++;
+
+	hash_seq_init(&status, flow_cache);
+	while ((entry = hash_seq_search(&status)) != NULL)
+	{
+		if (entry->flow == NULL)
+			continue;
+		entry->flow->valid = false;
+		if (entry->flow->refcount == 0)
+			flow_free(entry->flow);
+		entry->flow = NULL;
+	}
+}
+
+static void
+cache_init(void)
+{
+	HASHCTL		ctl;
+
+	ctl.keysize = NAMEDATALEN;
+	ctl.entrysize = sizeof(FlowCacheEntry);
+	flow_cache = hash_create("jflow flows", 16, &ctl, HASH_ELEM | HASH_STRINGS);
+	CacheRegisterRelcacheCallback(cache_invalidate, (Datum) 0);
+}
+
+/* OID of a table of schema jflow. */
+Oid
+jflow_catalog_relid(const char *name)
+{
+	Oid			relid = get_relname_relid(name, get_namespace_oid("jflow", false));
+
+	if (!OidIsValid(relid))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("table \"jflow.%s\" does not exist", name),
+				 errhint("Run CREATE EXTENSION jflow.")));
+	return relid;
+}
+
+/*
+ * Trigger on the catalog's tables: tells all backends to forget what they
+ * cached.
+ */
+Datum
+jflow_catalog_changed(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigger = (TriggerData *) fcinfo->context;
+
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("function \"%s\" was not called by trigger manager",
+						"jflow.catalog_changed")));
+	CacheInvalidateRelcacheByRelid(RelationGetRelid(trigger->tg_relation));
+	return PointerGetDatum(NULL);
+}
+
+/*
+ * Scan a catalog table by the leading text column of its primary key.  The
+ * column's collation is "C", which is what systable scans compare with.
+ */
+static SysScanDesc
+scan_by_name(Relation rel, int attnum, const char *name)
+{
+	ScanKeyData key;
+	Oid			index = RelationGetPrimaryKeyIndexCompat(rel);
+
+	ScanKeyInit(&key, attnum, BTEqualStrategyNumber, F_TEXTEQ,
+				CStringGetTextDatum(name));
+	return systable_beginscan(rel, index, OidIsValid(index), NULL, 1, &key);
+}
+
+static char *
+text_or_null(Datum value, bool isnull)
+{
+	return isnull ? NULL : TextDatumGetCString(value);
+}
+
+static Jsonb *
+jsonb_or_null(Datum value, bool isnull)
+{
+	return isnull ? NULL : DatumGetJsonbPCopy(value);
+}
+
+/* Fill in an executor from its row, in the current memory context. */
+static void
+executor_from_row(JflowExecutor *executor, HeapTuple tuple, TupleDesc desc)
+{
+	Datum		values[Natts_executor];
+	bool		nulls[Natts_executor];
+	Datum	   *elems;
+
+#define VALUE(column) values[Anum_executor_##column - 1]
+#define ISNULL(column) nulls[Anum_executor_##column - 1]
+#define TEXT(column) text_or_null(VALUE(column), ISNULL(column))
+#define JSONB(column) jsonb_or_null(VALUE(column), ISNULL(column))
+
+	heap_deform_tuple(tuple, desc, values, nulls);
+	executor->name = TEXT(name);
+	executor->position = DatumGetInt32(VALUE(position));
+	executor->uses = TEXT(uses);
+	executor->uses_with = JSONB(uses_with);
+	executor->requests = JSONB(requests);
+	deconstruct_array(DatumGetArrayTypePCopy(VALUE(needs)), TEXTOID, -1, false,
+					  TYPALIGN_INT, &elems, NULL, &executor->nneeds);
+	executor->needs = palloc(sizeof(char *) * Max(executor->nneeds, 1));
+	for (int i = 0; i < executor->nneeds; i++)
+		executor->needs[i] = TextDatumGetCString(elems[i]);
+	executor->replicas = DatumGetInt32(VALUE(replicas));
+	executor->shards = DatumGetInt32(VALUE(shards));
+	executor->polling = JSONB(polling);
+	executor->workspace = TEXT(workspace);
+	executor->when = JSONB(when);
+	executor->uses_before = TEXT(uses_before);
+	executor->uses_after = TEXT(uses_after);
+	if (!ISNULL(timeout))
+	{
+		executor->timeout = palloc(sizeof(Interval));
+		*executor->timeout = *DatumGetIntervalP(VALUE(timeout));
+	}
+	executor->retries = ISNULL(retries) ? -1 : DatumGetInt32(VALUE(retries));
+	executor->floating = DatumGetBool(VALUE(floating));
+	executor->disable_reduce = DatumGetBool(VALUE(disable_reduce));
+
+#undef VALUE
+#undef ISNULL
+#undef TEXT
+#undef JSONB
+}
+
+static int
+executor_order(const void *a, const void *b)
+{
+	return ((const JflowExecutor *) a)->position -
+		((const JflowExecutor *) b)->position;
+}
+
+static void
+read_executors(JflowFlow *flow, Oid relid)
+{
+	Relation	rel = table_open(relid, AccessShareLock);
+	SysScanDesc scan = scan_by_name(rel, Anum_executor_flow, flow->name);
+	int			allocated = 8;
+	HeapTuple	tuple;
+
+	flow->executors = palloc0(sizeof(JflowExecutor) * allocated);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		if (flow->nexecutors == allocated)
+		{
+			allocated *= 2;
+			flow->executors = repalloc(flow->executors, sizeof(JflowExecutor) * allocated);
+			memset(&flow->executors[flow->nexecutors], 0,
+				   sizeof(JflowExecutor) * (allocated - flow->nexecutors));
+		}
+		executor_from_row(&flow->executors[flow->nexecutors++], tuple, RelationGetDescr(rel));
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+
+	qsort(flow->executors, flow->nexecutors, sizeof(JflowExecutor), executor_order);
+}
+
+/*
+ * Read one class row into the given places, in the current memory context.
+ * Returns false if there is no such class.
+ */
+static bool
+read_class(const char *name, Jsonb **requests, Jsonb **polling)
+{
+	Relation	rel = table_open(jflow_catalog_relid("class"), AccessShareLock);
+	SysScanDesc scan = scan_by_name(rel, Anum_class_class, name);
+	HeapTuple	tuple = systable_getnext(scan);
+	bool		found = HeapTupleIsValid(tuple);
+	bool		isnull;
+	Datum		value;
+
+	if (found && requests)
+	{
+		value = heap_getattr(tuple, Anum_class_requests, RelationGetDescr(rel), &isnull);
+		*requests = jsonb_or_null(value, isnull);
+		value = heap_getattr(tuple, Anum_class_polling, RelationGetDescr(rel), &isnull);
+		*polling = jsonb_or_null(value, isnull);
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+
+	return found;
+}
+
+bool
+jflow_class_exists(const char *class_name)
+{
+	return read_class(class_name, NULL, NULL);
+}
+
+/*
+ * The class name in "uses": prefixes that name a hub of executors are accepted
+ * and mean nothing here, and neither does a version tag behind a hub's name.
+ */
+const char *
+jflow_uses_class(const char *uses)
+{
+	static const char *const prefixes[] = {
+		"jinahub://", "jinahub+docker://", "jinahub+sandbox://", "jinaai://"
+	};
+
+	for (int i = 0; i < lengthof(prefixes); i++)
+	{
+		size_t		len = strlen(prefixes[i]);
+
+		if (strncmp(uses, prefixes[i], len) == 0)
+		{
+			char	   *name = pstrdup(uses + len);
+			char	   *slash = strrchr(name, '/');
+
+			name[strcspn(name, ":")] = '\0';
+			/* jinaai://user/Name/tag is not distinguishable from user/Name */
+			return slash && strlen(name) > slash + 1 - name ? slash + 1 : name;
+		}
+	}
+	return uses;
+}
+
+/* Read a flow; NULL if it does not exist.  The result is in its own context. */
+static JflowFlow *
+flow_read(const char *name, const CatalogTables *tables)
+{
+	Relation	rel;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	JflowFlow  *flow = NULL;
+	MemoryContext context,
+				old;
+
+	context = AllocSetContextCreate(CurrentMemoryContext, "jflow flow",
+									ALLOCSET_SMALL_SIZES);
+	old = MemoryContextSwitchTo(context);
+
+	rel = table_open(tables->flow, AccessShareLock);
+	scan = scan_by_name(rel, Anum_flow_flow, name);
+	tuple = systable_getnext(scan);
+	if (HeapTupleIsValid(tuple))
+	{
+		bool		isnull;
+		Datum		value;
+
+		flow = palloc0(sizeof(JflowFlow));
+		flow->context = context;
+		flow->valid = true;
+		flow->name = pstrdup(name);
+		value = heap_getattr(tuple, Anum_flow_owner, RelationGetDescr(rel), &isnull);
+		flow->owner = text_or_null(value, isnull);
+		value = heap_getattr(tuple, Anum_flow_description, RelationGetDescr(rel), &isnull);
+		flow->description = text_or_null(value, isnull);
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+
+	if (flow)
+	{
+		read_executors(flow, tables->executor);
+		for (int i = 0; i < flow->nexecutors; i++)
+			(void) read_class(flow->executors[i].uses,
+							  &flow->executors[i].class_requests,
+							  &flow->executors[i].class_polling);
+		jflow_flow_resolve_topology(flow);
+	}
+	MemoryContextSwitchTo(old);
+	if (flow == NULL)
+		MemoryContextDelete(context);
+
+	return flow;
+}
+
+static void
+flow_unpin(void *arg)
+{
+	JflowFlow  *flow = arg;
+
+	Assert(flow->refcount > 0);
+	if (--flow->refcount == 0 && !flow->valid)
+		flow_free(flow);
+}
+
+/* Names of all flows, for a hint.  Allocated in the current context. */
+static int
+flow_names(const char ***names)
+{
+	Relation	rel = table_open(jflow_catalog_relid("flow"), AccessShareLock);
+	SysScanDesc scan = systable_beginscan(rel, InvalidOid, false, NULL, 0, NULL);
+	HeapTuple	tuple;
+	int			n = 0,
+				allocated = 16;
+
+	*names = palloc(sizeof(char *) * allocated);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		bool		isnull;
+
+		if (n == allocated)
+			*names = repalloc(*names, sizeof(char *) * (allocated *= 2));
+		(*names)[n++] = TextDatumGetCString(heap_getattr(tuple, Anum_flow_flow,
+														 RelationGetDescr(rel), &isnull));
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+
+	return n;
+}
+
+/*
+ * Raise undefined_object for a flow.  Only flows that the user may post to are
+ * suggested: a hint must not tell more than the views do.
+ */
+void
+jflow_suggest_flow_error(const char *name)
+{
+	const char **names;
+	int			n = flow_names(&names);
+	int			usable = 0;
+	const char *suggestion;
+
+	for (int i = 0; i < n; i++)
+	{
+		JflowFlow  *flow = jflow_flow_open(names[i], true);
+
+		if (flow && jflow_may_post(flow))
+			names[usable++] = names[i];
+	}
+	suggestion = jflow_suggest(name, names, usable);
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_OBJECT),
+			 errmsg("flow \"%s\" does not exist", name),
+			 suggestion ? errhint("Did you mean \"%s\"?", suggestion)
+			 : errhint("Make one with jflow_create.")));
+}
+
+/*
+ * A flow from the cache or from the catalog, not pinned yet; NULL if there is
+ * none.
+ */
+static JflowFlow *
+flow_lookup(const char *name)
+{
+	CatalogTables tables;
+	FlowCacheEntry *entry;
+	JflowFlow  *flow;
+	uint64		generation;
+
+	/* Nothing is locked on the fast path, so hear of changes explicitly. */
+	AcceptInvalidationMessages();
+	entry = hash_search(flow_cache, name, HASH_FIND, NULL);
+	if (entry && entry->flow)
+		return entry->flow;
+
+	tables.flow = jflow_catalog_relid("flow");
+	tables.executor = jflow_catalog_relid("executor");
+	tables.class = jflow_catalog_relid("class");
+
+	generation = cache_generation;
+	cached_tables = tables;
+	flow = flow_read(name, &tables);
+	if (flow == NULL)
+		return NULL;
+
+	MemoryContextSetParent(flow->context, CacheMemoryContext);
+	if (generation == cache_generation)
+	{
+		bool		found;
+
+		entry = hash_search(flow_cache, name, HASH_ENTER, &found);
+		entry->flow = flow;
+	}
+	else
+		flow->valid = false;
+	return flow;
+}
+
+/*
+ * A flow by name, pinned until the current memory context is reset.  Does not
+ * check rights.
+ */
+JflowFlow *
+jflow_flow_open(const char *name, bool missing_ok)
+{
+	JflowFlow  *flow = NULL;
+	MemoryContextCallback *callback;
+
+	if (flow_cache == NULL)
+		cache_init();
+	if (strlen(name) < NAMEDATALEN)
+		flow = flow_lookup(name);
+	if (flow == NULL)
+	{
+		if (missing_ok)
+			return NULL;
+		jflow_suggest_flow_error(name);
+	}
+
+	callback = palloc(sizeof(MemoryContextCallback));
+	callback->func = flow_unpin;
+	callback->arg = flow;
+	MemoryContextRegisterResetCallback(CurrentMemoryContext, callback);
+	flow->refcount++;
+
+	return flow;
+}
+
+/* The only flow that the current user may post to, or an error. */
+static const char *
+only_usable_flow(void)
+{
+	const char **names;
+	int			n = flow_names(&names);
+	const char *only = NULL;
+	int			usable = 0;
+
+	for (int i = 0; i < n; i++)
+	{
+		JflowFlow  *flow = jflow_flow_open(names[i], true);
+
+		if (flow && jflow_may_post(flow))
+		{
+			only = names[i];
+			usable++;
+		}
+	}
+	if (usable == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("there is no flow that the current user may use"),
+				 errhint("Make one with jflow_create, or ask a flow's owner for jflow_grant.")));
+	if (usable > 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_AMBIGUOUS_PARAMETER),
+				 errmsg("the flow must be named, since the current user may use %d of them", usable),
+				 errhint("Pass flow => '…' or set jflow.flow.")));
+	return only;
+}
+
+/*
+ * The flow of a post: the one named, else that of jflow.flow, else the only
+ * one the current user may use.  Checks the right to post.
+ */
+JflowFlow *
+jflow_flow_for_post(const char *name)
+{
+	JflowFlow  *flow;
+
+	if (name == NULL && jflow_flow_name && jflow_flow_name[0] != '\0')
+		name = jflow_flow_name;
+	if (name == NULL)
+		name = only_usable_flow();
+
+	flow = jflow_flow_open(name, false);
+	jflow_check_may_post(flow);
+	return flow;
+}
+
+/* An executor by name, or NULL. */
+const JflowExecutor *
+jflow_flow_executor(const JflowFlow *flow, const char *name)
+{
+	for (int i = 0; i < flow->nexecutors; i++)
+		if (strcmp(flow->executors[i].name, name) == 0)
+			return &flow->executors[i];
+	return NULL;
+}
+
+/*
+ * Work on the catalog's tables: SPI with the rights of their owner and nothing
+ * but pg_catalog on the search path.  An error in between undoes all of it with
+ * the transaction or subtransaction.
+ */
+void
+jflow_catalog_begin(JflowCatalogState *state)
+{
+	Relation	rel = table_open(jflow_catalog_relid("flow"), AccessShareLock);
+	Oid			owner = rel->rd_rel->relowner;
+
+	table_close(rel, AccessShareLock);
+	GetUserIdAndSecContext(&state->userid, &state->sec_context);
+	SetUserIdAndSecContext(owner, state->sec_context | SECURITY_LOCAL_USERID_CHANGE);
+	state->guc_level = NewGUCNestLevel();
+	(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET,
+							 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	SPI_connect();
+}
+
+void
+jflow_catalog_end(JflowCatalogState *state)
+{
+	SPI_finish();
+	AtEOXact_GUC(true, state->guc_level);
+	SetUserIdAndSecContext(state->userid, state->sec_context);
+}
+
+/*
+ * Run one statement between begin and end; "nulls" as for SPI.  Returns the
+ * number of rows; what it selected is in SPI_tuptable.
+ */
+uint64
+jflow_catalog_execute(const char *sql, int nargs, const Oid *types,
+					  Datum *values, const char *nulls)
+{
+	int			result = SPI_execute_with_args(sql, nargs, (Oid *) types, values,
+											   nulls, false, 0);
+
+	if (result < 0)
+		elog(ERROR, "statement on the jflow catalog failed: %s",
+			 SPI_result_code_string(result));
+	return SPI_processed;
+}

@@ -1,0 +1,294 @@
+/*
+ * function.c
+ *		Executor functions: from names in the catalog to functions to call.
+ *
+ * A definition names a function as its author does, by his search_path; what
+ * is stored is the name with its schema.  It is looked up again at each post,
+ * under the rules of the flow's owner: he must have the right to execute it,
+ * and he must trust its owner, for it runs with his rights.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_proc.h"
+#include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "parser/parse_func.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/regproc.h"
+#include "utils/syscache.h"
+
+#include "compat.h"
+#include "flow/flow.h"
+
+static const char *const request_keys[] = {"function", "finish", "idempotent", "writes"};
+
+/* The function of that name with the signature of an executor, or InvalidOid. */
+static Oid
+lookup_function(List *names, bool missing_ok)
+{
+	const JflowTypes *types = jflow_types();
+	Oid			args[2] = {types->doc_array, JSONBOID};
+
+	return LookupFuncName(names, 2, args, missing_ok);
+}
+
+/*
+ * The qualified name of an executor function, found by the current
+ * search_path.  Raises undefined_function if there is no such function, and
+ * invalid_function_definition if it does not return jflow_doc[].
+ */
+char *
+jflow_function_qualify(const char *name)
+{
+	List	   *names = stringToQualifiedNameListCompat(name);
+	Oid			function = lookup_function(names, true);
+	Form_pg_proc proc;
+	HeapTuple	tuple;
+	char	   *result;
+
+	if (!OidIsValid(function))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_FUNCTION),
+				 errmsg("function %s(jflow_doc[], jsonb) does not exist", name),
+				 errdetail("There is no executor class of that name either."),
+				 errhint("An executor function takes (docs jflow_doc[], parameters jsonb) and returns jflow_doc[].")));
+
+	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for function %u", function);
+	proc = (Form_pg_proc) GETSTRUCT(tuple);
+	if (proc->prokind != PROKIND_FUNCTION || proc->proretset ||
+		proc->prorettype != jflow_types()->doc_array)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_FUNCTION_DEFINITION),
+				 errmsg("function %s(jflow_doc[], jsonb) must return jflow_doc[]", name),
+				 errhint("An executor function takes (docs jflow_doc[], parameters jsonb) and returns jflow_doc[].")));
+	result = quote_qualified_identifier(get_namespace_name(proc->pronamespace),
+										NameStr(proc->proname));
+	ReleaseSysCache(tuple);
+
+	return result;
+}
+
+/*
+ * The function to call for a stored name, on behalf of the role that owns the
+ * flow.  Raises undefined_function if it was dropped, and
+ * insufficient_privilege if the owner may not execute it or cannot trust it.
+ */
+Oid
+jflow_function_resolve(const char *name, Oid owner)
+{
+	Oid			function = lookup_function(stringToQualifiedNameListCompat(name), true);
+	Form_pg_proc proc;
+	HeapTuple	tuple;
+	Oid			function_owner;
+
+	if (!OidIsValid(function))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_FUNCTION),
+				 errmsg("function %s(jflow_doc[], jsonb) does not exist", name),
+				 errhint("It may have been dropped or renamed since the executor was added.")));
+
+	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for function %u", function);
+	proc = (Form_pg_proc) GETSTRUCT(tuple);
+	function_owner = proc->proowner;
+	if (proc->prorettype != jflow_types()->doc_array || proc->proretset)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_FUNCTION_DEFINITION),
+				 errmsg("function %s(jflow_doc[], jsonb) must return jflow_doc[]", name)));
+	ReleaseSysCache(tuple);
+
+	if (object_aclcheck(ProcedureRelationId, function, owner, ACL_EXECUTE) != ACLCHECK_OK)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied for function %s", name),
+				 errdetail("The flow's owner \"%s\" needs the right to execute it.",
+						   GetUserNameFromId(owner, false))));
+	if (!superuser_arg(function_owner) && !has_privs_of_role(owner, function_owner))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("function %s is not trusted by the flow's owner", name),
+				 errdetail("It would run with the rights of \"%s\" but belongs to \"%s\".",
+						   GetUserNameFromId(owner, false),
+						   GetUserNameFromId(function_owner, false)),
+				 errhint("A flow runs functions of its owner, of roles he is a member of, and of superusers.")));
+
+	return function;
+}
+
+static char *
+string_value(const JsonbValue *value)
+{
+	return pnstrdup(value->val.string.val, value->val.string.len);
+}
+
+/* One entry of "requests": qualify the functions it names. */
+static void
+push_request(JsonbParseState **state, const char *endpoint, JsonbValue *value)
+{
+	JsonbIterator *it;
+	JsonbIteratorToken token;
+	JsonbValue	v;
+	char	   *key = NULL;
+	bool		has_function = false;
+
+	if (value->type == jbvNull)
+	{
+		pushJsonbValue(state, WJB_VALUE, value);
+		return;
+	}
+	if (value->type == jbvString)
+	{
+		v.type = jbvString;
+		v.val.string.val = jflow_function_qualify(string_value(value));
+		v.val.string.len = strlen(v.val.string.val);
+		pushJsonbValue(state, WJB_VALUE, &v);
+		return;
+	}
+	if (value->type != jbvBinary || !JsonContainerIsObject(value->val.binary.data))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("endpoint \"%s\" must name a function", endpoint),
+				 errhint("A value of \"requests\" is a function name, an object with a key \"function\", or null.")));
+
+	pushJsonbValue(state, WJB_BEGIN_OBJECT, NULL);
+	it = JsonbIteratorInit(value->val.binary.data);
+	while ((token = JsonbIteratorNext(&it, &v, true)) != WJB_DONE)
+	{
+		bool		names_function;
+
+		if (token == WJB_KEY)
+		{
+			const char *suggestion;
+
+			key = string_value(&v);
+			suggestion = jflow_suggest(key, request_keys, lengthof(request_keys));
+			if (suggestion == NULL || strcmp(suggestion, key) != 0)
+				ereport(ERROR,
+						(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						 errmsg("unknown key \"%s\" for endpoint \"%s\"", key, endpoint),
+						 suggestion ? errhint("Did you mean \"%s\"?", suggestion) : 0));
+			pushJsonbValue(state, WJB_KEY, &v);
+			continue;
+		}
+		if (token != WJB_VALUE)
+			continue;
+		names_function = strcmp(key, "function") == 0 || strcmp(key, "finish") == 0;
+		if (v.type != (names_function ? jbvString : jbvBool))
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("key \"%s\" of endpoint \"%s\" must be a %s", key, endpoint,
+							names_function ? "function name" : "boolean")));
+		if (names_function)
+		{
+			has_function |= strcmp(key, "function") == 0;
+			v.val.string.val = jflow_function_qualify(string_value(&v));
+			v.val.string.len = strlen(v.val.string.val);
+		}
+		pushJsonbValue(state, WJB_VALUE, &v);
+	}
+	pushJsonbValue(state, WJB_END_OBJECT, NULL);
+	if (!has_function)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("endpoint \"%s\" must name a function", endpoint)));
+}
+
+/*
+ * Check a map from endpoints to functions, and return it with the names
+ * qualified.  Raises invalid_parameter_value, or what jflow_function_qualify
+ * raises.
+ */
+void
+jflow_requests_check(Jsonb *requests, Jsonb **qualified)
+{
+	JsonbParseState *state = NULL;
+	JsonbIterator *it;
+	JsonbIteratorToken token;
+	JsonbValue	value;
+	char	   *endpoint = NULL;
+
+	if (!JB_ROOT_IS_OBJECT(requests))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("requests must be a JSON object that maps endpoints to functions")));
+
+	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	it = JsonbIteratorInit(&requests->root);
+	(void) JsonbIteratorNext(&it, &value, true);
+	while ((token = JsonbIteratorNext(&it, &value, true)) != WJB_END_OBJECT)
+	{
+		if (token == WJB_KEY)
+		{
+			endpoint = string_value(&value);
+			if (strcmp(endpoint, "*") != 0 && endpoint[0] != '/')
+				ereport(ERROR,
+						(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						 errmsg("endpoint \"%s\" must begin with a slash", endpoint),
+						 errhint("Use \"*\" for all endpoints that are not named.")));
+			pushJsonbValue(&state, WJB_KEY, &value);
+		}
+		else if (token == WJB_VALUE)
+			push_request(&state, endpoint, &value);
+	}
+	*qualified = JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+}
+
+/* The entry for a key of a requests map; false if there is none. */
+static bool
+request_entry(Jsonb *requests, const char *key, JflowFunction *function)
+{
+	JsonbValue	buffer,
+				member;
+	JsonbValue *value;
+	JsonbContainer *object;
+
+	if (requests == NULL)
+		return false;
+	value = getKeyJsonValueFromContainer(&requests->root, key, strlen(key), &buffer);
+	if (value == NULL)
+		return false;
+
+	memset(function, 0, sizeof(*function));
+	if (value->type == jbvString)
+		function->name = string_value(value);
+	else if (value->type == jbvBinary)
+	{
+		object = value->val.binary.data;
+		if (getKeyJsonValueFromContainer(object, "function", 8, &member) &&
+			member.type == jbvString)
+			function->name = string_value(&member);
+		if (getKeyJsonValueFromContainer(object, "finish", 6, &member) &&
+			member.type == jbvString)
+			function->finish = string_value(&member);
+		if (getKeyJsonValueFromContainer(object, "idempotent", 10, &member) &&
+			member.type == jbvBool)
+			function->idempotent = member.val.boolean;
+	}
+	return true;
+}
+
+/*
+ * The function that an executor runs for an endpoint: its own entry for the
+ * endpoint, the class's, its own "*", the class's "*", or the function that
+ * "uses" names.  A result without a name passes documents through unchanged.
+ */
+void
+jflow_endpoint_function(const JflowExecutor *executor, const char *endpoint,
+						JflowFunction *function)
+{
+	memset(function, 0, sizeof(*function));
+	if (request_entry(executor->requests, endpoint, function) ||
+		request_entry(executor->class_requests, endpoint, function) ||
+		request_entry(executor->requests, "*", function) ||
+		request_entry(executor->class_requests, "*", function))
+		return;
+	if (executor->class_requests == NULL)
+		function->name = executor->uses;
+}

@@ -1,0 +1,151 @@
+/*
+ * polling.c
+ *		Which shards of an executor get a request.
+ *
+ * A polling is one word or a map from endpoint to word.  What holds for an
+ * endpoint is, first match: its entry in the executor's map; "any" for /index
+ * and "all" for /search; its entry in the class's map; the executor's "*" or
+ * single word; "any".
+ */
+#include "postgres.h"
+
+#include "mb/pg_wchar.h"
+#include "utils/builtins.h"
+#include "utils/jsonb.h"
+
+#include "flow/flow.h"
+
+static const char *const polling_names[] = {"any", "all", "hash"};
+
+static bool
+polling_from_value(const JsonbValue *value, JflowPolling *polling)
+{
+	if (value->type != jbvString)
+		return false;
+	for (int i = 0; i < lengthof(polling_names); i++)
+	{
+		if (value->val.string.len == strlen(polling_names[i]) &&
+			pg_strncasecmp(value->val.string.val, polling_names[i],
+						   value->val.string.len) == 0)
+		{
+			*polling = (JflowPolling) i;
+			return true;
+		}
+	}
+	return false;
+}
+
+static void
+check_word(const JsonbValue *value, const char *endpoint)
+{
+	JflowPolling ignored;
+	char	   *word;
+
+	if (polling_from_value(value, &ignored))
+		return;
+	if (value->type != jbvString)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("polling must be a string or a map from endpoints to strings"),
+				 errhint("A polling is \"any\", \"all\" or \"hash\".")));
+	word = pnstrdup(value->val.string.val, value->val.string.len);
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 endpoint ? errmsg("unknown polling \"%s\" for endpoint \"%s\"", word, endpoint)
+			 : errmsg("unknown polling \"%s\"", word),
+			 errhint("A polling is \"any\", \"all\" or \"hash\".")));
+}
+
+/* Raises invalid_parameter_value unless the value is a polling. */
+void
+jflow_polling_check(Jsonb *polling)
+{
+	JsonbIterator *it;
+	JsonbValue	value;
+	JsonbIteratorToken token;
+	char	   *endpoint = NULL;
+
+	if (JB_ROOT_IS_SCALAR(polling))
+	{
+		JsonbExtractScalar(&polling->root, &value);
+		check_word(&value, NULL);
+		return;
+	}
+	if (!JB_ROOT_IS_OBJECT(polling))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("polling must be a string or a map from endpoints to strings")));
+
+	it = JsonbIteratorInit(&polling->root);
+	while ((token = JsonbIteratorNext(&it, &value, true)) != WJB_DONE)
+	{
+		if (token == WJB_KEY)
+			endpoint = pnstrdup(value.val.string.val, value.val.string.len);
+		else if (token == WJB_VALUE)
+			check_word(&value, endpoint);
+	}
+}
+
+/* The entry of a map for a key; false if there is none. */
+static bool
+map_entry(Jsonb *map, const char *key, JflowPolling *polling)
+{
+	JsonbValue *value;
+	JsonbValue	buffer;
+
+	if (map == NULL || !JB_ROOT_IS_OBJECT(map))
+		return false;
+	value = getKeyJsonValueFromContainer(&map->root, key, strlen(key), &buffer);
+	return value && polling_from_value(value, polling);
+}
+
+/* The polling that holds for an endpoint of an executor. */
+JflowPolling
+jflow_polling_resolve(const JflowExecutor *executor, const char *endpoint)
+{
+	JflowPolling polling;
+	JsonbValue	value;
+
+	if (map_entry(executor->polling, endpoint, &polling))
+		return polling;
+	if (strcmp(endpoint, "/index") == 0)
+		return POLLING_ANY;
+	if (strcmp(endpoint, "/search") == 0)
+		return POLLING_ALL;
+	if (map_entry(executor->class_polling, endpoint, &polling))
+		return polling;
+	if (map_entry(executor->polling, "*", &polling))
+		return polling;
+	if (executor->polling && JB_ROOT_IS_SCALAR(executor->polling) &&
+		JsonbExtractScalar(&executor->polling->root, &value) &&
+		polling_from_value(&value, &polling))
+		return polling;
+	return POLLING_ANY;
+}
+
+/*
+ * The shard that a document id belongs to under "hash": 64-bit FNV-1a of the
+ * id's bytes in UTF-8, modulo the number of shards.  Stored rows depend on
+ * this function, so it must never change; it does not depend on the server's
+ * version, platform or encoding.
+ *
+ * Source: G. Fowler, L. C. Noll, K.-P. Vo, D. Eastlake, "The FNV Non-Cryptographic
+ * Hash Algorithm", draft-eastlake-fnv.
+ */
+int
+jflow_shard_of_id(const char *id, int len, int shards)
+{
+	char	   *utf8 = pg_server_to_any(id, len, PG_UTF8);
+	uint64		hash = UINT64CONST(0xcbf29ce484222325);
+
+	if (utf8 != id)
+		len = strlen(utf8);
+	for (int i = 0; i < len; i++)
+	{
+		hash ^= (unsigned char) utf8[i];
+		hash *= UINT64CONST(0x100000001b3);
+	}
+	if (utf8 != id)
+		pfree(utf8);
+	return (int) (hash % (uint64) shards);
+}
