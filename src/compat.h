@@ -39,4 +39,11 @@ jflow_object_aclcheck(Oid classid, Oid objectid, Oid roleid, AclMode mode)
 #define RelationGetPrimaryKeyIndexCompat(rel) RelationGetPrimaryKeyIndex(rel)
 #endif
 
+/* Version 17 numbers processes from 0 in a variable of its own. */
+#if PG_VERSION_NUM >= 170000
+#define MyProcNumberCompat MyProcNumber
+#else
+#define MyProcNumberCompat (MyProc->pgprocno)
+#endif
+
 #endif							/* JFLOW_COMPAT_H */

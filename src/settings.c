@@ -16,6 +16,7 @@
 
 char	   *jflow_flow_name = NULL;
 int			jflow_request_size = 100;
+bool		jflow_preloaded = false;
 
 void
 jflow_define_settings(void)

@@ -24,6 +24,7 @@
 #include "utils/rel.h"
 #include "utils/syscache.h"
 #include "utils/typcache.h"
+#include "utils/uuid.h"
 
 
 #include "compat.h"
@@ -327,4 +328,80 @@ jflow_matches_form(const JflowMatch *matches, int nmatches)
 	pfree(elems);
 
 	return result;
+}
+
+/*
+ * Does a document have an id?  Looks at the null bitmap only; a jflow_doc whose
+ * first attribute is not NULL has one.
+ */
+static bool
+has_id(HeapTupleHeader header)
+{
+	return HeapTupleHeaderGetNatts(header) > 0 &&
+		(!(header->t_infomask & HEAP_HASNULL) || !att_isnull(DOC_ID, header->t_bits));
+}
+
+/* A random UUID (RFC 4122, version 4) as text. */
+static Datum
+new_id(void)
+{
+	Datum		uuid = OidFunctionCall0(F_GEN_RANDOM_UUID);
+
+	return CStringGetTextDatum(DatumGetCString(DirectFunctionCall1(uuid_out, uuid)));
+}
+
+/*
+ * A jflow_doc[] of documents given as composite datums.  A document without an
+ * id gets a new one.
+ */
+Datum
+jflow_docs_from_datums(Datum *elems, int n)
+{
+	for (int i = 0; i < n; i++)
+	{
+		if (!has_id(DatumGetHeapTupleHeader(elems[i])))
+		{
+			JflowDoc	doc;
+
+			jflow_doc_deform(elems[i], &doc);
+			doc.values[DOC_ID] = new_id();
+			doc.nulls[DOC_ID] = false;
+			elems[i] = jflow_doc_form(&doc);
+		}
+	}
+	return PointerGetDatum(construct_array(elems, n, jflow_types()->doc, -1, false,
+										   TYPALIGN_DOUBLE));
+}
+
+/* Composite datums of a jflow_doc[]; a NULL among them is an error. */
+int
+jflow_docs_to_datums(Datum array, const char *what, Datum **elems)
+{
+	return deform_elements(array, jflow_types()->doc, what, elems);
+}
+
+/*
+ * The same documents with an id each, as a jflow_doc[].  Raises
+ * null_value_not_allowed if one of them is NULL; "what" names the array.
+ */
+Datum
+jflow_docs_complete(Datum array, const char *what)
+{
+	Datum	   *elems;
+	int			n = jflow_docs_to_datums(array, what, &elems);
+	bool		complete = true;
+
+	for (int i = 0; i < n && complete; i++)
+		complete = has_id(DatumGetHeapTupleHeader(elems[i]));
+	return complete ? PointerGetDatum(DatumGetArrayTypeP(array))
+		: jflow_docs_from_datums(elems, n);
+}
+
+/* How many documents a jflow_doc[] has. */
+int
+jflow_docs_count(Datum array)
+{
+	ArrayType  *a = DatumGetArrayTypeP(array);
+
+	return ArrayGetNItems(ARR_NDIM(a), ARR_DIMS(a));
 }

@@ -1,0 +1,116 @@
+/*
+ * deadline.c
+ *		Time limits for posts and for executors.
+ *
+ * Limits nest: a post inside an executor inside a post.  One timer of the
+ * process is set to the nearest of them.  When it goes off it cancels what is
+ * running, by the same path as a user's cancel; whoever set the limit that has
+ * passed turns that error into one that says so.  An outer limit that is later
+ * than an inner one needs no timer until the inner one is gone.
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "storage/latch.h"
+#include "utils/timeout.h"
+
+#include "runtime/deadline.h"
+
+static TimeoutId timeout_id = MAX_TIMEOUTS;
+static JflowDeadline *innermost = NULL;
+static volatile sig_atomic_t fired = false;
+
+/* Runs in a signal handler. */
+static void
+deadline_handler(void)
+{
+	fired = true;
+	InterruptPending = true;
+	QueryCancelPending = true;
+	SetLatch(MyLatch);
+}
+
+/* Set the timer for the nearest of the limits in force. */
+static void
+arm(void)
+{
+	TimestampTz nearest = DT_NOEND;
+
+	for (JflowDeadline *d = innermost; d; d = d->outer)
+		nearest = Min(nearest, d->at);
+	fired = false;
+	if (innermost)
+		enable_timeout_at(timeout_id, nearest);
+}
+
+static void
+pop(JflowDeadline *deadline)
+{
+	disable_timeout(timeout_id, false);
+	innermost = deadline->outer;
+	arm();
+}
+
+/*
+ * Call a function, and raise query_canceled if it takes longer than the limit;
+ * timeout_ms of 0 is none.  "what" says in the error what was canceled.
+ */
+void
+jflow_run_before_deadline(int64 timeout_ms, const char *what,
+						  JflowGuarded function, void *arg)
+{
+	JflowDeadline deadline;
+	MemoryContext context = CurrentMemoryContext;
+	ErrorContextCallback *error_context = error_context_stack;
+
+	if (timeout_ms <= 0)
+	{
+		function(arg);
+		return;
+	}
+
+	if (timeout_id == MAX_TIMEOUTS)
+		timeout_id = RegisterTimeout(USER_TIMEOUT, deadline_handler);
+
+	deadline.at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), timeout_ms);
+	deadline.timeout_ms = timeout_ms;
+	deadline.what = what;
+	deadline.outer = innermost;
+	innermost = &deadline;
+	PG_TRY();
+	{
+		arm();
+		function(arg);
+
+		/*
+		 * The timer may have gone off when the function was done already, or
+		 * the function may have caught the error.  Raise it here: once the
+		 * timer is gone nobody could tell whose the pending cancel is.
+		 */
+		CHECK_FOR_INTERRUPTS();
+		if (fired && GetCurrentTimestamp() >= deadline.at)
+			ereport(ERROR,
+					(errcode(ERRCODE_QUERY_CANCELED),
+					 errmsg("deadline passed")));
+	}
+	PG_CATCH();
+	{
+		bool		expired = fired && GetCurrentTimestamp() >= deadline.at &&
+			geterrcode() == ERRCODE_QUERY_CANCELED;
+
+		pop(&deadline);
+		if (expired)
+		{
+			MemoryContextSwitchTo(context);
+			FlushErrorState();
+			error_context_stack = error_context;
+			ereport(ERROR,
+					(errcode(ERRCODE_QUERY_CANCELED),
+					 errmsg("canceling %s due to timeout", what),
+					 errdetail("The timeout is " INT64_FORMAT " ms.", timeout_ms)));
+		}
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	pop(&deadline);
+}

@@ -1,0 +1,23 @@
+/*
+ * deadline.h
+ *		Time limits for posts and for executors.
+ */
+#ifndef JFLOW_DEADLINE_H
+#define JFLOW_DEADLINE_H
+
+#include "utils/timestamp.h"
+
+typedef struct JflowDeadline
+{
+	TimestampTz at;
+	int64		timeout_ms;
+	const char *what;			/* "post to flow …", for the error */
+	struct JflowDeadline *outer;
+} JflowDeadline;
+
+typedef void (*JflowGuarded) (void *arg);
+
+extern void jflow_run_before_deadline(int64 timeout_ms, const char *what,
+									  JflowGuarded function, void *arg);
+
+#endif							/* JFLOW_DEADLINE_H */

@@ -1,0 +1,216 @@
+/*
+ * plan.c
+ *		What a post does at each executor, worked out once for all its requests.
+ *
+ * Functions are looked up, filters parsed, parameters split and polling decided
+ * here, so that a request costs nothing but the calls it makes; and what is
+ * wrong with a flow is found before the first document moves.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_collation.h"
+#include "catalog/pg_type.h"
+#include "regex/regex.h"
+#include "utils/builtins.h"
+#include "utils/numeric.h"
+
+#include "compat.h"
+#include "runtime/plan.h"
+#include "runtime/reduce.h"
+
+#define DEFAULT_LIMIT 10		/* of classes that store documents */
+
+/*
+ * Does an executor's name match the target?  The target is a regular
+ * expression for the whole name.
+ */
+static bool
+is_target(const char *target, const char *name)
+{
+	char	   *pattern;
+
+	if (target == NULL)
+		return true;
+	pattern = psprintf("^(?:%s)$", target);
+	return RE_compile_and_execute(cstring_to_text(pattern), (char *) name, strlen(name),
+								  REG_ADVANCED, C_COLLATION_OID, 0, NULL);
+}
+
+/* Is this parameter the overrides of some executor? */
+static bool
+names_executor(const JflowFlow *flow, const JsonbValue *key)
+{
+	for (int i = 0; i < flow->nexecutors; i++)
+		if (strlen(flow->executors[i].name) == key->val.string.len &&
+			memcmp(flow->executors[i].name, key->val.string.val, key->val.string.len) == 0)
+			return true;
+	return false;
+}
+
+/* Add the members of an object that are not overrides of an executor. */
+static void
+push_members(JsonbParseState **state, JsonbContainer *object, const JflowFlow *flow)
+{
+	JsonbIterator *it = JsonbIteratorInit(object);
+	JsonbIteratorToken token;
+	JsonbValue	value;
+	bool		skip = false;
+
+	while ((token = JsonbIteratorNext(&it, &value, true)) != WJB_DONE)
+	{
+		if (token == WJB_KEY)
+			skip = flow && names_executor(flow, &value);
+		if ((token == WJB_KEY || token == WJB_VALUE) && !skip)
+			pushJsonbValue(state, token, &value);
+	}
+}
+
+/*
+ * The parameters that one executor gets: those of the post, without what is
+ * meant for others, overridden by what is meant for it.
+ */
+static Jsonb *
+executor_parameters(const JflowFlow *flow, const JflowExecutor *executor, Jsonb *parameters)
+{
+	JsonbParseState *state = NULL;
+	JsonbIterator *it;
+	JsonbIteratorToken token;
+	JsonbValue	key,
+				buffer;
+	JsonbValue *overrides;
+	bool		split = false;
+
+	it = JsonbIteratorInit(&parameters->root);
+	while ((token = JsonbIteratorNext(&it, &key, true)) != WJB_DONE)
+		split |= token == WJB_KEY && names_executor(flow, &key);
+	if (!split)
+		return parameters;
+
+	overrides = getKeyJsonValueFromContainer(&parameters->root, executor->name,
+											 strlen(executor->name), &buffer);
+	if (overrides && (overrides->type != jbvBinary ||
+					  !JsonContainerIsObject(overrides->val.binary.data)))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("parameter \"%s\" must be an object", executor->name),
+				 errdetail("A parameter named like an executor holds overrides for it.")));
+
+	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	push_members(&state, &parameters->root, flow);
+	if (overrides)
+		push_members(&state, overrides->val.binary.data, NULL);
+	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+}
+
+/* The value of "limit" in an object, or -1. */
+static int
+limit_of(Jsonb *object)
+{
+	JsonbValue	buffer;
+	JsonbValue *value;
+	bool		error = false;
+	int32		limit;
+
+	if (object == NULL)
+		return JFLOW_NO_LIMIT;
+	value = getKeyJsonValueFromContainer(&object->root, "limit", 5, &buffer);
+	if (value == NULL || value->type != jbvNumeric)
+		return JFLOW_NO_LIMIT;
+	limit = numeric_int4_opt_error(value->val.numeric, &error);
+	return error || limit < 0 ? JFLOW_NO_LIMIT : limit;
+}
+
+/* How many matches a reduce keeps. */
+static int
+matches_limit(const JflowStep *step)
+{
+	int			limit = limit_of(step->parameters);
+
+	if (limit == JFLOW_NO_LIMIT)
+		limit = limit_of(step->executor->uses_with);
+	if (limit == JFLOW_NO_LIMIT && strcmp(step->executor->uses, "PQLiteIndexer") == 0)
+		limit = DEFAULT_LIMIT;
+	return limit;
+}
+
+static JflowRunnable *
+prepare_or_null(const char *function, Oid owner)
+{
+	return function ? jflow_run_prepare(function, owner) : NULL;
+}
+
+/* Adds a line that says which executor could not be planned. */
+static void
+plan_error_context(void *arg)
+{
+	errcontext("executor \"%s\"", ((const JflowExecutor *) arg)->name);
+}
+
+static void
+plan_step(JflowStep *step, JflowPlan *plan, Oid owner, Jsonb *parameters)
+{
+	const JflowExecutor *executor = step->executor;
+	ErrorContextCallback callback;
+	JflowFunction function;
+
+	jflow_endpoint_function(executor, plan->endpoint, &function);
+	if (function.name == NULL && executor->uses_before == NULL &&
+		executor->uses_after == NULL && !executor->disable_reduce)
+	{
+		step->active = false;
+		return;
+	}
+
+	callback.callback = plan_error_context;
+	callback.arg = (void *) executor;
+	callback.previous = error_context_stack;
+	error_context_stack = &callback;
+
+	step->function = prepare_or_null(function.name, owner);
+	step->finish = prepare_or_null(function.finish, owner);
+	step->before = prepare_or_null(executor->uses_before, owner);
+	step->after = prepare_or_null(executor->uses_after, owner);
+	step->parameters = executor_parameters(plan->flow, executor, parameters);
+	step->polling = jflow_polling_resolve(executor, plan->endpoint);
+	if (executor->when)
+		step->when = jflow_filter_parse(executor->when, "when");
+	if (executor->timeout)
+		step->timeout_ms = jflow_interval_ms(executor->timeout);
+	step->limit = matches_limit(step);
+	step->what = psprintf("executor \"%s\" of flow \"%s\"", executor->name, plan->flow->name);
+
+	error_context_stack = callback.previous;
+}
+
+/*
+ * Plan a post to a flow, in the current memory context.  Raises undefined_object
+ * if the target matches no executor, and whatever is wrong with a function.
+ */
+JflowPlan *
+jflow_plan_post(JflowFlow *flow, const JflowPostOptions *options)
+{
+	JflowPlan  *plan = palloc(sizeof(JflowPlan));
+	Oid			owner = jflow_flow_owner(flow);
+	bool		any_target = options->target_executor == NULL;
+
+	plan->flow = flow;
+	plan->endpoint = options->endpoint;
+	plan->steps = palloc0(sizeof(JflowStep) * Max(flow->nexecutors, 1));
+	for (int i = 0; i < flow->nexecutors; i++)
+	{
+		JflowStep  *step = &plan->steps[i];
+
+		step->executor = &flow->executors[i];
+		step->active = is_target(options->target_executor, step->executor->name);
+		any_target |= step->active;
+		if (step->active)
+			plan_step(step, plan, owner, options->parameters);
+	}
+	if (!any_target)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("no executor of flow \"%s\" matches \"%s\"",
+						flow->name, options->target_executor),
+				 errhint("target_executor is a regular expression for the whole name of an executor.")));
+	return plan;
+}

@@ -1,0 +1,38 @@
+/*
+ * plan.h
+ *		What a post does at each executor, worked out once for all its requests.
+ */
+#ifndef JFLOW_PLAN_H
+#define JFLOW_PLAN_H
+
+#include "flow/filter.h"
+#include "flow/flow.h"
+#include "runtime/gateway.h"
+#include "runtime/run.h"
+
+typedef struct JflowStep
+{
+	const JflowExecutor *executor;
+	bool		active;			/* has something to do in this post */
+	JflowRunnable *function;	/* NULL: documents pass through */
+	JflowRunnable *before;
+	JflowRunnable *after;
+	JflowRunnable *finish;
+	Jsonb	   *parameters;
+	JflowPolling polling;
+	JflowFilter *when;
+	int64		timeout_ms;
+	int			limit;			/* matches kept by the reduce of the shards */
+	const char *what;			/* for the error about a timeout */
+} JflowStep;
+
+typedef struct JflowPlan
+{
+	JflowFlow  *flow;
+	const char *endpoint;
+	JflowStep  *steps;			/* one per executor, in order of definition */
+} JflowPlan;
+
+extern JflowPlan *jflow_plan_post(JflowFlow *flow, const JflowPostOptions *options);
+
+#endif							/* JFLOW_PLAN_H */

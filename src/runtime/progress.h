@@ -1,0 +1,34 @@
+/*
+ * progress.h
+ *		Running posts: their numbers, for the view and for INFO lines.
+ */
+#ifndef JFLOW_PROGRESS_H
+#define JFLOW_PROGRESS_H
+
+#include "utils/timestamp.h"
+
+typedef struct JflowProgress
+{
+	int64		post;
+	int64		steps_done;
+	int64		steps_total;	/* -1: not known */
+	int64		docs;
+	int64		failed;
+	TimestampTz started;
+
+	int			slot;			/* in the shared array, or -1 */
+	bool		show;			/* send INFO lines */
+	TimestampTz shown;			/* when the last line was sent */
+	struct JflowProgress *outer;
+} JflowProgress;
+
+extern void jflow_progress_request_shmem(void);
+extern void jflow_progress_init_shmem(void);
+
+extern void jflow_progress_begin(JflowProgress *progress, const char *flow,
+								 const char *endpoint, int64 steps_total, bool show);
+extern void jflow_progress_step(JflowProgress *progress, int64 docs, bool failed);
+extern void jflow_progress_end(JflowProgress *progress);
+extern void jflow_progress_abort(JflowProgress *progress);
+
+#endif							/* JFLOW_PROGRESS_H */
