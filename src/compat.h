@@ -46,4 +46,15 @@ jflow_object_aclcheck(Oid classid, Oid objectid, Oid roleid, AclMode mode)
 #define MyProcNumberCompat (MyProc->pgprocno)
 #endif
 
+/* Version 18 made base64 work on uint8. */
+#if PG_VERSION_NUM >= 180000
+#define pg_b64_encode_compat(src, len, dst, dstlen) \
+	pg_b64_encode((const uint8 *) (src), len, dst, dstlen)
+#define pg_b64_decode_compat(src, len, dst, dstlen) \
+	pg_b64_decode(src, len, (uint8 *) (dst), dstlen)
+#else
+#define pg_b64_encode_compat(src, len, dst, dstlen) pg_b64_encode(src, len, dst, dstlen)
+#define pg_b64_decode_compat(src, len, dst, dstlen) pg_b64_decode(src, len, dst, dstlen)
+#endif
+
 #endif							/* JFLOW_COMPAT_H */

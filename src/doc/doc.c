@@ -268,15 +268,10 @@ jflow_docs_deform(Datum array, const char *what)
 	return result;
 }
 
-/* Build an array of composite datums, which are freed. */
 static Datum
 form_elements(Datum *elems, int n, Oid type)
 {
-	ArrayType  *array = construct_array(elems, n, type, -1, false, TYPALIGN_DOUBLE);
-
-	for (int i = 0; i < n; i++)
-		pfree(DatumGetPointer(elems[i]));
-	return PointerGetDatum(array);
+	return PointerGetDatum(construct_array(elems, n, type, -1, false, TYPALIGN_DOUBLE));
 }
 
 /* A jflow_doc[] in the current memory context. */
@@ -298,6 +293,18 @@ Datum
 jflow_docs_empty(void)
 {
 	return PointerGetDatum(construct_empty_array(jflow_types()->doc));
+}
+
+void
+jflow_match_deform(Datum datum, JflowMatch *match)
+{
+	deform_row(datum, match->values, match->nulls, MATCH_NATTS);
+}
+
+Datum
+jflow_match_form(const JflowMatch *match)
+{
+	return form_row(jflow_types()->match, match->values, match->nulls, MATCH_NATTS);
 }
 
 /* Matches of a jflow_match[]; values point into the datum. */

@@ -91,6 +91,13 @@ extern void jflow_doc_deform(Datum datum, JflowDoc *doc);
 extern int	jflow_matches_deform(Datum array, JflowMatch **matches);
 extern Datum jflow_matches_form(const JflowMatch *matches, int nmatches);
 
+extern void jflow_match_deform(Datum datum, JflowMatch *match);
+extern Datum jflow_match_form(const JflowMatch *match);
+
+/* suggest.c */
+extern const char *jflow_suggest(const char *word, const char *const *candidates,
+								 int ncandidates);
+
 /* doc_json.c */
 extern Jsonb *jflow_doc_to_jsonb(const JflowDoc *doc);
 extern void jflow_doc_from_jsonb(JsonbContainer *object, JflowDoc *doc);

@@ -136,7 +136,4 @@ extern void jflow_polling_check(Jsonb *polling);
 extern JflowPolling jflow_polling_resolve(const JflowExecutor *executor, const char *endpoint);
 extern int	jflow_shard_of_id(const char *id, int len, int shards);
 
-/* suggest.c */
-extern const char *jflow_suggest(const char *word, const char *const *candidates, int ncandidates);
-
 #endif							/* JFLOW_FLOW_H */

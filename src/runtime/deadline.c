@@ -51,6 +51,28 @@ pop(JflowDeadline *deadline)
 	arm();
 }
 
+static const char *const raise_function = "raise_expired";
+
+/* Raise the error about a limit that has passed. */
+static void pg_attribute_noreturn()
+raise_expired(const char *what, int64 timeout_ms)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_QUERY_CANCELED),
+			 errmsg("canceling %s due to timeout", what),
+			 errdetail("The timeout is " INT64_FORMAT " ms.", timeout_ms)));
+}
+
+/*
+ * Was this error raised for a limit of time?  It has the SQLSTATE of a user's
+ * cancel, but ends only what the limit was set for.
+ */
+bool
+jflow_deadline_raised(const ErrorData *error)
+{
+	return error->funcname && strcmp(error->funcname, raise_function) == 0;
+}
+
 /*
  * Call a function, and raise query_canceled if it takes longer than the limit;
  * timeout_ms of 0 is none.  "what" says in the error what was canceled.
@@ -104,10 +126,7 @@ jflow_run_before_deadline(int64 timeout_ms, const char *what,
 			MemoryContextSwitchTo(context);
 			FlushErrorState();
 			error_context_stack = error_context;
-			ereport(ERROR,
-					(errcode(ERRCODE_QUERY_CANCELED),
-					 errmsg("canceling %s due to timeout", what),
-					 errdetail("The timeout is " INT64_FORMAT " ms.", timeout_ms)));
+			raise_expired(what, timeout_ms);
 		}
 		PG_RE_THROW();
 	}

@@ -19,5 +19,6 @@ typedef void (*JflowGuarded) (void *arg);
 
 extern void jflow_run_before_deadline(int64 timeout_ms, const char *what,
 									  JflowGuarded function, void *arg);
+extern bool jflow_deadline_raised(const ErrorData *error);
 
 #endif							/* JFLOW_DEADLINE_H */

@@ -263,10 +263,10 @@ ends_post(int sqlerrcode)
  * Call a function in a subtransaction.  Returns true if it went well, else the
  * error as a WARNING that begins with "what" and whose context is kept.  Errors
  * that cancel the statement are raised again; a limit of time that has passed
- * inside is not one of them, since the function's own deadline raised it.
+ * inside is not one of them.
  */
 static bool
-run_in_subtransaction(JflowGuarded function, void *arg, const char *what, bool own_timeout)
+run_in_subtransaction(JflowGuarded function, void *arg, const char *what)
 {
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
@@ -292,9 +292,7 @@ run_in_subtransaction(JflowGuarded function, void *arg, const char *what, bool o
 		MemoryContextSwitchTo(context);
 		CurrentResourceOwner = owner;
 
-		if (ends_post(error->sqlerrcode) &&
-			!(own_timeout && strstr(error->message, "due to timeout") &&
-			  strncmp(error->message, "canceling executor", 18) == 0))
+		if (ends_post(error->sqlerrcode) && !jflow_deadline_raised(error))
 			ReThrowError(error);
 		ereport(WARNING,
 				(errcode(error->sqlerrcode),
@@ -341,7 +339,7 @@ visit_floating(Visit *visit)
 {
 	char	   *what = psprintf("floating executor \"%s\"", visit->step->executor->name);
 
-	(void) run_in_subtransaction((JflowGuarded) visit_before_deadline, visit, what, true);
+	(void) run_in_subtransaction((JflowGuarded) visit_before_deadline, visit, what);
 }
 
 /* Walk one request through the flow. */
@@ -406,7 +404,7 @@ send_request(Post *post, Datum docs)
 	request.docs = docs;
 	if (post->options->continue_on_error)
 		ok = run_in_subtransaction(run_request, &request,
-								   psprintf("request " INT64_FORMAT, number), true);
+								   psprintf("request " INT64_FORMAT, number));
 	else
 		run_request(&request);
 	if (ok && post->sink)

@@ -7,7 +7,7 @@
 #include "utils/builtins.h"
 #include "utils/varlena.h"
 
-#include "flow/flow.h"
+#include "doc/doc.h"
 
 /*
  * The candidate nearest to a misspelt word, or NULL if none is near: at most a
@@ -18,7 +18,7 @@ const char *
 jflow_suggest(const char *word, const char *const *candidates, int ncandidates)
 {
 	int			len = strlen(word);
-	int			best_distance = Max(len / 3, 1) + 1;
+	int			best_distance = len / 3 + 1;
 	const char *best = NULL;
 
 	if (len == 0 || len > 100)
