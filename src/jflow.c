@@ -10,6 +10,8 @@
 #include "storage/lwlock.h"
 #include "utils/builtins.h"
 
+#include "executors/tfidf.h"
+#include "flow/flow.h"
 #include "runtime/progress.h"
 #include "settings.h"
 
@@ -46,6 +48,7 @@ void
 _PG_init(void)
 {
 	jflow_define_settings();
+	jflow_register_options_check("TfidfVectorizer", tfidf_options_check);
 
 	if (!process_shared_preload_libraries_in_progress)
 		return;

@@ -448,7 +448,7 @@ static bool
 match_comparison(const JflowFilter *filter, const JflowDoc *doc)
 {
 	JsonbValue	value;
-	int			order;
+	int			order = 0;
 	bool		exists = field_value(filter, doc, &value);
 	bool		comparable = exists && compare_values(&value, &filter->operand, &order);
 

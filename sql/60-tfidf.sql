@@ -1,0 +1,61 @@
+-- The TF-IDF vectorizer.
+
+CREATE TABLE jflow.model (
+	flow pg_catalog.text COLLATE pg_catalog."C" NOT NULL,
+	executor pg_catalog.text COLLATE pg_catalog."C" NOT NULL,
+	version pg_catalog.int8 NOT NULL,
+	options pg_catalog.jsonb NOT NULL,
+	docs pg_catalog.int8 NOT NULL CHECK (docs >= 0),
+	terms pg_catalog.int4 NOT NULL CHECK (terms > 0),
+	fitted pg_catalog.timestamptz NOT NULL DEFAULT pg_catalog.now(),
+	model pg_catalog.bytea NOT NULL,
+	PRIMARY KEY (flow, executor),
+	FOREIGN KEY (flow, executor) REFERENCES jflow.executor (flow, name)
+		ON UPDATE CASCADE ON DELETE CASCADE
+);
+
+SELECT pg_catalog.pg_extension_config_dump('jflow.model', '');
+
+-- What the requests of a running fit have counted.
+CREATE TABLE jflow.model_part (
+	flow pg_catalog.text COLLATE pg_catalog."C" NOT NULL,
+	executor pg_catalog.text COLLATE pg_catalog."C" NOT NULL,
+	post pg_catalog.int8 NOT NULL,
+	request pg_catalog.int8 NOT NULL,
+	created pg_catalog.timestamptz NOT NULL DEFAULT pg_catalog.now(),
+	part pg_catalog.bytea NOT NULL,
+	PRIMARY KEY (flow, executor, post, request),
+	FOREIGN KEY (flow, executor) REFERENCES jflow.executor (flow, name)
+		ON UPDATE CASCADE ON DELETE CASCADE
+);
+
+CREATE TRIGGER catalog_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON jflow.model
+	FOR EACH STATEMENT EXECUTE FUNCTION jflow.catalog_changed();
+
+CREATE FUNCTION jflow.tfidf_transform(docs @extschema@.jflow_doc[], parameters pg_catalog.jsonb)
+	RETURNS @extschema@.jflow_doc[]
+	AS 'MODULE_PATHNAME', 'jflow_tfidf_transform' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+CREATE FUNCTION jflow.tfidf_fit(docs @extschema@.jflow_doc[], parameters pg_catalog.jsonb)
+	RETURNS @extschema@.jflow_doc[]
+	AS 'MODULE_PATHNAME', 'jflow_tfidf_fit' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+CREATE FUNCTION jflow.tfidf_fit_finish(docs @extschema@.jflow_doc[], parameters pg_catalog.jsonb)
+	RETURNS @extschema@.jflow_doc[]
+	AS 'MODULE_PATHNAME', 'jflow_tfidf_fit_finish' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+
+INSERT INTO jflow.class (class, requests, builtin) VALUES ('TfidfVectorizer', '{
+	"/fit": {"function": "jflow.tfidf_fit", "finish": "jflow.tfidf_fit_finish"},
+	"*": {"function": "jflow.tfidf_transform", "idempotent": true, "writes": false}
+}', true);
+
+CREATE FUNCTION @extschema@.jflow_fit(
+		flow pg_catalog.text, executor pg_catalog.text, query pg_catalog.text,
+		OUT docs pg_catalog.int8, OUT terms pg_catalog.int4)
+	RETURNS record
+	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+
+CREATE FUNCTION @extschema@.jflow_terms(
+		flow pg_catalog.text, executor pg_catalog.text,
+		OUT index pg_catalog.int4, OUT term pg_catalog.text, OUT idf pg_catalog.float8)
+	RETURNS SETOF record
+	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+
