@@ -20,7 +20,8 @@ REGRESS_OPTS = --inputdir=test --outputdir=$(CURDIR)/tmp_check/regress --expecte
 
 PG_CONFIG ?= pg_config
 INCLUDEDIR_VECTOR = $(shell $(PG_CONFIG) --includedir-server)/extension/vector
-with_llvm ?= no
+# No bitcode: nothing of ours is worth inlining into queries, and clang is large.
+override with_llvm := no
 
 # These targets set a machine up first and so must not need PGXS to be there.
 TOPLEVEL = setup demo check bench

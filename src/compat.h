@@ -57,4 +57,7 @@ jflow_object_aclcheck(Oid classid, Oid objectid, Oid roleid, AclMode mode)
 #define pg_b64_decode_compat(src, len, dst, dstlen) pg_b64_decode(src, len, dst, dstlen)
 #endif
 
+/* Version 18 replaced pg_attribute_noreturn() by pg_noreturn, which comes first. */
+#define JFLOW_NORETURN __attribute__((noreturn))
+
 #endif							/* JFLOW_COMPAT_H */

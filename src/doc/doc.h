@@ -13,6 +13,8 @@
 #include "utils/array.h"
 #include "utils/jsonb.h"
 
+#include "compat.h"
+
 /* Attributes of jflow_doc, in the order of the SQL type. */
 typedef enum JflowDocAttr
 {

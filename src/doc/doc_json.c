@@ -52,7 +52,7 @@ place_detail(const Place *place)
 		errdetail("It is in %s %d.", place->what, place->number) : 0;
 }
 
-static void pg_attribute_noreturn()
+static void JFLOW_NORETURN
 wrong_type(const Place *place, const char *expected)
 {
 	ereport(ERROR,

@@ -26,7 +26,7 @@ static const char *const option_names[] = {
 	"token_pattern", "use_idf", "vocabulary"
 };
 
-static void pg_attribute_noreturn()
+static void JFLOW_NORETURN
 wrong_value(const char *name, const char *expected)
 {
 	ereport(ERROR,

@@ -163,7 +163,7 @@ typedef struct Reader
 	Header		header;
 } Reader;
 
-static void pg_attribute_noreturn()
+static void JFLOW_NORETURN
 damaged(void)
 {
 	ereport(ERROR,

@@ -90,7 +90,7 @@ is_array(const JsonbValue *value)
 	return value->type == jbvBinary && JsonContainerIsArray(value->val.binary.data);
 }
 
-static void pg_attribute_noreturn()
+static void JFLOW_NORETURN
 wrong_value(const char *key, const char *expected)
 {
 	ereport(ERROR,

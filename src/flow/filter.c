@@ -59,7 +59,7 @@ add_child(JflowFilter *filter, JflowFilter *child)
 	filter->children[filter->nchildren++] = child;
 }
 
-static void pg_attribute_noreturn()
+static void JFLOW_NORETURN
 unknown_operator(const char *name, const char *what)
 {
 	const char *suggestion = jflow_suggest(name, op_names, lengthof(op_names));

@@ -68,7 +68,7 @@ extern const JflowExecutor *jflow_flow_executor(const JflowFlow *flow, const cha
 extern bool jflow_class_exists(const char *class_name);
 extern const char *jflow_uses_class(const char *uses);
 extern Oid	jflow_catalog_relid(const char *name);
-extern void jflow_suggest_flow_error(const char *name) pg_attribute_noreturn();
+extern void jflow_suggest_flow_error(const char *name) JFLOW_NORETURN;
 
 /*
  * catalog.c: running SPI with the rights of the extension's owner and a fixed
@@ -96,7 +96,7 @@ extern void jflow_check_may_post(const JflowFlow *flow);
 extern void jflow_flow_create(const char *name, const char *description);
 extern void jflow_executor_init(JflowExecutor *executor, const char *name);
 extern void jflow_executor_add(const char *flow, JflowExecutor *executor);
-extern void jflow_executor_missing(const JflowFlow *flow, const char *name) pg_attribute_noreturn();
+extern void jflow_executor_missing(const JflowFlow *flow, const char *name) JFLOW_NORETURN;
 extern int64 jflow_interval_ms(const Interval *interval);
 
 /*

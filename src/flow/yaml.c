@@ -34,7 +34,7 @@ typedef struct Converter
 
 static JsonbValue *convert_node(Converter *converter, yaml_node_t *node, JsonbIteratorToken token);
 
-static void pg_attribute_noreturn()
+static void JFLOW_NORETURN
 yaml_error(const char *message, const yaml_mark_t *mark)
 {
 	ereport(ERROR,

@@ -14,6 +14,7 @@
 #include "storage/latch.h"
 #include "utils/timeout.h"
 
+#include "compat.h"
 #include "runtime/deadline.h"
 
 static TimeoutId timeout_id = MAX_TIMEOUTS;
@@ -54,7 +55,7 @@ pop(JflowDeadline *deadline)
 static const char *const raise_function = "raise_expired";
 
 /* Raise the error about a limit that has passed. */
-static void pg_attribute_noreturn()
+static void JFLOW_NORETURN
 raise_expired(const char *what, int64 timeout_ms)
 {
 	ereport(ERROR,
