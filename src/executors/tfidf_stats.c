@@ -281,6 +281,10 @@ choose_terms(const TfidfStats *stats, uint32 **chosen)
 	double		min = doc_count(&options->min_df, stats->ndocs);
 	uint32		n = 0;
 
+	if (stats->ndocs == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("there are no documents to fit")));
 	if (max < min)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

@@ -704,7 +704,10 @@ jflow_undefine(PG_FUNCTION_ARGS)
 				"ORDER BY flow, name LIMIT 1", &params) > 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
-				 errmsg("cannot undefine executor class \"%s\" because executors use it", name)));
+				 errmsg("cannot undefine executor class \"%s\" because executors use it", name),
+				 errdetail("One is executor \"%s\" of flow \"%s\".",
+						   SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2),
+						   SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1))));
 	(void) execute("DELETE FROM jflow.class WHERE class = $1", &params);
 	jflow_catalog_end(&state);
 	PG_RETURN_VOID();

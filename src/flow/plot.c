@@ -37,7 +37,8 @@ executor_label(const JflowExecutor *executor, const char *newline,
 	appendStringInfoString(&label, newline);
 	quote(&label, executor->uses);
 	if (executor->replicas != 1)
-		appendStringInfo(&label, "%s%d replicas", newline, executor->replicas);
+		appendStringInfo(&label, executor->replicas == 0 ? "%sinline" : "%s%d replicas",
+						 newline, executor->replicas);
 	if (executor->shards > 1)
 		appendStringInfo(&label, "%s%d shards", newline, executor->shards);
 	if (executor->when)
