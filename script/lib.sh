@@ -46,6 +46,7 @@ make_work() {
 }
 
 clean_work() {
+	[ -z "${KEEP_WORK:-}" ] || { trap - EXIT; say "kept $work"; return 0; }
 	local pidfile
 	trap - EXIT
 	[ -n "${work:-}" ] || return 0

@@ -1,6 +1,11 @@
 -- The catalog.  Schema jflow is created without IF NOT EXISTS: a schema of that
 -- name made by somebody else must fail the installation, not join it.
 --
+-- There are no foreign keys: pg_restore with several jobs loads the tables of an
+-- extension in any order, each in a transaction of its own.  The functions that
+-- drop a flow or an executor take along what belongs to it, and rows that belong
+-- to nothing are never looked at.
+--
 -- Keys are COLLATE "C", since C code scans their indexes.  Functions and roles
 -- are kept as names: numbers would not survive dump and restore, and a dropped
 -- role's number could become someone else's.
@@ -28,8 +33,7 @@ CREATE TABLE jflow.flow (
 );
 
 CREATE TABLE jflow.executor (
-	flow pg_catalog.text COLLATE pg_catalog."C" NOT NULL
-		REFERENCES jflow.flow ON UPDATE CASCADE ON DELETE CASCADE,
+	flow pg_catalog.text COLLATE pg_catalog."C" NOT NULL,
 	name pg_catalog.text COLLATE pg_catalog."C" NOT NULL
 		CHECK (pg_catalog.octet_length(name) BETWEEN 1 AND 63 AND name <> 'gateway'),
 	"position" pg_catalog.int4 NOT NULL CHECK ("position" > 0),
@@ -60,8 +64,7 @@ CREATE TABLE jflow.executor (
 );
 
 CREATE TABLE jflow.flow_grant (
-	flow pg_catalog.text COLLATE pg_catalog."C" NOT NULL
-		REFERENCES jflow.flow ON UPDATE CASCADE ON DELETE CASCADE,
+	flow pg_catalog.text COLLATE pg_catalog."C" NOT NULL,
 	grantee pg_catalog.text COLLATE pg_catalog."C" NOT NULL,
 	PRIMARY KEY (flow, grantee)
 );

@@ -9,9 +9,7 @@ CREATE TABLE jflow.model (
 	terms pg_catalog.int4 NOT NULL CHECK (terms > 0),
 	fitted pg_catalog.timestamptz NOT NULL DEFAULT pg_catalog.now(),
 	model pg_catalog.bytea NOT NULL,
-	PRIMARY KEY (flow, executor),
-	FOREIGN KEY (flow, executor) REFERENCES jflow.executor (flow, name)
-		ON UPDATE CASCADE ON DELETE CASCADE
+	PRIMARY KEY (flow, executor)
 );
 
 SELECT pg_catalog.pg_extension_config_dump('jflow.model', '');
@@ -24,9 +22,7 @@ CREATE TABLE jflow.model_part (
 	request pg_catalog.int8 NOT NULL,
 	created pg_catalog.timestamptz NOT NULL DEFAULT pg_catalog.now(),
 	part pg_catalog.bytea NOT NULL,
-	PRIMARY KEY (flow, executor, post, request),
-	FOREIGN KEY (flow, executor) REFERENCES jflow.executor (flow, name)
-		ON UPDATE CASCADE ON DELETE CASCADE
+	PRIMARY KEY (flow, executor, post, request)
 );
 
 CREATE TRIGGER catalog_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON jflow.model

@@ -16,6 +16,7 @@
 #include "commands/extension.h"
 #include "executor/executor.h"
 #include "funcapi.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -411,4 +412,23 @@ jflow_docs_count(Datum array)
 	ArrayType  *a = DatumGetArrayTypeP(array);
 
 	return ArrayGetNItems(ARR_NDIM(a), ARR_DIMS(a));
+}
+
+/*
+ * A string of the database's encoding in UTF-8: the same pointer where nothing
+ * has to be converted, else a new string, whose length replaces the given one.
+ * A SQL_ASCII database has bytes of no known encoding; they are left alone, and
+ * may be no UTF-8.
+ */
+const char *
+jflow_to_utf8(const char *string, Size *len)
+{
+	char	   *utf8;
+
+	if (GetDatabaseEncoding() == PG_UTF8 || GetDatabaseEncoding() == PG_SQL_ASCII)
+		return string;
+	utf8 = pg_server_to_any(string, *len, PG_UTF8);
+	if (utf8 != string)
+		*len = strlen(utf8);
+	return utf8;
 }

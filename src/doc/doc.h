@@ -96,6 +96,8 @@ extern Datum jflow_matches_form(const JflowMatch *matches, int nmatches);
 extern void jflow_match_deform(Datum datum, JflowMatch *match);
 extern Datum jflow_match_form(const JflowMatch *match);
 
+extern const char *jflow_to_utf8(const char *string, Size *len);
+
 /* suggest.c */
 extern const char *jflow_suggest(const char *word, const char *const *candidates,
 								 int ncandidates);

@@ -176,16 +176,14 @@ transform_doc(JflowDoc *doc, Accumulator *accumulator, TfidfWords *words,
 			  const TfidfOptions *options)
 {
 	text	   *t;
-	char	   *utf8;
-	uint64		len;
+	const char *utf8;
+	Size		len;
 
 	if (doc->nulls[DOC_TEXT])
 		return;
 	t = DatumGetTextPP(doc->values[DOC_TEXT]);
 	len = VARSIZE_ANY_EXHDR(t);
-	utf8 = pg_server_to_any(VARDATA_ANY(t), len, PG_UTF8);
-	if (utf8 != VARDATA_ANY(t))
-		len = strlen(utf8);
+	utf8 = jflow_to_utf8(VARDATA_ANY(t), &len);
 
 	accumulator->ntouched = 0;
 	tfidf_words_cut(words, utf8, len);

@@ -8,7 +8,6 @@
  */
 #include "postgres.h"
 
-#include "mb/pg_wchar.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/numeric.h"
@@ -106,12 +105,11 @@ read_norm(const JsonbValue *value)
 static void
 add_string(TermTable *table, const char *option, const char *string, int len)
 {
-	char	   *utf8 = pg_server_to_any(string, len, PG_UTF8);
+	Size		utf8_len = len;
+	const char *utf8 = jflow_to_utf8(string, &utf8_len);
 	bool		found;
 
-	if (utf8 != string)
-		len = strlen(utf8);
-	(void) term_table_add(table, utf8, len, term_hash(utf8, len), &found);
+	(void) term_table_add(table, utf8, utf8_len, term_hash(utf8, utf8_len), &found);
 	if (found && strcmp(option, "vocabulary") == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

@@ -9,7 +9,6 @@
 
 #include <math.h>
 
-#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/float.h"
@@ -81,21 +80,19 @@ void
 tfidf_stats_add_doc(TfidfStats *stats, TfidfWords *words, Datum datum)
 {
 	text	   *t;
-	char	   *utf8;
-	uint64		len;
+	const char *utf8;
+	Size		len;
 
 	stats->ndocs++;
 	if (DatumGetPointer(datum) == NULL)
 		return;
 	t = DatumGetTextPP(datum);
 	len = VARSIZE_ANY_EXHDR(t);
-	utf8 = pg_server_to_any(VARDATA_ANY(t), len, PG_UTF8);
-	if (utf8 != VARDATA_ANY(t))
-		len = strlen(utf8);
+	utf8 = jflow_to_utf8(VARDATA_ANY(t), &len);
 	tfidf_words_cut(words, utf8, len);
 	tfidf_words_terms(words, count_term, stats);
 	if (utf8 != VARDATA_ANY(t))
-		pfree(utf8);
+		pfree((char *) utf8);
 	if ((Pointer) t != DatumGetPointer(datum))
 		pfree(t);
 }

@@ -143,21 +143,50 @@ execute_alone(const char *sql, Params *params)
 	return rows;
 }
 
+/*
+ * Delete what belongs to a flow, or to one of its executors.  Parameters are
+ * the flow and the executor; the catalog must have been begun.
+ */
+static void
+delete_belongings(Params *params, bool one_executor)
+{
+	if (one_executor)
+	{
+		(void) execute("DELETE FROM jflow.model WHERE flow = $1 AND executor = $2", params);
+		(void) execute("DELETE FROM jflow.model_part WHERE flow = $1 AND executor = $2", params);
+		(void) execute("DELETE FROM jflow.executor WHERE flow = $1 AND name = $2", params);
+		return;
+	}
+	(void) execute("DELETE FROM jflow.model WHERE flow = $1", params);
+	(void) execute("DELETE FROM jflow.model_part WHERE flow = $1", params);
+	(void) execute("DELETE FROM jflow.executor WHERE flow = $1", params);
+	(void) execute("DELETE FROM jflow.flow_grant WHERE flow = $1", params);
+}
+
 /* Make an empty flow owned by the current user. */
 void
 jflow_flow_create(const char *name, const char *description)
 {
+	JflowCatalogState state;
 	Params		params = {0};
+	Params		key = {0};
 
 	check_name(name, "flow");
+	add_text(&key, name);
 	add_text(&params, name);
 	add_text(&params, GetUserNameFromId(GetUserId(), false));
 	add_text(&params, description);
-	if (execute_alone("INSERT INTO jflow.flow (flow, owner, description) VALUES ($1, $2, $3) "
-					  "ON CONFLICT DO NOTHING", &params) == 0)
+
+	jflow_catalog_begin(&state);
+	if (execute("INSERT INTO jflow.flow (flow, owner, description) VALUES ($1, $2, $3) "
+				"ON CONFLICT DO NOTHING", &params) == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_DUPLICATE_OBJECT),
 				 errmsg("flow \"%s\" already exists", name)));
+
+	/* A flow of this name that was deleted by hand may have left something. */
+	delete_belongings(&key, false);
+	jflow_catalog_end(&state);
 }
 
 /*
@@ -566,7 +595,7 @@ jflow_remove(PG_FUNCTION_ARGS)
 
 	add_text(&params, flow_name);
 	add_text(&params, name);
-	(void) execute("DELETE FROM jflow.executor WHERE flow = $1 AND name = $2", &params);
+	delete_belongings(&params, true);
 	jflow_catalog_end(&state);
 	PG_RETURN_VOID();
 }
@@ -579,6 +608,7 @@ jflow_drop(PG_FUNCTION_ARGS)
 {
 	char	   *name = text_arg(fcinfo, 0, "flow");
 	JflowFlow  *flow = jflow_flow_open(name, bool_arg(fcinfo, 1));
+	JflowCatalogState state;
 	Params		params = {0};
 
 	if (flow == NULL)
@@ -589,7 +619,11 @@ jflow_drop(PG_FUNCTION_ARGS)
 	}
 	jflow_check_flow_owner(flow);
 	add_text(&params, name);
-	(void) execute_alone("DELETE FROM jflow.flow WHERE flow = $1", &params);
+	jflow_catalog_begin(&state);
+	lock_flow(name);
+	delete_belongings(&params, false);
+	(void) execute("DELETE FROM jflow.flow WHERE flow = $1", &params);
+	jflow_catalog_end(&state);
 	PG_RETURN_VOID();
 }
 

@@ -9,7 +9,6 @@
  */
 #include "postgres.h"
 
-#include "mb/pg_wchar.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
 
@@ -135,17 +134,14 @@ jflow_polling_resolve(const JflowExecutor *executor, const char *endpoint)
 int
 jflow_shard_of_id(const char *id, int len, int shards)
 {
-	char	   *utf8 = pg_server_to_any(id, len, PG_UTF8);
+	Size		utf8_len = len;
+	const char *utf8 = jflow_to_utf8(id, &utf8_len);
 	uint64		hash = UINT64CONST(0xcbf29ce484222325);
 
-	if (utf8 != id)
-		len = strlen(utf8);
-	for (int i = 0; i < len; i++)
+	for (Size i = 0; i < utf8_len; i++)
 	{
 		hash ^= (unsigned char) utf8[i];
 		hash *= UINT64CONST(0x100000001b3);
 	}
-	if (utf8 != id)
-		pfree(utf8);
 	return (int) (hash % (uint64) shards);
 }
