@@ -48,6 +48,17 @@ typedef struct Accumulator
 	double	   *weights;		/* of the touched terms */
 } Accumulator;
 
+/*
+ * Memory for an accumulator, kept for the next request: a large vocabulary
+ * would else cost more to allocate and to clear than a request to compute.
+ */
+static struct
+{
+	uint32	   *counts;			/* all 0, unless in use */
+	uint32		max_terms;
+	bool		in_use;			/* also after an error */
+} kept;
+
 /* The call we are in. */
 static const JflowContext *
 get_context(void)
@@ -60,14 +71,42 @@ get_context(void)
 }
 
 static void
+keep_counts(uint32 nterms)
+{
+	if (kept.max_terms < nterms)
+	{
+		if (kept.counts)
+			pfree(kept.counts);
+		kept.counts = NULL;
+		kept.max_terms = 0;
+		kept.counts = MemoryContextAllocExtended(TopMemoryContext, sizeof(uint32) * nterms,
+												 MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
+		kept.max_terms = nterms;
+	}
+	else if (kept.in_use)
+		memset(kept.counts, 0, sizeof(uint32) * kept.max_terms);
+	kept.in_use = true;
+}
+
+/* Nothing accumulated yet; ends with accumulator_done. */
+static void
 accumulator_init(Accumulator *accumulator, const TfidfModel *model)
 {
+	uint32		most = Min(model->terms.nterms, SPARSEVEC_MAX_NNZ + 1);
+
+	keep_counts(model->terms.nterms);
 	accumulator->model = model;
-	accumulator->counts = palloc_extended(sizeof(uint32) * model->terms.nterms,
-										  MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
-	accumulator->touched = palloc_extended(sizeof(uint32) * model->terms.nterms, MCXT_ALLOC_HUGE);
-	accumulator->weights = palloc_extended(sizeof(double) * model->terms.nterms, MCXT_ALLOC_HUGE);
+	accumulator->counts = kept.counts;
+	accumulator->touched = palloc(sizeof(uint32) * most);
+	accumulator->weights = palloc(sizeof(double) * most);
 	accumulator->ntouched = 0;
+}
+
+/* All counts are back at 0; after an error they are not, and nobody calls this. */
+static void
+accumulator_done(void)
+{
+	kept.in_use = false;
 }
 
 static void
@@ -76,8 +115,10 @@ accumulate(void *arg, const char *term, uint32 len, uint32 hash)
 	Accumulator *accumulator = arg;
 	int64		n = term_table_find(&accumulator->model->terms, term, len, hash);
 
-	if (n >= 0 && accumulator->counts[n]++ == 0)
-		accumulator->touched[accumulator->ntouched++] = (uint32) n;
+	/* Of a text that has too many terms, only their number is of interest. */
+	if (n >= 0 && accumulator->counts[n]++ == 0 &&
+		accumulator->ntouched++ <= SPARSEVEC_MAX_NNZ)
+		accumulator->touched[accumulator->ntouched - 1] = (uint32) n;
 }
 
 static int
@@ -261,6 +302,7 @@ jflow_tfidf_transform(PG_FUNCTION_ARGS)
 		CHECK_FOR_INTERRUPTS();
 		transform_doc(&docs->docs[i], &accumulator, &words, options);
 	}
+	accumulator_done();
 	PG_RETURN_DATUM(jflow_docs_form(docs));
 }
 

@@ -152,10 +152,13 @@ static bool
 query_source_next(JflowSource *base, int size, Datum *docs)
 {
 	CursorSource *source = (CursorSource *) base;
+	MemoryContext context = CurrentMemoryContext;
 	Datum	   *elems;
 	int			n;
 
+	/* SPI leaves its own context as the current one, which lives too long. */
 	SPI_cursor_fetch(source->portal, true, size);
+	MemoryContextSwitchTo(context);
 	n = (int) SPI_processed;
 	if (n == 0)
 	{
