@@ -12,6 +12,7 @@
 #include "fmgr.h"
 #include "lib/stringinfo.h"
 #include "utils/builtins.h"
+#include "utils/datetime.h"
 #include "utils/fmgrprotos.h"
 #include "utils/numeric.h"
 #include "utils/timestamp.h"
@@ -531,6 +532,18 @@ push_jsonb(JsonbParseState **state, const char *key, Jsonb *json)
 	pushJsonbValue(state, WJB_VALUE, &value);
 }
 
+/* The text of an interval, whatever the session's IntervalStyle. */
+static char *
+interval_text(const Interval *interval)
+{
+	struct pg_itm itm;
+	char	   *text = palloc(MAXDATELEN + 1);
+
+	interval2itm(*interval, &itm);
+	EncodeInterval(&itm, INTSTYLE_POSTGRES, text);
+	return text;
+}
+
 static void
 push_needs(JsonbParseState **state, const JflowExecutor *executor)
 {
@@ -570,9 +583,7 @@ push_executor(JsonbParseState **state, const JflowExecutor *executor)
 	push_string(state, "uses_before", executor->uses_before);
 	push_string(state, "uses_after", executor->uses_after);
 	if (executor->timeout)
-		push_string(state, "timeout",
-					DatumGetCString(DirectFunctionCall1(interval_out,
-														IntervalPGetDatum(executor->timeout))));
+		push_string(state, "timeout", interval_text(executor->timeout));
 	if (executor->retries >= 0)
 		push_int(state, "retries", executor->retries);
 	push_true(state, "floating", executor->floating);

@@ -354,8 +354,8 @@ write_container(StringInfo out, JsonbContainer *container, int indent, bool inli
 			appendStringInfoChar(out, '\n');
 		}
 		else if (JsonContainerSize(value.val.binary.data) == 0)
-			appendStringInfoString(out, JsonContainerIsObject(value.val.binary.data) ?
-								   " {}\n" : " []\n");
+			appendStringInfo(out, "%s%s\n", token == WJB_VALUE ? " " : "",
+							 JsonContainerIsObject(value.val.binary.data) ? "{}" : "[]");
 		else if (token == WJB_ELEM)
 			write_container(out, value.val.binary.data, indent + 2, true);
 		else

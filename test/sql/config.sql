@@ -1,0 +1,104 @@
+-- Does a flow survive as one document, in JSON and in YAML, and do wrong documents raise errors?
+CREATE FUNCTION f(docs jflow_doc[], parameters jsonb) RETURNS jflow_doc[] LANGUAGE sql RETURN docs;
+SELECT jflow_create('all', 'every "option"');
+SELECT jflow_add('all', 'first ü', replicas => 0);
+SELECT jflow_add('all', 'second', uses => 'f', uses_with => '{"a": [1, "x", null, {}], "b": []}', requests => '{"/x": "f", "/y": null}',
+	needs => '{gateway}', replicas => 2, shards => 3, polling => '{"*": "ALL", "/x": "hash"}', workspace => 'ws', "when" => '{"a": {"$gt": 1}}',
+	uses_before => 'f', uses_after => 'f', timeout => '1 day 00:00:01.5', retries => 0, disable_reduce => true);
+SELECT jflow_add('all', 'third', uses => 'TfidfVectorizer', needs => '{first ü,second}', floating => true, polling => '"any"');
+SELECT jsonb_pretty(jflow_save('all'));
+CREATE TABLE saved AS SELECT jflow_save('all') AS json, jflow_save_yaml('all') AS yaml;
+SELECT yaml FROM saved \g (format=unaligned tuples_only=on)
+SELECT jflow_drop('all');
+SELECT jflow_load(json) FROM saved;
+SELECT jflow_save('all') = json AS same FROM saved;
+SELECT jflow_drop('all');
+SELECT jflow_load_yaml(yaml) FROM saved;
+SELECT jflow_save('all') = json AS same FROM saved;
+SELECT jflow_load(json) FROM saved;
+SELECT jflow_drop('all');
+
+-- a Flow YAML with the seed's settings loads as it is
+SELECT jflow_define('MyTokenizer', '{"*": "f"}');
+SELECT jflow_define('PQLite', '{"/index": "f"}');
+SELECT jflow_load_yaml($$
+jtype: Flow
+version: '1'
+with:
+  port_expose: 12345
+  protocol: http
+executors:
+  - name: fast_executor
+  - name: slow_executor
+    uses: MyTokenizer
+    replicas: 2
+  - name: pqlite_executor
+    uses: 'jinahub://PQLite'
+    uses_with:
+      dim: 5215
+      metric: cosine
+    uses_metas:
+      workspace: CHANGE-TO-YOUR-PATH/workspace
+    install_requirements: true
+    shards: 2
+    polling: {'/index': 'ANY', '/search': 'ALL', '*': 'ALL'}   # per endpoint
+$$);
+SELECT jflow_save('flow');
+SELECT jflow_drop('flow');
+
+-- defaults of the flow, names that are missing, anchors
+SELECT jflow_load_yaml($$
+!Flow
+with: {name: d, polling: all, timeout_send: 1500}
+executors:
+- {}
+- &second {shards: 2, no_reduce: true, needs: gateway}
+- {polling: any, timeout: 2, needs: [executor0, executor1]}
+$$);
+SELECT jflow_save('d');
+SELECT jflow_drop('d');
+SELECT jflow_load('{"name": "e"}');
+SELECT jflow_load('{"name": "e"}');
+SELECT jflow_drop('e');
+
+-- wrong
+SELECT jflow_load('[]');
+SELECT jflow_load('{"jtype": "Executor"}');
+SELECT jflow_load('{"executers": []}');
+SELECT jflow_load('{"executors": {}}');
+SELECT jflow_load('{"executors": [1]}');
+SELECT jflow_load('{"executors": [{"shard": 2}]}');
+SELECT jflow_load('{"executors": [{"shards": "2"}]}');
+SELECT jflow_load('{"executors": [{"shards": 2.5e20}]}');
+SELECT jflow_load('{"executors": [{"needs": [1]}]}');
+SELECT jflow_load('{"executors": [{"needs": ["x"]}]}');
+SELECT jflow_load('{"executors": [{"name": "a"}, {"name": "a"}]}');
+SELECT jflow_load('{"executors": [{"floating": 1}]}');
+SELECT jflow_load('{"executors": [{"timeout": "soon"}]}');
+SELECT jflow_load('{"executors": [{"uses": "jinahub://Nothing"}]}');
+SELECT jflow_load('{"executors": [{"uses_metas": {"workspce": "x"}}]}');
+SELECT count(*) FROM jflow.flow;
+SELECT jflow_load_yaml('');
+SELECT jflow_load_yaml('just text');
+SELECT jflow_load_yaml('a: [1');
+SELECT jflow_load_yaml(E'a: 1\na: 2');
+SELECT jflow_load_yaml(E'? [a]\n: 1');
+SELECT jflow_load_yaml(E'name: a\n---\nname: b');
+SELECT jflow_load_yaml(E'name: *nothing');
+SELECT jflow_load_yaml(E'a: &a [x,x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b,*b,*b]\nd: &d [*c,*c,*c,*c,*c,*c,*c,*c,*c,*c]\ne: &e [*d,*d,*d,*d,*d,*d,*d,*d,*d,*d]\nf: [*e,*e]');
+SELECT jflow_load_yaml(repeat('[', 20000));
+
+-- pictures; names cannot break out of their labels
+SELECT jflow_create('plot');
+SELECT jflow_add('plot', 'a"];x-->y["', replicas => 0);
+SELECT jflow_add('plot', 'b\', shards => 2, needs => '{gateway}', "when" => '{"t": "<script>"}');
+SELECT jflow_add('plot', 'c', floating => true, replicas => 3);
+SELECT jflow_add('plot', 'd', needs => ARRAY['a"];x-->y["', 'b\'], replicas => 0);
+SELECT jflow_plot('plot') \g (format=unaligned tuples_only=on)
+SELECT jflow_plot('plot', 'dot') \g (format=unaligned tuples_only=on)
+SELECT jflow_plot('plot', 'png');
+SELECT jflow_plot('none');
+SELECT jflow_drop('plot');
+SELECT jflow_undefine('MyTokenizer'), jflow_undefine('PQLite');
+DROP TABLE saved;
+DROP FUNCTION f;
