@@ -494,11 +494,11 @@ push_sparse(JsonbParseState **state, Datum datum)
 {
 	Oid			output;
 	bool		varlena;
-	char	   *text;
+	char	   *output_text;
 
 	getTypeOutputInfo(jflow_types()->atttype[DOC_SPARSE_EMBEDDING], &output, &varlena);
-	text = OidOutputFunctionCall(output, datum);
-	push_string(state, text, strlen(text), WJB_VALUE);
+	output_text = OidOutputFunctionCall(output, datum);
+	push_string(state, output_text, strlen(output_text), WJB_VALUE);
 }
 
 static JsonbValue *
@@ -603,7 +603,7 @@ PG_FUNCTION_INFO_V1(jflow_jsonb_match);
 PG_FUNCTION_INFO_V1(jflow_jsonb_docs);
 
 /*
- * jflow_doc(id text, …) RETURNS jflow_doc: the constructor, one argument per
+ * jflow_doc(id text, ...) RETURNS jflow_doc: the constructor, one argument per
  * attribute.
  */
 Datum

@@ -1,6 +1,6 @@
 /*
  * suggest.c
- *		"Did you mean …": the nearest of a list of names.
+ *		"Did you mean ...": the nearest of a list of names.
  */
 #include "postgres.h"
 

@@ -52,12 +52,14 @@ typedef struct Accumulator
  * Memory for an accumulator, kept for the next request: a large vocabulary
  * would else cost more to allocate and to clear than a request to compute.
  */
-static struct
+typedef struct KeptCounts
 {
 	uint32	   *counts;			/* all 0, unless in use */
 	uint32		max_terms;
 	bool		in_use;			/* also after an error */
-} kept;
+} KeptCounts;
+
+static KeptCounts kept;
 
 /* The call we are in. */
 static const JflowContext *

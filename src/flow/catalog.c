@@ -553,7 +553,7 @@ only_usable_flow(void)
 		ereport(ERROR,
 				(errcode(ERRCODE_AMBIGUOUS_PARAMETER),
 				 errmsg("the flow must be named, since the current user may use %d of them", usable),
-				 errhint("Pass flow => '…' or set jflow.flow.")));
+				 errhint("Pass the argument \"flow\" or set jflow.flow.")));
 	return only;
 }
 

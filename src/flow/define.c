@@ -510,7 +510,7 @@ needs_arg(FunctionCallInfo fcinfo, int n, JflowExecutor *executor)
 }
 
 /*
- * jflow_add(flow text, name text, uses text, …) RETURNS void; the arguments are
+ * jflow_add(flow text, name text, uses text, ...) RETURNS void; the arguments are
  * those of the SQL definition, in its order.
  */
 Datum

@@ -319,7 +319,7 @@ parse_object(JsonbContainer *object, const char *what)
 					ereport(ERROR,
 							(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 							 errmsg("operator \"%s\" in %s needs a field", key, what),
-							 errhint("Write {\"field\": {\"%s\": …}}.", key)));
+							 errhint("Write {\"field\": {\"%s\": ...}}.", key)));
 				add_child(filter, parse_logic(op, &value, what));
 			}
 			else

@@ -2,7 +2,7 @@
  * plot.c
  *		jflow_plot(): the topology of a flow as mermaid, dot or SVG.
  *
- * Names are anybody's text.  Nodes are called n0, n1, … and names stand only in
+ * Names are anybody's text.  Nodes are called n0, n1, ... and names stand only in
  * labels, quoted as each format has it.  SVG is drawn by Graphviz' "dot"; it
  * reads a file of ours, so that nothing of a flow gets into a command.
  */

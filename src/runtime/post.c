@@ -66,12 +66,12 @@ array_source_init(ArraySource *source, Datum *elems, int n)
 
 /* A document that is a text and nothing else. */
 static Datum
-doc_of_text(Datum text)
+doc_of_text(Datum value)
 {
 	JflowDoc	doc;
 
 	jflow_doc_init(&doc);
-	doc.values[DOC_TEXT] = text;
+	doc.values[DOC_TEXT] = value;
 	doc.nulls[DOC_TEXT] = false;
 	return jflow_doc_form(&doc);
 }
@@ -154,7 +154,7 @@ post_datums(FunctionCallInfo fcinfo, Datum *elems, int n)
 }
 
 /*
- * jflow_post(endpoint text, docs jflow_doc[], …) RETURNS SETOF jflow_doc.  NULL
+ * jflow_post(endpoint text, docs jflow_doc[], ...) RETURNS SETOF jflow_doc.  NULL
  * is a post without documents.
  */
 Datum
@@ -169,7 +169,7 @@ jflow_post_docs(PG_FUNCTION_ARGS)
 }
 
 /*
- * jflow_post(endpoint text, docs text[], …) RETURNS SETOF jflow_doc
+ * jflow_post(endpoint text, docs text[], ...) RETURNS SETOF jflow_doc
  */
 Datum
 jflow_post_texts(PG_FUNCTION_ARGS)
@@ -194,7 +194,7 @@ jflow_post_texts(PG_FUNCTION_ARGS)
 }
 
 /*
- * jflow_post(endpoint text, docs text, …) RETURNS SETOF jflow_doc
+ * jflow_post(endpoint text, docs text, ...) RETURNS SETOF jflow_doc
  */
 Datum
 jflow_post_text(PG_FUNCTION_ARGS)
@@ -220,7 +220,7 @@ datums_of_jsonb(Jsonb *json, Datum **elems)
 }
 
 /*
- * jflow_post(endpoint text, docs jsonb, …) RETURNS SETOF jflow_doc
+ * jflow_post(endpoint text, docs jsonb, ...) RETURNS SETOF jflow_doc
  */
 Datum
 jflow_post_jsonb(PG_FUNCTION_ARGS)
@@ -234,7 +234,7 @@ jflow_post_jsonb(PG_FUNCTION_ARGS)
 }
 
 /*
- * jflow_post_query(endpoint text, query text, …) RETURNS TABLE (docs int8,
+ * jflow_post_query(endpoint text, query text, ...) RETURNS TABLE (docs int8,
  * requests int8, failed int8, elapsed interval): one row.
  */
 Datum

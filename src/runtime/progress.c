@@ -94,8 +94,8 @@ jflow_progress_init_shmem(void)
 	memset(shared, 0, array_size());
 
 	/*
-	 * Start from the clock, so that numbers of posts do not come again after a
-	 * restart: partial results are kept in tables under them.
+	 * Start from the clock, so that numbers of posts do not come again after
+	 * a restart: partial results are kept in tables under them.
 	 */
 	pg_atomic_init_u64(&shared->last_post, (uint64) GetCurrentTimestamp());
 	shared->nslots = total_slots();
