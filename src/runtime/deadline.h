@@ -11,7 +11,7 @@ typedef struct JflowDeadline
 {
 	TimestampTz at;
 	int64		timeout_ms;
-	const char *what;			/* "post to flow …", for the error */
+	const char *what;			/* "post to flow ...", for the error */
 	struct JflowDeadline *outer;
 } JflowDeadline;
 
