@@ -36,6 +36,21 @@ jflow_run_prepare(const char *function, Oid owner)
 	return runnable;
 }
 
+/*
+ * The security context of a call.  The owner's code must not leave anything in
+ * the session that would later run, or be found, with the rights of the caller:
+ * a deferred trigger, a temporary table, a held cursor.  A superuser could do
+ * that anyway, and nobody needs protection from himself.
+ */
+static int
+call_security(Oid owner, Oid caller, int sec_context)
+{
+	sec_context |= SECURITY_LOCAL_USERID_CHANGE;
+	if (owner != caller && !superuser_arg(owner))
+		sec_context |= SECURITY_RESTRICTED_OPERATION;
+	return sec_context;
+}
+
 /* Adds the line that says where in a flow an error came from. */
 static void
 run_error_context(void *arg)
@@ -111,7 +126,8 @@ jflow_run(JflowRunnable *runnable, JflowContext *context, Datum docs, Jsonb *par
 	error_context_stack = &callback;
 
 	GetUserIdAndSecContext(&userid, &sec_context);
-	SetUserIdAndSecContext(runnable->owner, sec_context | SECURITY_LOCAL_USERID_CHANGE);
+	SetUserIdAndSecContext(runnable->owner,
+						   call_security(runnable->owner, userid, sec_context));
 	guc_level = NewGUCNestLevel();
 	set_search_path();
 
@@ -127,7 +143,8 @@ jflow_run(JflowRunnable *runnable, JflowContext *context, Datum docs, Jsonb *par
 	}
 	PG_END_TRY();
 
-	AtEOXact_GUC(true, guc_level);
+	/* Settings that the function changed end with it, like in a replica. */
+	AtEOXact_GUC(false, guc_level);
 	SetUserIdAndSecContext(userid, sec_context);
 	error_context_stack = callback.previous;
 	PopActiveSnapshot();
