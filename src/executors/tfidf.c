@@ -341,7 +341,7 @@ jflow_tfidf_fit_finish(PG_FUNCTION_ARGS)
 
 	tfidf_stats_init(&stats, options);
 	tfidf_parts_merge(context, &stats);
-	tfidf_model_store(context->flow->name, context->executor->name,
+	tfidf_model_store(context->flow, context->executor->name,
 					  context->executor->uses_with, tfidf_model_make(&stats));
 	PG_RETURN_NULL();
 }
@@ -453,7 +453,7 @@ jflow_fit(PG_FUNCTION_ARGS)
 	tfidf_stats_init(&stats, options);
 	count_query(&stats, &words, query);
 	model = tfidf_model_make(&stats);
-	tfidf_model_store(flow->name, executor->name, executor->uses_with, model);
+	tfidf_model_store(flow, executor->name, executor->uses_with, model);
 
 	values[0] = Int64GetDatum(model->ndocs);
 	values[1] = Int32GetDatum((int32) model->terms.nterms);

@@ -129,7 +129,7 @@ extern bytea *tfidf_model_serialize(const TfidfModel *model);
 extern TfidfModel *tfidf_model_deserialize(bytea *bytes);
 
 extern const TfidfModel *tfidf_model_get(const JflowContext *context, const TfidfOptions *options);
-extern void tfidf_model_store(const char *flow, const char *executor, Jsonb *options,
+extern void tfidf_model_store(const JflowFlow *flow, const char *executor, Jsonb *options,
 							  const TfidfModel *model);
 extern void tfidf_part_store(const JflowContext *context, const TfidfStats *stats);
 extern void tfidf_parts_merge(const JflowContext *context, TfidfStats *stats);

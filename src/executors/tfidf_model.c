@@ -56,6 +56,9 @@ typedef struct ModelEntry
 static HTAB *models = NULL;
 static Oid	model_relid = InvalidOid;
 
+/* Counts invalidations, so that one that comes while a model is read counts. */
+static uint64 generation = 0;
+
 static void
 model_invalidate(Datum arg, Oid relid)
 {
@@ -64,6 +67,7 @@ model_invalidate(Datum arg, Oid relid)
 
 	if (OidIsValid(relid) && relid != model_relid)
 		return;
+	generation++;
 	hash_seq_init(&status, models);
 	while ((entry = hash_seq_search(&status)) != NULL)
 		entry->checked = false;
@@ -117,10 +121,9 @@ read_entry(ModelEntry *entry, const JflowContext *context)
 	HeapTuple	tuple;
 	bool		isnull;
 
-	model_relid = jflow_catalog_relid("model");
+	uint64		before = generation;
 
-	/* An invalidation that comes while we read must not be overwritten. */
-	entry->checked = true;
+	model_relid = jflow_catalog_relid("model");
 	rel = table_open(model_relid, AccessShareLock);
 	ScanKeyInit(&keys[0], Anum_model_flow, BTEqualStrategyNumber, F_TEXTEQ,
 				CStringGetTextDatum(context->flow->name));
@@ -154,6 +157,9 @@ read_entry(ModelEntry *entry, const JflowContext *context)
 	}
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
+
+	/* only now: a damaged model must not pass for none the next time */
+	entry->checked = generation == before;
 }
 
 /*
@@ -187,10 +193,32 @@ tfidf_model_get(const JflowContext *context, const TfidfOptions *options)
 }
 
 /*
+ * Lock the flow that was fitted against changes.  A fit can take long: the
+ * executor may be gone, or the flow's name may be another role's flow by now.
+ */
+static void
+lock_fitted(const JflowFlow *flow, const char *executor)
+{
+	Oid			types[3] = {TEXTOID, TEXTOID, TEXTOID};
+	Datum		values[3];
+
+	values[0] = CStringGetTextDatum(flow->name);
+	values[1] = CStringGetTextDatum(flow->owner);
+	values[2] = CStringGetTextDatum(executor);
+	if (jflow_catalog_execute("SELECT FROM jflow.flow f JOIN jflow.executor e ON e.flow = f.flow "
+							  "WHERE f.flow = $1 AND f.owner = $2 AND e.name = $3 FOR SHARE OF f",
+							  3, types, values, NULL) == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("executor \"%s\" of flow \"%s\" was removed while it was fitted",
+						executor, flow->name)));
+}
+
+/*
  * Make a model that of an executor, with the rights of the extension's owner.
  */
 void
-tfidf_model_store(const char *flow, const char *executor, Jsonb *options,
+tfidf_model_store(const JflowFlow *flow, const char *executor, Jsonb *options,
 				  const TfidfModel *model)
 {
 	Oid			types[7] = {TEXTOID, TEXTOID, INT8OID, JSONBOID, INT8OID, INT4OID, BYTEAOID};
@@ -202,7 +230,7 @@ tfidf_model_store(const char *flow, const char *executor, Jsonb *options,
 		ereport(ERROR,
 				(errcode(ERRCODE_INTERNAL_ERROR),
 				 errmsg("could not generate random values")));
-	values[0] = CStringGetTextDatum(flow);
+	values[0] = CStringGetTextDatum(flow->name);
 	values[1] = CStringGetTextDatum(executor);
 	values[2] = Int64GetDatum((int64) (version & PG_INT64_MAX));
 	values[3] = JsonbPGetDatum(options);
@@ -211,6 +239,7 @@ tfidf_model_store(const char *flow, const char *executor, Jsonb *options,
 	values[6] = PointerGetDatum(tfidf_model_serialize(model));
 
 	jflow_catalog_begin(&state);
+	lock_fitted(flow, executor);
 	(void) jflow_catalog_execute("INSERT INTO jflow.model (flow, executor, version, options, docs, terms, model) "
 								 "VALUES ($1, $2, $3, $4, $5, $6, $7) "
 								 "ON CONFLICT (flow, executor) DO UPDATE SET version = excluded.version, "

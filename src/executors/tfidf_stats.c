@@ -401,13 +401,15 @@ tfidf_model_deserialize(bytea *value)
 	TfidfModel *model = palloc0(sizeof(TfidfModel));
 	Reader		reader;
 	uint32		nterms;
+	const void *idf;
 	const char *lens;
 
 	begin_reading(&reader, value, MODEL_MAGIC);
 	nterms = reader.header.nterms;
 	model->ndocs = reader.header.ndocs;
+	idf = get(&reader, sizeof(double) * (Size) nterms);
 	model->idf = palloc_extended(sizeof(double) * Max((Size) nterms, 1), MCXT_ALLOC_HUGE);
-	memcpy(model->idf, get(&reader, sizeof(double) * (Size) nterms), sizeof(double) * nterms);
+	memcpy(model->idf, idf, sizeof(double) * (Size) nterms);
 	lens = get(&reader, sizeof(uint32) * (Size) nterms);
 	term_table_init(&model->terms, nterms);
 	for (uint32 i = 0; i < nterms; i++)

@@ -316,6 +316,8 @@ tfidf_words_terms(const TfidfWords *words, TfidfTermFunction function, void *arg
 			uint32		len = words->ends[i + n - 1] - words->starts[i];
 
 			function(arg, term, len, term_hash(term, len));
+			if (i % INTERRUPT_WORDS == 0)
+				CHECK_FOR_INTERRUPTS();
 		}
 	}
 }

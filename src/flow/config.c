@@ -35,7 +35,7 @@ static const char *const executor_keys[] = {
 	"name", "uses", "uses_with", "uses_metas", "uses_requests", "requests", "needs",
 	"replicas", "shards", "polling", "workspace", "when", "uses_before", "uses_after",
 	"timeout", "timeout_send", "retries", "floating", "disable_reduce", "no_reduce",
-	"with", "metas"
+	"method", "with", "metas"
 };
 
 /* Keys of Jina that mean nothing inside a server. */
@@ -44,9 +44,9 @@ static const char *const ignored_keys[] = {
 	"compression", "cors", "daemon", "default_swagger_ui", "deployments", "deployments_addresses",
 	"docker_kwargs", "endpoints_configuration", "entrypoint", "env", "env_from_secret",
 	"exit_on_exceptions", "expose_endpoints", "expose_graphql_endpoint", "external",
-	"extra_search_paths", "force_update", "gpus", "graph_conditions", "graph_description",
+	"extra_search_paths", "force_update", "gateway", "gpus", "graph_conditions", "graph_description",
 	"grpc_channel_options", "grpc_metadata", "grpc_server_options", "host", "host_in", "hosts",
-	"https", "image_pull_secrets", "inspect", "install_requirements", "log_config",
+	"https", "image_pull_secrets", "inspect", "install_requirements", "jcloud", "labels", "log_config",
 	"metrics", "metrics_exporter_host", "metrics_exporter_port", "monitoring", "native",
 	"no_crud_endpoints", "no_debug_endpoints", "noblock_on_start", "output_array_type",
 	"peer_ports", "pod_role", "port", "port_expose", "port_in", "port_jinad", "port_monitoring",
@@ -156,11 +156,14 @@ read_jsonb(JsonbValue *value)
 	return value->type == jbvNull ? NULL : JsonbValueToJsonb(value);
 }
 
+/* Raises invalid_parameter_value where an interval cannot hold the time. */
 static Interval *
-interval_of_ms(double ms)
+interval_of_ms(const char *key, double ms)
 {
 	Interval   *interval = palloc0(sizeof(Interval));
 
+	if (!(ms >= 0 && ms < (double) PG_INT64_MAX / 1000))
+		wrong_value(key, "a time that is not negative and not too long");
 	interval->time = (TimeOffset) (ms * 1000);
 	return interval;
 }
@@ -178,7 +181,7 @@ read_interval(const char *key, const JsonbValue *value, double unit_ms)
 													 Int32GetDatum(-1)));
 	if (value->type != jbvNumeric)
 		wrong_value(key, "an interval or a number");
-	return interval_of_ms(unit_ms * DatumGetFloat8(DirectFunctionCall1(numeric_float8,
+	return interval_of_ms(key, unit_ms * DatumGetFloat8(DirectFunctionCall1(numeric_float8,
 																	   NumericGetDatum(value->val.numeric))));
 }
 
@@ -276,6 +279,16 @@ load_meta(void *arg, const char *key, JsonbValue *value)
 		other_key(el->loader, key, "uses_metas", known, lengthof(known));
 }
 
+/* How Jina would add the executor: a join is an executor like any other. */
+static void
+check_method(const JsonbValue *value)
+{
+	char	   *method = read_string("method", value);
+
+	if (method && strcmp(method, "add") != 0 && strcmp(method, "needs") != 0)
+		wrong_value("method", "\"add\" or \"needs\"");
+}
+
 static void
 load_executor_member(void *arg, const char *key, JsonbValue *value)
 {
@@ -287,6 +300,8 @@ load_executor_member(void *arg, const char *key, JsonbValue *value)
 		if (value->type != jbvNull)
 			executor->name = read_string(key, value);
 	}
+	else if (strcmp(key, "method") == 0)
+		check_method(value);
 	else if (strcmp(key, "uses") == 0)
 	{
 		if (value->type != jbvNull)

@@ -130,14 +130,38 @@ execute(const char *sql, Params *params)
 								 params->nulls);
 }
 
-/* Run one statement on the catalog; returns the number of rows. */
+/*
+ * Lock the flow's row, so that changes of one flow take turns.  Rights were
+ * checked before: if the flow was dropped since and another role has made one of
+ * its name, it is not the one that was asked for.
+ */
+static void
+lock_flow(const JflowFlow *flow)
+{
+	Params		params = {0};
+
+	add_text(&params, flow->name);
+	add_text(&params, flow->owner);
+	if (execute("SELECT FROM jflow.flow WHERE flow = $1 AND owner = $2 FOR UPDATE",
+				&params) == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("flow \"%s\" does not exist", flow->name)));
+}
+
+/*
+ * Run one statement on the catalog, for a change of a flow or (NULL) of none;
+ * returns the number of rows.
+ */
 static uint64
-execute_alone(const char *sql, Params *params)
+execute_alone(const JflowFlow *flow, const char *sql, Params *params)
 {
 	JflowCatalogState state;
 	uint64		rows;
 
 	jflow_catalog_begin(&state);
+	if (flow)
+		lock_flow(flow);
 	rows = execute(sql, params);
 	jflow_catalog_end(&state);
 	return rows;
@@ -248,7 +272,8 @@ check_uses(const char *uses)
 
 	if (jflow_class_exists(name))
 		return pstrdup(name);
-	if (name != uses || strstr(uses, "://") || strchr(uses, ' '))
+	if (name != uses || strstr(uses, "://") ||
+		(strchr(uses, ' ') && strchr(uses, '"') == NULL))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("executor class \"%s\" does not exist", name),
@@ -409,19 +434,6 @@ text_array(char **strings, int n)
 	return PointerGetDatum(construct_array(elems, n, TEXTOID, -1, false, TYPALIGN_INT));
 }
 
-/* Lock the flow's row, so that changes of one flow take turns. */
-static void
-lock_flow(const char *flow)
-{
-	Params		params = {0};
-
-	add_text(&params, flow);
-	if (execute("SELECT FROM jflow.flow WHERE flow = $1 FOR UPDATE", &params) == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("flow \"%s\" does not exist", flow)));
-}
-
 /* The flow, if the current user may change it. */
 static JflowFlow *
 open_own_flow(const char *name)
@@ -443,11 +455,11 @@ jflow_executor_add(const char *flow_name, JflowExecutor *executor)
 	JflowFlow  *flow;
 	Params		params = {0};
 
-	(void) open_own_flow(flow_name);
+	flow = open_own_flow(flow_name);
 	check_executor(executor);
 
 	jflow_catalog_begin(&state);
-	lock_flow(flow_name);
+	lock_flow(flow);
 
 	/* What was seen before the lock may have changed. */
 	flow = jflow_flow_open(flow_name, false);
@@ -577,9 +589,9 @@ jflow_remove(PG_FUNCTION_ARGS)
 	JflowFlow  *flow;
 	Params		params = {0};
 
-	(void) open_own_flow(flow_name);
+	flow = open_own_flow(flow_name);
 	jflow_catalog_begin(&state);
-	lock_flow(flow_name);
+	lock_flow(flow);
 
 	flow = jflow_flow_open(flow_name, false);
 	if (jflow_flow_executor(flow, name) == NULL)
@@ -620,7 +632,7 @@ jflow_drop(PG_FUNCTION_ARGS)
 	jflow_check_flow_owner(flow);
 	add_text(&params, name);
 	jflow_catalog_begin(&state);
-	lock_flow(name);
+	lock_flow(flow);
 	delete_belongings(&params, false);
 	(void) execute("DELETE FROM jflow.flow WHERE flow = $1", &params);
 	jflow_catalog_end(&state);
@@ -649,7 +661,7 @@ jflow_grant(PG_FUNCTION_ARGS)
 
 	add_text(&params, flow->name);
 	add_text(&params, role_arg(fcinfo, 1));
-	(void) execute_alone("INSERT INTO jflow.flow_grant (flow, grantee) VALUES ($1, $2) "
+	(void) execute_alone(flow, "INSERT INTO jflow.flow_grant (flow, grantee) VALUES ($1, $2) "
 						 "ON CONFLICT DO NOTHING", &params);
 	PG_RETURN_VOID();
 }
@@ -665,7 +677,7 @@ jflow_revoke(PG_FUNCTION_ARGS)
 
 	add_text(&params, flow->name);
 	add_text(&params, role_arg(fcinfo, 1));
-	(void) execute_alone("DELETE FROM jflow.flow_grant WHERE flow = $1 AND grantee = $2",
+	(void) execute_alone(flow, "DELETE FROM jflow.flow_grant WHERE flow = $1 AND grantee = $2",
 						 &params);
 	PG_RETURN_VOID();
 }
@@ -693,7 +705,7 @@ jflow_define(PG_FUNCTION_ARGS)
 	add_text(&params, name);
 	add_text(&params, GetUserNameFromId(GetUserId(), false));
 	add_jsonb(&params, requests);
-	if (execute_alone("INSERT INTO jflow.class (class, owner, requests) VALUES ($1, $2, $3) "
+	if (execute_alone(NULL, "INSERT INTO jflow.class (class, owner, requests) VALUES ($1, $2, $3) "
 					  "ON CONFLICT DO NOTHING", &params) == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_DUPLICATE_OBJECT),

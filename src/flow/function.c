@@ -98,7 +98,8 @@ jflow_function_resolve(const char *name, Oid owner)
 		elog(ERROR, "cache lookup failed for function %u", function);
 	proc = (Form_pg_proc) GETSTRUCT(tuple);
 	function_owner = proc->proowner;
-	if (proc->prorettype != jflow_types()->doc_array || proc->proretset)
+	if (proc->prokind != PROKIND_FUNCTION || proc->proretset ||
+		proc->prorettype != jflow_types()->doc_array)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_FUNCTION_DEFINITION),
 				 errmsg("function %s(jflow_doc[], jsonb) must return jflow_doc[]", name)));
@@ -258,7 +259,7 @@ request_entry(Jsonb *requests, const char *key, JflowFunction *function)
 	memset(function, 0, sizeof(*function));
 	if (value->type == jbvString)
 		function->name = string_value(value);
-	else if (value->type == jbvBinary)
+	else if (value->type == jbvBinary && JsonContainerIsObject(value->val.binary.data))
 	{
 		object = value->val.binary.data;
 		if (getKeyJsonValueFromContainer(object, "function", 8, &member) &&

@@ -17,6 +17,8 @@
 #include "compat.h"
 #include "runtime/deadline.h"
 
+#define MAX_TIMEOUT_MS INT64CONST(3155760000000)	/* 100 years */
+
 static TimeoutId timeout_id = MAX_TIMEOUTS;
 static JflowDeadline *innermost = NULL;
 static volatile sig_atomic_t fired = false;
@@ -95,7 +97,9 @@ jflow_run_before_deadline(int64 timeout_ms, const char *what,
 	if (timeout_id == MAX_TIMEOUTS)
 		timeout_id = RegisterTimeout(USER_TIMEOUT, deadline_handler);
 
-	deadline.at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), timeout_ms);
+	/* Beyond a century a limit is none; the sum could overflow. */
+	deadline.at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+											  Min(timeout_ms, MAX_TIMEOUT_MS));
 	deadline.timeout_ms = timeout_ms;
 	deadline.what = what;
 	deadline.outer = innermost;

@@ -16,6 +16,7 @@
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/snapmgr.h"
+#include "utils/syscache.h"
 
 #include "compat.h"
 #include "runtime/run.h"
@@ -78,6 +79,20 @@ set_search_path(void)
 							 GUC_ACTION_SAVE, true, 0, false);
 }
 
+/*
+ * A post looks its functions up once.  One that is dropped while the post runs,
+ * by another session or by an executor, must be missed here and not by name of
+ * a cache deep inside.
+ */
+static void
+check_not_dropped(const JflowRunnable *runnable)
+{
+	if (!SearchSysCacheExists1(PROCOID, ObjectIdGetDatum(runnable->flinfo.fn_oid)))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_FUNCTION),
+				 errmsg("function %s was dropped during the post", runnable->name)));
+}
+
 static Datum
 call(JflowRunnable *runnable, Datum docs, Jsonb *parameters)
 {
@@ -131,6 +146,7 @@ jflow_run(JflowRunnable *runnable, JflowContext *context, Datum docs, Jsonb *par
 	guc_level = NewGUCNestLevel();
 	set_search_path();
 
+	check_not_dropped(runnable);
 	context->outer = jflow_context;
 	jflow_context = context;
 	PG_TRY();
