@@ -23,13 +23,17 @@
 #include "compat.h"
 #include "flow/config.h"
 
-#define MAX_NODES 100000
+#define MAX_ALIASED 100000		/* nodes that aliases may add */
+#define MAX_BYTES (16 * 1024 * 1024)
+#define MAX_DEPTH 1000
+#define MAX_SIMPLE_KEY 1000		/* libyaml takes 1024 */
 
 typedef struct Converter
 {
 	yaml_document_t *document;
 	JsonbParseState *state;
 	int			nnodes;
+	int			max_nodes;
 } Converter;
 
 static JsonbValue *convert_node(Converter *converter, yaml_node_t *node, JsonbIteratorToken token);
@@ -133,12 +137,41 @@ convert_scalar(yaml_node_t *node, JsonbValue *value)
 static void
 convert_key(yaml_node_t *node, JsonbValue *key)
 {
-	if (node == NULL || node->type != YAML_SCALAR_NODE)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("invalid YAML: a key must be a scalar")));
 	key->type = jbvString;
 	key->val.string.val = node_string(node, &key->val.string.len);
+}
+
+static int
+key_order(const void *a, const void *b)
+{
+	const yaml_node_t *ka = *(yaml_node_t *const *) a;
+	const yaml_node_t *kb = *(yaml_node_t *const *) b;
+	size_t		alen = ka->data.scalar.length;
+	size_t		blen = kb->data.scalar.length;
+	int			order = memcmp(ka->data.scalar.value, kb->data.scalar.value, Min(alen, blen));
+
+	return order != 0 ? order : (alen > blen) - (alen < blen);
+}
+
+/* Raise invalid_parameter_value unless all keys are scalars and distinct. */
+static void
+check_keys(Converter *converter, const yaml_node_pair_t *pairs, int npairs)
+{
+	yaml_node_t **keys = palloc(sizeof(yaml_node_t *) * Max(npairs, 1));
+
+	for (int i = 0; i < npairs; i++)
+	{
+		keys[i] = yaml_document_get_node(converter->document, pairs[i].key);
+		if (keys[i] == NULL || keys[i]->type != YAML_SCALAR_NODE)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("invalid YAML: a key must be a scalar")));
+	}
+	qsort(keys, npairs, sizeof(yaml_node_t *), key_order);
+	for (int i = 1; i < npairs; i++)
+		if (key_order(&keys[i - 1], &keys[i]) == 0)
+			yaml_error("a key is there twice", &Max(keys[i - 1], keys[i])->start_mark);
+	pfree(keys);
 }
 
 static JsonbValue *
@@ -147,6 +180,7 @@ convert_mapping(Converter *converter, yaml_node_t *node)
 	yaml_node_pair_t *first = node->data.mapping.pairs.start;
 	yaml_node_pair_t *end = node->data.mapping.pairs.top;
 
+	check_keys(converter, first, end - first);
 	pushJsonbValue(&converter->state, WJB_BEGIN_OBJECT, NULL);
 	for (yaml_node_pair_t *pair = first; pair < end; pair++)
 	{
@@ -154,15 +188,6 @@ convert_mapping(Converter *converter, yaml_node_t *node)
 		JsonbValue	key;
 
 		convert_key(key_node, &key);
-		for (yaml_node_pair_t *other = first; other < pair; other++)
-		{
-			yaml_node_t *other_key = yaml_document_get_node(converter->document, other->key);
-
-			if (other_key->data.scalar.length == key_node->data.scalar.length &&
-				memcmp(other_key->data.scalar.value, key_node->data.scalar.value,
-					   key_node->data.scalar.length) == 0)
-				yaml_error("a key is there twice", &key_node->start_mark);
-		}
 		pushJsonbValue(&converter->state, WJB_KEY, &key);
 		convert_node(converter, yaml_document_get_node(converter->document, pair->value), WJB_VALUE);
 	}
@@ -188,11 +213,11 @@ convert_node(Converter *converter, yaml_node_t *node, JsonbIteratorToken token)
 	CHECK_FOR_INTERRUPTS();
 	if (node == NULL)
 		elog(ERROR, "YAML node is missing");
-	if (++converter->nnodes > MAX_NODES)
+	if (++converter->nnodes > converter->max_nodes)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 				 errmsg("YAML document is too large"),
-				 errdetail("With its aliases written out it has more than %d nodes.", MAX_NODES)));
+				 errdetail("Its aliases stand for more than %d nodes.", MAX_ALIASED)));
 	switch (node->type)
 	{
 		case YAML_MAPPING_NODE:
@@ -212,6 +237,8 @@ convert_document(yaml_document_t *document)
 {
 	Converter	converter = {document, NULL, 0};
 	yaml_node_t *root = yaml_document_get_root_node(document);
+
+	converter.max_nodes = document->nodes.top - document->nodes.start + MAX_ALIASED;
 
 	if (root == NULL || root->type == YAML_SCALAR_NODE)
 		ereport(ERROR,
@@ -265,15 +292,59 @@ parse_document(yaml_parser_t *parser)
 	return result;
 }
 
-/*
- * The one document of a YAML text, as jsonb.  Raises invalid_parameter_value,
- * with line and column, if it is none.
- */
-Jsonb *
-jflow_yaml_to_jsonb(const char *yaml, int len)
+/* How much deeper a token leads. */
+static int
+token_depth(yaml_token_type_t type)
 {
-	char	   *text = pnstrdup(yaml, len);
-	char	   *utf8 = pg_server_to_any(text, len, PG_UTF8);
+	switch (type)
+	{
+		case YAML_BLOCK_SEQUENCE_START_TOKEN:
+		case YAML_BLOCK_MAPPING_START_TOKEN:
+		case YAML_FLOW_SEQUENCE_START_TOKEN:
+		case YAML_FLOW_MAPPING_START_TOKEN:
+			return 1;
+		case YAML_BLOCK_END_TOKEN:
+		case YAML_FLOW_SEQUENCE_END_TOKEN:
+		case YAML_FLOW_MAPPING_END_TOKEN:
+			return -1;
+		default:
+			return 0;
+	}
+}
+
+/*
+ * Raise program_limit_exceeded for a deeply nested text.  libyaml's time grows
+ * with the square of the depth, and its loader cannot be interrupted; its
+ * scanner can, between two tokens.  What is wrong otherwise is left to the loader.
+ */
+static Jsonb *
+check_depth(yaml_parser_t *scanner)
+{
+	yaml_token_t token;
+	yaml_token_type_t type;
+	int			depth = 0;
+
+	do
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (!yaml_parser_scan(scanner, &token))
+			break;
+		type = token.type;
+		depth += token_depth(type);
+		yaml_token_delete(&token);
+		if (depth > MAX_DEPTH)
+			ereport(ERROR,
+					(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+					 errmsg("YAML document is nested too deeply"),
+					 errdetail("More than %d levels are not read.", MAX_DEPTH)));
+	} while (type != YAML_STREAM_END_TOKEN && type != YAML_NO_TOKEN);
+	return NULL;
+}
+
+/* Run a function over a text with a parser, which is freed on every path. */
+static Jsonb *
+with_parser(const char *utf8, Jsonb *(*function) (yaml_parser_t *))
+{
 	yaml_parser_t parser;
 	Jsonb	   *volatile result = NULL;
 
@@ -285,7 +356,7 @@ jflow_yaml_to_jsonb(const char *yaml, int len)
 	{
 		yaml_parser_set_encoding(&parser, YAML_UTF8_ENCODING);
 		yaml_parser_set_input_string(&parser, (const unsigned char *) utf8, strlen(utf8));
-		result = parse_document(&parser);
+		result = function(&parser);
 	}
 	PG_FINALLY();
 	{
@@ -296,8 +367,70 @@ jflow_yaml_to_jsonb(const char *yaml, int len)
 }
 
 /*
- * YAML for jsonb.  Strings are written as JSON does, which is YAML, too; so are
- * empty objects and arrays.
+ * The one document of a YAML text, as jsonb.  Raises invalid_parameter_value,
+ * with line and column, if it is none, and program_limit_exceeded for a text so
+ * long that libyaml, which cannot be interrupted, would take its time.
+ */
+Jsonb *
+jflow_yaml_to_jsonb(const char *yaml, int len)
+{
+	char	   *text = pnstrdup(yaml, len);
+	char	   *utf8 = pg_server_to_any(text, len, PG_UTF8);
+
+	if (len > MAX_BYTES)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("YAML document is too large"),
+				 errdetail("It has %d bytes, but only %d are read.", len, MAX_BYTES)));
+	(void) with_parser(utf8, check_depth);
+	return with_parser(utf8, parse_document);
+}
+
+/*
+ * Must a character be escaped in a quoted scalar?  YAML folds all its line
+ * breaks there, and refuses what is not printable.
+ */
+static bool
+needs_escape(uint32 c)
+{
+	return (c >= 0x7F && c <= 0x9F) || c == 0x2028 || c == 0x2029 || c == 0xFEFF ||
+		c == 0xFFFE || c == 0xFFFF;
+}
+
+/* A quoted scalar, in UTF-8: as in JSON, with the escapes that YAML needs more. */
+static char *
+quoted(const JsonbValue *value)
+{
+	StringInfoData json,
+				out;
+	char	   *string = pnstrdup(value->val.string.val, value->val.string.len);
+	const char *end;
+
+	initStringInfo(&json);
+	initStringInfo(&out);
+	escape_json(&json, pg_server_to_any(string, strlen(string), PG_UTF8));
+	end = json.data + json.len;
+	for (const char *p = json.data; p < end;)
+	{
+		int			len = pg_utf_mblen((const unsigned char *) p);
+		uint32		c = 0;
+
+		if (len <= end - p && pg_utf8_islegal((const unsigned char *) p, len))
+			c = utf8_to_unicode((const unsigned char *) p);
+		else
+			len = 1;
+		if (needs_escape(c))
+			appendStringInfo(&out, "\\u%04x", c);
+		else
+			appendBinaryStringInfo(&out, p, len);
+		p += len;
+	}
+	return out.data;
+}
+
+/*
+ * YAML for jsonb, in UTF-8.  Empty objects and arrays are written as JSON does,
+ * which is YAML, too.
  */
 static void
 write_scalar(StringInfo out, const JsonbValue *value)
@@ -305,7 +438,7 @@ write_scalar(StringInfo out, const JsonbValue *value)
 	switch (value->type)
 	{
 		case jbvString:
-			escape_json(out, pnstrdup(value->val.string.val, value->val.string.len));
+			appendStringInfoString(out, quoted(value));
 			break;
 		case jbvNumeric:
 			appendStringInfoString(out, DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(value->val.numeric))));
@@ -315,6 +448,22 @@ write_scalar(StringInfo out, const JsonbValue *value)
 			break;
 		default:
 			appendStringInfoString(out, "null");
+	}
+}
+
+/* A key, with a question mark in front if it is long. */
+static void
+write_key(StringInfo out, const JsonbValue *value, int indent)
+{
+	char	   *key = quoted(value);
+
+	if (strlen(key) <= MAX_SIMPLE_KEY)
+		appendStringInfo(out, "%s:", key);
+	else
+	{
+		appendStringInfo(out, "? %s\n", key);
+		appendStringInfoSpaces(out, indent);
+		appendStringInfoChar(out, ':');
 	}
 }
 
@@ -337,8 +486,7 @@ write_container(StringInfo out, JsonbContainer *container, int indent, bool inli
 		}
 		if (token == WJB_KEY)
 		{
-			escape_json(out, pnstrdup(value.val.string.val, value.val.string.len));
-			appendStringInfoChar(out, ':');
+			write_key(out, &value, indent);
 			continue;
 		}
 		if (token == WJB_ELEM)
@@ -374,5 +522,5 @@ jflow_jsonb_to_yaml(Jsonb *json)
 
 	initStringInfo(&out);
 	write_container(&out, &json->root, 0, false);
-	return out.data;
+	return pg_any_to_server(out.data, out.len, PG_UTF8);
 }

@@ -102,3 +102,42 @@ SELECT jflow_drop('plot');
 SELECT jflow_undefine('MyTokenizer'), jflow_undefine('PQLite');
 DROP TABLE saved;
 DROP FUNCTION f;
+
+-- what YAML would fold, refuse or take for something else survives a round trip
+CREATE FUNCTION roundtrip(uses_with jsonb, OUT json bool, OUT yaml bool) LANGUAGE plpgsql AS $$
+DECLARE j jsonb; y text;
+BEGIN
+	PERFORM jflow_create('hard', U&'\0085 \2028 \2029 \007F \FEFF \FFFE \+01F600 "q" \\'||E'\t\n\r\x01 end ');
+	PERFORM jflow_add('hard', 'executor: - {x}', uses_with => uses_with, replicas => 0, timeout => '1 mon -2 days 03:04:05.000006');
+	j := jflow_save('hard'); y := jflow_save_yaml('hard');
+	PERFORM jflow_drop('hard'); PERFORM jflow_load(j); json := jflow_save('hard') = j;
+	PERFORM jflow_drop('hard'); PERFORM jflow_load_yaml(y); yaml := jflow_save('hard') = j;
+	PERFORM jflow_drop('hard');
+END $$;
+SELECT * FROM roundtrip('{"": "", "null": "null", "t": "true", "n": "1.50", "big": 1e100, "neg": -0.5,
+	"arr": [[[]], [{}], [[1, [2]]], [{"a": [{"b": {}}]}], null, true, " x ", "- a", "# c", "*a", "&a", "!t", "|", ">", "%", "~", "0x10"]}');
+SELECT * FROM roundtrip(jsonb_build_object(repeat('k', 3000), 1, repeat('ü', 600), '{"x": {"y": [1]}}'::jsonb));
+SELECT * FROM roundtrip((SELECT jsonb_build_object('long', jsonb_agg(i)) FROM generate_series(1, 150000) i));
+DROP FUNCTION roundtrip;
+-- nothing takes libyaml's time
+SELECT jflow_load_yaml(repeat('{a: ', 1000000));
+SELECT jflow_load_yaml(repeat('x', 17000000));
+SELECT jflow_load('{"executors": [{"timeout": 1e300}]}');
+
+-- a later Flow YAML of Jina, with what it says about joins, gateways and hosting
+CREATE FUNCTION f(docs jflow_doc[], parameters jsonb) RETURNS jflow_doc[] LANGUAGE sql RETURN docs;
+SELECT jflow_load_yaml($$
+jtype: Flow
+version: '1'
+with: {name: jina3, protocol: [grpc, http], port: [51000, 51001], prefetch: 100, cors: true, env: {A: b}}
+gateway: {uses: CustomGateway, port: 12345}
+jcloud: {version: 3.22.0}
+executors:
+  - {name: left, uses: f, needs: gateway, uses_requests: {/index: f}, uses_dynamic_batching: {/index: {preferred_batch_size: 10}}}
+  - {name: right, uses: f, needs: gateway, when: {tags__lang: {$eq: en}}, timeout_ready: -1, env: {B: c}}
+  - {name: joined, method: needs, needs: [left, right], no_reduce: true, floating: false, retries: -1}
+$$);
+SELECT jflow_save('jina3');
+SELECT jflow_load('{"executors": [{"method": "inspect"}]}');
+SELECT jflow_drop('jina3');
+DROP FUNCTION f;
