@@ -17,9 +17,7 @@
 
 PG_MODULE_MAGIC;
 
-#if PG_VERSION_NUM < 160000
 extern PGDLLEXPORT void _PG_init(void);
-#endif
 
 PG_FUNCTION_INFO_V1(jflow_version);
 

@@ -27,7 +27,6 @@
 #include "utils/typcache.h"
 #include "utils/uuid.h"
 
-
 #include "compat.h"
 #include "doc/doc.h"
 
@@ -260,7 +259,7 @@ jflow_docs_deform(Datum array, const char *what)
 	Datum	   *elems;
 
 	result->ndocs = deform_elements(array, jflow_types()->doc, what, &elems);
-	result->docs = palloc_extended(sizeof(JflowDoc) * result->ndocs,
+	result->docs = palloc_extended(sizeof(JflowDoc) * Max(result->ndocs, 1),
 								   MCXT_ALLOC_HUGE);
 	for (int i = 0; i < result->ndocs; i++)
 		jflow_doc_deform(elems[i], &result->docs[i]);
@@ -365,6 +364,8 @@ new_id(void)
 Datum
 jflow_docs_from_datums(Datum *elems, int n)
 {
+	uint64		size = 0;
+
 	for (int i = 0; i < n; i++)
 	{
 		if (!has_id(DatumGetHeapTupleHeader(elems[i])))
@@ -376,7 +377,14 @@ jflow_docs_from_datums(Datum *elems, int n)
 			doc.nulls[DOC_ID] = false;
 			elems[i] = jflow_doc_form(&doc);
 		}
+		size += HeapTupleHeaderGetDatumLength(DatumGetHeapTupleHeader(elems[i]));
 	}
+	if (size > MaxAllocSize)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("%d documents have " UINT64_FORMAT " bytes, more than one request can hold",
+						n, size),
+				 errhint("Use a smaller request_size.")));
 	return PointerGetDatum(construct_array(elems, n, jflow_types()->doc, -1, false,
 										   TYPALIGN_DOUBLE));
 }
@@ -395,14 +403,14 @@ jflow_docs_to_datums(Datum array, const char *what, Datum **elems)
 Datum
 jflow_docs_complete(Datum array, const char *what)
 {
+	Datum		flat = PointerGetDatum(DatumGetArrayTypeP(array));
 	Datum	   *elems;
-	int			n = jflow_docs_to_datums(array, what, &elems);
+	int			n = jflow_docs_to_datums(flat, what, &elems);
 	bool		complete = true;
 
 	for (int i = 0; i < n && complete; i++)
 		complete = has_id(DatumGetHeapTupleHeader(elems[i]));
-	return complete ? PointerGetDatum(DatumGetArrayTypeP(array))
-		: jflow_docs_from_datums(elems, n);
+	return complete ? flat : jflow_docs_from_datums(elems, n);
 }
 
 /* How many documents a jflow_doc[] has. */

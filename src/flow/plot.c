@@ -13,6 +13,7 @@
 
 #include "fmgr.h"
 #include "lib/stringinfo.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "storage/fd.h"
@@ -166,11 +167,14 @@ read_pipe(FILE *pipe, StringInfo out)
 	}
 }
 
-/* Run dot on a file of ours. */
+/*
+ * Run dot on a file of ours.  A cancel waits for it to end, so its time is limited
+ * (in seconds of CPU; it does nothing but compute).
+ */
 static char *
 run_dot(const char *path)
 {
-	char	   *command = psprintf("dot -Tsvg '%s' 2>/dev/null", path);
+	char	   *command = psprintf("ulimit -t 10 && exec dot -Tsvg '%s' 2>/dev/null", path);
 	FILE	   *volatile pipe;
 	StringInfoData out;
 	int			status;
@@ -209,12 +213,16 @@ static char *
 plot_svg(const JflowFlow *flow)
 {
 	char	   *dot = plot_dot(flow);
-	char	   *path = psprintf("%s/base/pgsql_tmp/pgsql_tmp%d.jflow.dot", DataDir, MyProcPid);
+	char	   *path = psprintf("base/pgsql_tmp/pgsql_tmp%d.jflow.dot", MyProcPid);
 	FILE	   *file;
 	char	   *volatile svg = NULL;
 
-	/* the folder of temporary files, cleared at server start */
-	(void) MakePGDirectory(psprintf("%s/base/pgsql_tmp", DataDir));
+	/*
+	 * In the folder of temporary files, which is cleared at server start; a
+	 * server works in its data directory, whose name may have any character.
+	 */
+	(void) MakePGDirectory("base/pgsql_tmp");
+	dot = pg_server_to_any(dot, strlen(dot), PG_UTF8);
 	file = AllocateFile(path, PG_BINARY_W);
 	if (file == NULL)
 		ereport(ERROR,
@@ -233,7 +241,7 @@ plot_svg(const JflowFlow *flow)
 		(void) unlink(path);
 	}
 	PG_END_TRY();
-	return svg;
+	return pg_any_to_server(svg, strlen(svg), PG_UTF8);
 }
 
 /*

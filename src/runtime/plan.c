@@ -182,6 +182,68 @@ plan_step(JflowStep *step, JflowPlan *plan, Oid owner, Jsonb *parameters)
 	error_context_stack = callback.previous;
 }
 
+/* Add the endpoints that a map of requests names. */
+static void
+add_endpoints(Jsonb *requests, List **endpoints)
+{
+	JsonbIterator *it;
+	JsonbIteratorToken token;
+	JsonbValue	key;
+
+	if (requests == NULL)
+		return;
+	it = JsonbIteratorInit(&requests->root);
+	while ((token = JsonbIteratorNext(&it, &key, true)) != WJB_DONE)
+		if (token == WJB_KEY)
+			*endpoints = lappend(*endpoints, pnstrdup(key.val.string.val, key.val.string.len));
+}
+
+/*
+ * Documents pass a flow unchanged where no executor knows the endpoint.  That is
+ * as it should be, unless the endpoint is a misspelt one: say so.
+ */
+static void
+note_unknown_endpoint(const JflowPlan *plan)
+{
+	List	   *endpoints = NIL;
+	const char **names;
+	const char *suggestion;
+
+	for (int i = 0; i < plan->flow->nexecutors; i++)
+	{
+		if (plan->steps[i].active)
+			return;
+		add_endpoints(plan->flow->executors[i].requests, &endpoints);
+		add_endpoints(plan->flow->executors[i].class_requests, &endpoints);
+	}
+	names = palloc(sizeof(char *) * Max(list_length(endpoints), 1));
+	for (int i = 0; i < list_length(endpoints); i++)
+		names[i] = list_nth(endpoints, i);
+	suggestion = jflow_suggest(plan->endpoint, names, list_length(endpoints));
+	if (suggestion && strcmp(suggestion, plan->endpoint) != 0)
+		ereport(NOTICE,
+				(errmsg("no executor of flow \"%s\" knows endpoint \"%s\"",
+						plan->flow->name, plan->endpoint),
+				 errhint("Did you mean \"%s\"?", suggestion)));
+}
+
+/* Raise undefined_object for a target that no executor matches. */
+static void
+unknown_target(const JflowFlow *flow, const char *target)
+{
+	const char **names = palloc(sizeof(char *) * Max(flow->nexecutors, 1));
+	const char *suggestion;
+
+	for (int i = 0; i < flow->nexecutors; i++)
+		names[i] = flow->executors[i].name;
+	suggestion = jflow_suggest(target, names, flow->nexecutors);
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_OBJECT),
+			 errmsg("no executor of flow \"%s\" matches \"%s\"", flow->name, target),
+			 suggestion ? errhint("Did you mean \"%s\"?", suggestion)
+			 : errhint("target_executor is a regular expression for the whole name of an executor.")));
+}
+
 /*
  * Plan a post to a flow, in the current memory context.  Raises undefined_object
  * if the target matches no executor, and whatever is wrong with a function.
@@ -207,10 +269,7 @@ jflow_plan_post(JflowFlow *flow, const JflowPostOptions *options)
 			plan_step(step, plan, owner, options->parameters);
 	}
 	if (!any_target)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("no executor of flow \"%s\" matches \"%s\"",
-						flow->name, options->target_executor),
-				 errhint("target_executor is a regular expression for the whole name of an executor.")));
+		unknown_target(flow, options->target_executor);
+	note_unknown_endpoint(plan);
 	return plan;
 }

@@ -20,6 +20,27 @@ CREATE AGGREGATE drop_itself(jflow_doc[], jsonb) (SFUNC = step, STYPE = jflow_do
 SELECT text FROM jflow_post('/x', 'a', 'dropped');
 DROP AGGREGATE drop_itself(jflow_doc[], jsonb);
 
+-- misspelt endpoints and targets
+SET client_min_messages = notice;
+SELECT jflow_create('spelling');
+SELECT jflow_add('spelling', 'encoder', requests => '{"/encode": "\"my func ü\""}', replicas => 0);
+SELECT text FROM jflow_post('/encoed', 'a', 'spelling');
+SELECT text FROM jflow_post('/other', 'a', 'spelling');
+SELECT text FROM jflow_post('/encode', 'a', 'spelling', target_executor => 'encodr');
+SET client_min_messages = warning;
+
+-- types in the extension's schema that pass for pgvector's
+CREATE SCHEMA forged;
+CREATE DOMAIN forged.vector AS int;
+CREATE SCHEMA real_vector;
+BEGIN;
+DROP EXTENSION vector CASCADE;
+CREATE EXTENSION vector SCHEMA real_vector;
+CREATE EXTENSION jflow SCHEMA forged;
+ROLLBACK;
+DROP SCHEMA forged CASCADE;
+DROP SCHEMA real_vector;
+
 -- catalog rows with nonsense
 UPDATE jflow.executor SET requests = '{"/x": [1, 2], "/y": 7, "*": {"function": 1}}', polling = '{"/x": 1}' WHERE flow = 'f';
 SELECT text FROM jflow_post('/x', 'a', 'f');
