@@ -104,14 +104,14 @@ DROP TABLE saved;
 DROP FUNCTION f;
 
 -- what YAML would fold, refuse or take for something else survives a round trip
-CREATE FUNCTION roundtrip(uses_with jsonb, OUT json bool, OUT yaml bool) LANGUAGE plpgsql AS $$
+CREATE FUNCTION roundtrip(uses_with jsonb, OUT as_json bool, OUT as_yaml bool) LANGUAGE plpgsql AS $$
 DECLARE j jsonb; y text;
 BEGIN
 	PERFORM jflow_create('hard', U&'\0085 \2028 \2029 \007F \FEFF \FFFE \+01F600 "q" \\'||E'\t\n\r\x01 end ');
 	PERFORM jflow_add('hard', 'executor: - {x}', uses_with => uses_with, replicas => 0, timeout => '1 mon -2 days 03:04:05.000006');
 	j := jflow_save('hard'); y := jflow_save_yaml('hard');
-	PERFORM jflow_drop('hard'); PERFORM jflow_load(j); json := jflow_save('hard') = j;
-	PERFORM jflow_drop('hard'); PERFORM jflow_load_yaml(y); yaml := jflow_save('hard') = j;
+	PERFORM jflow_drop('hard'); PERFORM jflow_load(j); as_json := jflow_save('hard') = j;
+	PERFORM jflow_drop('hard'); PERFORM jflow_load_yaml(y); as_yaml := jflow_save('hard') = j;
 	PERFORM jflow_drop('hard');
 END $$;
 SELECT * FROM roundtrip('{"": "", "null": "null", "t": "true", "n": "1.50", "big": 1e100, "neg": -0.5,
