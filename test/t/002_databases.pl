@@ -55,6 +55,18 @@ is($node->safe_psql('ascii', qq{SET client_encoding = 'SQL_ASCII'; SET client_mi
 	SELECT sparse_embedding FROM jflow_post('/x', E'\\xff\\xfe\\xc3' || '\xc3\xa4rger' || E'\\xe4', 'f')}),
 	'{2:1}/2', 'invalid bytes are no word characters');
 
+# names, terms and whole flows in an encoding that is neither
+$node->safe_psql('postgres', q{CREATE DATABASE eucjp ENCODING 'EUC_JP' LOCALE 'C' TEMPLATE template0});
+is($node->safe_psql('eucjp', q{SET client_min_messages = error; SET client_encoding = 'UTF8';
+	CREATE EXTENSION jflow CASCADE;
+	SELECT jflow_create('日本');
+	SELECT jflow_add('日本', '実行', uses => 'TfidfVectorizer', replicas => 0);
+	SELECT jflow_fit('日本', '実行', $$VALUES ('日本語 テキスト ＡＢＣ'), ('日本語 Ωmega')$$);
+	SELECT string_agg(term, ' ') FROM jflow_terms('日本', '実行');
+	SELECT jflow_load_yaml(replace(jflow_save_yaml('日本'), '日本', '語'));
+	SELECT jflow_save('語')::text = replace(jflow_save('日本')::text, '日本', '語');
+}), "\n\n(2,4)\nωmega テキスト 日本語 ａｂｃ\n語\nt", 'EUC_JP: terms, names and YAML');
+
 # a new fit reaches sessions that hold the old model
 my $session = $node->background_psql('postgres');
 $session->query_safe('SET client_min_messages = error');
