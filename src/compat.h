@@ -34,6 +34,15 @@ jflow_object_aclcheck(Oid classid, Oid objectid, Oid roleid, AclMode mode)
 	pg_database_aclcheck(database, role, mode)
 #endif
 
+/* Whether a role owns a database. */
+#if PG_VERSION_NUM >= 160000
+#define jflow_database_ownercheck_compat(database, role) \
+	object_ownercheck(DatabaseRelationId, database, role)
+#else
+#define jflow_database_ownercheck_compat(database, role) \
+	pg_database_ownercheck(database, role)
+#endif
+
 /* Version 16 made bad names a soft error if asked. */
 #if PG_VERSION_NUM >= 160000
 #define stringToQualifiedNameListCompat(string) stringToQualifiedNameList(string, NULL)

@@ -62,6 +62,7 @@ _PG_init(void)
 	previous_shmem_startup = shmem_startup_hook;
 	shmem_startup_hook = init_shmem;
 	jflow_pending_init();
+	jflow_ddl_init();
 	if (!IsBinaryUpgrade)
 		jflow_launcher_register();
 }

@@ -127,7 +127,8 @@ jflow_run(JflowRunnable *runnable, JflowContext *context, Datum docs, Jsonb *par
 	}
 	PG_END_TRY();
 
-	AtEOXact_GUC(true, guc_level);
+	/* What the function has SET must not outlive it, in nobody's session. */
+	AtEOXact_GUC(false, guc_level);
 	SetUserIdAndSecContext(userid, sec_context);
 	error_context_stack = callback.previous;
 	PopActiveSnapshot();

@@ -35,6 +35,7 @@
 #include "settings.h"
 
 #define AUTO_PREFETCH_MIN 64
+#define DEADLINE_GRACE_MS 1000
 
 /* Who waits for the answer of a slot; entry n is about slot n. */
 typedef struct Call
@@ -979,8 +980,11 @@ make_header(Post *post)
 	header->id = pg_atomic_fetch_add_u64(&jflow_shared->header_id, 1);
 	header->post = post->progress.post;
 	header->read_only = XactReadOnly;
+
+	/* The limit is kept here; replicas have it, too, in case we are lost. */
 	header->deadline = post->options->timeout_ms > 0 ?
-		TimestampTzPlusMilliseconds(post->progress.started, post->options->timeout_ms) : DT_NOEND;
+		TimestampTzPlusMilliseconds(post->progress.started,
+									post->options->timeout_ms + DEADLINE_GRACE_MS) : DT_NOEND;
 	header->database = MyDatabaseId;
 	header->nchain = 0;
 	if (outer)

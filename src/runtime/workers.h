@@ -18,6 +18,9 @@ extern PGDLLEXPORT void jflow_replica_main(Datum arg);
 extern void jflow_launcher_register(void);
 extern JflowHeader *jflow_replica_header(void);
 
+/* ddl.c */
+extern void jflow_ddl_init(void);
+
 /* pending.c: what takes effect at commit. */
 extern void jflow_pending_init(void);
 extern void jflow_pending_dirty(void);
