@@ -7,7 +7,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $node = PostgreSQL::Test::Cluster->new('main');
-$node->init;
+$node->init(allows_streaming => 1);
 $node->append_conf('postgresql.conf', q{
 shared_preload_libraries = 'jflow'
 jflow.allow_superuser_flows = on
@@ -75,9 +75,9 @@ $node->command_ok(['pg_restore', '-d', $node->connstr('restored'), "$dump/uno.du
 like(($node->psql('restored', $post))[2], qr/flow "f" is not started/, 'restored flows are stopped');
 
 # few worker slots
-$node->append_conf('postgresql.conf', 'max_worker_processes = 4');
+$node->append_conf('postgresql.conf', 'max_worker_processes = 3');
 $node->restart;
-$node->poll_query_until('uno', q{SELECT last_error LIKE '%max_worker_processes%' FROM jflow_status}) or die;
+$node->poll_query_until('uno', q{SELECT running = 1 AND last_error LIKE '%max_worker_processes%' FROM jflow_status}) or die;
 is($node->safe_psql('uno', q{SELECT wanted, running, failing FROM jflow_status}), '2|1|1', 'too few worker slots are told');
 is($node->safe_psql('uno', $post), 'uno', 'and those that run serve');
 $node->append_conf('postgresql.conf', 'max_worker_processes = 2');
