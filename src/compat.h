@@ -25,6 +25,24 @@ jflow_object_aclcheck(Oid classid, Oid objectid, Oid roleid, AclMode mode)
 }
 #endif
 
+/* Whether a role may connect to a database. */
+#if PG_VERSION_NUM >= 160000
+#define jflow_database_aclcheck_compat(database, role, mode) \
+	object_aclcheck(DatabaseRelationId, database, role, mode)
+#else
+#define jflow_database_aclcheck_compat(database, role, mode) \
+	pg_database_aclcheck(database, role, mode)
+#endif
+
+/* Whether a role owns a database. */
+#if PG_VERSION_NUM >= 160000
+#define jflow_database_ownercheck_compat(database, role) \
+	object_ownercheck(DatabaseRelationId, database, role)
+#else
+#define jflow_database_ownercheck_compat(database, role) \
+	pg_database_ownercheck(database, role)
+#endif
+
 /* Version 16 made bad names a soft error if asked. */
 #if PG_VERSION_NUM >= 160000
 #define stringToQualifiedNameListCompat(string) stringToQualifiedNameList(string, NULL)
@@ -46,6 +64,13 @@ jflow_object_aclcheck(Oid classid, Oid objectid, Oid roleid, AclMode mode)
 #define MyProcNumberCompat (MyProc->pgprocno)
 #endif
 
+/* The number of a process, whatever its name is. */
+#if PG_VERSION_NUM < 170000
+#ifndef GetNumberFromPGProc
+#define GetNumberFromPGProc(proc) ((int) ((proc)->pgprocno))
+#endif
+#endif
+
 /* Version 18 made base64 work on uint8. */
 #if PG_VERSION_NUM >= 180000
 #define pg_b64_encode_compat(src, len, dst, dstlen) \
@@ -55,6 +80,15 @@ jflow_object_aclcheck(Oid classid, Oid objectid, Oid roleid, AclMode mode)
 #else
 #define pg_b64_encode_compat(src, len, dst, dstlen) pg_b64_encode(src, len, dst, dstlen)
 #define pg_b64_decode_compat(src, len, dst, dstlen) pg_b64_decode(src, len, dst, dstlen)
+#endif
+
+/* Version 17 lets a worker connect as a role that may not log in. */
+#if PG_VERSION_NUM >= 170000
+#define BGWORKER_BYPASS_ROLELOGINCHECK_COMPAT BGWORKER_BYPASS_ROLELOGINCHECK
+#define JFLOW_NEEDS_LOGIN false
+#else
+#define BGWORKER_BYPASS_ROLELOGINCHECK_COMPAT 0
+#define JFLOW_NEEDS_LOGIN true
 #endif
 
 /* Version 18 replaced pg_attribute_noreturn() by pg_noreturn, which comes first. */

@@ -13,6 +13,8 @@
 #include "executors/tfidf.h"
 #include "flow/flow.h"
 #include "runtime/progress.h"
+#include "runtime/shmem.h"
+#include "runtime/workers.h"
 #include "settings.h"
 
 PG_MODULE_MAGIC;
@@ -30,6 +32,7 @@ request_shmem(void)
 	if (previous_shmem_request)
 		previous_shmem_request();
 	jflow_progress_request_shmem();
+	jflow_shmem_request();
 }
 
 static void
@@ -39,6 +42,7 @@ init_shmem(void)
 		previous_shmem_startup();
 	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
 	jflow_progress_init_shmem();
+	jflow_shmem_init();
 	LWLockRelease(AddinShmemInitLock);
 }
 
@@ -55,6 +59,10 @@ _PG_init(void)
 	shmem_request_hook = request_shmem;
 	previous_shmem_startup = shmem_startup_hook;
 	shmem_startup_hook = init_shmem;
+	jflow_pending_init();
+	jflow_ddl_init();
+	if (!IsBinaryUpgrade)
+		jflow_launcher_register();
 }
 
 /*

@@ -10,6 +10,7 @@
 
 #include <limits.h>
 
+#include "miscadmin.h"
 #include "utils/guc.h"
 
 #include "settings.h"
@@ -17,10 +18,36 @@
 char	   *jflow_flow_name = NULL;
 int			jflow_request_size = 100;
 bool		jflow_preloaded = false;
+bool		jflow_allow_superuser_flows = false;
+bool		jflow_enabled = true;
+int			jflow_max_replicas = 32;
+int			jflow_max_requests = 1024;
+int			jflow_memory_limit = 256 * 1024;
+int			jflow_prefetch = 0;
+int			jflow_restart_delay_max = 300;
+bool		jflow_standby_replicas = false;
 
 void
 jflow_define_settings(void)
 {
+	DefineCustomBoolVariable("jflow.allow_superuser_flows",
+							 "Lets flows that superusers own have replicas.",
+							 NULL,
+							 &jflow_allow_superuser_flows,
+							 false,
+							 PGC_SIGHUP,
+							 0,
+							 NULL, NULL, NULL);
+
+	DefineCustomBoolVariable("jflow.enabled",
+							 "Runs the replicas of flows that are started.",
+							 NULL,
+							 &jflow_enabled,
+							 true,
+							 PGC_SIGHUP,
+							 0,
+							 NULL, NULL, NULL);
+
 	DefineCustomStringVariable("jflow.flow",
 							   "Names the flow that posts go to when they name none.",
 							   NULL,
@@ -30,6 +57,45 @@ jflow_define_settings(void)
 							   0,
 							   NULL, NULL, NULL);
 
+	if (process_shared_preload_libraries_in_progress)
+	{
+		DefineCustomIntVariable("jflow.max_replicas",
+								"Sets how many replicas can run at a time, in all databases.",
+								NULL,
+								&jflow_max_replicas,
+								32, 1, 1024,
+								PGC_POSTMASTER,
+								0,
+								NULL, NULL, NULL);
+
+		DefineCustomIntVariable("jflow.max_requests",
+								"Sets how many requests can be on their way at a time.",
+								NULL,
+								&jflow_max_requests,
+								1024, 16, 1000000,
+								PGC_POSTMASTER,
+								0,
+								NULL, NULL, NULL);
+
+		DefineCustomIntVariable("jflow.memory_limit",
+								"Sets the shared memory for documents on their way between processes.",
+								NULL,
+								&jflow_memory_limit,
+								256 * 1024, 1024, MAX_KILOBYTES,
+								PGC_POSTMASTER,
+								GUC_UNIT_KB,
+								NULL, NULL, NULL);
+	}
+
+	DefineCustomIntVariable("jflow.prefetch",
+							"Sets how many requests of a post are on their way at a time.",
+							"0 means four times the replicas, and at least 64.",
+							&jflow_prefetch,
+							0, 0, 1000000,
+							PGC_USERSET,
+							0,
+							NULL, NULL, NULL);
+
 	DefineCustomIntVariable("jflow.request_size",
 							"Sets how many documents a post sends in one request.",
 							NULL,
@@ -38,6 +104,24 @@ jflow_define_settings(void)
 							PGC_USERSET,
 							0,
 							NULL, NULL, NULL);
+
+	DefineCustomIntVariable("jflow.restart_delay_max",
+							"Sets the longest pause before a failing replica is started again.",
+							NULL,
+							&jflow_restart_delay_max,
+							300, 1, 86400,
+							PGC_SIGHUP,
+							GUC_UNIT_S,
+							NULL, NULL, NULL);
+
+	DefineCustomBoolVariable("jflow.standby_replicas",
+							 "Runs replicas on a hot standby, of flows started on the primary.",
+							 NULL,
+							 &jflow_standby_replicas,
+							 false,
+							 PGC_SIGHUP,
+							 0,
+							 NULL, NULL, NULL);
 
 	MarkGUCPrefixReserved("jflow");
 }

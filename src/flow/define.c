@@ -185,6 +185,7 @@ delete_belongings(Params *params, bool one_executor)
 	(void) execute("DELETE FROM jflow.model_part WHERE flow = $1", params);
 	(void) execute("DELETE FROM jflow.executor WHERE flow = $1", params);
 	(void) execute("DELETE FROM jflow.flow_grant WHERE flow = $1", params);
+	(void) execute("DELETE FROM jflow.run_state WHERE flow = $1", params);
 }
 
 /* Make an empty flow owned by the current user. */

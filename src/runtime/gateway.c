@@ -23,37 +23,13 @@
 #include "runtime/gateway.h"
 #include "runtime/plan.h"
 #include "runtime/reduce.h"
+#include "runtime/visit.h"
 #include "settings.h"
 
-/* A running post. */
-typedef struct Post
-{
-	const JflowPostOptions *options;
-	JflowSource *source;
-	JflowSink	sink;
-	void	   *sink_arg;
-	JflowPostResult *result;
-
-	JflowPlan  *plan;
-	JflowProgress progress;
-	MemoryContext request_context;
-	int			request_size;
-} Post;
-
-/* One request at one executor. */
-typedef struct Visit
-{
-	Post	   *post;
-	JflowStep  *step;
-	Datum		docs;			/* in: what it gets; out: what it gives */
-	const int  *parts;			/* sizes of the unmerged inputs, or NULL */
-	int			nparts;
-} Visit;
-
 /* Call one function of a step for one shard. */
-static Datum
-call_function(const Visit *visit, JflowRunnable *runnable, int shard, Datum docs,
-			  const int *parts, int nparts)
+Datum
+jflow_call_function(const Visit *visit, JflowRunnable *runnable, int shard, Datum docs,
+					const int *parts, int nparts)
 {
 	const JflowStep *step = visit->step;
 	JflowContext context;
@@ -75,8 +51,8 @@ call_function(const Visit *visit, JflowRunnable *runnable, int shard, Datum docs
 static Datum
 call_shard(const Visit *visit, int shard, Datum docs)
 {
-	return call_function(visit, visit->step->function, shard, docs,
-						 visit->parts, visit->nparts);
+	return jflow_call_function(visit, visit->step->function, shard, docs,
+							   visit->parts, visit->nparts);
 }
 
 /*
@@ -84,8 +60,8 @@ call_shard(const Visit *visit, int shard, Datum docs)
  * part document i went to.  An answer that has fewer documents than were sent
  * leaves gaps; one that has more gives the surplus at the end.
  */
-static Datum
-restore_order(const Datum *parts, int nparts, const int *place, int ndocs)
+Datum
+jflow_restore_order(const Datum *parts, int nparts, const int *place, int ndocs)
 {
 	Datum	  **elems = palloc(sizeof(Datum *) * nparts);
 	int		   *counts = palloc(sizeof(int) * nparts);
@@ -109,9 +85,9 @@ restore_order(const Datum *parts, int nparts, const int *place, int ndocs)
 	return jflow_docs_from_datums(result, n);
 }
 
-/* Cut documents into parts by place[]; the inverse of restore_order. */
-static void
-split_docs(Datum *elems, const int *place, int ndocs, Datum *parts, int *counts, int nparts)
+/* Cut documents into parts by place[]; the inverse of jflow_restore_order. */
+void
+jflow_split_docs(Datum *elems, const int *place, int ndocs, Datum *parts, int *counts, int nparts)
 {
 	Datum	   *buffer = palloc(sizeof(Datum) * Max(ndocs, 1));
 
@@ -137,7 +113,7 @@ reduce_shards(const Visit *visit, Datum *parts, int nparts)
 		int		   *counts = palloc(sizeof(int) * nparts);
 		Datum		docs = jflow_concat(parts, nparts, counts);
 
-		return call_function(visit, step->after, 0, docs, counts, nparts);
+		return jflow_call_function(visit, step->after, 0, docs, counts, nparts);
 	}
 	return jflow_reduce_shards(parts, nparts, step->limit);
 }
@@ -174,13 +150,13 @@ poll_hash(const Visit *visit, Datum docs)
 		id = DatumGetTextPP(doc.values[DOC_ID]);
 		place[i] = jflow_shard_of_id(VARDATA_ANY(id), VARSIZE_ANY_EXHDR(id), shards);
 	}
-	split_docs(elems, place, ndocs, parts, counts, shards);
+	jflow_split_docs(elems, place, ndocs, parts, counts, shards);
 	for (int shard = 0; shard < shards; shard++)
 		if (counts[shard] > 0)
 			parts[shard] = call_shard(visit, shard, parts[shard]);
 	if (visit->step->after)
 		return reduce_shards(visit, parts, shards);
-	return restore_order(parts, shards, place, ndocs);
+	return jflow_restore_order(parts, shards, place, ndocs);
 }
 
 /* The documents' way through one executor: before, shards, reduce. */
@@ -191,7 +167,7 @@ visit_shards(const Visit *visit, Datum docs)
 	int			shards = step->executor->shards;
 
 	if (step->before)
-		docs = call_function(visit, step->before, 0, docs, NULL, 0);
+		docs = jflow_call_function(visit, step->before, 0, docs, NULL, 0);
 	if (step->function == NULL)
 		return step->after ? reduce_shards(visit, &docs, 1) : docs;
 
@@ -236,15 +212,15 @@ visit_executor(void *arg)
 		jflow_doc_deform(elems[i], &doc);
 		place[i] = jflow_filter_match(visit->step->when, &doc) ? 1 : 0;
 	}
-	split_docs(elems, place, ndocs, parts, counts, 2);
+	jflow_split_docs(elems, place, ndocs, parts, counts, 2);
 	if (counts[1] == 0)
 		return;
 	parts[1] = visit_shards(visit, parts[1]);
-	visit->docs = counts[0] == 0 ? parts[1] : restore_order(parts, 2, place, ndocs);
+	visit->docs = counts[0] == 0 ? parts[1] : jflow_restore_order(parts, 2, place, ndocs);
 }
 
-static void
-visit_before_deadline(Visit *visit)
+void
+jflow_visit_before_deadline(Visit *visit)
 {
 	jflow_run_before_deadline(visit->step->timeout_ms, visit->step->what,
 							  visit_executor, visit);
@@ -265,8 +241,8 @@ ends_post(int sqlerrcode)
  * that cancel the statement are raised again; a limit of time that has passed
  * inside is not one of them.
  */
-static bool
-run_in_subtransaction(JflowGuarded function, void *arg, const char *what)
+bool
+jflow_run_in_subtransaction(JflowGuarded function, void *arg, const char *what)
 {
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
@@ -307,8 +283,8 @@ run_in_subtransaction(JflowGuarded function, void *arg, const char *what)
 }
 
 /* What an executor gets: the answers of what it needs, joined. */
-static Datum
-join_inputs(Visit *visit, const Datum *outputs, Datum input)
+Datum
+jflow_join_inputs(Visit *visit, const Datum *outputs, Datum input)
 {
 	const JflowExecutor *executor = visit->step->executor;
 	Datum	   *parts;
@@ -334,12 +310,12 @@ join_inputs(Visit *visit, const Datum *outputs, Datum input)
  * A floating executor gets the documents, but nobody waits for its answer: it
  * can neither change them nor fail the request.
  */
-static void
-visit_floating(Visit *visit)
+void
+jflow_visit_floating(Visit *visit)
 {
 	char	   *what = psprintf("floating executor \"%s\"", visit->step->executor->name);
 
-	(void) run_in_subtransaction((JflowGuarded) visit_before_deadline, visit, what);
+	(void) jflow_run_in_subtransaction((JflowGuarded) jflow_visit_before_deadline, visit, what);
 }
 
 /* Walk one request through the flow. */
@@ -357,15 +333,15 @@ walk_request(Post *post, Datum input)
 		memset(&visit, 0, sizeof(visit));
 		visit.post = post;
 		visit.step = &post->plan->steps[i];
-		visit.docs = join_inputs(&visit, outputs, input);
+		visit.docs = jflow_join_inputs(&visit, outputs, input);
 		outputs[i] = visit.docs;
 		if (!visit.step->active)
 			continue;
 		if (visit.step->executor->floating)
-			visit_floating(&visit);
+			jflow_visit_floating(&visit);
 		else
 		{
-			visit_before_deadline(&visit);
+			jflow_visit_before_deadline(&visit);
 			outputs[i] = visit.docs;
 		}
 	}
@@ -377,6 +353,7 @@ walk_request(Post *post, Datum input)
 	return jflow_reduce_branches(ends, flow->noutputs);
 }
 
+/* What a subtransaction runs. */
 typedef struct Request
 {
 	Post	   *post;
@@ -403,8 +380,8 @@ send_request(Post *post, Datum docs)
 	request.post = post;
 	request.docs = docs;
 	if (post->options->continue_on_error)
-		ok = run_in_subtransaction(run_request, &request,
-								   psprintf("request " INT64_FORMAT, number));
+		ok = jflow_run_in_subtransaction(run_request, &request,
+										 psprintf("request " INT64_FORMAT, number));
 	else
 		run_request(&request);
 	if (ok && post->sink)
@@ -428,7 +405,7 @@ finish_executors(Post *post)
 		memset(&visit, 0, sizeof(visit));
 		visit.post = post;
 		visit.step = &post->plan->steps[i];
-		(void) call_function(&visit, visit.step->finish, 0, jflow_docs_empty(), NULL, 0);
+		(void) jflow_call_function(&visit, visit.step->finish, 0, jflow_docs_empty(), NULL, 0);
 	}
 }
 
@@ -546,7 +523,7 @@ jflow_post_run(const JflowPostOptions *options, JflowSource *source,
 	{
 		jflow_run_before_deadline(options->timeout_ms,
 								  psprintf("post to flow \"%s\"", flow->name),
-								  run_post, &post);
+								  post.plan->remote ? jflow_walk_post : run_post, &post);
 	}
 	PG_CATCH();
 	{

@@ -15,7 +15,9 @@
 #include "utils/numeric.h"
 
 #include "compat.h"
+#include "runtime/control.h"
 #include "runtime/plan.h"
+#include "runtime/pool.h"
 #include "runtime/reduce.h"
 
 #define DEFAULT_LIMIT 10		/* of classes that store documents */
@@ -166,10 +168,19 @@ plan_step(JflowStep *step, JflowPlan *plan, Oid owner, Jsonb *parameters)
 	callback.previous = error_context_stack;
 	error_context_stack = &callback;
 
-	step->function = prepare_or_null(function.name, owner);
-	step->finish = prepare_or_null(function.finish, owner);
-	step->before = prepare_or_null(executor->uses_before, owner);
-	step->after = prepare_or_null(executor->uses_after, owner);
+	step->next = JFLOW_NONE;
+	step->idempotent = function.idempotent;
+	step->stages = (function.name ? STAGE_MAIN : 0) |
+		(function.finish ? STAGE_FINISH : 0) |
+		(executor->uses_before ? STAGE_BEFORE : 0) |
+		(executor->uses_after ? STAGE_AFTER : 0);
+	if (!step->remote)
+	{
+		step->function = prepare_or_null(function.name, owner);
+		step->finish = prepare_or_null(function.finish, owner);
+		step->before = prepare_or_null(executor->uses_before, owner);
+		step->after = prepare_or_null(executor->uses_after, owner);
+	}
 	step->parameters = executor_parameters(plan->flow, executor, parameters);
 	step->polling = jflow_polling_resolve(executor, plan->endpoint);
 	if (executor->when)
@@ -244,6 +255,96 @@ unknown_target(const JflowFlow *flow, const char *target)
 			 : errhint("target_executor is a regular expression for the whole name of an executor.")));
 }
 
+/* Does this post wait in a replica of the pool already? */
+static bool
+is_in_chain(int pool)
+{
+	JflowHeader *header = jflow_replica_header();
+
+	if (header == NULL)
+		return false;
+	if (jflow_replicas[jflow_my_replica].pool == pool)
+		return true;
+	for (int i = 0; i < header->nchain; i++)
+		if (header->chain[i] == pool)
+			return true;
+	return header->nchain == JFLOW_MAX_CHAIN;
+}
+
+/*
+ * Find the pools of a step's shards.  Without one of them the flow is not
+ * started; with one that already waits for this post, the step runs here.
+ */
+static void
+find_pools(JflowStep *step, JflowPlan *plan)
+{
+	const JflowExecutor *executor = step->executor;
+	bool		in_chain = false;
+
+	step->remote = false;
+	if (jflow_shared == NULL || executor->replicas == 0)
+		return;
+	step->pools = palloc(sizeof(JflowPoolRef) * executor->shards);
+	for (int shard = 0; shard < executor->shards; shard++)
+	{
+		int			pool;
+
+		while ((pool = jflow_pool_find(plan->flow->name, executor->name, shard,
+									   &step->pools[shard])) == JFLOW_NONE)
+		{
+			jflow_await_pools(plan->flow);
+			pool = jflow_pool_find(plan->flow->name, executor->name, shard, &step->pools[shard]);
+			if (pool != JFLOW_NONE)
+				break;
+			ereport(ERROR,
+					(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+					 errmsg("there are no replicas for executor \"%s\" of flow \"%s\"",
+							executor->name, plan->flow->name),
+					 errhint("Raise jflow.max_replicas, or see jflow_status.")));
+		}
+		in_chain |= is_in_chain(pool);
+	}
+	step->remote = !in_chain;
+	plan->remote |= step->remote;
+}
+
+/*
+ * Answers can go from pool to pool without the gateway where an executor's only
+ * successor needs nothing else, and nothing is to be split, chosen or merged.
+ */
+static void
+find_chains(JflowPlan *plan)
+{
+	const JflowFlow *flow = plan->flow;
+
+	for (int i = 0; i < flow->nexecutors; i++)
+	{
+		JflowStep  *step = &plan->steps[i];
+		int			successor = JFLOW_NONE;
+		int			consumers = 0;
+
+		for (int j = i + 1; j < flow->nexecutors; j++)
+			for (int k = 0; k < flow->executors[j].nneeds; k++)
+				if (flow->executors[j].inputs[k] == i)
+				{
+					consumers++;
+					successor = j;
+				}
+		if (consumers != 1 || !step->active || !step->remote || step->executor->floating ||
+			step->executor->shards != 1 || step->when)
+			continue;
+		step->next = JFLOW_NONE;
+		if (flow->executors[successor].nneeds == 1 && plan->steps[successor].active &&
+			plan->steps[successor].remote && !flow->executors[successor].floating &&
+			flow->executors[successor].shards == 1 && plan->steps[successor].when == NULL &&
+			!flow->executors[successor].disable_reduce)
+		{
+			step->next = successor;
+			plan->steps[successor].handed = true;
+		}
+	}
+}
+
 /*
  * Plan a post to a flow, in the current memory context.  Raises undefined_object
  * if the target matches no executor, and whatever is wrong with a function.
@@ -257,6 +358,7 @@ jflow_plan_post(JflowFlow *flow, const JflowPostOptions *options)
 
 	plan->flow = flow;
 	plan->endpoint = options->endpoint;
+	plan->remote = false;
 	plan->steps = palloc0(sizeof(JflowStep) * Max(flow->nexecutors, 1));
 	for (int i = 0; i < flow->nexecutors; i++)
 	{
@@ -266,10 +368,17 @@ jflow_plan_post(JflowFlow *flow, const JflowPostOptions *options)
 		step->active = is_target(options->target_executor, step->executor->name);
 		any_target |= step->active;
 		if (step->active)
+			find_pools(step, plan);
+		if (step->active)
 			plan_step(step, plan, owner, options->parameters);
 	}
 	if (!any_target)
 		unknown_target(flow, options->target_executor);
 	note_unknown_endpoint(plan);
+	for (int i = 0; i < flow->nexecutors; i++)
+		if (plan->steps[i].active && plan->steps[i].stages == 0 && plan->steps[i].remote)
+			plan->steps[i].active = false;
+	if (plan->remote)
+		find_chains(plan);
 	return plan;
 }

@@ -8,6 +8,7 @@
 #include "flow/filter.h"
 #include "flow/flow.h"
 #include "runtime/gateway.h"
+#include "runtime/header.h"
 #include "runtime/run.h"
 
 typedef struct JflowStep
@@ -24,6 +25,14 @@ typedef struct JflowStep
 	int64		timeout_ms;
 	int			limit;			/* matches kept by the reduce of the shards */
 	const char *what;			/* for the error about a timeout */
+
+	/* of executors with replicas */
+	bool		remote;			/* runs in them */
+	int			stages;			/* what there is to call */
+	bool		idempotent;
+	int			next;			/* step to hand answers on to, or JFLOW_NONE */
+	bool		handed;			/* gets its documents that way */
+	JflowPoolRef *pools;		/* of each shard */
 } JflowStep;
 
 typedef struct JflowPlan
@@ -31,6 +40,7 @@ typedef struct JflowPlan
 	JflowFlow  *flow;
 	const char *endpoint;
 	JflowStep  *steps;			/* one per executor, in order of definition */
+	bool		remote;			/* some step runs in replicas */
 } JflowPlan;
 
 extern JflowPlan *jflow_plan_post(JflowFlow *flow, const JflowPostOptions *options);

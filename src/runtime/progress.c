@@ -11,6 +11,8 @@
  */
 #include "postgres.h"
 
+#include <signal.h>
+
 #include "access/htup_details.h"
 #include "funcapi.h"
 #include "mb/pg_wchar.h"
@@ -45,6 +47,7 @@ typedef struct PostSlot
 	int64		docs;
 	int64		failed;
 	TimestampTz started;
+	bool		cancel;			/* by jflow_cancel */
 } PostSlot;
 
 typedef struct PostArray
@@ -62,6 +65,7 @@ static JflowProgress *running = NULL;
 static int	depth = 0;
 
 PG_FUNCTION_INFO_V1(jflow_progress_rows);
+PG_FUNCTION_INFO_V1(jflow_cancel);
 
 static int
 total_slots(void)
@@ -176,6 +180,7 @@ take_slot(JflowProgress *progress, const char *flow, const char *endpoint)
 	slot->steps_done = slot->docs = slot->failed = 0;
 	slot->steps_total = progress->steps_total;
 	slot->started = progress->started;
+	slot->cancel = false;
 	SpinLockRelease(&slot->mutex);
 }
 
@@ -307,6 +312,59 @@ void
 jflow_progress_abort(JflowProgress *progress)
 {
 	leave(progress);
+}
+
+/* Raises query_canceled if another session has asked for it. */
+void
+jflow_progress_check_cancel(JflowProgress *progress)
+{
+	if (progress->slot >= 0 && ((volatile PostSlot *) get_slot(progress->slot))->cancel)
+		ereport(ERROR,
+				(errcode(ERRCODE_QUERY_CANCELED),
+				 errmsg("canceling post due to user request")));
+}
+
+/*
+ * jflow_cancel(post int8) RETURNS bool: cancels a post of another session, of a
+ * role whose privileges the caller has.  False if there is no such post.
+ */
+Datum
+jflow_cancel(PG_FUNCTION_ARGS)
+{
+	int64		post = PG_GETARG_INT64(0);
+	int			nslots = shared ? shared->nslots : 0;
+
+	for (int i = 0; i < nslots; i++)
+	{
+		PostSlot   *slot = get_slot(i);
+		Oid			userid;
+		int			pid = 0;
+
+		if (post == 0 || slot->post != post || slot->database != MyDatabaseId)
+			continue;
+		userid = slot->userid;
+		if (!has_privs_of_role(GetUserId(), userid) &&
+			!has_privs_of_role(GetUserId(), ROLE_PG_SIGNAL_BACKEND))
+			ereport(ERROR,
+					(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+					 errmsg("permission denied to cancel post " INT64_FORMAT, post)));
+		SpinLockAcquire(&slot->mutex);
+		if (slot->post == post)
+		{
+			slot->cancel = true;
+			pid = slot->pid;
+		}
+		SpinLockRelease(&slot->mutex);
+
+		/*
+		 * A gateway sees the flag.  A post that runs in its session is
+		 * interrupted like any statement.
+		 */
+		if (pid != 0)
+			kill(pid, SIGINT);
+		PG_RETURN_BOOL(pid != 0);
+	}
+	PG_RETURN_BOOL(false);
 }
 
 /* May the current user see a post of this user? */

@@ -30,5 +30,6 @@ extern void jflow_progress_begin(JflowProgress *progress, const char *flow,
 extern void jflow_progress_step(JflowProgress *progress, int64 docs, bool failed);
 extern void jflow_progress_end(JflowProgress *progress);
 extern void jflow_progress_abort(JflowProgress *progress);
+extern void jflow_progress_check_cancel(JflowProgress *progress);
 
 #endif							/* JFLOW_PROGRESS_H */

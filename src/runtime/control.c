@@ -1,0 +1,408 @@
+/*
+ * control.c
+ *		Starting and stopping flows.
+ *
+ * That a flow is started is a row of jflow.run_state, which names the cluster
+ * and the database by number and is not dumped: a restored or cloned database
+ * comes up with all flows stopped.
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "storage/proc.h"
+#include "utils/builtins.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+
+#include "compat.h"
+#include "runtime/control.h"
+#include "runtime/pool.h"
+#include "settings.h"
+
+PG_FUNCTION_INFO_V1(jflow_start);
+PG_FUNCTION_INFO_V1(jflow_stop);
+PG_FUNCTION_INFO_V1(jflow_scale);
+PG_FUNCTION_INFO_V1(jflow_restart);
+PG_FUNCTION_INFO_V1(jflow_wait);
+PG_FUNCTION_INFO_V1(jflow_is_started);
+
+/* Columns of jflow.run_state. */
+enum
+{
+	Anum_run_flow = 1,
+	Anum_run_system,
+	Anum_run_database
+};
+
+static void
+require_preload(void)
+{
+	if (jflow_shared == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("replicas need jflow to be preloaded"),
+				 errhint("Add jflow to shared_preload_libraries and restart the server.")));
+}
+
+/* Names of the flows that are started here, in the current memory context. */
+List *
+jflow_started_flows(void)
+{
+	Relation	rel = table_open(jflow_catalog_relid("run_state"), AccessShareLock);
+	SysScanDesc scan = systable_beginscan(rel, InvalidOid, false, NULL, 0, NULL);
+	HeapTuple	tuple;
+	List	   *flows = NIL;
+
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		bool		isnull;
+		TupleDesc	desc = RelationGetDescr(rel);
+
+		if (DatumGetInt64(heap_getattr(tuple, Anum_run_system, desc, &isnull)) ==
+			(int64) GetSystemIdentifier() &&
+			DatumGetInt64(heap_getattr(tuple, Anum_run_database, desc, &isnull)) == MyDatabaseId)
+			flows = lappend(flows, TextDatumGetCString(heap_getattr(tuple, Anum_run_flow, desc, &isnull)));
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return flows;
+}
+
+bool
+jflow_flow_started(const char *flow)
+{
+	ListCell   *cell;
+
+	foreach(cell, jflow_started_flows())
+		if (strcmp(lfirst(cell), flow) == 0)
+		return true;
+	return false;
+}
+
+static char *
+required_text(FunctionCallInfo fcinfo, int n, const char *name)
+{
+	if (PG_ARGISNULL(n))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("argument \"%s\" must not be null", name)));
+	return text_to_cstring(PG_GETARG_TEXT_PP(n));
+}
+
+static JflowFlow *
+own_flow(const char *name)
+{
+	JflowFlow  *flow = jflow_flow_open(name, false);
+
+	jflow_check_flow_owner(flow);
+	return flow;
+}
+
+/* Run one statement about a flow on the catalog. */
+static void
+on_run_state(const char *sql, const char *flow)
+{
+	JflowCatalogState state;
+	Oid			types[3] = {TEXTOID, INT8OID, INT8OID};
+	Datum		values[3];
+
+	values[0] = CStringGetTextDatum(flow);
+	values[1] = Int64GetDatum((int64) GetSystemIdentifier());
+	values[2] = Int64GetDatum(MyDatabaseId);
+	jflow_catalog_begin(&state);
+	(void) jflow_catalog_execute(sql, 3, types, values, NULL);
+	jflow_catalog_end(&state);
+}
+
+static int
+count_wanted(const JflowFlow *flow)
+{
+	int			wanted = 0;
+
+	for (int i = 0; i < flow->nexecutors; i++)
+		wanted += flow->executors[i].replicas * flow->executors[i].shards;
+	return wanted;
+}
+
+/*
+ * jflow_start(flow text) RETURNS int4: how many replicas will be wanted, once
+ * this is committed.
+ */
+Datum
+jflow_start(PG_FUNCTION_ARGS)
+{
+	JflowFlow  *flow = own_flow(required_text(fcinfo, 0, "flow"));
+	char	   *trouble;
+	int			wanted = count_wanted(flow);
+	Oid			owner;
+
+	require_preload();
+	trouble = jflow_owner_trouble(flow->owner, &owner);
+	if (trouble && wanted > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("flow \"%s\" cannot be started", flow->name),
+				 errdetail("Its replicas cannot connect: %s.", trouble),
+				 errhint("Give the flow an owner that may log in and is no superuser, or set jflow.allow_superuser_flows.")));
+	if (wanted > jflow_max_replicas)
+		ereport(WARNING,
+				(errmsg("flow \"%s\" wants %d replicas, but jflow.max_replicas is %d",
+						flow->name, wanted, jflow_max_replicas)));
+	on_run_state("INSERT INTO jflow.run_state (flow, system_identifier, database) "
+				 "VALUES ($1, $2, $3) ON CONFLICT DO NOTHING", flow->name);
+	jflow_pending_dirty();
+	PG_RETURN_INT32(wanted);
+}
+
+/*
+ * jflow_stop(flow text) RETURNS void
+ */
+Datum
+jflow_stop(PG_FUNCTION_ARGS)
+{
+	JflowFlow  *flow = own_flow(required_text(fcinfo, 0, "flow"));
+
+	on_run_state("DELETE FROM jflow.run_state WHERE flow = $1 AND system_identifier = $2 "
+				 "AND database = $3", flow->name);
+	if (jflow_shared)
+		jflow_pending_dirty();
+	PG_RETURN_VOID();
+}
+
+/* Change one number of an executor. */
+static void
+set_executor(const char *sql, const char *flow, const char *executor, int value)
+{
+	JflowCatalogState state;
+	Oid			types[3] = {TEXTOID, TEXTOID, INT4OID};
+	Datum		values[3];
+
+	values[0] = CStringGetTextDatum(flow);
+	values[1] = CStringGetTextDatum(executor);
+	values[2] = Int32GetDatum(value);
+	jflow_catalog_begin(&state);
+	(void) jflow_catalog_execute(sql, 3, types, values, NULL);
+	jflow_catalog_end(&state);
+}
+
+static void
+check_number(const char *what, int value, int min, int max)
+{
+	if (value < min || value > max)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s must be between %d and %d, not %d", what, min, max, value)));
+}
+
+/*
+ * jflow_scale(flow text, executor text, replicas int4, shards int4) RETURNS int4:
+ * how many replicas the executor will have.
+ */
+Datum
+jflow_scale(PG_FUNCTION_ARGS)
+{
+	JflowFlow  *flow = own_flow(required_text(fcinfo, 0, "flow"));
+	char	   *name = required_text(fcinfo, 1, "executor");
+	const JflowExecutor *executor = jflow_flow_executor(flow, name);
+	int			replicas,
+				shards;
+
+	if (executor == NULL)
+		jflow_executor_missing(flow, name);
+	replicas = PG_ARGISNULL(2) ? executor->replicas : PG_GETARG_INT32(2);
+	shards = PG_ARGISNULL(3) ? executor->shards : PG_GETARG_INT32(3);
+	check_number("replicas", replicas, 0, JFLOW_MAX_REPLICAS);
+	check_number("shards", shards, 1, JFLOW_MAX_SHARDS);
+	if (shards != executor->shards && strcmp(executor->uses, "PQLiteIndexer") == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("cannot change the shards of executor \"%s\", which stores documents", name)));
+	if (replicas != executor->replicas)
+		set_executor("UPDATE jflow.executor SET replicas = $3 WHERE flow = $1 AND name = $2",
+					 flow->name, name, replicas);
+	if (shards != executor->shards)
+		set_executor("UPDATE jflow.executor SET shards = $3 WHERE flow = $1 AND name = $2",
+					 flow->name, name, shards);
+	PG_RETURN_INT32(replicas * shards);
+}
+
+/*
+ * jflow_restart(flow text, executor text) RETURNS void: at commit, each replica
+ * is replaced by a new one, one after the other.
+ */
+Datum
+jflow_restart(PG_FUNCTION_ARGS)
+{
+	JflowFlow  *flow = own_flow(required_text(fcinfo, 0, "flow"));
+	char	   *name = required_text(fcinfo, 1, "executor");
+
+	require_preload();
+	if (jflow_flow_executor(flow, name) == NULL)
+		jflow_executor_missing(flow, name);
+	jflow_pending_restart(MyDatabaseId, flow->name, name);
+	PG_RETURN_VOID();
+}
+
+/* Has a scout seen everything that this database had committed? */
+static bool
+is_scouted(uint64 dirty)
+{
+	JflowDatabase *entry;
+	bool		scouted;
+
+	LWLockAcquire(&jflow_shared->control, LW_SHARED);
+	entry = jflow_database_entry(MyDatabaseId, false);
+	scouted = !jflow_shared->rescan && (entry == NULL || entry->scouted >= dirty);
+	LWLockRelease(&jflow_shared->control);
+	return scouted;
+}
+
+static uint64
+dirty_now(void)
+{
+	JflowDatabase *entry;
+	uint64		dirty;
+
+	LWLockAcquire(&jflow_shared->control, LW_SHARED);
+	entry = jflow_database_entry(MyDatabaseId, false);
+	dirty = entry ? entry->dirty : 0;
+	LWLockRelease(&jflow_shared->control);
+	return dirty;
+}
+
+/* Do all pools of a flow have the replicas that its definition wants? */
+static bool
+is_running(const JflowFlow *flow, bool started)
+{
+	for (int i = 0; i < flow->nexecutors; i++)
+	{
+		for (int shard = 0; shard < flow->executors[i].shards; shard++)
+		{
+			int			wanted = started ? flow->executors[i].replicas : 0;
+			int			p = jflow_pool_find(flow->name, flow->executors[i].name, shard, NULL);
+			int			fresh = 0;
+
+			if (p < 0)
+			{
+				if (wanted > 0)
+					return false;
+				continue;
+			}
+			for (int r = 0; r < jflow_max_replicas; r++)
+			{
+				JflowReplica *replica = &jflow_replicas[r];
+
+				if (replica->state == REPLICA_FREE || replica->pool != p)
+					continue;
+				if (replica->stop || replica->state == REPLICA_STARTING ||
+					replica->started < jflow_pools[p].restart_before)
+					return false;
+				fresh++;
+			}
+			if (fresh != wanted)
+				return false;
+		}
+	}
+	/* Pools that were closed may still have replicas. */
+	for (int r = 0; r < jflow_max_replicas; r++)
+	{
+		JflowReplica *replica = &jflow_replicas[r];
+		JflowPool  *pool = &jflow_pools[replica->pool];
+
+		if (replica->state != REPLICA_FREE && pool->closed && pool->database == MyDatabaseId &&
+			strcmp(pool->flow, flow->name) == 0)
+			return false;
+	}
+	return true;
+}
+
+/*
+ * jflow_wait(flow text, timeout interval) RETURNS bool: waits until the replicas
+ * that run are those that are wanted; false if that takes too long.
+ */
+Datum
+jflow_wait(PG_FUNCTION_ARGS)
+{
+	char	   *name = required_text(fcinfo, 0, "flow");
+	int64		timeout = PG_ARGISNULL(1) ? 30000 : jflow_interval_ms(PG_GETARG_INTERVAL_P(1));
+	TimestampTz end = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), timeout);
+	uint64		dirty;
+	bool		result = false;
+
+	(void) jflow_flow_for_post(name);
+	if (jflow_shared == NULL)
+		PG_RETURN_BOOL(true);
+	if (jflow_pending_any())
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("cannot wait for replicas that this transaction starts or stops"),
+				 errdetail("What it has changed takes effect when it commits.")));
+	dirty = dirty_now();
+	ConditionVariablePrepareToSleep(&jflow_shared->changed);
+	for (;;)
+	{
+		TimestampTz now = GetCurrentTimestamp();
+		JflowFlow  *flow = jflow_flow_open(name, true);
+
+		if (flow == NULL ||
+			(is_scouted(dirty) && is_running(flow, jflow_enabled && jflow_flow_started(name))))
+		{
+			result = true;
+			break;
+		}
+		if (now >= end)
+			break;
+		(void) ConditionVariableTimedSleep(&jflow_shared->changed,
+										   Min((end - now) / 1000 + 1, INT_MAX), PG_WAIT_EXTENSION);
+		CHECK_FOR_INTERRUPTS();
+	}
+	ConditionVariableCancelSleep();
+	PG_RETURN_BOOL(result);
+}
+
+/*
+ * A post has found no pool.  If the flow is started, a scout is about to make
+ * it: wait for that.  Raises object_not_in_prerequisite_state otherwise.
+ */
+void
+jflow_await_pools(const JflowFlow *flow)
+{
+	uint64		dirty;
+
+	if (!jflow_flow_started(flow->name) || !jflow_enabled)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("flow \"%s\" is not started", flow->name),
+				 jflow_enabled ? errhint("Start its replicas with jflow_start, or add executors with replicas => 0.")
+				 : errhint("Replicas are switched off by jflow.enabled.")));
+	if (jflow_pending_any())
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("flow \"%s\" is not started yet", flow->name),
+				 errdetail("It starts when this transaction commits.")));
+	dirty = dirty_now();
+	if (is_scouted(dirty))
+		return;
+	ConditionVariablePrepareToSleep(&jflow_shared->changed);
+	while (!is_scouted(dirty))
+		ConditionVariableSleep(&jflow_shared->changed, PG_WAIT_EXTENSION);
+	ConditionVariableCancelSleep();
+}
+
+/*
+ * jflow.is_started(flow text) RETURNS bool
+ */
+Datum
+jflow_is_started(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_BOOL(jflow_flow_started(text_to_cstring(PG_GETARG_TEXT_PP(0))));
+}

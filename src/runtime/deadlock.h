@@ -1,0 +1,10 @@
+/*
+ * deadlock.h
+ *		Lock cycles that pass through a gateway.
+ */
+#ifndef JFLOW_DEADLOCK_H
+#define JFLOW_DEADLOCK_H
+
+extern void jflow_check_deadlock(void);
+
+#endif							/* JFLOW_DEADLOCK_H */

@@ -1,0 +1,208 @@
+/*
+ * pending.c
+ *		What takes effect at commit: the launcher hears of changes that are there.
+ *
+ * A statement trigger on the catalog's tables, and the functions that start and
+ * stop flows, note that this database changed; at commit a counter in shared
+ * memory goes up and the launcher sends a scout.  To send one for nothing costs
+ * a little; nothing is noted after a rollback.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "commands/trigger.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "utils/memutils.h"
+
+#include "compat.h"
+#include "runtime/workers.h"
+#include "settings.h"
+
+typedef struct Restart
+{
+	SubTransactionId subxact;
+	char		flow[NAMEDATALEN];
+	char		executor[NAMEDATALEN];
+	struct Restart *next;
+} Restart;
+
+static bool dirty = false;
+static Restart *restarts = NULL;
+
+PG_FUNCTION_INFO_V1(jflow_runtime_changed);
+
+/* A database's entry; NULL if it has none, or if there is no room for it. */
+JflowDatabase *
+jflow_database_entry(Oid database, bool create)
+{
+	JflowDatabase *room = NULL;
+
+	for (int i = 0; i < JFLOW_MAX_DATABASES; i++)
+	{
+		JflowDatabase *entry = &jflow_shared->databases[i];
+
+		if (entry->database == database)
+			return entry;
+		if (room == NULL && (!OidIsValid(entry->database) ||
+							 (entry->dirty == entry->scouted && entry->started == 0 &&
+							  entry->blocked == 0)))
+			room = entry;
+	}
+	if (!create || room == NULL)
+		return NULL;
+	memset(room, 0, sizeof(*room));
+	room->database = database;
+	return room;
+}
+
+static void
+mark_dirty(void)
+{
+	JflowDatabase *entry;
+
+	LWLockAcquire(&jflow_shared->control, LW_EXCLUSIVE);
+	entry = jflow_database_entry(MyDatabaseId, true);
+	if (entry)
+	{
+		entry->dirty++;
+		entry->next_scout = 0;
+	}
+	else
+		jflow_shared->rescan = true;
+	LWLockRelease(&jflow_shared->control);
+}
+
+/* Replicas of the executor that are older than now are to be replaced. */
+static void
+mark_restart(const Restart *restart)
+{
+	LWLockAcquire(&jflow_shared->control, LW_EXCLUSIVE);
+	for (int i = 0; i < jflow_max_pools; i++)
+	{
+		JflowPool  *pool = &jflow_pools[i];
+
+		if (pool->used && pool->database == MyDatabaseId &&
+			strcmp(pool->flow, restart->flow) == 0 &&
+			strcmp(pool->executor, restart->executor) == 0)
+		{
+			LWLockAcquire(&pool->lock, LW_EXCLUSIVE);
+			pool->restart_before = GetCurrentTimestamp();
+			pool->failures = 0;
+			pool->next_start = 0;
+			LWLockRelease(&pool->lock);
+		}
+	}
+	LWLockRelease(&jflow_shared->control);
+}
+
+static void
+at_transaction_end(XactEvent event, void *arg)
+{
+	if (!dirty && restarts == NULL)
+		return;
+	switch (event)
+	{
+		case XACT_EVENT_PRE_PREPARE:
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("cannot PREPARE a transaction that has started, stopped or changed a started flow")));
+			break;
+		case XACT_EVENT_COMMIT:
+			if (dirty)
+				mark_dirty();
+			for (Restart *restart = restarts; restart; restart = restart->next)
+				mark_restart(restart);
+			jflow_wake_launcher();
+			/* FALLTHROUGH */
+		case XACT_EVENT_ABORT:
+			dirty = false;
+			restarts = NULL;	/* in the transaction's memory */
+			break;
+		default:
+			break;
+	}
+}
+
+static void
+at_subtransaction_end(SubXactEvent event, SubTransactionId mine,
+					  SubTransactionId parent, void *arg)
+{
+	Restart   **link = &restarts;
+
+	if (event != SUBXACT_EVENT_ABORT_SUB && event != SUBXACT_EVENT_COMMIT_SUB)
+		return;
+	while (*link)
+	{
+		if ((*link)->subxact == mine && event == SUBXACT_EVENT_ABORT_SUB)
+		{
+			*link = (*link)->next;
+			continue;
+		}
+		if ((*link)->subxact == mine)
+			(*link)->subxact = parent;
+		link = &(*link)->next;
+	}
+}
+
+/* For _PG_init. */
+void
+jflow_pending_init(void)
+{
+	RegisterXactCallback(at_transaction_end, NULL);
+	RegisterSubXactCallback(at_subtransaction_end, NULL);
+}
+
+/* This transaction changes what shall run. */
+void
+jflow_pending_dirty(void)
+{
+	dirty = true;
+}
+
+/* Has this transaction changed what shall run? */
+bool
+jflow_pending_any(void)
+{
+	return dirty || restarts;
+}
+
+/* At commit, replace the replicas of an executor one by one. */
+void
+jflow_pending_restart(Oid database, const char *flow, const char *executor)
+{
+	Restart    *restart = MemoryContextAllocZero(TopTransactionContext, sizeof(Restart));
+
+	restart->subxact = GetCurrentSubTransactionId();
+	jflow_clip(restart->flow, flow, NAMEDATALEN);
+	jflow_clip(restart->executor, executor, NAMEDATALEN);
+	restart->next = restarts;
+	restarts = restart;
+}
+
+/*
+ * Trigger on the catalog's tables: if flows of this database are started, or may
+ * be now, a scout shall look at commit.
+ */
+Datum
+jflow_runtime_changed(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigger = (TriggerData *) fcinfo->context;
+
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("function \"%s\" was not called by trigger manager",
+						"jflow.runtime_changed")));
+	if (jflow_shared && !dirty)
+	{
+		JflowDatabase *entry;
+
+		LWLockAcquire(&jflow_shared->control, LW_SHARED);
+		entry = jflow_database_entry(MyDatabaseId, false);
+		dirty = strcmp(trigger->tg_trigger->tgname, "run_state_changed") == 0 ||
+			(entry && (entry->started > 0 || entry->dirty > entry->scouted));
+		LWLockRelease(&jflow_shared->control);
+	}
+	return PointerGetDatum(NULL);
+}

@@ -1,0 +1,246 @@
+/*
+ * scout.c
+ *		Reads one database's catalog, tells what is wanted, and exits.
+ *
+ * It reads by scan, as the server reads its own catalogs: no operator, trigger
+ * or view of a user runs with its rights.
+ */
+#include "postgres.h"
+
+#include <signal.h>
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_authid.h"
+#include "catalog/pg_database.h"
+#include "commands/extension.h"
+#include "miscadmin.h"
+#include "storage/ipc.h"
+#include "tcop/tcopprot.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/resowner.h"
+#include "utils/snapmgr.h"
+#include "utils/syscache.h"
+
+#include "compat.h"
+#include "flow/flow.h"
+#include "runtime/control.h"
+#include "runtime/pool.h"
+#include "runtime/workers.h"
+#include "settings.h"
+
+static bool succeeded = false;
+static uint64 seen = 0;
+
+static void
+report(int code, Datum arg)
+{
+	JflowDatabase *entry;
+
+	LWLockAcquire(&jflow_shared->control, LW_EXCLUSIVE);
+	entry = jflow_database_entry(jflow_shared->scout_database, false);
+	if (entry && succeeded)
+	{
+		entry->scouted = seen;
+		entry->failures = 0;
+		entry->next_scout = 0;
+	}
+	jflow_shared->scout_pid = 0;
+	jflow_shared->scout_database = InvalidOid;
+	LWLockRelease(&jflow_shared->control);
+	jflow_wake_launcher();
+	ConditionVariableBroadcast(&jflow_shared->changed);
+}
+
+/*
+ * Why replicas of this owner cannot start, or NULL.  In the current context.
+ */
+char *
+jflow_owner_trouble(const char *owner, Oid *role)
+{
+	HeapTuple	tuple;
+	bool		login;
+
+	*role = get_role_oid(owner, true);
+	if (!OidIsValid(*role))
+		return psprintf("role \"%s\" does not exist", owner);
+	tuple = SearchSysCache1(AUTHOID, ObjectIdGetDatum(*role));
+	login = HeapTupleIsValid(tuple) && ((Form_pg_authid) GETSTRUCT(tuple))->rolcanlogin;
+	if (HeapTupleIsValid(tuple))
+		ReleaseSysCache(tuple);
+	if (!login && JFLOW_NEEDS_LOGIN)
+		return psprintf("role \"%s\" is not permitted to log in", owner);
+	if (superuser_arg(*role) && !jflow_allow_superuser_flows)
+		return psprintf("role \"%s\" is a superuser and jflow.allow_superuser_flows is off", owner);
+	if (jflow_database_aclcheck_compat(MyDatabaseId, *role, ACL_CONNECT) != ACLCHECK_OK)
+		return psprintf("role \"%s\" has no CONNECT privilege for the database", owner);
+	return NULL;
+}
+
+/* Write what is wanted of one pool; the caller holds the control lock. */
+static void
+want_pool(const JflowFlow *flow, const JflowExecutor *executor, int shard, Oid owner,
+		  const char *trouble, int round)
+{
+	JflowPool  *pool = NULL;
+
+	for (int i = 0; i < jflow_max_pools; i++)
+	{
+		JflowPool  *p = &jflow_pools[i];
+
+		if (p->used && !p->closed && p->database == MyDatabaseId && p->shard == shard &&
+			p->owner == owner && strcmp(p->flow, flow->name) == 0 &&
+			strcmp(p->executor, executor->name) == 0)
+		{
+			pool = p;
+			break;
+		}
+		if (!p->used && pool == NULL)
+			pool = p;
+	}
+	if (pool == NULL)
+	{
+		ereport(LOG,
+				(errmsg("jflow has no room for executor \"%s\" of flow \"%s\"", executor->name, flow->name),
+				 errhint("Raise jflow.max_replicas.")));
+		return;
+	}
+	LWLockAcquire(&pool->lock, LW_EXCLUSIVE);
+	if (!pool->used)
+	{
+		pool->generation++;
+		pool->closed = pool->blocked = false;
+		pool->database = MyDatabaseId;
+		pool->owner = owner;
+		strlcpy(pool->flow, flow->name, NAMEDATALEN);
+		strlcpy(pool->executor, executor->name, NAMEDATALEN);
+		pool->shard = shard;
+		pool->head = pool->tail = pool->idle = JFLOW_NONE;
+		pool->length = pool->running = pool->starting = pool->failures = 0;
+		pool->round = 0;
+		pool->next_start = pool->restart_before = 0;
+		pool->reason[0] = '\0';
+		pool->used = true;
+	}
+	if (pool->blocked && trouble == NULL)
+		pool->reason[0] = '\0';
+	pool->wanted = trouble ? 0 : executor->replicas;
+	pool->blocked = trouble != NULL;
+	if (trouble)
+		jflow_clip(pool->reason, trouble, JFLOW_REASON_LEN);
+	else
+		pool->next_start = 0;
+	pool->shards = executor->shards;
+	pool->scouted = round;
+	LWLockRelease(&pool->lock);
+}
+
+/* One flow that is started.  Raises what is wrong with its definition. */
+static void
+want_flow(const char *name, int round)
+{
+	JflowFlow  *flow = jflow_flow_open(name, true);
+	char	   *trouble;
+	Oid			owner;
+
+	if (flow == NULL)
+		return;
+	trouble = jflow_owner_trouble(flow->owner, &owner);
+	LWLockAcquire(&jflow_shared->control, LW_EXCLUSIVE);
+	for (int i = 0; i < flow->nexecutors; i++)
+		for (int shard = 0; flow->executors[i].replicas > 0 && shard < flow->executors[i].shards; shard++)
+			want_pool(flow, &flow->executors[i], shard, owner, trouble, round);
+	LWLockRelease(&jflow_shared->control);
+}
+
+static void
+want_flow_or_log(const char *name, int round)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+
+	BeginInternalSubTransaction(NULL);
+	PG_TRY();
+	{
+		want_flow(name, round);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		EmitErrorReport();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = owner;
+}
+
+/* Entry point of the worker; the argument is the database. */
+void
+jflow_scout_main(Datum arg)
+{
+	Oid			database = (Oid) DatumGetInt32(arg);
+	JflowDatabase *entry;
+	List	   *flows = NIL;
+	ListCell   *cell;
+	int			round;
+	bool		wanted;
+
+	LWLockAcquire(&jflow_shared->control, LW_EXCLUSIVE);
+	wanted = jflow_shared->scout_database == database && jflow_shared->scout_pid == 0;
+	entry = jflow_database_entry(database, false);
+	wanted = wanted && entry && entry->blocked == 0;
+	if (wanted)
+	{
+		jflow_shared->scout_pid = MyProcPid;
+		seen = entry->dirty;
+	}
+	round = ++jflow_shared->scout_round;
+	LWLockRelease(&jflow_shared->control);
+	if (!wanted)
+		proc_exit(0);
+	before_shmem_exit(report, (Datum) 0);
+
+	pqsignal(SIGTERM, die);
+	BackgroundWorkerUnblockSignals();
+	BackgroundWorkerInitializeConnectionByOid(database, InvalidOid, BGWORKER_BYPASS_ALLOWCONN);
+	StartTransactionCommand();
+	(void) GetTransactionSnapshot();
+	SetConfigOption("search_path", "pg_catalog", PGC_SUSET, PGC_S_SESSION);
+	if (OidIsValid(get_extension_oid("jflow", true)))
+		flows = jflow_started_flows();
+	foreach(cell, flows)
+		want_flow_or_log(lfirst(cell), round);
+	CommitTransactionCommand();
+
+	for (int i = 0; i < jflow_max_pools; i++)
+	{
+		JflowPool  *pool = &jflow_pools[i];
+
+		if (!pool->used || pool->database != database || pool->scouted == round)
+			continue;
+		LWLockAcquire(&pool->lock, LW_EXCLUSIVE);
+		pool->wanted = 0;
+		pool->closed = true;
+		LWLockRelease(&pool->lock);
+		jflow_pool_flush(i, "the flow was stopped, or the executor was changed");
+	}
+	LWLockAcquire(&jflow_shared->control, LW_EXCLUSIVE);
+	entry = jflow_database_entry(database, false);
+	if (entry)
+		entry->started = list_length(flows);
+	LWLockRelease(&jflow_shared->control);
+	succeeded = true;
+	proc_exit(0);
+}

@@ -1,0 +1,232 @@
+/*
+ * shmem.h
+ *		What the processes of the runtime share.
+ *
+ * Lock order: control, then one pool's lock, then spinlocks.  Nobody holds two
+ * pools' locks.  See docs/runtime.md for who owns what in which state.
+ */
+#ifndef JFLOW_SHMEM_H
+#define JFLOW_SHMEM_H
+
+#include "port/atomics.h"
+#include "storage/condition_variable.h"
+#include "storage/lwlock.h"
+#include "storage/proc.h"
+#include "storage/spin.h"
+#include "utils/dsa.h"
+#include "utils/timestamp.h"
+
+#define JFLOW_NONE (-1)
+#define JFLOW_REASON_LEN 256
+#define JFLOW_MAX_DATABASES 64
+#define JFLOW_MAX_ENDPOINTS 256
+#define JFLOW_BUCKETS 32
+#define JFLOW_MAX_CHAIN 16
+
+/* What the caller of a cancelled, lost or refused request is told. */
+typedef enum JflowOutcome
+{
+	OUTCOME_OK,
+	OUTCOME_ERROR,				/* messages hold the error */
+	OUTCOME_LOST,				/* the replica went away before its commit */
+	OUTCOME_UNKNOWN,			/* it went away while it committed */
+	OUTCOME_CLOSED,				/* the pool was closed; see its reason */
+	OUTCOME_GIVEN_BACK			/* no memory to hand it on: the gateway shall */
+} JflowOutcome;
+
+/* See docs/runtime.md for all transitions. */
+typedef enum JflowSlotState
+{
+	SLOT_FREE,
+	SLOT_FILLING,
+	SLOT_QUEUED,
+	SLOT_RUNNING,
+	SLOT_COMMITTING,
+	SLOT_DONE
+} JflowSlotState;
+
+/* What a replica calls for a request. */
+#define STAGE_BEFORE	0x01
+#define STAGE_MAIN		0x02
+#define STAGE_AFTER		0x04
+#define STAGE_FINISH	0x08
+
+typedef struct JflowSlot
+{
+	JflowSlotState state;
+	int			next;			/* in a queue, the free list or a done list */
+	int			prev;			/* in a queue */
+	int			gateway;		/* number of the process that posted */
+	int			depth;			/* of its nested posts */
+	int			pool;
+	int			replica;		/* that runs it */
+	bool		abandoned;		/* nobody waits for the answer */
+	bool		cancel;			/* the replica shall stop */
+	uint64		round;			/* place in the queue */
+	TimestampTz queued;
+
+	dsa_pointer header;			/* holds a reference */
+	int			step;			/* of the header */
+	int			stages;
+	int			shard;
+	int64		request;		/* number within the post, from 1 */
+	int			tries;			/* how often a replica was lost with it */
+
+	dsa_pointer docs;			/* in, or the answer when done */
+	dsa_pointer messages;
+	JflowOutcome outcome;
+	int			hops;			/* transactions committed for it */
+} JflowSlot;
+
+typedef struct JflowPool
+{
+	LWLock		lock;
+	bool		used;			/* under control */
+	bool		closed;			/* takes no more requests */
+	uint32		generation;		/* grows when the entry is used anew */
+
+	/* what it is for; changed under control and the pool's lock */
+	Oid			database;
+	Oid			owner;
+	Oid			extension;
+	char		flow[NAMEDATALEN];
+	char		executor[NAMEDATALEN];
+	int			shard;
+	int			shards;
+	int			wanted;
+	int			scouted;		/* the scout that has last seen it */
+
+	/* the queue */
+	int			head;
+	int			tail;
+	int			length;
+	uint64		round;			/* of the request last taken */
+
+	/* the replicas */
+	int			idle;			/* top of the stack */
+	int			running;		/* connected, and not about to leave */
+	int			starting;
+	TimestampTz restart_before; /* replicas started earlier are replaced */
+
+	/* trouble */
+	int			failures;		/* in a row */
+	TimestampTz next_start;		/* not before */
+	bool		blocked;		/* cannot start at all, for the reason */
+	char		reason[JFLOW_REASON_LEN];
+} JflowPool;
+
+typedef enum JflowReplicaState
+{
+	REPLICA_FREE,
+	REPLICA_STARTING,
+	REPLICA_IDLE,
+	REPLICA_BUSY,
+	REPLICA_STOPPING
+} JflowReplicaState;
+
+typedef struct JflowReplica
+{
+	JflowReplicaState state;
+	uint32		generation;
+	int			pool;
+	int			number;			/* within the pool, from 0 */
+	int			pid;			/* 0: not yet known */
+	int			proc;			/* its process number */
+	bool		stop;			/* shall leave after this request */
+	bool		on_idle_stack;
+	int			next_idle;
+	int			slot;			/* that it runs */
+	TimestampTz started;
+	TimestampTz since;			/* of the state */
+
+	/* statistics */
+	int64		requests;
+	int64		docs;
+	int64		errors;
+	int64		busy_us;
+	int64		post;
+	int64		request;
+	char		endpoint[NAMEDATALEN];
+	char		last_error[JFLOW_REASON_LEN];
+} JflowReplica;
+
+typedef struct JflowDatabase
+{
+	Oid			database;		/* InvalidOid: free */
+	uint64		dirty;			/* changes committed */
+	uint64		scouted;		/* of them seen by a scout */
+	int			blocked;		/* statements that need it to be left alone */
+	int			scout_pid;
+	int			started;		/* flows that are started */
+	int			failures;		/* of scouts, in a row */
+	TimestampTz next_scout;
+} JflowDatabase;
+
+/* One per process: where the answers to its requests arrive. */
+typedef struct JflowGatewayEntry
+{
+	pg_atomic_uint32 done;		/* list of slots + 1, 0: empty */
+	pg_atomic_uint32 outstanding;
+	pg_atomic_uint32 wake_at;	/* set the latch at so many outstanding */
+	pg_atomic_uint32 wants_memory;
+} JflowGatewayEntry;
+
+typedef struct JflowEndpoint
+{
+	slock_t		mutex;
+	Oid			database;		/* InvalidOid: free */
+	char		flow[NAMEDATALEN];
+	char		executor[NAMEDATALEN];
+	char		endpoint[NAMEDATALEN];
+	int64		count;
+	int64		errors;
+	int64		docs;
+	int64		total_us;
+	int64		buckets[JFLOW_BUCKETS]; /* by log2 of microseconds */
+} JflowEndpoint;
+
+typedef struct JflowShared
+{
+	LWLock		control;
+	int			launcher_pid;
+	int			launcher_proc;
+	bool		rescan;			/* look at all databases */
+	int			scout_pid;
+	Oid			scout_database;
+	TimestampTz scout_started;
+	int			scout_round;
+	ConditionVariable changed;	/* pools or replicas have */
+
+	slock_t		slots_mutex;
+	int			free_slot;
+	int			slots_used;
+	pg_atomic_uint32 slot_waiters;
+
+	pg_atomic_uint64 header_id;
+	pg_atomic_uint64 payload_in;
+	pg_atomic_uint64 payload_chain;
+	pg_atomic_uint64 payload_total;
+	pg_atomic_uint64 payload_peak;
+	pg_atomic_uint32 payload_waiters;
+
+	JflowDatabase databases[JFLOW_MAX_DATABASES];
+} JflowShared;
+
+extern JflowShared *jflow_shared;	/* NULL: not preloaded */
+extern JflowPool *jflow_pools;
+extern JflowReplica *jflow_replicas;
+extern JflowSlot *jflow_slots;
+extern JflowGatewayEntry *jflow_gateways;
+extern JflowEndpoint *jflow_endpoints;
+extern void *jflow_payload_place;
+
+#define jflow_max_pools jflow_max_replicas
+
+extern void jflow_shmem_request(void);
+extern void jflow_shmem_init(void);
+extern int	jflow_gateway_count(void);
+extern void jflow_clip(char *to, const char *from, int size);
+extern void jflow_wake_process(int proc);
+extern void jflow_wake_launcher(void);
+
+#endif							/* JFLOW_SHMEM_H */

@@ -1,0 +1,1099 @@
+/*
+ * walk.c
+ *		A post through replicas: requests in flight, each walking the graph.
+ *
+ * A walk is one request on its way.  An executor of it starts as soon as its
+ * inputs are there, so branches run side by side; where executors follow one
+ * another plainly, their pools hand the request on and the walk hears only of
+ * the last.  Nothing here blocks but one wait on the latch: a call that finds
+ * no slot or no memory is tried again when something was freed.
+ *
+ * The slots of a walk belong to the process until they are back or given up;
+ * whatever ends a post (an error, a cancel, the end of the process) gives up
+ * those that are out.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "common/pg_prng.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "storage/proc.h"
+#include "utils/datum.h"
+#include "utils/memutils.h"
+
+#include "compat.h"
+#include "runtime/deadlock.h"
+#include "runtime/message.h"
+#include "runtime/pool.h"
+#include "runtime/reduce.h"
+#include "runtime/visit.h"
+#include "runtime/walk.h"
+#include "runtime/workers.h"
+#include "settings.h"
+
+#define AUTO_PREFETCH_MIN 64
+#define DEADLINE_GRACE_MS 1000
+
+/* Who waits for the answer of a slot; entry n is about slot n. */
+typedef struct Call
+{
+	struct Engine *engine;		/* NULL: nobody */
+	struct Walk *walk;			/* NULL: a finish function */
+	int			step;
+	int			part;
+} Call;
+
+static Call *calls = NULL;
+static struct Engine *engines = NULL;	/* of nested posts, innermost first */
+
+static void
+forget_walk(Engine *engine, Walk *walk)
+{
+	if (walk->prev)
+		walk->prev->next = walk->next;
+	else
+		engine->first = walk->next;
+	if (walk->next)
+		walk->next->prev = walk->prev;
+	else
+		engine->last = walk->prev;
+	engine->nwalks--;
+	engine->contexts[engine->ncontexts++] = walk->context;
+}
+
+/* Give up all slots of an engine that are out. */
+static void
+give_up(Engine *engine, bool cancel)
+{
+	for (int n = 0; n < jflow_max_requests && engine->out > 0; n++)
+	{
+		if (calls[n].engine != engine)
+			continue;
+		calls[n].engine = NULL;
+		engine->out--;
+		(void) jflow_slot_give_up(n, cancel, true);
+	}
+	while (engine->returned >= 0)
+	{
+		int			n = engine->returned;
+
+		engine->returned = jflow_slots[n].next;
+		jflow_slot_free(n);
+	}
+}
+
+/*
+ * Take over what has come back, in the order in which it did; each engine gets
+ * its own, and what nobody waits for is freed.
+ */
+static void
+collect_returned(void)
+{
+	JflowGatewayEntry *entry = &jflow_gateways[MyProcNumberCompat];
+	int			n;
+
+	if (pg_atomic_read_u32(&entry->done) == 0)
+		return;
+	n = (int) pg_atomic_exchange_u32(&entry->done, 0) - 1;
+	while (n >= 0)
+	{
+		int			next = jflow_slots[n].next;
+		Engine	   *engine = calls[n].engine;
+
+		if (engine == NULL)
+			jflow_slot_free(n);
+		else
+		{
+			/* the list has the newest first: pushing turns it round */
+			jflow_slots[n].next = engine->returned;
+			engine->returned = n;
+		}
+		n = next;
+	}
+}
+
+/* The end of the process: nothing of ours may stay in shared memory. */
+static void
+at_exit(int code, Datum arg)
+{
+	JflowGatewayEntry *entry = &jflow_gateways[MyProcNumberCompat];
+
+	for (Engine *engine = engines; engine; engine = engine->outer)
+	{
+		give_up(engine, true);
+		if (engine->header_valid)
+			jflow_header_unpin(engine->header);
+		engine->header_valid = false;
+	}
+	engines = NULL;
+
+	/* Somebody may be about to hand us one that he had just finished. */
+	while (pg_atomic_read_u32(&entry->outstanding) > 0)
+		pg_usleep(100);
+	collect_returned();
+	jflow_payload_want(false);
+}
+
+static void
+init_calls(void)
+{
+	if (calls)
+		return;
+	calls = MemoryContextAllocZero(TopMemoryContext, sizeof(Call) * jflow_max_requests);
+	before_shmem_exit(at_exit, (Datum) 0);
+}
+
+/* A refusal is about a pool: why can it not take the request? */
+static void JFLOW_NORETURN
+raise_refused(Engine *engine, int step, int shard)
+{
+	const JflowExecutor *executor = engine->plan->steps[step].executor;
+	const JflowPoolRef *ref = &engine->plan->steps[step].pools[shard];
+	JflowPool  *pool = &jflow_pools[ref->pool];
+	char		reason[JFLOW_REASON_LEN];
+	bool		same;
+
+	LWLockAcquire(&pool->lock, LW_SHARED);
+	same = pool->generation == ref->generation;
+	strlcpy(reason, pool->reason, sizeof(reason));
+	LWLockRelease(&pool->lock);
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("executor \"%s\" of flow \"%s\" has no replica that can run",
+					executor->name, engine->plan->flow->name),
+			 same && reason[0] ? errdetail("The reason is: %s.", reason)
+			 : errdetail("The flow was stopped, or the executor was changed."),
+			 errhint("See jflow_status.")));
+}
+
+/*
+ * Send a call to a shard's pool.  Returns false if there is no slot or no
+ * memory now; raises an error if there never will be.
+ */
+static bool
+submit(Engine *engine, Walk *walk, int step, int shard, int stages, Datum docs,
+	   const int *counts, int nparts, int part)
+{
+	JflowStep  *plan = &engine->plan->steps[step];
+	JflowHeader *header;
+	JflowSlot  *slot;
+	Size		size = jflow_payload_docs_size(docs, nparts);
+	int			n;
+
+	if (size > jflow_payload_max())
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("a request of %zu bytes is too large for jflow.memory_limit", size),
+				 errdetail("One request may have %zu bytes.", jflow_payload_max()),
+				 errhint("Raise jflow.memory_limit, or lower request_size.")));
+	n = jflow_slot_take();
+	if (n == JFLOW_NONE)
+		return false;
+	slot = &jflow_slots[n];
+	slot->docs = jflow_payload_put_docs(docs, counts, nparts, PAYLOAD_IN);
+	if (!DsaPointerIsValid(slot->docs))
+	{
+		jflow_slot_free(n);
+		return false;
+	}
+	header = jflow_header(engine->header);
+	jflow_header_pin(engine->header);
+	slot->header = engine->header;
+	slot->step = step;
+	slot->stages = stages;
+	slot->shard = shard;
+	slot->request = walk ? walk->number : engine->post->progress.steps_done + 1;
+
+	calls[n].engine = engine;
+	calls[n].walk = walk;
+	calls[n].step = step;
+	calls[n].part = part;
+	engine->out++;
+	if (walk)
+		walk->out++;
+	pg_atomic_add_fetch_u32(&jflow_gateways[MyProcNumberCompat].outstanding, 1);
+	if (jflow_pool_put(&HEADER_POOLS(header, step)[shard], n))
+		return true;
+
+	pg_atomic_sub_fetch_u32(&jflow_gateways[MyProcNumberCompat].outstanding, 1);
+	calls[n].engine = NULL;
+	engine->out--;
+	if (walk)
+		walk->out--;
+	jflow_slot_free(n);
+	(void) plan;
+	raise_refused(engine, step, shard);
+}
+
+static void
+finish_run(Walk *walk, int step, Datum output)
+{
+	Run		   *run = &walk->runs[step];
+
+	if (run->place)
+	{
+		Datum		parts[2];
+
+		parts[0] = run->skipped;
+		parts[1] = output;
+		output = jflow_docs_count(run->skipped) == 0 ? output :
+			jflow_restore_order(parts, 2, run->place, run->nplace);
+	}
+	run->state = RUN_FINISHED;
+	run->output = output;
+	walk->ready = true;
+	if (run->is_output)
+		walk->missing--;
+}
+
+/* All shards have answered. */
+static bool
+reduce_parts(Engine *engine, Walk *walk, int step)
+{
+	Run		   *run = &walk->runs[step];
+	JflowStep  *plan = &engine->plan->steps[step];
+
+	if (plan->stages & STAGE_AFTER)
+	{
+		int		   *counts = palloc(sizeof(int) * run->nparts);
+		Datum		docs = jflow_concat(run->parts, run->nparts, counts);
+
+		if (!submit(engine, walk, step, 0, STAGE_AFTER, docs, counts, run->nparts, 0))
+			return false;
+		run->phase = PHASE_AFTER;
+		run->pending = 1;
+		return true;
+	}
+	if (run->hashed)
+		finish_run(walk, step, jflow_restore_order(run->parts, run->nparts, run->hashed, run->nhashed));
+	else
+		finish_run(walk, step, jflow_reduce_shards(run->parts, run->nparts, plan->limit));
+	return true;
+}
+
+/* Work out which shards get what. */
+static void
+spread(Engine *engine, Run *run, int step)
+{
+	JflowStep  *plan = &engine->plan->steps[step];
+	int			shards = plan->executor->shards;
+	int		   *counts = palloc(sizeof(int) * shards);
+	Datum	   *elems;
+
+	run->nparts = shards;
+	run->parts = palloc(sizeof(Datum) * shards);
+	run->next_part = 0;
+	run->pending = 0;
+	for (int i = 0; i < shards; i++)
+		run->parts[i] = run->docs;
+	if (plan->polling != POLLING_HASH || jflow_docs_count(run->docs) == 0)
+		return;
+	run->nhashed = jflow_docs_to_datums(run->docs, "documents", &elems);
+	run->hashed = palloc(sizeof(int) * run->nhashed);
+	for (int i = 0; i < run->nhashed; i++)
+	{
+		JflowDoc	doc;
+		text	   *id;
+
+		jflow_doc_deform(elems[i], &doc);
+		id = DatumGetTextPP(doc.values[DOC_ID]);
+		run->hashed[i] = jflow_shard_of_id(VARDATA_ANY(id), VARSIZE_ANY_EXHDR(id), shards);
+	}
+	jflow_split_docs(elems, run->hashed, run->nhashed, run->parts, counts, shards);
+}
+
+/* Go on with an executor that has replicas; false: no slot or no memory. */
+static bool
+continue_remote(Engine *engine, Walk *walk, int step)
+{
+	Run		   *run = &walk->runs[step];
+	JflowStep  *plan = &engine->plan->steps[step];
+	int			shards = plan->executor->shards;
+	int			stages = plan->stages & ~STAGE_FINISH;
+
+	if (run->phase == PHASE_START)
+	{
+		if (stages == 0)
+		{
+			finish_run(walk, step, run->docs);
+			return true;
+		}
+		/* One shard, or one of them: all in one call. */
+		if (shards == 1 || plan->polling == POLLING_ANY || !(stages & STAGE_MAIN))
+		{
+			int			shard = shards == 1 || !(stages & STAGE_MAIN) ? 0 :
+				(int) pg_prng_uint64_range(&pg_global_prng_state, 0, shards - 1);
+
+			if (!submit(engine, walk, step, shard, stages, run->docs, run->counts, run->ncounts, 0))
+				return false;
+			run->phase = PHASE_AFTER;
+			run->pending = 1;
+			return true;
+		}
+		if (stages & STAGE_BEFORE)
+		{
+			if (!submit(engine, walk, step, 0, STAGE_BEFORE, run->docs, run->counts, run->ncounts, 0))
+				return false;
+			run->phase = PHASE_BEFORE;
+			run->pending = 1;
+			return true;
+		}
+		run->phase = PHASE_SPREAD;
+	}
+	if (run->phase == PHASE_SPREAD)
+	{
+		spread(engine, run, step);
+		run->phase = PHASE_SHARDS;
+	}
+	while (run->phase == PHASE_SHARDS && run->next_part < run->nparts)
+	{
+		Datum		docs = run->parts[run->next_part];
+
+		if (!run->hashed || jflow_docs_count(docs) > 0)
+		{
+			if (!submit(engine, walk, step, run->next_part, STAGE_MAIN, docs,
+						run->counts, run->ncounts, run->next_part))
+				return false;
+			run->pending++;
+		}
+		run->next_part++;
+	}
+	if (run->phase == PHASE_SHARDS && run->pending == 0)
+		return reduce_parts(engine, walk, step);
+	return true;
+}
+
+static void
+run_local(void *arg)
+{
+	jflow_visit_before_deadline(arg);
+}
+
+/* An executor's inputs are there: begin. */
+static void
+start_run(Engine *engine, Walk *walk, int step)
+{
+	Run		   *run = &walk->runs[step];
+	JflowStep  *plan = &engine->plan->steps[step];
+	Visit		visit;
+
+	memset(&visit, 0, sizeof(visit));
+	visit.post = engine->post;
+	visit.step = plan;
+	for (int i = 0; i < engine->plan->flow->nexecutors; i++)
+		walk->outputs[i] = walk->runs[i].output;
+	visit.docs = jflow_join_inputs(&visit, walk->outputs, walk->input);
+	run->docs = visit.docs;
+	run->counts = visit.parts;
+	run->ncounts = visit.nparts;
+	if (!plan->active)
+		finish_run(walk, step, run->docs);
+	else if (plan->remote)
+	{
+		run->state = RUN_BUSY;
+		run->phase = PHASE_START;
+		if (plan->when && jflow_docs_count(run->docs) > 0)
+		{
+			Datum	   *elems;
+			Datum		parts[2];
+			int			counts[2];
+
+			run->nplace = jflow_docs_to_datums(run->docs, "documents", &elems);
+			run->place = palloc(sizeof(int) * run->nplace);
+			for (int i = 0; i < run->nplace; i++)
+			{
+				JflowDoc	doc;
+
+				jflow_doc_deform(elems[i], &doc);
+				run->place[i] = jflow_filter_match(plan->when, &doc) ? 1 : 0;
+			}
+			jflow_split_docs(elems, run->place, run->nplace, parts, counts, 2);
+			if (counts[1] == 0)
+			{
+				run->place = NULL;
+				finish_run(walk, step, run->docs);
+				return;
+			}
+			run->skipped = parts[0];
+			run->docs = parts[1];
+		}
+	}
+	else if (plan->executor->floating)
+	{
+		jflow_visit_floating(&visit);
+		finish_run(walk, step, run->docs);
+	}
+	else if (engine->post->options->continue_on_error)
+	{
+		if (jflow_run_in_subtransaction(run_local, &visit, psprintf("request " INT64_FORMAT, walk->number)))
+			finish_run(walk, step, visit.docs);
+		else
+			walk->failed = true;
+	}
+	else
+	{
+		run_local(&visit);
+		finish_run(walk, step, visit.docs);
+	}
+}
+
+static bool
+inputs_are_there(const Engine *engine, const Walk *walk, int step)
+{
+	const JflowExecutor *executor = engine->plan->steps[step].executor;
+
+	for (int i = 0; i < executor->nneeds; i++)
+		if (executor->inputs[i] != JFLOW_GATEWAY &&
+			walk->runs[executor->inputs[i]].state != RUN_FINISHED)
+			return false;
+	return true;
+}
+
+/*
+ * Start what can start: first what has replicas, so that they work while the
+ * rest runs here.  False: something found no slot or no memory.
+ */
+static bool
+advance(Engine *engine, Walk *walk)
+{
+	MemoryContext old = MemoryContextSwitchTo(walk->context);
+	bool		complete = true;
+
+	while (walk->ready && complete && !walk->failed)
+	{
+		walk->ready = false;
+		for (int local = 0; local <= 1; local++)
+		{
+			for (int i = 0; i < engine->plan->flow->nexecutors && !walk->failed; i++)
+			{
+				Run		   *run = &walk->runs[i];
+
+				if (engine->plan->steps[i].remote == (local == 1) && run->state == RUN_WAITING)
+					continue;
+				if (run->state == RUN_WAITING && inputs_are_there(engine, walk, i))
+					start_run(engine, walk, i);
+				if (run->state == RUN_BUSY && !continue_remote(engine, walk, i))
+					complete = false;
+			}
+		}
+	}
+	if (!complete)
+		walk->ready = true;
+	MemoryContextSwitchTo(old);
+	return complete;
+}
+
+/* The end of a walk, good or bad. */
+static void
+end_walk(Engine *engine, Walk *walk, Datum docs, bool ok)
+{
+	Post	   *post = engine->post;
+
+	if (ok && post->sink)
+		post->sink(post->sink_arg, docs);
+	if (walk->hops > 0)
+		engine->committed++;
+	if (walk->hops > 0 && !ok)
+		engine->partly++;
+	jflow_progress_step(&post->progress, walk->ndocs, !ok);
+	if (walk->out > 0)
+		walk->delivered = true; /* floating executors are not done yet */
+	else
+		forget_walk(engine, walk);
+}
+
+static Datum
+join_outputs(Engine *engine, Walk *walk)
+{
+	const JflowFlow *flow = engine->plan->flow;
+	Datum	   *ends = palloc(sizeof(Datum) * Max(flow->noutputs, 1));
+
+	if (flow->noutputs == 0)
+		return walk->input;
+	for (int i = 0; i < flow->noutputs; i++)
+		ends[i] = walk->runs[flow->outputs[i]].output;
+	return jflow_reduce_branches(ends, flow->noutputs);
+}
+
+/* Hand over answers that are complete, in order if that was asked for. */
+static void
+deliver(Engine *engine)
+{
+	Walk	   *walk = engine->first;
+
+	while (walk)
+	{
+		Walk	   *next = walk->next;
+
+		if (walk->failed && !walk->delivered)
+		{
+			if (walk->out == 0)
+				end_walk(engine, walk, (Datum) 0, false);
+		}
+		else if (walk->delivered)
+		{
+			if (walk->out == 0)
+				forget_walk(engine, walk);
+		}
+		else if (walk->missing == 0 && !walk->ready)
+		{
+			MemoryContext old = MemoryContextSwitchTo(walk->context);
+
+			end_walk(engine, walk, join_outputs(engine, walk), true);
+			MemoryContextSwitchTo(old);
+		}
+		else if (engine->ordered)
+			break;
+		walk = next;
+	}
+}
+
+/* Is this error one that ends a post whatever was asked? */
+static const char *
+lost_message(JflowOutcome outcome)
+{
+	return outcome == OUTCOME_UNKNOWN ?
+		"a replica of executor \"%s\" of flow \"%s\" went away while it committed request " INT64_FORMAT :
+		"a replica of executor \"%s\" of flow \"%s\" went away while it ran request " INT64_FORMAT;
+}
+
+/* The error of a slot that came back with one. */
+static ErrorData *
+slot_error(Engine *engine, JflowSlot *slot)
+{
+	const JflowExecutor *executor = engine->plan->steps[slot->step].executor;
+	ErrorData  *error = NULL;
+
+	if (DsaPointerIsValid(slot->messages))
+	{
+		Size		len;
+		char	   *bytes = jflow_payload_bytes(slot->messages, &len);
+
+		error = jflow_messages_read(bytes, len);
+	}
+	if (slot->outcome == OUTCOME_OK)
+		return NULL;
+	if (error == NULL)
+	{
+		error = palloc0(sizeof(ErrorData));
+		error->elevel = ERROR;
+		error->assoc_context = CurrentMemoryContext;
+		if (slot->outcome == OUTCOME_CLOSED)
+		{
+			error->sqlerrcode = ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE;
+			error->message = psprintf("executor \"%s\" of flow \"%s\" takes no more requests",
+									  executor->name, engine->plan->flow->name);
+			error->detail = pstrdup("The flow was stopped, or its replicas cannot run; see jflow_status.");
+		}
+		else
+		{
+			error->sqlerrcode = slot->outcome == OUTCOME_UNKNOWN ?
+				ERRCODE_T_R_STATEMENT_COMPLETION_UNKNOWN : ERRCODE_OPERATOR_INTERVENTION;
+			error->message = psprintf(lost_message(slot->outcome), executor->name,
+									  engine->plan->flow->name, slot->request);
+			if (slot->outcome == OUTCOME_UNKNOWN)
+				error->hint = pstrdup("The request may or may not have been committed. Endpoints declared idempotent are run again.");
+		}
+	}
+	return error;
+}
+
+/* Report a request that failed as a warning, and go on. */
+static void
+warn(const char *what, ErrorData *error)
+{
+	ereport(WARNING,
+			(errcode(error->sqlerrcode),
+			 errmsg("%s failed: %s", what, error->message),
+			 error->detail ? errdetail("%s", error->detail) : 0,
+			 error->hint ? errhint("%s", error->hint) : 0,
+			 error->context ? errcontext("%s", error->context) : 0));
+}
+
+/* Stop the other calls of a walk that has failed. */
+static void
+fail_walk(Engine *engine, Walk *walk)
+{
+	walk->failed = true;
+	for (int n = 0; n < jflow_max_requests && walk->out > 0; n++)
+	{
+		if (calls[n].engine != engine || calls[n].walk != walk)
+			continue;
+		if (jflow_slots[n].state == SLOT_DONE)
+			continue;			/* comes back by itself */
+		if (jflow_slot_give_up(n, true, false))
+		{
+			calls[n].engine = NULL;
+			engine->out--;
+			walk->out--;
+		}
+	}
+}
+
+/* One slot is back. */
+static void
+take_back(Engine *engine, int n)
+{
+	JflowSlot  *slot = &jflow_slots[n];
+	Call		call = calls[n];
+	Walk	   *walk = call.walk;
+	Run		   *run;
+	ErrorData  *error;
+	Datum		docs;
+
+	calls[n].engine = NULL;
+	engine->out--;
+	error = slot_error(engine, slot);
+	if (walk == NULL)
+	{
+		engine->finish_error = error;
+		jflow_slot_free(n);
+		return;
+	}
+	walk->out--;
+	walk->hops += slot->hops;
+	run = &walk->runs[slot->step];
+	if (error)
+	{
+		bool		floating = engine->plan->steps[slot->step].executor->floating;
+
+		jflow_slot_free(n);
+		if (floating)
+			warn(psprintf("floating executor \"%s\"", engine->plan->steps[call.step].executor->name), error);
+		else if (!walk->failed && !engine->failing)
+		{
+			if (engine->post->options->continue_on_error)
+				warn(psprintf("request " INT64_FORMAT, walk->number), error);
+			else
+				engine->error = error;
+			fail_walk(engine, walk);
+		}
+		return;
+	}
+	if (walk->failed)
+	{
+		jflow_slot_free(n);
+		return;
+	}
+
+	/* What came along a chain has passed the executors before. */
+	for (int i = call.step; i != slot->step; i = engine->plan->steps[i].next)
+		walk->runs[i].state = RUN_FINISHED;
+	run->state = RUN_BUSY;
+	docs = jflow_payload_docs(slot->docs, NULL, NULL);
+	if (call.step != slot->step || run->phase == PHASE_AFTER)
+	{
+		/* Answers that go straight to the sink, or nowhere, need no copy. */
+		if (run->is_output && walk->missing == 1 && engine->plan->flow->noutputs == 1 &&
+			run->place == NULL && !engine->failing &&
+			(engine->post->sink == NULL || !engine->ordered || walk == engine->first))
+		{
+			MemoryContext old = MemoryContextSwitchTo(walk->context);
+
+			run->state = RUN_FINISHED;
+			walk->missing--;
+			end_walk(engine, walk, docs, true);
+			MemoryContextSwitchTo(old);
+			jflow_slot_free(n);
+			return;
+		}
+	}
+	{
+		MemoryContext old = MemoryContextSwitchTo(walk->context);
+
+		docs = datumCopy(docs, false, -1);
+		jflow_slot_free(n);
+		if (call.step != slot->step || run->phase == PHASE_AFTER)
+			finish_run(walk, (int) (run - walk->runs), docs);
+		else if (run->phase == PHASE_BEFORE)
+		{
+			run->docs = docs;
+			run->counts = NULL;
+			run->ncounts = 0;
+			run->phase = PHASE_SPREAD;
+			walk->ready = true;
+		}
+		else
+		{
+			run->parts[call.part] = docs;
+			run->pending--;
+			walk->ready |= run->pending == 0;
+		}
+		MemoryContextSwitchTo(old);
+	}
+}
+
+static void
+take_all_back(Engine *engine)
+{
+	collect_returned();
+	while (engine->returned >= 0)
+	{
+		int			n = engine->returned;
+
+		engine->returned = jflow_slots[n].next;
+		take_back(engine, n);
+	}
+}
+
+/* Sleep until something came back, or was freed if we wait for that. */
+static void
+wait_for_something(Engine *engine, bool blocked)
+{
+	JflowGatewayEntry *entry = &jflow_gateways[MyProcNumberCompat];
+	uint32		outstanding = pg_atomic_read_u32(&entry->outstanding);
+	uint32		wake_at = outstanding > 0 ? outstanding - 1 : 0;
+
+	if (engine->plain && !blocked && engine->outer == NULL)
+		wake_at = engine->exhausted ? 0 : outstanding / 2;
+	pg_atomic_write_u32(&entry->wake_at, wake_at);
+	pg_memory_barrier();
+	if (pg_atomic_read_u32(&entry->outstanding) > wake_at || (blocked && outstanding == 0))
+	{
+		int			events = WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+									   DeadlockTimeout, PG_WAIT_EXTENSION);
+
+		if (events & WL_TIMEOUT)
+			jflow_check_deadlock();
+	}
+	ResetLatch(MyLatch);
+	CHECK_FOR_INTERRUPTS();
+	jflow_progress_check_cancel(&engine->post->progress);
+}
+
+/* One more request from the source; false at the end. */
+static bool
+new_walk(Engine *engine)
+{
+	Post	   *post = engine->post;
+	const JflowFlow *flow = engine->plan->flow;
+	MemoryContext context;
+	MemoryContext old;
+	Walk	   *walk;
+	Datum		docs;
+
+	if (engine->ncontexts > 0)
+		context = engine->contexts[--engine->ncontexts];
+	else
+		context = AllocSetContextCreate(engine->context, "jflow request", ALLOCSET_DEFAULT_SIZES);
+	MemoryContextReset(context);
+	old = MemoryContextSwitchTo(context);
+	if (!post->source->next(post->source, post->request_size, &docs))
+	{
+		engine->contexts[engine->ncontexts++] = context;
+		engine->exhausted = true;
+		if (engine->number > 0)
+		{
+			MemoryContextSwitchTo(old);
+			return false;
+		}
+		/* A post without documents is a request of parameters alone. */
+		engine->ncontexts--;
+		docs = jflow_docs_empty();
+	}
+	walk = palloc0(sizeof(Walk));
+	walk->context = context;
+	walk->number = ++engine->number;
+	walk->input = docs;
+	walk->ndocs = jflow_docs_count(docs);
+	walk->runs = palloc0(sizeof(Run) * Max(flow->nexecutors, 1));
+	walk->outputs = palloc0(sizeof(Datum) * Max(flow->nexecutors, 1));
+	for (int i = 0; i < flow->noutputs; i++)
+		walk->runs[flow->outputs[i]].is_output = true;
+	walk->missing = flow->noutputs;
+	walk->ready = true;
+	walk->prev = engine->last;
+	if (engine->last)
+		engine->last->next = walk;
+	else
+		engine->first = walk;
+	engine->last = walk;
+	engine->nwalks++;
+	MemoryContextSwitchTo(old);
+	return true;
+}
+
+/* A request has failed: stop the others, count, and raise its error. */
+static void JFLOW_NORETURN
+fail_post(Engine *engine)
+{
+	ErrorData  *error = engine->error;
+
+	engine->failing = true;
+	for (Walk *walk = engine->first; walk; walk = walk->next)
+		fail_walk(engine, walk);
+	engine->exhausted = true;
+	while (engine->out > 0)
+	{
+		take_all_back(engine);
+		if (engine->out > 0)
+			wait_for_something(engine, false);
+	}
+	for (Walk *walk = engine->first; walk; walk = walk->next)
+	{
+		if (walk->hops > 0 && !walk->delivered)
+		{
+			engine->committed++;
+			engine->partly += walk->missing > 0 || walk->failed;
+		}
+	}
+	if (engine->committed > 0)
+	{
+		char	   *count = psprintf(INT64_FORMAT " requests of the post had been committed, "
+									 INT64_FORMAT " of them in part.",
+									 engine->committed, engine->partly);
+
+		error->detail = error->detail ? psprintf("%s\n%s", error->detail, count) : count;
+	}
+	ThrowErrorData(error);
+	pg_unreachable();
+}
+
+/* Once all is done, executors whose endpoint asks for it are told. */
+static void
+finish_executors(Engine *engine)
+{
+	Post	   *post = engine->post;
+
+	for (int i = 0; i < engine->plan->flow->nexecutors; i++)
+	{
+		JflowStep  *step = &engine->plan->steps[i];
+
+		if (!step->active || !(step->stages & STAGE_FINISH))
+			continue;
+		if (!step->remote)
+		{
+			Visit		visit;
+
+			memset(&visit, 0, sizeof(visit));
+			visit.post = post;
+			visit.step = step;
+			(void) jflow_call_function(&visit, step->finish, 0, jflow_docs_empty(), NULL, 0);
+			continue;
+		}
+		while (!submit(engine, NULL, i, 0, STAGE_FINISH, jflow_docs_empty(), NULL, 0, 0))
+		{
+			jflow_payload_want(true);
+			wait_for_something(engine, true);
+		}
+		jflow_payload_want(false);
+		while (engine->out > 0)
+		{
+			take_all_back(engine);
+			if (engine->out > 0)
+				wait_for_something(engine, false);
+		}
+		if (engine->finish_error)
+			ThrowErrorData(engine->finish_error);
+	}
+}
+
+static void
+run_walks(Engine *engine)
+{
+	for (;;)
+	{
+		bool		blocked = false;
+		bool		again = false;
+
+		CHECK_FOR_INTERRUPTS();
+		take_all_back(engine);
+		if (engine->error)
+			fail_post(engine);
+		for (Walk *walk = engine->first; walk && !blocked; walk = walk->next)
+			if (walk->ready && !walk->failed)
+				blocked = !advance(engine, walk);
+		deliver(engine);
+		while (!blocked && !engine->exhausted && engine->nwalks < engine->prefetch)
+		{
+			CHECK_FOR_INTERRUPTS();
+			if (!new_walk(engine))
+				break;
+			again = true;
+			blocked = !advance(engine, engine->last);
+		}
+		if (again && !engine->plain)
+			deliver(engine);
+		if (engine->exhausted && engine->nwalks == 0)
+			break;
+		if (engine->returned >= 0 ||
+			pg_atomic_read_u32(&jflow_gateways[MyProcNumberCompat].done) != 0)
+			continue;
+		if (blocked)
+		{
+			/* say so, try once more, and only then sleep */
+			jflow_payload_want(true);
+			if (!engine->said_blocked)
+			{
+				engine->said_blocked = true;
+				continue;
+			}
+		}
+		else if (engine->said_blocked)
+		{
+			engine->said_blocked = false;
+			jflow_payload_want(false);
+		}
+		if (engine->out == 0 && !blocked)
+			continue;			/* everything ran here */
+		wait_for_something(engine, blocked);
+	}
+}
+
+/* All about a post that its replicas need, in one chunk. */
+static dsa_pointer
+make_header(Post *post)
+{
+	JflowPlan  *plan = post->plan;
+	int			nsteps = plan->flow->nexecutors;
+	JflowHeader *outer = jflow_replica_header();
+	Size		size = MAXALIGN(offsetof(JflowHeader, steps) + sizeof(JflowHeaderStep) * nsteps);
+	Size		endpoint = size;
+	dsa_pointer chunk;
+	JflowHeader *header;
+
+	size += MAXALIGN(strlen(plan->endpoint) + 1);
+	for (int i = 0; i < nsteps; i++)
+		if (plan->steps[i].active && plan->steps[i].remote)
+			size += MAXALIGN(sizeof(JflowPoolRef) * plan->steps[i].executor->shards) +
+				MAXALIGN(VARSIZE_ANY(plan->steps[i].parameters));
+	if (size > jflow_payload_max())
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("parameters of %zu bytes are too large for jflow.memory_limit", size)));
+	while (!DsaPointerIsValid(chunk = jflow_payload_alloc(size, PAYLOAD_IN)))
+	{
+		jflow_payload_want(true);
+		if (DsaPointerIsValid(chunk = jflow_payload_alloc(size, PAYLOAD_IN)))
+			break;
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_EXIT_ON_PM_DEATH, -1, PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+	}
+	jflow_payload_want(false);
+
+	header = jflow_header(chunk);
+	pg_atomic_init_u32(&header->refs, 1);
+	header->id = pg_atomic_fetch_add_u64(&jflow_shared->header_id, 1);
+	header->post = post->progress.post;
+	header->read_only = XactReadOnly;
+
+	/* The limit is kept here; replicas have it, too, in case we are lost. */
+	header->deadline = post->options->timeout_ms > 0 ?
+		TimestampTzPlusMilliseconds(post->progress.started,
+									post->options->timeout_ms + DEADLINE_GRACE_MS) : DT_NOEND;
+	header->database = MyDatabaseId;
+	header->nchain = 0;
+	if (outer)
+	{
+		header->nchain = outer->nchain;
+		memcpy(header->chain, outer->chain, sizeof(header->chain));
+		header->chain[header->nchain++] = jflow_replicas[jflow_my_replica].pool;
+	}
+	header->nsteps = nsteps;
+	header->endpoint = endpoint;
+	strcpy(HEADER_AT(header, endpoint), plan->endpoint);
+	size = endpoint + MAXALIGN(strlen(plan->endpoint) + 1);
+	for (int i = 0; i < nsteps; i++)
+	{
+		JflowStep  *step = &plan->steps[i];
+		JflowHeaderStep *to = &header->steps[i];
+		JflowStep  *next = step->next >= 0 && step->active ? &plan->steps[step->next] : NULL;
+
+		memset(to, 0, sizeof(*to));
+		to->next = JFLOW_NONE;
+		if (!step->active || !step->remote)
+			continue;
+		if (next)
+		{
+			to->next = step->next;
+			to->stages = next->stages & ~STAGE_FINISH;
+		}
+		to->idempotent = step->idempotent;
+		to->retries = step->executor->retries < 0 ? 1 : step->executor->retries;
+		to->timeout_ms = step->timeout_ms;
+		to->shards = step->executor->shards;
+		to->pools = size;
+		memcpy(HEADER_AT(header, size), step->pools, sizeof(JflowPoolRef) * to->shards);
+		size += MAXALIGN(sizeof(JflowPoolRef) * to->shards);
+		to->parameters = size;
+		memcpy(HEADER_AT(header, size), step->parameters, VARSIZE_ANY(step->parameters));
+		size += MAXALIGN(VARSIZE_ANY(step->parameters));
+	}
+	return chunk;
+}
+
+/* How many requests to have in flight. */
+static int
+choose_prefetch(const JflowPlan *plan)
+{
+	int			replicas = 0;
+
+	if (jflow_prefetch > 0)
+		return Min(jflow_prefetch, jflow_max_requests);
+	for (int i = 0; i < plan->flow->nexecutors; i++)
+		if (plan->steps[i].active && plan->steps[i].remote)
+			replicas = Max(replicas, plan->flow->executors[i].replicas);
+	return Min(Max(4 * replicas, AUTO_PREFETCH_MIN), Max(jflow_max_requests / 4, 1));
+}
+
+/* Is the way through replicas one chain, so that answers may come in batches? */
+static bool
+is_plain(const JflowPlan *plan)
+{
+	int			starts = 0;
+
+	for (int i = 0; i < plan->flow->nexecutors; i++)
+	{
+		const JflowStep *step = &plan->steps[i];
+
+		if (!step->active)
+			continue;
+		if (!step->remote || step->executor->shards != 1)
+			return false;
+		starts += !step->handed;
+	}
+	return starts == 1;
+}
+
+/* All requests of a post, through replicas. */
+void
+jflow_walk_post(void *arg)
+{
+	Post	   *post = arg;
+	Engine		engine;
+
+	init_calls();
+	memset(&engine, 0, sizeof(engine));
+	engine.post = post;
+	engine.plan = post->plan;
+	engine.context = post->request_context;
+	engine.prefetch = choose_prefetch(post->plan);
+	engine.ordered = post->options->ordered && post->sink != NULL;
+	engine.plain = is_plain(post->plan);
+	engine.returned = JFLOW_NONE;
+	engine.contexts = MemoryContextAlloc(engine.context, sizeof(MemoryContext) * (engine.prefetch + 1));
+	engine.header = make_header(post);
+	engine.header_valid = true;
+	engine.outer = engines;
+	engines = &engine;
+	PG_TRY();
+	{
+		run_walks(&engine);
+		if (post->progress.failed == 0)
+			finish_executors(&engine);
+	}
+	PG_FINALLY();
+	{
+		engines = engine.outer;
+		jflow_payload_want(false);
+		give_up(&engine, true);
+		collect_returned();
+		if (engine.header_valid)
+			jflow_header_unpin(engine.header);
+	}
+	PG_END_TRY();
+}
