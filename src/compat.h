@@ -23,6 +23,9 @@ jflow_object_aclcheck(Oid classid, Oid objectid, Oid roleid, AclMode mode)
 {
 	return pg_proc_aclcheck(objectid, roleid, mode);
 }
+#define object_aclcheck_database(oid, role, mode) pg_database_aclcheck(oid, role, mode)
+#else
+#define object_aclcheck_database(oid, role, mode) object_aclcheck(DatabaseRelationId, oid, role, mode)
 #endif
 
 /* Version 16 made bad names a soft error if asked. */
@@ -30,6 +33,13 @@ jflow_object_aclcheck(Oid classid, Oid objectid, Oid roleid, AclMode mode)
 #define stringToQualifiedNameListCompat(string) stringToQualifiedNameList(string, NULL)
 #else
 #define stringToQualifiedNameListCompat(string) stringToQualifiedNameList(string)
+#endif
+
+#if PG_VERSION_NUM >= 160000
+#define parseTypeStringCompat(string, type, typmod) \
+	((void) parseTypeString(string, type, typmod, NULL))
+#else
+#define parseTypeStringCompat(string, type, typmod) parseTypeString(string, type, typmod, false)
 #endif
 
 /* Version 18 added an argument that asks for deferrable keys, too. */
@@ -44,6 +54,13 @@ jflow_object_aclcheck(Oid classid, Oid objectid, Oid roleid, AclMode mode)
 #define MyProcNumberCompat MyProcNumber
 #else
 #define MyProcNumberCompat (MyProc->pgprocno)
+#endif
+
+/* Version 17 can ask for a mode or a stronger one. */
+#if PG_VERSION_NUM >= 170000
+#define LockHeldByMeCompat(tag, mode) LockHeldByMe(tag, mode, false)
+#else
+#define LockHeldByMeCompat(tag, mode) LockHeldByMe(tag, mode)
 #endif
 
 /* Version 18 made base64 work on uint8. */

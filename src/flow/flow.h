@@ -107,6 +107,14 @@ typedef void (*JflowOptionsCheck) (Jsonb *uses_with);
 
 extern void jflow_register_options_check(const char *class_name, JflowOptionsCheck check);
 
+/*
+ * A built-in class that stores documents drops what it made for a flow.
+ * Registered from _PG_init; called with the rights of who drops the flow.
+ */
+typedef void (*JflowDropData) (const JflowFlow *flow);
+
+extern void jflow_register_storage(JflowDropData drop_data);
+
 /* function.c: names of executor functions, as stored and as called. */
 typedef struct JflowFunction
 {
