@@ -246,7 +246,7 @@ extern void pqlite_index_status(PqliteStore *store, const PqliteLeaf *leaf, int 
 								PqliteIndexStatus *status);
 
 /* pqlite_reshard.c */
-extern void pqlite_scale(const JflowFlow *flow, const JflowExecutor *executor, int shards);
+extern void pqlite_scale(const char *flow, const char *executor, int shards, bool at_once);
 
 /*
  * Is this call the one that does the whole request?  Under "all" that is shard

@@ -618,6 +618,9 @@ read_own_store(PqliteStore *store)
 				 errhint("Restore it, or remove the executor with jflow_remove and add it again.")));
 
 	rel = table_open(store->relid, AccessShareLock);
+
+	/* What we waited for may have changed the number of leaves. */
+	nrows = pqlite_read_shards(store->flow, store->executor, &rows);
 	read_columns(store, RelationGetDescr(rel));
 	read_leaves(store, rel);
 	check_shards(store, rows, nrows);

@@ -12,6 +12,7 @@
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
 #include "utils/snapmgr.h"
 
 #include "compat.h"
@@ -146,13 +147,18 @@ append_unnest(const PqliteStore *store, StringInfo sql, bool with_tags)
 	appendStringInfo(sql, "%sn)", with_tags ? "tags, " : "");
 }
 
-/* A sent value as the column's type. */
+/*
+ * A sent value as the column's type.  The type's modifier is left to the
+ * assignment, which refuses a string that is too long where a cast cuts it.
+ */
 static void
 append_sent(const PqliteColumn *column, int number, StringInfo sql)
 {
+	Oid			type = getBaseType(column->type);
+
 	appendStringInfo(sql, "u.c%d", number);
-	if (column->type != column->sent_type || column->typmod >= 0)
-		appendStringInfo(sql, "::%s", pqlite_quote_type(column->type, column->typmod));
+	if (type != column->sent_type)
+		appendStringInfo(sql, "::%s", pqlite_quote_type(type, -1));
 }
 
 static void

@@ -115,6 +115,15 @@ typedef void (*JflowDropData) (const JflowFlow *flow);
 
 extern void jflow_register_storage(JflowDropData drop_data);
 
+/*
+ * And it moves rows when the number of shards of an executor has been changed in
+ * jflow.executor: in this transaction, or else by steps that it leaves to a
+ * mover.
+ */
+typedef void (*JflowScaleShards) (const char *flow, const char *executor, int shards, bool at_once);
+
+extern void jflow_register_scale(JflowScaleShards scale_shards);
+
 /* function.c: names of executor functions, as stored and as called. */
 typedef struct JflowFunction
 {
