@@ -123,6 +123,7 @@ extern void jflow_register_storage(JflowDropData drop_data);
 typedef void (*JflowScaleShards) (const char *flow, const char *executor, int shards, bool at_once);
 
 extern void jflow_register_scale(JflowScaleShards scale_shards);
+extern void jflow_scale_shards(const char *flow, const char *executor, int shards, bool at_once);
 
 /* function.c: names of executor functions, as stored and as called. */
 typedef struct JflowFunction

@@ -24,6 +24,17 @@ jflow_register_scale(JflowScaleShards scale_shards)
 	scale_stored_shards = scale_shards;
 }
 
+/*
+ * Move the stored documents of an executor whose number of shards was changed
+ * in jflow.executor.
+ */
+void
+jflow_scale_shards(const char *flow, const char *executor, int shards, bool at_once)
+{
+	if (scale_stored_shards)
+		scale_stored_shards(flow, executor, shards, at_once);
+}
+
 static void
 check_range(const char *what, int value, int min, int max)
 {
@@ -82,7 +93,7 @@ jflow_scale(PG_FUNCTION_ARGS)
 	CommandCounterIncrement();
 
 	/* Executors run in their callers' sessions, so rows are moved here. */
-	if (shards != old_shards && scale_stored_shards)
-		scale_stored_shards(flow_name, name, shards, true);
+	if (shards != old_shards)
+		jflow_scale_shards(flow_name, name, shards, true);
 	PG_RETURN_INT32(replicas * shards);
 }

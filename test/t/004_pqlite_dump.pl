@@ -35,7 +35,7 @@ my $answers = q{
 my $catalog = q{
 	SELECT * FROM jflow.shard ORDER BY shard;
 	SELECT c.relname, c.relowner::regrole, pg_get_expr(c.relpartbound, c.oid) FROM pg_class c
-	WHERE c.relnamespace = 'my "shop"'::regnamespace AND c.relkind IN ('r', 'p') ORDER BY 1;
+	WHERE c.relnamespace = '"my ""shop"""'::regnamespace AND c.relkind IN ('r', 'p') ORDER BY 1;
 };
 my $expected = $node->safe_psql('postgres', $answers);
 my $expected_catalog = $node->safe_psql('postgres', $catalog);
@@ -86,7 +86,7 @@ is($node->safe_psql('schema', q{SELECT count(*) FROM "my ""shop""".store}), '1',
 
 # only the tables, into a database that has the extension
 $node->command_ok(
-	[ 'pg_dump', '-n', 'my "shop"', '-f', "$dir/one.sql", $node->connstr('postgres') ], 'dump of the tables');
+	[ 'pg_dump', '-n', 'my*', '-f', "$dir/one.sql", $node->connstr('postgres') ], 'dump of the tables');
 $node->safe_psql('one', 'SET client_min_messages = error; CREATE EXTENSION jflow CASCADE');
 $node->command_ok([ 'psql', '-X', '-v', 'ON_ERROR_STOP=1', '-f', "$dir/one.sql", $node->connstr('one') ],
 	'restore of the tables');
