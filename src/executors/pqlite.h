@@ -4,7 +4,8 @@
  *
  * Files: pqlite_options.c reads uses_with and parameters; pqlite_store.c knows
  * where an executor's documents are and keeps that per backend; pqlite_create.c
- * makes, adopts and drops tables; pqlite_lock.c orders racing posts;
+ * makes, adopts and drops tables; pqlite_layout.c reads what a table looks
+ * like; pqlite_lock.c orders racing posts;
  * pqlite_value.c turns tags into column values; pqlite_row.c turns documents
  * into rows and back; pqlite_filter.c turns filters into conditions;
  * pqlite_write.c, pqlite_read.c and pqlite_search.c have the endpoints;
@@ -82,7 +83,8 @@ typedef enum PqliteKind
 	KIND_NUMERIC,
 	KIND_TEXT,					/* text, varchar; compared by bytes */
 	KIND_CHAR,					/* "char": one byte */
-	KIND_PARSED					/* date, time, timestamp(tz), uuid: JSON strings */
+	KIND_PARSED					/* date, time, timestamp(tz), uuid: JSON
+								 * strings */
 } PqliteKind;
 
 typedef struct PqliteColumn
@@ -181,6 +183,10 @@ typedef struct PqliteShardRow
 	int64		moved;			/* 0: nothing */
 } PqliteShardRow;
 
+/* pqlite_layout.c */
+extern Oid	pqlite_shard_relid; /* of jflow.shard, once looked up */
+
+extern bool pqlite_read_layout(PqliteStore *store);
 extern int	pqlite_read_shards(const char *flow, const char *executor, PqliteShardRow **rows);
 
 /* pqlite_create.c */

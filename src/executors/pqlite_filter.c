@@ -171,7 +171,10 @@ float_operand(const PqliteColumn *column, Numeric number, JflowFilterOp *op,
 		d = d > 0 ? get_float8_infinity() : -get_float8_infinity();
 	if (isinf(d))
 	{
-		/* infinity and NaN, which a user's table may hold, are above all numbers */
+		/*
+		 * infinity and NaN, which a user's table may hold, are above all
+		 * numbers
+		 */
 		*type = column->type;
 		*value = narrow ? Float4GetDatum((float) d) : Float8GetDatum(d);
 		return beside(op, d > 0 ? 1 : -1);

@@ -266,7 +266,7 @@ check_together(const PqliteOptions *options)
 					 errdetail("An existing table needs to know the columns of ids and embeddings.")));
 		return;
 	}
-	if (options->id || options->text || options->uri || options->tags)
+	if (options->id || options->uri || options->tags || options->text)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("option \"table\" is missing"),

@@ -220,7 +220,7 @@ pqlite_rows_form(const PqliteStore *store, const JflowDoc *const *docs, int ndoc
 {
 	Datum	   *values = palloc(sizeof(Datum) * Max(ndocs, 1));
 	bool	   *nulls = palloc(sizeof(bool) * Max(ndocs, 1));
-	const PqliteColumn tags = {.sent_type = JSONBOID, .sent_len = -1, .sent_align = TYPALIGN_INT};
+	const PqliteColumn tags = {.sent_type = JSONBOID,.sent_len = -1,.sent_align = TYPALIGN_INT};
 
 	rows->types = palloc(sizeof(Oid) * (store->ncolumns + 2));
 	rows->values = palloc(sizeof(Datum) * (store->ncolumns + 2));

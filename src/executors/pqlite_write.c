@@ -62,7 +62,7 @@ item_order(const void *a, const void *b)
 static WriteItem *
 sort_items(const JflowDocs *docs, int *rounds)
 {
-	WriteItem	   *items = palloc0(sizeof(WriteItem) * Max(docs->ndocs, 1));
+	WriteItem  *items = palloc0(sizeof(WriteItem) * Max(docs->ndocs, 1));
 
 	for (int i = 0; i < docs->ndocs; i++)
 	{
@@ -343,8 +343,8 @@ jflow_pqlite_index(PG_FUNCTION_ARGS)
 	const JflowContext *context = pqlite_context();
 	JflowDocs  *docs;
 	PqliteStore *store;
-	WriteItem	   *items;
-	WriteItem	  **last;
+	WriteItem  *items;
+	WriteItem **last;
 	int			rounds;
 	int			n = 0;
 
@@ -451,8 +451,8 @@ jflow_pqlite_update(PG_FUNCTION_ARGS)
 	const JflowContext *context = pqlite_context();
 	JflowDocs  *docs;
 	PqliteStore *store;
-	WriteItem	   *items;
-	WriteItem	  **selected;
+	WriteItem  *items;
+	WriteItem **selected;
 	int			rounds;
 
 	if (!pqlite_is_doer(context))
@@ -491,8 +491,8 @@ jflow_pqlite_delete(PG_FUNCTION_ARGS)
 	const JflowContext *context = pqlite_context();
 	JflowDocs  *docs;
 	PqliteStore *store;
-	WriteItem	   *items;
-	WriteItem	  **selected;
+	WriteItem  *items;
+	WriteItem **selected;
 	const JflowDoc **ids;
 	PqliteRows	rows;
 	Oid			types[1];

@@ -182,7 +182,7 @@ read_interval(const char *key, const JsonbValue *value, double unit_ms)
 	if (value->type != jbvNumeric)
 		wrong_value(key, "an interval or a number");
 	return interval_of_ms(key, unit_ms * DatumGetFloat8(DirectFunctionCall1(numeric_float8,
-																	   NumericGetDatum(value->val.numeric))));
+																			NumericGetDatum(value->val.numeric))));
 }
 
 /*
