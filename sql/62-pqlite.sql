@@ -12,6 +12,7 @@ CREATE TABLE jflow.shard (
 	state pg_catalog.text NOT NULL DEFAULT 'live' CHECK (state IN ('live', 'moving', 'settling')),
 	"position" pg_catalog.text,
 	moved pg_catalog.int8,
+	trained pg_catalog.int8,
 	PRIMARY KEY (flow, executor, shard),
 	UNIQUE ("schema", "table")
 );

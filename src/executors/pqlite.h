@@ -108,7 +108,7 @@ typedef struct PqliteLeaf
 	Oid			relid;
 	char	   *name;			/* qualified and quoted */
 	bool		wanted;			/* not about to be dropped */
-	bool		indexed;		/* has a usable pq index */
+	Oid			index;			/* a usable pq index, or InvalidOid */
 } PqliteLeaf;
 
 typedef struct PqlitePlan
@@ -138,6 +138,7 @@ typedef struct PqliteStore
 	int			nleaves;
 	int			nwanted;
 	bool		moving;			/* a leaf is not live */
+	int64		trained;		/* pages when it was indexed; 0: it is not */
 
 	PqliteColumn *columns;
 	int			ncolumns;
@@ -181,6 +182,7 @@ typedef struct PqliteShardRow
 	char	   *state;
 	char	   *position;		/* NULL: nothing looked at yet */
 	int64		moved;			/* 0: nothing */
+	int64		trained;		/* 0: never */
 } PqliteShardRow;
 
 /* pqlite_layout.c */
@@ -198,6 +200,7 @@ extern void pqlite_drop_data(const JflowFlow *flow);
 
 /* pqlite_lock.c */
 extern void pqlite_lock_layout(Oid relid, LOCKMODE mode);
+extern bool pqlite_lock_layout_if_free(Oid relid);
 extern void pqlite_lock_store_name(const char *flow, const char *executor);
 extern void pqlite_lock_ids(const PqliteStore *store, Datum *ids, int nids);
 
@@ -248,6 +251,7 @@ typedef struct PqliteIndexStatus
 	double		recall;			/* -1: not measured */
 } PqliteIndexStatus;
 
+extern void pqlite_index_if_due(PqliteStore *store);
 extern void pqlite_index_status(PqliteStore *store, const PqliteLeaf *leaf, int nqueries,
 								PqliteIndexStatus *status);
 

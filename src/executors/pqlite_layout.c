@@ -41,7 +41,8 @@ enum
 	Anum_shard_metric,
 	Anum_shard_state,
 	Anum_shard_position,
-	Anum_shard_moved
+	Anum_shard_moved,
+	Anum_shard_trained
 };
 
 Oid			pqlite_shard_relid = InvalidOid;
@@ -97,7 +98,8 @@ pqlite_read_shards(const char *flow, const char *executor, PqliteShardRow **rows
 	{
 		PqliteShardRow *row;
 		bool		isnull;
-		Datum		moved;
+		Datum		moved,
+					trained;
 
 		if (n == allocated)
 			*rows = repalloc(*rows, sizeof(PqliteShardRow) * (allocated *= 2));
@@ -112,6 +114,8 @@ pqlite_read_shards(const char *flow, const char *executor, PqliteShardRow **rows
 		row->position = text_value(tuple, Anum_shard_position, desc);
 		moved = heap_getattr(tuple, Anum_shard_moved, desc, &isnull);
 		row->moved = isnull ? 0 : DatumGetInt64(moved);
+		trained = heap_getattr(tuple, Anum_shard_trained, desc, &isnull);
+		row->trained = isnull ? 0 : DatumGetInt64(trained);
 	}
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
@@ -338,23 +342,24 @@ relation_name(Oid relid)
 									  get_rel_name(relid));
 }
 
-/* Does a leaf have a pq index that can be scanned? */
-static bool
-has_pq_index(Oid relid)
+/* The pq index of a leaf that can be scanned, or InvalidOid. */
+static Oid
+find_pq_index(Oid relid)
 {
 	Oid			am = get_am_oid("pq", true);
 	Relation	rel;
 	ListCell   *lc;
-	bool		result = false;
+	Oid			result = InvalidOid;
 
 	if (!OidIsValid(am) || get_rel_relkind(relid) != RELKIND_RELATION)
-		return false;
+		return InvalidOid;
 	rel = table_open(relid, AccessShareLock);
 	foreach(lc, RelationGetIndexList(rel))
 	{
 		Relation	index = index_open(lfirst_oid(lc), AccessShareLock);
 
-		result |= index->rd_rel->relam == am && index->rd_index->indisvalid;
+		if (index->rd_rel->relam == am && index->rd_index->indisvalid)
+			result = RelationGetRelid(index);
 		index_close(index, AccessShareLock);
 	}
 	table_close(rel, AccessShareLock);
@@ -419,7 +424,7 @@ read_leaves(PqliteStore *store, Relation rel)
 		PqliteLeaf *leaf = &store->leaves[i];
 
 		leaf->name = relation_name(leaf->relid);
-		leaf->indexed = has_pq_index(leaf->relid);
+		leaf->index = find_pq_index(leaf->relid);
 		leaf->wanted = leaf->shard < store->shards;
 		store->nwanted += leaf->wanted;
 	}
@@ -455,6 +460,7 @@ check_shards(PqliteStore *store, const PqliteShardRow *rows, int nrows)
 					 errmsg("field of the %s is \"%s\", but it has stored \"%s\"",
 							store->what, options->field, rows[i].field),
 					 errhint("Set the option back, or use another executor or workspace.")));
+		store->trained = Max(store->trained, rows[i].trained);
 		store->moving |= strcmp(rows[i].state, "live") != 0;
 	}
 	if (options->dim != store->dim)
@@ -528,7 +534,7 @@ read_existing_store(PqliteStore *store)
 		store->leaves = palloc0(sizeof(PqliteLeaf));
 		store->leaves[0].relid = store->relid;
 		store->leaves[0].name = store->name;
-		store->leaves[0].indexed = has_pq_index(store->relid);
+		store->leaves[0].index = find_pq_index(store->relid);
 		store->leaves[0].wanted = true;
 		store->nleaves = store->nwanted = 1;
 	}

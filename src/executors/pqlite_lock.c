@@ -50,6 +50,16 @@ pqlite_lock_layout(Oid relid, LOCKMODE mode)
 	(void) acquire(relid, LAYOUT_OBJECT, mode);
 }
 
+/* Lock the layout against all writers, unless another one has it. */
+bool
+pqlite_lock_layout_if_free(Oid relid)
+{
+	LOCKTAG		tag;
+
+	SET_LOCKTAG_OBJECT(tag, MyDatabaseId, relid, LAYOUT_OBJECT, 0);
+	return LockAcquire(&tag, ExclusiveLock, false, true) != LOCKACQUIRE_NOT_AVAIL;
+}
+
 /* Make sure that one session at a time makes the table of an executor. */
 void
 pqlite_lock_store_name(const char *flow, const char *executor)

@@ -82,7 +82,7 @@ leaf_plan(const Search *search, const PqliteLeaf *leaf)
 	StringInfoData sql;
 
 	initStringInfo(&sql);
-	if (leaf->indexed)
+	if (OidIsValid(leaf->index))
 	{
 		appendStringInfoString(&sql, "SELECT * FROM (");
 		append_select(search, leaf, &sql);

@@ -367,7 +367,10 @@ jflow_pqlite_index(PG_FUNCTION_ARGS)
 	pqlite_force_index_scans();
 	SPI_connect();
 	if (store->own)
+	{
 		upsert_own(store, context, last, n);
+		pqlite_index_if_due(store);
+	}
 	else
 		upsert_existing(store, last, n);
 	SPI_finish();
