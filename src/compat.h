@@ -50,6 +50,13 @@ jflow_object_aclcheck(Oid classid, Oid objectid, Oid roleid, AclMode mode)
 #define stringToQualifiedNameListCompat(string) stringToQualifiedNameList(string)
 #endif
 
+#if PG_VERSION_NUM >= 160000
+#define parseTypeStringCompat(string, type, typmod) \
+	((void) parseTypeString(string, type, typmod, NULL))
+#else
+#define parseTypeStringCompat(string, type, typmod) parseTypeString(string, type, typmod, false)
+#endif
+
 /* Version 18 added an argument that asks for deferrable keys, too. */
 #if PG_VERSION_NUM >= 180000
 #define RelationGetPrimaryKeyIndexCompat(rel) RelationGetPrimaryKeyIndex(rel, false)
@@ -69,6 +76,13 @@ jflow_object_aclcheck(Oid classid, Oid objectid, Oid roleid, AclMode mode)
 #ifndef GetNumberFromPGProc
 #define GetNumberFromPGProc(proc) ((int) ((proc)->pgprocno))
 #endif
+#endif
+
+/* Version 17 can ask for a mode or a stronger one. */
+#if PG_VERSION_NUM >= 170000
+#define LockHeldByMeCompat(tag, mode) LockHeldByMe(tag, mode, false)
+#else
+#define LockHeldByMeCompat(tag, mode) LockHeldByMe(tag, mode)
 #endif
 
 /* Version 18 made base64 work on uint8. */

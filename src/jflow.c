@@ -10,6 +10,7 @@
 #include "storage/lwlock.h"
 #include "utils/builtins.h"
 
+#include "executors/pqlite.h"
 #include "executors/tfidf.h"
 #include "flow/flow.h"
 #include "runtime/progress.h"
@@ -51,6 +52,9 @@ _PG_init(void)
 {
 	jflow_define_settings();
 	jflow_register_options_check("TfidfVectorizer", tfidf_options_check);
+	jflow_register_options_check(PQLITE_CLASS, pqlite_options_check);
+	jflow_register_storage(pqlite_drop_data);
+	jflow_register_scale(pqlite_scale);
 
 	if (!process_shared_preload_libraries_in_progress)
 		return;

@@ -39,6 +39,14 @@ typedef struct OptionsCheck
 } OptionsCheck;
 
 static OptionsCheck *options_checks = NULL;
+static JflowDropData drop_stored_data = NULL;
+
+/* Let the class that stores documents drop them.  For _PG_init. */
+void
+jflow_register_storage(JflowDropData drop_data)
+{
+	drop_stored_data = drop_data;
+}
 
 /* Let a built-in class check uses_with.  For _PG_init. */
 void
@@ -178,11 +186,13 @@ delete_belongings(Params *params, bool one_executor)
 	{
 		(void) execute("DELETE FROM jflow.model WHERE flow = $1 AND executor = $2", params);
 		(void) execute("DELETE FROM jflow.model_part WHERE flow = $1 AND executor = $2", params);
+		(void) execute("DELETE FROM jflow.shard WHERE flow = $1 AND executor = $2", params);
 		(void) execute("DELETE FROM jflow.executor WHERE flow = $1 AND name = $2", params);
 		return;
 	}
 	(void) execute("DELETE FROM jflow.model WHERE flow = $1", params);
 	(void) execute("DELETE FROM jflow.model_part WHERE flow = $1", params);
+	(void) execute("DELETE FROM jflow.shard WHERE flow = $1", params);
 	(void) execute("DELETE FROM jflow.executor WHERE flow = $1", params);
 	(void) execute("DELETE FROM jflow.flow_grant WHERE flow = $1", params);
 	(void) execute("DELETE FROM jflow.run_state WHERE flow = $1", params);
@@ -634,6 +644,10 @@ jflow_drop(PG_FUNCTION_ARGS)
 	add_text(&params, name);
 	jflow_catalog_begin(&state);
 	lock_flow(flow);
+	jflow_catalog_end(&state);
+	if (bool_arg(fcinfo, 2) && drop_stored_data)
+		drop_stored_data(flow);
+	jflow_catalog_begin(&state);
 	delete_belongings(&params, false);
 	(void) execute("DELETE FROM jflow.flow WHERE flow = $1", &params);
 	jflow_catalog_end(&state);

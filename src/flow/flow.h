@@ -107,6 +107,24 @@ typedef void (*JflowOptionsCheck) (Jsonb *uses_with);
 
 extern void jflow_register_options_check(const char *class_name, JflowOptionsCheck check);
 
+/*
+ * A built-in class that stores documents drops what it made for a flow.
+ * Registered from _PG_init; called with the rights of who drops the flow.
+ */
+typedef void (*JflowDropData) (const JflowFlow *flow);
+
+extern void jflow_register_storage(JflowDropData drop_data);
+
+/*
+ * And it moves rows when the number of shards of an executor has been changed in
+ * jflow.executor: in this transaction, or else by steps that it leaves to a
+ * mover.
+ */
+typedef void (*JflowScaleShards) (const char *flow, const char *executor, int shards, bool at_once);
+
+extern void jflow_register_scale(JflowScaleShards scale_shards);
+extern void jflow_scale_shards(const char *flow, const char *executor, int shards, bool at_once);
+
 /* function.c: names of executor functions, as stored and as called. */
 typedef struct JflowFunction
 {

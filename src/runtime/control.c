@@ -178,20 +178,26 @@ jflow_stop(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
-/* Change one number of an executor. */
+/* Set the numbers of an executor, its flow's row locked first. */
 static void
-set_executor(const char *sql, const char *flow, const char *executor, int value)
+set_numbers(const JflowFlow *flow, const char *executor, int replicas, int shards)
 {
 	JflowCatalogState state;
-	Oid			types[3] = {TEXTOID, TEXTOID, INT4OID};
-	Datum		values[3];
+	Oid			types[4] = {TEXTOID, TEXTOID, INT4OID, INT4OID};
+	Datum		values[4];
 
-	values[0] = CStringGetTextDatum(flow);
+	values[0] = CStringGetTextDatum(flow->name);
 	values[1] = CStringGetTextDatum(executor);
-	values[2] = Int32GetDatum(value);
+	values[2] = Int32GetDatum(replicas);
+	values[3] = Int32GetDatum(shards);
 	jflow_catalog_begin(&state);
-	(void) jflow_catalog_execute(sql, 3, types, values, NULL);
+	(void) jflow_catalog_execute("SELECT FROM jflow.flow WHERE flow = $1 FOR UPDATE",
+								 1, types, values, NULL);
+	if (jflow_catalog_execute("UPDATE jflow.executor SET replicas = $3, shards = $4 "
+							  "WHERE flow = $1 AND name = $2", 4, types, values, NULL) == 0)
+		jflow_executor_missing(flow, executor);
 	jflow_catalog_end(&state);
+	CommandCounterIncrement();
 }
 
 static void
@@ -214,7 +220,8 @@ jflow_scale(PG_FUNCTION_ARGS)
 	char	   *name = required_text(fcinfo, 1, "executor");
 	const JflowExecutor *executor = jflow_flow_executor(flow, name);
 	int			replicas,
-				shards;
+				shards,
+				old_shards;
 
 	if (executor == NULL)
 		jflow_executor_missing(flow, name);
@@ -222,16 +229,11 @@ jflow_scale(PG_FUNCTION_ARGS)
 	shards = PG_ARGISNULL(3) ? executor->shards : PG_GETARG_INT32(3);
 	check_number("replicas", replicas, 0, JFLOW_MAX_REPLICAS);
 	check_number("shards", shards, 1, JFLOW_MAX_SHARDS);
-	if (shards != executor->shards && strcmp(executor->uses, "PQLiteIndexer") == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("cannot change the shards of executor \"%s\", which stores documents", name)));
-	if (replicas != executor->replicas)
-		set_executor("UPDATE jflow.executor SET replicas = $3 WHERE flow = $1 AND name = $2",
-					 flow->name, name, replicas);
-	if (shards != executor->shards)
-		set_executor("UPDATE jflow.executor SET shards = $3 WHERE flow = $1 AND name = $2",
-					 flow->name, name, shards);
+	old_shards = executor->shards;
+	if (replicas != executor->replicas || shards != old_shards)
+		set_numbers(flow, name, replicas, shards);
+	if (shards != old_shards)
+		jflow_scale_shards(flow->name, name, shards, true);
 	PG_RETURN_INT32(replicas * shards);
 }
 

@@ -1,0 +1,267 @@
+/*
+ * pqlite.h
+ *		PQLiteIndexer: documents stored in the partitions of a table.
+ *
+ * Files: pqlite_options.c reads uses_with and parameters; pqlite_store.c knows
+ * where an executor's documents are and keeps that per backend; pqlite_create.c
+ * makes, adopts and drops tables; pqlite_layout.c reads what a table looks
+ * like; pqlite_lock.c orders racing posts;
+ * pqlite_value.c turns tags into column values; pqlite_row.c turns documents
+ * into rows and back; pqlite_filter.c turns filters into conditions;
+ * pqlite_write.c, pqlite_read.c and pqlite_search.c have the endpoints;
+ * pqlite_reshard.c moves rows when the number of shards changes.
+ *
+ * docs/pqlite.md says why racing posts and moving rows are right.
+ */
+#ifndef JFLOW_PQLITE_H
+#define JFLOW_PQLITE_H
+
+#include "executor/spi.h"
+#include "lib/stringinfo.h"
+#include "utils/numeric.h"
+
+#include "doc/doc.h"
+#include "flow/context.h"
+#include "flow/filter.h"
+
+#define PQLITE_CLASS "PQLiteIndexer"
+#define PQLITE_MAX_ID 2000		/* bytes; an index entry of a page holds them */
+#define PQLITE_MAX_COLUMNS 31	/* an index has 32 columns, one is the vector */
+
+typedef enum PqliteMetric
+{
+	PQLITE_COSINE,
+	PQLITE_L2,
+	PQLITE_IP
+} PqliteMetric;
+
+/* What uses_with says; strings are NULL where it says nothing. */
+typedef struct PqliteOptions
+{
+	int			dim;			/* 0: not given */
+	PqliteMetric metric;
+	char	   *field;			/* an attribute, or a column of "table" */
+	int			ncolumns;
+	char	  **column_names;
+	char	  **column_types;
+	int			limit;
+	bool		include_text;
+	bool		include_uri;
+	bool		include_tags;
+	StringInfo	index_options;	/* "name = value, ..." for WITH, or NULL */
+	bool		has_codebook;
+
+	/* an existing table: its name and the columns for attributes */
+	char	   *table;
+	char	   *id;
+	char	   *text;
+	char	   *uri;
+	char	   *tags;
+} PqliteOptions;
+
+/* Parameters of /search and /filter. */
+typedef struct PqliteParameters
+{
+	int			limit;			/* -1: all */
+	JflowFilter *filter;
+	int			probes;			/* -1: not given */
+	double		recall;			/* -1: not given */
+	int			queries;		/* to measure the recall by */
+} PqliteParameters;
+
+extern PqliteOptions *pqlite_options_read(Jsonb *uses_with);
+extern void pqlite_options_check(Jsonb *uses_with);
+extern void pqlite_parameters_read(Jsonb *parameters, int default_limit, PqliteParameters *result);
+extern const char *pqlite_metric_name(PqliteMetric metric);
+
+/* How values of a type are read from JSON and compared. */
+typedef enum PqliteKind
+{
+	KIND_BOOL,
+	KIND_INTEGER,				/* int2, int4, int8, oid */
+	KIND_FLOAT,					/* float4, float8 */
+	KIND_NUMERIC,
+	KIND_TEXT,					/* text, varchar; compared by bytes */
+	KIND_CHAR,					/* "char": one byte */
+	KIND_PARSED					/* date, time, timestamp(tz), uuid: JSON
+								 * strings */
+} PqliteKind;
+
+typedef struct PqliteColumn
+{
+	char	   *name;
+	char	   *quoted;
+	int			attr;			/* JflowDocAttr, or -1: a key of tags */
+	Oid			type;
+	int32		typmod;
+	PqliteKind	kind;			/* where attr is -1 */
+	Oid			array_type;		/* of what is sent: type, or the vector type */
+	Oid			sent_type;
+	int16		sent_len;
+	bool		sent_byval;
+	char		sent_align;
+} PqliteColumn;
+
+typedef struct PqliteLeaf
+{
+	int			shard;
+	Oid			relid;
+	char	   *name;			/* qualified and quoted */
+	bool		wanted;			/* not about to be dropped */
+	Oid			index;			/* a usable pq index, or InvalidOid */
+} PqliteLeaf;
+
+typedef struct PqlitePlan
+{
+	uint32		hash;
+	char	   *sql;
+	SPIPlanPtr	plan;
+} PqlitePlan;
+
+/* Where an executor's documents are. */
+typedef struct PqliteStore
+{
+	char	   *flow;
+	char	   *executor;
+	char	   *workspace;
+	Jsonb	   *uses_with;		/* what it was opened with */
+	const PqliteOptions *options;
+
+	bool		own;			/* we made the table */
+	bool		partitioned;
+	Oid			relid;			/* the parent, or the plain table */
+	char	   *schema;
+	char	   *table;
+	char	   *name;			/* qualified and quoted */
+	char	   *what;			/* for messages: 'executor "x" of flow "f"' */
+	PqliteLeaf *leaves;			/* by number */
+	int			nleaves;
+	int			nwanted;
+	bool		moving;			/* a leaf is not live */
+	int64		trained;		/* pages when it was indexed; 0: it is not */
+
+	PqliteColumn *columns;
+	int			ncolumns;
+	int			id;				/* numbers of columns */
+	int			vector;
+	int			dim;			/* 0: any */
+	bool		sparse;			/* documents give sparse_embedding */
+	char	   *distance;		/* operator, qualified */
+	char	   *query_type;		/* type of a query vector, qualified */
+
+	int			shards;			/* of the executor, when it was opened */
+	bool		claimed;		/* an existing table: ours to write to */
+	struct PqlitePlan *plans;
+	int			nplans;
+	MemoryContext context;
+	int			refcount;
+	bool		forgotten;		/* not in the cache any more */
+	bool		valid;
+} PqliteStore;
+
+/* pqlite_store.c */
+extern PqliteStore *pqlite_store_find(const JflowFlow *flow, const JflowExecutor *executor);
+extern PqliteStore *pqlite_store_for_write(const JflowContext *context, const JflowDocs *docs);
+extern const JflowContext *pqlite_context(void);
+extern char *pqlite_quote_type(Oid type, int32 typmod);
+extern SPIPlanPtr pqlite_plan(PqliteStore *store, const char *sql, int nargs, const Oid *types,
+							  int cursor_options);
+extern void pqlite_force_index_scans(void);
+extern const PqliteColumn *pqlite_column_by_name(const PqliteStore *store, const char *name);
+extern const PqliteColumn *pqlite_column_by_attr(const PqliteStore *store, int attr);
+
+/* Rows of jflow.shard. */
+typedef struct PqliteShardRow
+{
+	int			shard;
+	char	   *schema;
+	char	   *parent;
+	char	   *table;
+	char	   *field;
+	char	   *metric;
+	char	   *state;
+	char	   *position;		/* NULL: nothing looked at yet */
+	int64		moved;			/* 0: nothing */
+	int64		trained;		/* 0: never */
+} PqliteShardRow;
+
+/* pqlite_layout.c */
+extern Oid	pqlite_shard_relid; /* of jflow.shard, once looked up */
+
+extern bool pqlite_read_layout(PqliteStore *store);
+extern int	pqlite_read_shards(const char *flow, const char *executor, PqliteShardRow **rows);
+
+/* pqlite_create.c */
+extern void pqlite_locate(const char *workspace, const char *executor, char **schema, char **table);
+extern void pqlite_create(const JflowContext *context, const PqliteOptions *options, bool sparse);
+extern void pqlite_add_leaves(const PqliteStore *store, int shards);
+extern void pqlite_claim_table(PqliteStore *store);
+extern void pqlite_drop_data(const JflowFlow *flow);
+
+/* pqlite_lock.c */
+extern void pqlite_lock_layout(Oid relid, LOCKMODE mode);
+extern bool pqlite_lock_layout_if_free(Oid relid);
+extern void pqlite_lock_store_name(const char *flow, const char *executor);
+extern void pqlite_lock_ids(const PqliteStore *store, Datum *ids, int nids);
+
+/* pqlite_value.c */
+extern bool pqlite_kind_of_type(Oid type, PqliteKind *kind);
+extern Datum pqlite_value_from_json(const PqliteColumn *column, const JsonbValue *value,
+									const char *what);
+extern bool pqlite_numeric_to_int8(Numeric number, int64 *result);
+extern Datum pqlite_parse(Oid type, int32 typmod, char *string);
+
+/* pqlite_row.c */
+typedef struct PqliteRows
+{
+	Oid		   *types;			/* of parameters: an array per column */
+	Datum	   *values;
+	int			nargs;
+} PqliteRows;
+
+extern void pqlite_check_docs(const PqliteStore *store, const JflowDocs *docs, bool need_vector);
+extern void pqlite_rows_form(const PqliteStore *store, const JflowDoc *const *docs, int ndocs,
+							 bool with_tags, PqliteRows *rows);
+extern Datum pqlite_ids_array(const PqliteStore *store, const JflowDoc *const *docs, int ndocs);
+extern void pqlite_append_doc_columns(const PqliteStore *store, StringInfo sql, const char *alias);
+extern void pqlite_append_tags(const PqliteStore *store, StringInfo sql, const char *alias);
+extern void pqlite_doc_from_row(HeapTuple tuple, TupleDesc desc, JflowDoc *doc);
+extern bool pqlite_zero_vector(const PqliteStore *store, Datum value);
+extern int	pqlite_vector_dim(const PqliteStore *store, Datum value);
+
+/* pqlite_filter.c */
+typedef struct PqliteCondition
+{
+	StringInfoData sql;
+	int			nargs;
+	int			max_args;
+	Oid		   *types;
+	Datum	   *values;
+} PqliteCondition;
+
+extern void pqlite_condition_init(PqliteCondition *condition);
+extern int	pqlite_condition_arg(PqliteCondition *condition, Oid type, Datum value);
+extern void pqlite_compile_filter(const PqliteStore *store, const JflowFilter *filter,
+								  const char *alias, PqliteCondition *condition);
+
+/* pqlite_index.c */
+typedef struct PqliteIndexStatus
+{
+	double		tuples;			/* rows that are indexed */
+	double		recall;			/* -1: not measured */
+} PqliteIndexStatus;
+
+extern void pqlite_index_if_due(PqliteStore *store);
+extern void pqlite_index_status(PqliteStore *store, const PqliteLeaf *leaf, int nqueries,
+								PqliteIndexStatus *status);
+
+/* pqlite_reshard.c */
+extern void pqlite_scale(const char *flow, const char *executor, int shards, bool at_once);
+
+/*
+ * Is this call the one that does the whole request?  Under "all" that is shard
+ * 0's; the others answer nothing.
+ */
+extern bool pqlite_is_doer(const JflowContext *context);
+
+#endif							/* JFLOW_PQLITE_H */

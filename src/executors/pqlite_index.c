@@ -1,0 +1,304 @@
+/*
+ * pqlite_index.c
+ *		The pq indexes of a store's leaves: when they are made, and what they
+ *		hold.
+ *
+ * A table of few documents is searched exactly.  The post that makes it large
+ * trains a codebook of all leaves, which they share, and indexes each of them;
+ * so does the one that makes it GROWTH times as large as when it was trained,
+ * since the number of lists follows from the number of rows.  An index can only
+ * be made while nobody else writes, so a post that meets other writers leaves it
+ * to the next one.
+ */
+#include "postgres.h"
+
+#include "access/table.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_type.h"
+#include "commands/defrem.h"
+#include "commands/trigger.h"
+#include "miscadmin.h"
+#include "parser/parse_func.h"
+#include "storage/bufmgr.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+
+#include "compat.h"
+#include "executors/pqlite.h"
+
+#define MIN_PAGES 64			/* below, rows are not even counted */
+#define MIN_ROWS 5000			/* below, searches are exact */
+#define GROWTH 16
+#define RECALL_AT 10
+
+/* Can a pq index hold columns of this type? */
+static bool
+is_index_column(Oid type)
+{
+	switch (type)
+	{
+		case BOOLOID:
+		case CHAROID:
+		case INT2OID:
+		case INT4OID:
+		case INT8OID:
+		case FLOAT4OID:
+		case FLOAT8OID:
+		case OIDOID:
+		case DATEOID:
+		case TIMEOID:
+		case TIMESTAMPOID:
+		case TIMESTAMPTZOID:
+			return true;
+		default:
+			return false;
+	}
+}
+
+static void
+run(const char *sql)
+{
+	int			result = SPI_execute(sql, false, 0);
+
+	if (result < 0)
+		elog(ERROR, "statement failed: %s: %s", SPI_result_code_string(result), sql);
+}
+
+/* The operator class of the vector column, qualified. */
+static char *
+operator_class(const PqliteStore *store)
+{
+	Oid			type = getBaseType(store->columns[store->vector].type);
+	const char *name = store->sparse ? "sparsevec" :
+		type == jflow_types()->atttype[DOC_EMBEDDING] ? "vector" : "halfvec";
+
+	return quote_qualified_identifier(get_namespace_name(jflow_types()->schema),
+									  psprintf("%s_%s_ops", name,
+											   pqlite_metric_name(store->options->metric)));
+}
+
+/* The codebook that the leaves of a store share. */
+static char *
+codebook_name(const PqliteStore *store)
+{
+	return psprintf("%s/%s", store->flow, store->executor);
+}
+
+/* Is there a function that trains codebooks? */
+static bool
+can_train(void)
+{
+	Oid			types[5] = {TEXTOID, TEXTOID, TEXTOID, INT4OID, INT4OID};
+	char	   *schema = get_namespace_name(jflow_types()->schema);
+
+	return OidIsValid(LookupFuncName(list_make2(makeString(schema), makeString("jflow_train")),
+									 5, types, true));
+}
+
+/* Train the codebook that all leaves share, of all documents. */
+static void
+train(const PqliteStore *store)
+{
+	run(psprintf("SELECT %s(%s, %s, %s)",
+				 quote_qualified_identifier(get_namespace_name(jflow_types()->schema), "jflow_train"),
+				 quote_literal_cstr(codebook_name(store)),
+				 quote_literal_cstr(psprintf("SELECT %s FROM %s", store->columns[store->vector].quoted,
+											 store->name)),
+				 quote_literal_cstr(pqlite_metric_name(store->options->metric))));
+}
+
+/* Make the index of a leaf, in place of one that it has. */
+static void
+index_leaf(const PqliteStore *store, const PqliteLeaf *leaf, bool codebook)
+{
+	const PqliteOptions *options = store->options;
+	const char *old = leaf->index ?
+		quote_qualified_identifier(get_namespace_name(get_rel_namespace(leaf->index)),
+								   get_rel_name(leaf->index)) : NULL;
+	StringInfoData sql;
+
+	initStringInfo(&sql);
+	appendStringInfo(&sql, "CREATE INDEX ON %s USING pq (%s %s", leaf->name,
+					 store->columns[store->vector].quoted, operator_class(store));
+	for (int i = 0; i < store->ncolumns; i++)
+		if (store->columns[i].attr < 0 && is_index_column(store->columns[i].type))
+			appendStringInfo(&sql, ", %s", store->columns[i].quoted);
+	appendStringInfoChar(&sql, ')');
+	if (options->index_options || codebook)
+		appendStringInfo(&sql, " WITH (%s%s%s)",
+						 options->index_options ? options->index_options->data : "",
+						 options->index_options && codebook ? ", " : "",
+						 codebook ? psprintf("codebook = %s", quote_literal_cstr(codebook_name(store))) : "");
+	run(sql.data);
+	if (old)
+		run(psprintf("DROP INDEX %s", old));
+}
+
+/*
+ * Pages of all leaves; -1 if one of them is in use by this session, which
+ * forbids to make an index.
+ */
+static int64
+pages_of(const PqliteStore *store)
+{
+	int64		pages = 0;
+
+	for (int i = 0; i < store->nleaves; i++)
+	{
+		Relation	rel = table_open(store->leaves[i].relid, AccessShareLock);
+		bool		in_use = rel->rd_refcnt != 1 || AfterTriggerPendingOnRel(RelationGetRelid(rel));
+
+		pages += RelationGetNumberOfBlocks(rel);
+		table_close(rel, NoLock);
+		if (in_use)
+			return -1;
+	}
+	return pages;
+}
+
+/* Is it time to train anew? */
+static bool
+is_large_enough(const PqliteStore *store, int64 pages)
+{
+	if (store->trained > 0)
+		return pages >= store->trained * GROWTH;
+	if (pages < MIN_PAGES)
+		return false;
+	run(psprintf("SELECT FROM %s LIMIT %d", store->name, MIN_ROWS));
+	return SPI_processed == MIN_ROWS;
+}
+
+static void
+note_trained(const PqliteStore *store, int64 pages)
+{
+	Oid			types[3] = {TEXTOID, TEXTOID, INT8OID};
+	Datum		values[3];
+	JflowCatalogState state;
+
+	values[0] = CStringGetTextDatum(store->flow);
+	values[1] = CStringGetTextDatum(store->executor);
+	values[2] = Int64GetDatum(pages);
+	jflow_catalog_begin(&state);
+	(void) jflow_catalog_execute("UPDATE jflow.shard SET trained = $3 WHERE flow = $1 AND executor = $2",
+								 3, types, values, NULL);
+	jflow_catalog_end(&state);
+}
+
+/*
+ * After a post has written: make what indexes are due.  SPI must be connected.
+ * Leaves that are new among indexed ones get an index at once.
+ */
+void
+pqlite_index_if_due(PqliteStore *store)
+{
+	bool		missing = false;
+	bool		due;
+	bool		codebook;
+	int64		pages;
+
+	if (!store->own || !OidIsValid(get_am_oid("pq", true)))
+		return;
+	for (int i = 0; i < store->nleaves; i++)
+		missing |= !OidIsValid(store->leaves[i].index);
+	if (!missing && store->trained == 0)
+		return;					/* the user has made them */
+	pages = pages_of(store);
+	if (pages < 0)
+		return;
+	due = is_large_enough(store, pages);
+	if (!due && !(missing && store->trained > 0))
+		return;
+	if (!pqlite_lock_layout_if_free(store->relid))
+		return;
+
+	codebook = !store->options->has_codebook && can_train();
+	if (due && codebook)
+		train(store);
+	for (int i = 0; i < store->nleaves; i++)
+		if (due || !OidIsValid(store->leaves[i].index))
+			index_leaf(store, &store->leaves[i], codebook);
+	note_trained(store, due ? pages : store->trained);
+}
+
+/* Distances of the nearest rows of a leaf. */
+static int
+nearest(PqliteStore *store, const PqliteLeaf *leaf, Datum query, bool exact, double *distances)
+{
+	const PqliteColumn *vector = &store->columns[store->vector];
+	Oid			types[1] = {vector->sent_type};
+	Datum		values[1] = {query};
+	const char *distance = psprintf("(t.%s %s $1::%s)", vector->quoted, store->distance,
+									store->query_type);
+	const char *sql = psprintf("SELECT %s FROM %s t ORDER BY %s%s LIMIT %d", distance, leaf->name,
+							   distance, exact ? " + 0.0" : "", RECALL_AT);
+	int			n;
+
+	if (SPI_execute_plan(pqlite_plan(store, sql, 1, types, CURSOR_OPT_GENERIC_PLAN), values, NULL,
+						 true, 0) < 0)
+		elog(ERROR, "could not search table %s", leaf->name);
+	n = SPI_processed;
+	for (int i = 0; i < n; i++)
+	{
+		bool		isnull;
+		Datum		value = SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull);
+
+		distances[i] = isnull ? 0 : DatumGetFloat8(value);
+	}
+	SPI_freetuptable(SPI_tuptable);
+	return n;
+}
+
+/* Recall at 10 of a leaf's index, by so many of its own rows as queries. */
+static double
+measure_recall(PqliteStore *store, const PqliteLeaf *leaf, int nqueries)
+{
+	const PqliteColumn *vector = &store->columns[store->vector];
+	SPITupleTable *queries;
+	int64		found = 0,
+				total = 0;
+	uint64		n;
+
+	run(psprintf("SELECT t.%s::%s FROM %s t WHERE t.%s IS NOT NULL ORDER BY pg_catalog.random() LIMIT %d",
+				 vector->quoted, pqlite_quote_type(vector->sent_type, -1), leaf->name,
+				 vector->quoted, nqueries));
+	queries = SPI_tuptable;
+	n = SPI_processed;
+	for (uint64 i = 0; i < n; i++)
+	{
+		double		exact[RECALL_AT],
+					got[RECALL_AT];
+		bool		isnull;
+		Datum		query = SPI_getbinval(queries->vals[i], queries->tupdesc, 1, &isnull);
+		int			nexact = nearest(store, leaf, query, true, exact);
+		int			ngot = nearest(store, leaf, query, false, got);
+
+		CHECK_FOR_INTERRUPTS();
+		total += nexact;
+		for (int j = 0; j < ngot; j++)
+			found += nexact > 0 && got[j] <= exact[nexact - 1];
+	}
+	return total > 0 ? Min((double) found / total, 1.0) : 1.0;
+}
+
+/* What a leaf's index holds; SPI must be connected. */
+void
+pqlite_index_status(PqliteStore *store, const PqliteLeaf *leaf, int nqueries,
+					PqliteIndexStatus *status)
+{
+	status->tuples = 0;
+	status->recall = -1;
+	if (!OidIsValid(leaf->index))
+		return;
+	run(psprintf("SELECT c.reltuples::pg_catalog.float8 FROM pg_catalog.pg_class c WHERE c.oid = %u", leaf->index));
+	if (SPI_processed == 1)
+	{
+		bool		isnull;
+
+		status->tuples = DatumGetFloat8(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc,
+													  1, &isnull));
+	}
+	if (nqueries > 0)
+		status->recall = measure_recall(store, leaf, nqueries);
+}

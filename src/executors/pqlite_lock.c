@@ -1,0 +1,121 @@
+/*
+ * pqlite_lock.c
+ *		Locks that order racing posts: the layout of a store, and ids.
+ *
+ * Uniqueness of ids is per leaf, so two posts that bring one new id to two
+ * leaves have to be ordered; docs/pqlite.md argues why these locks do it.  They
+ * are heavyweight locks with the tag of a database object whose class is the
+ * table: classes of real objects are system catalogs, so the tags are nobody
+ * else's.  All of them last until the end of the transaction.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "common/hashfn.h"
+#include "miscadmin.h"
+#include "postmaster/bgworker.h"
+#include "storage/lmgr.h"
+#include "storage/lock.h"
+#include "utils/builtins.h"
+
+#include "compat.h"
+#include "executors/pqlite.h"
+
+#define LAYOUT_OBJECT 0
+#define ID_NUMBERS (1 << 20)
+#define MANY_IDS_INLINE 16		/* of a request that others will follow */
+
+/* Id locks of this transaction, of all stores. */
+static int	held = 0;
+
+static void
+forget_held(XactEvent event, void *arg)
+{
+	held = 0;
+}
+
+static bool
+acquire(Oid class, uint32 object, LOCKMODE mode)
+{
+	LOCKTAG		tag;
+
+	SET_LOCKTAG_OBJECT(tag, MyDatabaseId, class, object, 0);
+	return LockAcquire(&tag, mode, false, false) == LOCKACQUIRE_OK;
+}
+
+/* Lock the layout of a store: its leaves will not change meanwhile. */
+void
+pqlite_lock_layout(Oid relid, LOCKMODE mode)
+{
+	(void) acquire(relid, LAYOUT_OBJECT, mode);
+}
+
+/* Lock the layout against all writers, unless another one has it. */
+bool
+pqlite_lock_layout_if_free(Oid relid)
+{
+	LOCKTAG		tag;
+
+	SET_LOCKTAG_OBJECT(tag, MyDatabaseId, relid, LAYOUT_OBJECT, 0);
+	return LockAcquire(&tag, ExclusiveLock, false, true) != LOCKACQUIRE_NOT_AVAIL;
+}
+
+/* Make sure that one session at a time makes the table of an executor. */
+void
+pqlite_lock_store_name(const char *flow, const char *executor)
+{
+	uint32		hash = hash_combine(string_hash(flow, NAMEDATALEN),
+									string_hash(executor, NAMEDATALEN));
+
+	(void) acquire(jflow_catalog_relid("shard"), hash, ExclusiveLock);
+}
+
+static int
+number_order(const void *a, const void *b)
+{
+	uint32		na = *(const uint32 *) a;
+	uint32		nb = *(const uint32 *) b;
+
+	return (na > nb) - (na < nb);
+}
+
+/*
+ * Lock ids, given as text datums, against all other writers of the store.  The layout must have
+ * been locked in RowExclusiveLock.
+ */
+void
+pqlite_lock_ids(const PqliteStore *store, Datum *ids, int nids)
+{
+	static bool registered = false;
+	LOCKTAG		layout;
+	uint32	   *numbers;
+
+	SET_LOCKTAG_OBJECT(layout, MyDatabaseId, store->relid, LAYOUT_OBJECT, 0);
+	if (LockHeldByMeCompat(&layout, ExclusiveLock))
+		return;
+	if (nids > max_locks_per_xact || held + nids > 2 * max_locks_per_xact ||
+		(MyBgworkerEntry == NULL && nids > MANY_IDS_INLINE))
+	{
+		pqlite_lock_layout(store->relid, ExclusiveLock);
+		return;
+	}
+
+	if (!registered)
+	{
+		RegisterXactCallback(forget_held, NULL);
+		registered = true;
+	}
+	numbers = palloc(sizeof(uint32) * Max(nids, 1));
+	for (int i = 0; i < nids; i++)
+	{
+		text	   *id = DatumGetTextPP(ids[i]);
+
+		numbers[i] = LAYOUT_OBJECT + 1 +
+			hash_bytes((unsigned char *) VARDATA_ANY(id), VARSIZE_ANY_EXHDR(id)) % ID_NUMBERS;
+	}
+	qsort(numbers, nids, sizeof(uint32), number_order);
+	for (int i = 0; i < nids; i++)
+		if (i == 0 || numbers[i] != numbers[i - 1])
+			held += acquire(store->relid, numbers[i], ExclusiveLock);
+	pfree(numbers);
+}

@@ -1,0 +1,285 @@
+/*
+ * pqlite_search.c
+ *		/search: the nearest stored documents of each document.
+ *
+ * Each leaf is asked by a statement of its own with a literal LIMIT.  Matches
+ * are ordered by (distance, id), so rows at one distance around the limit must
+ * be told apart by id: without an index the statement sorts by both; with one,
+ * which knows distances only, it fetches all rows at the last distance (WITH
+ * TIES) and sorts those.
+ */
+#include "postgres.h"
+
+#include <math.h>
+
+#include "catalog/pg_type.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+
+#include "compat.h"
+#include "executors/pqlite.h"
+
+PG_FUNCTION_INFO_V1(jflow_pqlite_search);
+
+typedef struct Search
+{
+	PqliteStore *store;
+	const JflowContext *context;
+	PqliteParameters parameters;
+	PqliteCondition condition;
+	SPIPlanPtr *plans;			/* per leaf; NULL: another shard's */
+} Search;
+
+/* Does this call read that leaf?  See docs/pqlite.md. */
+static bool
+reads_leaf(const Search *search, const PqliteLeaf *leaf)
+{
+	const JflowContext *context = search->context;
+
+	if (search->store->moving ||
+		jflow_polling_resolve(context->executor, context->endpoint) != POLLING_ALL)
+		return search->store->moving || leaf->shard == context->shard;
+	return leaf->shard % context->shards == context->shard;
+}
+
+static void
+append_select(const Search *search, const PqliteLeaf *leaf, StringInfo sql)
+{
+	PqliteStore *store = search->store;
+	const PqliteOptions *options = store->options;
+	const PqliteColumn *id = &store->columns[store->id];
+	const PqliteColumn *text = pqlite_column_by_attr(store, DOC_TEXT);
+	const PqliteColumn *uri = pqlite_column_by_attr(store, DOC_URI);
+
+	appendStringInfo(sql, "SELECT t.%s%s AS id, t.%s %s $%d::%s AS score, ", id->quoted,
+					 id->type == TEXTOID ? "" : "::pg_catalog.text",
+					 store->columns[store->vector].quoted, store->distance,
+					 search->condition.nargs + 1, store->query_type);
+	if (options->include_text && text)
+		appendStringInfo(sql, "t.%s::pg_catalog.text AS text, ", text->quoted);
+	else
+		appendStringInfoString(sql, "NULL::pg_catalog.text AS text, ");
+	if (options->include_uri && uri)
+		appendStringInfo(sql, "t.%s::pg_catalog.text AS uri, ", uri->quoted);
+	else
+		appendStringInfoString(sql, "NULL::pg_catalog.text AS uri, ");
+	if (options->include_tags)
+		pqlite_append_tags(store, sql, "t");
+	else
+		appendStringInfoString(sql, "NULL::pg_catalog.jsonb");
+	appendStringInfo(sql, " AS tags FROM %s t WHERE %s ORDER BY t.%s %s $%d::%s",
+					 leaf->name, search->condition.sql.data, store->columns[store->vector].quoted,
+					 store->distance, search->condition.nargs + 1, store->query_type);
+}
+
+static SPIPlanPtr
+leaf_plan(const Search *search, const PqliteLeaf *leaf)
+{
+	PqliteStore *store = search->store;
+	const PqliteCondition *condition = &search->condition;
+	const char *by_id = store->own ? "" : " COLLATE pg_catalog.\"C\"";
+	Oid		   *types = palloc(sizeof(Oid) * (condition->nargs + 1));
+	StringInfoData sql;
+
+	initStringInfo(&sql);
+	if (OidIsValid(leaf->index))
+	{
+		appendStringInfoString(&sql, "SELECT * FROM (");
+		append_select(search, leaf, &sql);
+		appendStringInfo(&sql, " FETCH FIRST %d ROWS WITH TIES) s ORDER BY score, id%s LIMIT %d",
+						 search->parameters.limit, by_id, search->parameters.limit);
+	}
+	else
+	{
+		append_select(search, leaf, &sql);
+		appendStringInfo(&sql, ", t.%s%s%s LIMIT %d", store->columns[store->id].quoted,
+						 store->own ? "" : "::pg_catalog.text", by_id, search->parameters.limit);
+	}
+	memcpy(types, condition->types, sizeof(Oid) * condition->nargs);
+	types[condition->nargs] = store->columns[store->vector].sent_type;
+	return pqlite_plan(store, sql.data, condition->nargs + 1, types,
+					   search->parameters.filter ? CURSOR_OPT_CUSTOM_PLAN : CURSOR_OPT_GENERIC_PLAN);
+}
+
+/* Settings of the index that parameters of the request ask for. */
+static void
+apply_settings(const PqliteParameters *parameters)
+{
+	if (parameters->probes >= 0 && GetConfigOption("jflow.pq_probes", true, false))
+		(void) set_config_option("jflow.pq_probes", psprintf("%d", parameters->probes),
+								 PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	if (parameters->recall >= 0 && GetConfigOption("jflow.pq_recall", true, false))
+		(void) set_config_option("jflow.pq_recall", psprintf("%g", parameters->recall),
+								 PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+}
+
+static int
+match_order(const void *a, const void *b)
+{
+	const JflowMatch *ma = a;
+	const JflowMatch *mb = b;
+	double		sa = DatumGetFloat8(ma->values[MATCH_SCORE]);
+	double		sb = DatumGetFloat8(mb->values[MATCH_SCORE]);
+	text	   *ta,
+			   *tb;
+	int			alen,
+				blen,
+				order;
+
+	if (sa != sb)
+		return sa < sb ? -1 : 1;
+	ta = DatumGetTextPP(ma->values[MATCH_ID]);
+	tb = DatumGetTextPP(mb->values[MATCH_ID]);
+	alen = VARSIZE_ANY_EXHDR(ta);
+	blen = VARSIZE_ANY_EXHDR(tb);
+	order = memcmp(VARDATA_ANY(ta), VARDATA_ANY(tb), Min(alen, blen));
+	return order != 0 ? order : alen - blen;
+}
+
+/* Add the matches that a statement has found. */
+static void
+collect(JflowMatch **matches, int *n, int *allocated)
+{
+	if (*n + SPI_processed > *allocated)
+	{
+		*allocated = *n + SPI_processed;
+		*matches = *matches ? repalloc(*matches, sizeof(JflowMatch) * *allocated) :
+			palloc(sizeof(JflowMatch) * *allocated);
+	}
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		JflowMatch *match = &(*matches)[*n];
+
+		for (int att = 0; att < MATCH_NATTS; att++)
+			match->values[att] = SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc,
+											   att + 1, &match->nulls[att]);
+
+		/* a zero vector or a missing one of a user's table is near nothing */
+		if (!match->nulls[MATCH_SCORE] && !isnan(DatumGetFloat8(match->values[MATCH_SCORE])) &&
+			!match->nulls[MATCH_ID])
+			(*n)++;
+	}
+}
+
+/* The matches of one query vector, in the current memory context. */
+static int
+search_one(Search *search, Datum vector, JflowMatch **matches)
+{
+	PqliteStore *store = search->store;
+	int			nargs = search->condition.nargs + 1;
+	Datum	   *values = palloc(sizeof(Datum) * nargs);
+	int			n = 0,
+				allocated = 0,
+				asked = 0;
+
+	*matches = NULL;
+	memcpy(values, search->condition.values, sizeof(Datum) * (nargs - 1));
+	values[nargs - 1] = vector;
+	for (int i = 0; i < store->nleaves; i++)
+	{
+		int			result;
+
+		if (search->plans[i] == NULL)
+			continue;
+		result = SPI_execute_plan(search->plans[i], values, NULL, true, 0);
+		if (result < 0)
+			elog(ERROR, "search failed: %s", SPI_result_code_string(result));
+		collect(matches, &n, &allocated);
+		asked++;
+	}
+	if (asked > 1)
+	{
+		qsort(*matches, n, sizeof(JflowMatch), match_order);
+		n = Min(n, search->parameters.limit);
+	}
+	return n;
+}
+
+/*
+ * The vector to search with, or NULL for one that is near nothing.  Raises an
+ * error if the document has none that fits.
+ */
+static Datum
+query_vector(const PqliteStore *store, const JflowDoc *doc)
+{
+	int			attr = store->columns[store->vector].attr;
+	const char *name = jflow_doc_attr_name(attr);
+	int			dim;
+
+	if (doc->nulls[attr])
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("the document to search with has no %s", name),
+				 errdetail("The %s stores %s of %d dimensions.", store->what, name, store->dim),
+				 errhint("Let an executor before this one make it, or give it with the document.")));
+	dim = pqlite_vector_dim(store, doc->values[attr]);
+	if (store->dim && dim != store->dim)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_EXCEPTION),
+				 errmsg("%s of the document to search with has %d dimensions, not %d", name, dim,
+						store->dim),
+				 errdetail("The %s stores embeddings of %d dimensions.", store->what, store->dim)));
+	if (store->options->metric == PQLITE_COSINE && pqlite_zero_vector(store, doc->values[attr]))
+		return (Datum) 0;
+	return doc->values[attr];
+}
+
+/* Fill in the matches of all documents. */
+static void
+search_docs(Search *search, JflowDocs *docs, MemoryContext outer)
+{
+	for (int i = 0; i < docs->ndocs; i++)
+	{
+		JflowDoc   *doc = &docs->docs[i];
+		JflowMatch *matches = NULL;
+		Datum		vector = query_vector(search->store, doc);
+		int			n = vector && search->parameters.limit > 0 ?
+			search_one(search, vector, &matches) : 0;
+		MemoryContext old = MemoryContextSwitchTo(outer);
+
+		doc->values[DOC_MATCHES] = jflow_matches_form(matches, n);
+		doc->nulls[DOC_MATCHES] = false;
+		MemoryContextSwitchTo(old);
+	}
+}
+
+/*
+ * /search: fills in "matches" of each document.  Parameters: limit, filter,
+ * probes, recall.
+ */
+Datum
+jflow_pqlite_search(PG_FUNCTION_ARGS)
+{
+	Search		search;
+	JflowDocs  *docs = jflow_docs_deform(PG_GETARG_DATUM(0), "documents");
+	MemoryContext outer = CurrentMemoryContext;
+
+	search.context = pqlite_context();
+	search.store = pqlite_store_find(search.context->flow, search.context->executor);
+	if (search.store == NULL)
+	{
+		PqliteOptions *options = pqlite_options_read(search.context->executor->uses_with);
+
+		/* nothing is stored yet; what is wrong is wrong all the same */
+		pqlite_parameters_read(PG_GETARG_JSONB_P(1), options->limit, &search.parameters);
+		for (int i = 0; i < docs->ndocs; i++)
+		{
+			docs->docs[i].values[DOC_MATCHES] = jflow_matches_form(NULL, 0);
+			docs->docs[i].nulls[DOC_MATCHES] = false;
+		}
+		PG_RETURN_DATUM(jflow_docs_form(docs));
+	}
+	pqlite_parameters_read(PG_GETARG_JSONB_P(1), search.store->options->limit, &search.parameters);
+	pqlite_condition_init(&search.condition);
+	pqlite_compile_filter(search.store, search.parameters.filter, "t", &search.condition);
+	apply_settings(&search.parameters);
+
+	SPI_connect();
+	search.plans = palloc0(sizeof(SPIPlanPtr) * Max(search.store->nleaves, 1));
+	for (int i = 0; i < search.store->nleaves; i++)
+		if (reads_leaf(&search, &search.store->leaves[i]))
+			search.plans[i] = leaf_plan(&search, &search.store->leaves[i]);
+	search_docs(&search, docs, outer);
+	SPI_finish();
+	PG_RETURN_DATUM(jflow_docs_form(docs));
+}

@@ -1,0 +1,225 @@
+-- Does PQLiteIndexer store, replace, change, delete and find documents?
+SET client_min_messages = warning;
+\set SHOW_CONTEXT never
+CREATE FUNCTION docs(first int, last int) RETURNS jflow_doc[] LANGUAGE sql AS $$
+	SELECT array_agg(jflow_doc(id => i::text, text => 'text ' || i, uri => 'u:' || i,
+		embedding => format('[%s,%s,1]', i, i % 3)::vector,
+		tags => jsonb_build_object('n', i, 'even', i % 2 = 0, 'name', 'n' || i % 5, 'deep', jsonb_build_object('er', i))))
+	FROM generate_series(first, last) i $$;
+SELECT jflow_create('f');
+SELECT jflow_add('f', 'store', uses => 'jinahub://PQLiteIndexer', replicas => 0, shards => 3,
+	uses_with => '{"dim": 3, "metric": "l2", "columns": {"n": "int4", "even": "bool", "name": "text"}}',
+	polling => '{"/index": "ANY", "/search": "ALL", "*": "ALL"}');
+
+-- nothing is stored yet
+SELECT id, matches FROM jflow_post('/search', '[{"id": "q", "embedding": [1, 2, 3]}]'::jsonb, 'f');
+SELECT * FROM jflow_post('/fetch', '[{"id": "q"}]'::jsonb, 'f');
+SELECT * FROM jflow_post('/filter', NULL::jflow_doc[], 'f');
+SELECT * FROM jflow_post('/delete', '[{"id": "q"}]'::jsonb, 'f');
+SELECT * FROM jflow_post('/update', '[{"id": "q"}]'::jsonb, 'f');
+SELECT * FROM jflow_post('/status', NULL::jflow_doc[], 'f');
+SELECT * FROM jflow_post('/clear', NULL::jflow_doc[], 'f');
+SELECT to_regclass('jflow_data.store');
+
+-- each id once, whichever shard gets it
+SELECT docs, requests, failed FROM jflow_post_query('/index', 'SELECT (d).id, (d).text, (d).uri, (d).embedding, (d).tags FROM unnest(docs(1, 30)) d', 'f', request_size => 3);
+SELECT docs, requests, failed FROM jflow_post_query('/index', 'SELECT (d).id, (d).text, (d).uri, (d).embedding, (d).tags FROM unnest(docs(11, 40)) d', 'f', request_size => 4);
+SELECT count(*), count(DISTINCT id), bool_and(n::text = id) FROM jflow_data.store;
+SELECT shard, parent, "table", field, metric, state FROM jflow.shard ORDER BY shard;
+SELECT relname, relowner = (SELECT oid FROM pg_roles WHERE rolname = current_user) AS mine
+FROM pg_class WHERE oid IN (SELECT relid FROM pg_partition_tree('jflow_data.store')) ORDER BY 1;
+SELECT count(*) FROM pg_depend WHERE refclassid = 'pg_extension'::regclass AND classid = 'pg_class'::regclass AND objid = 'jflow_data.store'::regclass;
+
+-- searches
+SELECT m.id, round(m.score::numeric, 4) AS score, m.text, m.uri, m.tags FROM jflow_post('/search', ARRAY[jflow_doc(id => 'q', embedding => '[7,1,1]')], 'f', parameters => '{"limit": 3}') d, unnest(d.matches) m;
+SELECT d.id, array_agg(m.id) FROM jflow_post('/search', ARRAY[jflow_doc(id => 'q', embedding => '[0,0,1]'), jflow_doc(id => 'r', embedding => '[41,0,1]')], 'f', parameters => '{"limit": 4}') d, unnest(d.matches) m GROUP BY d.id ORDER BY d.id;
+SELECT array_agg(m.id) FROM jflow_post('/search', ARRAY[jflow_doc(embedding => '[0,0,1]')], 'f', parameters => '{"limit": 4, "filter": {"even": true, "name": {"$ne": "n2"}, "deep.er": {"$lt": 15}}}') d, unnest(d.matches) m;
+SELECT cardinality(matches) FROM jflow_post('/search', ARRAY[jflow_doc(embedding => '[0,0,1]')], 'f');
+SELECT cardinality(matches) FROM jflow_post('/search', ARRAY[jflow_doc(embedding => '[0,0,1]')], 'f', parameters => '{"limit": 0}');
+SELECT cardinality(matches) FROM jflow_post('/search', ARRAY[jflow_doc(embedding => '[0,0,1]')], 'f', parameters => '{"limit": 1000}');
+
+-- by id and by filter, under any polling
+SELECT id, text, uri, tags, embedding FROM jflow_post('/fetch', ARRAY[jflow_doc(id => '9'), jflow_doc(id => 'x'), jflow_doc(id => '3'), jflow_doc(id => '9')], 'f');
+SELECT array_agg(id) FROM jflow_post('/filter', NULL::jflow_doc[], 'f', parameters => '{"filter": {"$or": [{"n": {"$gt": 38.5}}, {"n": 1}]}}');
+SELECT array_agg(id) FROM jflow_post('/filter', NULL::jflow_doc[], 'f', parameters => '{"filter": {"even": false}, "limit": 3}');
+SELECT id, text FROM jflow_post('/update', ARRAY[jflow_doc(id => '9', text => 'new', tags => '{"even": null, "more": 1}'), jflow_doc(id => 'x', text => 'no'), jflow_doc(id => '9', uri => 'again')], 'f');
+SELECT id, text, uri, tags, embedding, n, even, name FROM jflow_data.store WHERE id = '9';
+SELECT array_agg(id) FROM jflow_post('/delete', ARRAY[jflow_doc(id => '9'), jflow_doc(id => 'x'), jflow_doc(id => '10')], 'f');
+SELECT count(*) FROM jflow_data.store;
+SELECT id, tags - 'bytes' - 'rows' AS tags, (tags->>'bytes')::int > 0 AS bytes, tags->>'rows' = (SELECT count(*)::text FROM jflow_data.store_1) AS rows FROM jflow_post('/status', NULL::jflow_doc[], 'f') WHERE id = 'store/1';
+SELECT count(*), sum((tags->>'rows')::int) FROM jflow_post('/status', NULL::jflow_doc[], 'f');
+
+-- of an id that a request has twice the last document counts
+SELECT count(*) FROM jflow_post('/index', ARRAY[jflow_doc(id => 'twice', text => 'first', embedding => '[100,0,0]'), jflow_doc(id => 'twice', text => 'last', embedding => '[200,0,0]')], 'f');
+SELECT text, embedding FROM jflow_data.store WHERE id = 'twice';
+
+-- ties at the limit are decided by id
+SELECT count(*) FROM jflow_post('/index', (SELECT array_agg(jflow_doc(id => 'tie' || i, embedding => '[-50,0,0]')) FROM generate_series(1, 30) i), 'f', request_size => 1);
+SELECT array_agg(m.id) FROM jflow_post('/search', ARRAY[jflow_doc(embedding => '[-50,0,0]')], 'f', parameters => '{"limit": 5}') d, unnest(d.matches) m;
+
+-- polling "all" and "hash" store by the hash of the id, and find what "any" has put elsewhere
+SELECT jflow_create('h');
+SELECT jflow_add('h', 'hashed', uses => 'PQLiteIndexer', replicas => 0, shards => 4, uses_with => '{"dim": 3, "include": ["uri"]}', polling => '{"/index": "hash"}', workspace => 'Work "space"');
+SELECT count(*) FROM jflow_post('/index', docs(1, 20), 'h');
+SELECT string_agg(shard || ':' || id, ' ' ORDER BY shard, id) FROM "Work ""space"""."hashed";
+UPDATE jflow.executor SET polling = '{"/index": "all"}' WHERE flow = 'h';
+SELECT count(*) FROM jflow_post('/index', docs(1, 24), 'h');
+SELECT string_agg(shard || ':' || id, ' ' ORDER BY shard, id) FROM "Work ""space"""."hashed";
+UPDATE jflow.executor SET polling = NULL WHERE flow = 'h';
+SELECT count(*) FROM jflow_post('/index', docs(1, 24), 'h');
+SELECT count(*), count(DISTINCT id) FROM "Work ""space"""."hashed";
+SELECT m.text, m.uri, m.tags FROM jflow_post('/search', ARRAY[jflow_doc(embedding => '[1,1,1]')], 'h', parameters => '{"limit": 1}') d, unnest(d.matches) m;
+SELECT matches FROM jflow_post('/search', ARRAY[jflow_doc(id => 'zero', embedding => '[0,0,0]')], 'h');
+
+-- sparse embeddings, decided by the first documents
+SELECT jflow_create('s');
+SELECT jflow_add('s', 'sparse', uses => 'PQLiteIndexer', replicas => 0, uses_with => '{"dim": 100000, "metric": "ip"}');
+SELECT count(*) FROM jflow_post('/index', ARRAY[jflow_doc(id => 'a', sparse_embedding => '{1:1,5:2}/100000'), jflow_doc(id => 'b', sparse_embedding => '{5:3}/100000')], 's');
+SELECT m.id, m.score FROM jflow_post('/search', ARRAY[jflow_doc(sparse_embedding => '{5:1}/100000')], 's') d, unnest(d.matches) m;
+SELECT count(*) FROM jflow_post('/index', ARRAY[jflow_doc(id => 'c', embedding => '[1]')], 's');
+SELECT id, sparse_embedding FROM jflow_post('/fetch', ARRAY[jflow_doc(id => 'b')], 's');
+
+-- a whole request or nothing
+SELECT count(*) FROM jflow_post('/index', docs(50, 52) || jflow_doc(id => '53', embedding => '[1,2]'), 'f');
+SELECT count(*) FROM jflow_data.store WHERE n >= 50;
+SELECT count(*) FROM jflow_post('/index', docs(50, 52) || jflow_doc(id => '53', embedding => '[1,2]'), 'f', request_size => 2, continue_on_error => true);
+SELECT array_agg(id ORDER BY id) FROM jflow_data.store WHERE n >= 50;
+BEGIN; SELECT count(*) FROM jflow_post('/index', docs(60, 62), 'f'); ROLLBACK;
+SELECT count(*) FROM jflow_data.store WHERE n >= 60;
+BEGIN READ ONLY; SELECT count(*) FROM jflow_post('/index', docs(60, 62), 'f'); ROLLBACK;
+BEGIN READ ONLY; SELECT cardinality(matches) FROM jflow_post('/search', docs(60, 60), 'f'); ROLLBACK;
+
+-- documents that cannot be stored
+SELECT jflow_post('/index', ARRAY[jflow_doc(id => '')], 'f');
+SELECT jflow_post('/index', ARRAY[jflow_doc(id => repeat('x', 1000000), embedding => '[1,2,3]')], 'f');
+SELECT jflow_post('/index', ARRAY[jflow_doc(id => 'a')], 'f');
+SELECT jflow_post('/index', ARRAY[jflow_doc(id => 'a', sparse_embedding => '{1:1}/3')], 'f');
+SELECT jflow_post('/index', ARRAY[jflow_doc(id => 'a', embedding => '[1,2,3,4]')], 'f');
+SELECT jflow_post('/index', ARRAY[jflow_doc(id => 'a', embedding => '[0,0,0]')], 'h');
+SELECT jflow_post('/index', ARRAY[jflow_doc(id => 'a', embedding => '[1,2,3]', tags => '[1]')], 'f');
+SELECT jflow_post('/index', ARRAY[jflow_doc(id => 'a', embedding => '[1,2,3]', tags => '{"n": 1.5}')], 'f');
+SELECT jflow_post('/index', ARRAY[jflow_doc(id => 'a', embedding => '[1,2,3]', tags => '{"n": 3000000000}')], 'f');
+SELECT jflow_post('/index', ARRAY[jflow_doc(id => 'a', embedding => '[1,2,3]', tags => '{"n": "1"}')], 'f');
+SELECT jflow_post('/index', ARRAY[jflow_doc(id => 'a', embedding => '[1,2,3]', tags => '{"even": {}}')], 'f');
+SELECT jflow_post('/search', ARRAY[jflow_doc(embedding => '[1,2]')], 'f');
+SELECT jflow_post('/search', 'no embedding', 'f');
+SELECT jflow_post('/search', docs(1, 1), 'f', parameters => '{"limit": -1}');
+SELECT jflow_post('/search', docs(1, 1), 'f', parameters => '{"limit": "3"}');
+SELECT jflow_post('/search', docs(1, 1), 'f', parameters => '{"recall": 2}');
+SELECT jflow_post('/search', docs(1, 1), 'f', parameters => '{"filter": []}');
+SELECT jflow_post('/search', docs(1, 1), 'f', parameters => '{"filter": {"n": {"$foo": 1}}}');
+
+-- options that cannot be
+SELECT jflow_add('f', 'x', uses => 'PQLiteIndexer');
+SELECT jflow_add('f', 'x', uses => 'PQLiteIndexer', uses_with => '{"dim": 0}');
+SELECT jflow_add('f', 'x', uses => 'PQLiteIndexer', uses_with => '{"dim": 3, "metric": "cosin"}');
+SELECT jflow_add('f', 'x', uses => 'PQLiteIndexer', uses_with => '{"dim": 3, "metrik": "l2"}');
+SELECT jflow_add('f', 'x', uses => 'PQLiteIndexer', uses_with => '{"dim": 3, "field": "text"}');
+SELECT jflow_add('f', 'x', uses => 'PQLiteIndexer', uses_with => '{"dim": 30000, "field": "embedding"}');
+SELECT jflow_add('f', 'x', uses => 'PQLiteIndexer', uses_with => '{"dim": 3, "columns": {"id": "int"}}');
+SELECT jflow_add('f', 'x', uses => 'PQLiteIndexer', uses_with => '{"dim": 3, "include": ["embedding"]}');
+SELECT jflow_add('f', 'x', uses => 'PQLiteIndexer', uses_with => '{"dim": 3, "id": "sku"}');
+SELECT jflow_add('f', 'x', uses => 'PQLiteIndexer', uses_with => '{"table": "t", "id": "sku"}');
+SELECT jflow_create('x');
+SELECT jflow_add('x', 'x', uses => 'PQLiteIndexer', uses_with => '{"dim": 3, "columns": {"p": "point"}}', replicas => 0);
+SELECT jflow_post('/index', docs(1, 1), 'x');
+SELECT jflow_drop('x');
+SELECT jflow_create('x');
+SELECT jflow_add('x', 'x', uses => 'PQLiteIndexer', uses_with => '{"dim": 3, "columns": {"p": "int); DROP TABLE jflow.flow; --"}}', replicas => 0);
+SELECT jflow_post('/index', docs(1, 1), 'x');
+SELECT jflow_drop('x');
+
+-- the definition changes under the data
+UPDATE jflow.executor SET uses_with = uses_with || '{"metric": "ip"}' WHERE name = 'store';
+SELECT jflow_post('/search', docs(1, 1), 'f');
+UPDATE jflow.executor SET uses_with = uses_with || '{"metric": "l2", "field": "sparse_embedding"}' WHERE name = 'store';
+SELECT jflow_post('/search', docs(1, 1), 'f');
+UPDATE jflow.executor SET uses_with = uses_with - 'field' || '{"dim": 4}' WHERE name = 'store';
+SELECT jflow_post('/index', docs(1, 1), 'f');
+UPDATE jflow.executor SET uses_with = uses_with || '{"dim": 3, "columns": {"n": "int8"}}' WHERE name = 'store';
+SELECT jflow_post('/index', docs(1, 1), 'f');
+UPDATE jflow.executor SET uses_with = uses_with || '{"columns": {"n": "int4", "other": "int4"}}' WHERE name = 'store';
+SELECT jflow_post('/index', docs(1, 1), 'f');
+UPDATE jflow.executor SET uses_with = uses_with || '{"columns": {"n": "int4"}}' WHERE name = 'store';
+SELECT count(*) FROM jflow_post('/index', docs(1, 1), 'f');
+
+-- the table changes under the flow
+ALTER TABLE jflow_data.store DETACH PARTITION jflow_data.store_1;
+SELECT jflow_post('/search', docs(1, 1), 'f');
+SELECT jflow_post('/index', docs(1, 1), 'f');
+ALTER TABLE jflow_data.store ATTACH PARTITION jflow_data.store_1 FOR VALUES IN (1);
+SELECT count(*) FROM jflow_post('/search', docs(1, 1), 'f');
+CREATE FUNCTION skip() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+CREATE TRIGGER skip BEFORE INSERT ON jflow_data.store FOR EACH ROW EXECUTE FUNCTION skip();
+DO $$ BEGIN PERFORM jflow_post('/index', docs(1, 1), 'f'); EXCEPTION WHEN triggered_action_exception THEN RAISE WARNING '%', SQLSTATE; END $$;
+DROP TRIGGER skip ON jflow_data.store;
+CREATE UNIQUE INDEX users_own ON jflow_data.store_0 (text);
+SELECT count(*) FROM jflow_post('/index', docs(1, 3), 'f');
+DROP INDEX jflow_data.users_own;
+DROP TABLE jflow_data.store_2;
+SELECT jflow_post('/search', docs(1, 1), 'f');
+DROP TABLE jflow_data.store;
+SELECT jflow_post('/search', docs(1, 1), 'f');
+
+-- tables in the way, and tables that were ours
+SELECT jflow_drop('f');
+CREATE TABLE jflow_data.store (id int);
+SELECT jflow_create('f');
+SELECT jflow_add('f', 'store', uses => 'PQLiteIndexer', replicas => 0, uses_with => '{"dim": 3}');
+SELECT jflow_post('/index', docs(1, 1), 'f');
+DROP TABLE jflow_data.store;
+SELECT count(*) FROM jflow_post('/index', docs(1, 5), 'f');
+SELECT jflow_create('g');
+SELECT jflow_add('g', 'store', uses => 'PQLiteIndexer', replicas => 0, uses_with => '{"dim": 3}');
+SELECT jflow_post('/index', docs(1, 1), 'g');
+SELECT jflow_drop('f');
+SELECT count(*) FROM jflow_data.store;
+SELECT count(*) FROM jflow_post('/index', docs(6, 6), 'g');
+SELECT array_agg(id) FROM jflow_post('/filter', NULL::jflow_doc[], 'g');
+SELECT jflow_drop('g');
+SELECT jflow_create('f');
+SELECT jflow_add('f', 'store', uses => 'PQLiteIndexer', replicas => 0, uses_with => '{"dim": 4}');
+SELECT jflow_post('/index', ARRAY[jflow_doc(embedding => '[1,2,3,4]')], 'f');
+SELECT jflow_drop('f');
+
+-- rights: the tables are the flow's owner's
+CREATE ROLE regress_pq_owner;
+CREATE ROLE regress_pq_user;
+SET ROLE regress_pq_owner;
+SELECT jflow_create('owned');
+SELECT jflow_add('owned', 'store', uses => 'PQLiteIndexer', replicas => 0, uses_with => '{"dim": 3}', workspace => 'none');
+SELECT jflow_post('/index', ARRAY[jflow_doc(embedding => '[1,2,3]')], 'owned');
+SELECT jflow_drop('owned');
+SELECT jflow_create('owned');
+SELECT jflow_add('owned', 'store', uses => 'PQLiteIndexer', replicas => 0, uses_with => '{"dim": 3}');
+SELECT jflow_post('/index', ARRAY[jflow_doc(embedding => '[1,2,3]')], 'owned');
+RESET ROLE;
+GRANT USAGE, CREATE ON SCHEMA jflow_data TO regress_pq_owner;
+SET ROLE regress_pq_owner;
+SELECT jflow_post('/index', ARRAY[jflow_doc(embedding => '[1,2,3]')], 'owned');
+SELECT jflow_drop('owned');
+SELECT jflow_create('owned');
+SELECT jflow_add('owned', 'mine', uses => 'PQLiteIndexer', replicas => 0, uses_with => '{"dim": 3}');
+SELECT jflow_grant('owned', 'regress_pq_user');
+SET ROLE regress_pq_user;
+SELECT id FROM jflow_post('/index', ARRAY[jflow_doc(id => 'a', embedding => '[1,2,3]')], 'owned');
+SELECT m.id FROM jflow_post('/search', ARRAY[jflow_doc(embedding => '[1,2,3]')], 'owned') d, unnest(d.matches) m;
+SELECT count(*) FROM jflow_data.mine;
+SELECT jflow_scale('owned', 'mine', shards => 2);
+RESET ROLE;
+SELECT relowner::regrole FROM pg_class WHERE oid = 'jflow_data.mine_0'::regclass;
+SELECT jflow_drop('owned', drop_data => true);
+SELECT to_regclass('jflow_data.mine');
+DROP OWNED BY regress_pq_owner, regress_pq_user;
+DROP ROLE regress_pq_owner, regress_pq_user;
+
+-- everything of a flow goes with drop_data
+SELECT jflow_post('/clear', NULL::jflow_doc[], 's');
+SELECT count(*) FROM jflow_data.sparse;
+SELECT jflow_drop(flow, drop_data => true) FROM jflow_flows ORDER BY flow;
+SELECT to_regclass('jflow_data.sparse'), to_regclass('"Work ""space"""."hashed"');
+SELECT count(*) FROM jflow.shard;
+DROP TABLE jflow_data.store;
+DROP SCHEMA jflow_data;
+DROP SCHEMA "Work ""space""";
+DROP FUNCTION docs, skip;

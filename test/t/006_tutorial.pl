@@ -1,0 +1,33 @@
+# Does every snippet of the tutorial run, and say what the text says?
+use strict;
+use warnings;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $top = "$ENV{TESTDIR}/../src";
+my $node = PostgreSQL::Test::Cluster->new('main');
+$node->init;
+$node->append_conf('postgresql.conf', "shared_preload_libraries = 'jflow'");
+$node->start;
+
+my $page = slurp_file("$top/docs/tutorial.md");
+my @snippets = $page =~ /^```sql\n(.*?)^```/msg;
+cmp_ok(scalar(@snippets), '>', 10, 'the tutorial has snippets');
+my $script = join("\n", "SET client_min_messages = warning;", @snippets);
+chdir $top or die "could not change to $top: $!";
+my ($stdout, $stderr) = run_command([ 'psql', '-XAtq', '-v', 'ON_ERROR_STOP=1', '-d', $node->connstr('postgres'), '-c', 'SELECT 1' ]);
+my $file = PostgreSQL::Test::Utils::tempdir() . '/tutorial.sql';
+append_to_file($file, $script);
+($stdout, $stderr) = run_command([ 'psql', '-XAtq', '-v', 'ON_ERROR_STOP=1', '-d', $node->connstr('postgres'), '-f', $file ]);
+is($stderr, '', 'the snippets run');
+like($stdout, qr/"words": 5/, 'a function of one\'s own');
+like($stdout, qr/^workspace\.pqlite_executor_0\|40$/m, 'one shard has all documents');
+like($stdout, qr/^workspace\.pqlite_executor_0\|t\nworkspace\.pqlite_executor_1\|t$/m, 'two shards have some each');
+like($stdout, qr/^space\/\d+\|0\.\d+\|.*telescope/mi, 'a search finds what it should');
+is(() = $stdout =~ /^40\|40$/mg, 2, 'each document is there once, also when posted again');
+like($stdout, qr/^(cooking|cycling|music|garden\w*|\w+)\/\d+\|(?!space)\w+\|[01]\.\d+$/m, 'a filter keeps what it matches');
+like($stdout, qr{^space/1\|https://example.org/1$}m, 'a changed document is fetched');
+
+$node->stop;
+done_testing();
