@@ -90,8 +90,9 @@ CREATE VIEW @extschema@.jflow_status WITH (security_barrier) AS
 		coalesce(p.running, 0) AS running, coalesce(p.starting, 0) AS starting,
 		coalesce(p.failing, 0) AS failing, coalesce(p.queued, 0) AS queued, p.last_error
 	FROM jflow.executor e LEFT JOIN (
-		SELECT flow, executor, pg_catalog.sum(running)::pg_catalog.int4 AS running,
-			pg_catalog.sum(starting)::pg_catalog.int4 AS starting,
+		SELECT flow, executor,
+			(pg_catalog.sum(running) FILTER (WHERE shard IS NOT NULL))::pg_catalog.int4 AS running,
+			(pg_catalog.sum(starting) FILTER (WHERE shard IS NOT NULL))::pg_catalog.int4 AS starting,
 			pg_catalog.count(*) FILTER (WHERE blocked OR failures > 0)::pg_catalog.int4 AS failing,
 			pg_catalog.sum(queued)::pg_catalog.int4 AS queued, pg_catalog.max(reason) AS last_error
 		FROM jflow.pools() GROUP BY flow, executor) p

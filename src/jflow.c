@@ -54,7 +54,7 @@ _PG_init(void)
 	jflow_register_options_check("TfidfVectorizer", tfidf_options_check);
 	jflow_register_options_check(PQLITE_CLASS, pqlite_options_check);
 	jflow_register_storage(pqlite_drop_data);
-	jflow_register_scale(pqlite_scale);
+	jflow_register_scale(pqlite_scale, pqlite_move_rows);
 
 	if (!process_shared_preload_libraries_in_progress)
 		return;

@@ -256,6 +256,7 @@ extern void pqlite_index_status(PqliteStore *store, const PqliteLeaf *leaf, int 
 								PqliteIndexStatus *status);
 
 /* pqlite_reshard.c */
+extern JflowMove pqlite_move_rows(const char *flow, const char *executor, int batch);
 extern void pqlite_scale(const char *flow, const char *executor, int shards, bool at_once);
 
 /*

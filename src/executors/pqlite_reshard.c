@@ -230,10 +230,10 @@ settle(PqliteStore *store, const PqliteShardRow *rows, int nrows, int wanted, bo
 }
 
 /*
- * One step of a change of an executor's number of shards.  Returns whether all
- * is done.  The current user is the flow's owner.
+ * One step of a change of an executor's number of shards.  The current user is
+ * the flow's owner.
  */
-static bool
+static JflowMove
 reshard_step(const JflowFlow *flow, const JflowExecutor *executor, int batch, bool at_once)
 {
 	PqliteStore *store;
@@ -244,7 +244,7 @@ reshard_step(const JflowFlow *flow, const JflowExecutor *executor, int batch, bo
 	pqlite_lock_store_name(flow->name, executor->name);
 	store = pqlite_store_find(flow, executor);
 	if (store == NULL || !store->own)
-		return true;
+		return MOVE_DONE;
 	pqlite_lock_layout(store->relid, RowExclusiveLock);
 	AcceptInvalidationMessages();
 	if (!store->valid)
@@ -257,10 +257,12 @@ reshard_step(const JflowFlow *flow, const JflowExecutor *executor, int batch, bo
 		if (strcmp(rows[i].state, "moving") == 0)
 		{
 			move_batch(store, &rows[i], executor->shards, batch);
-			return false;
+			return MOVE_MORE;
 		}
 	}
-	return live || settle(store, rows, nrows, executor->shards, at_once);
+	if (live || settle(store, rows, nrows, executor->shards, at_once))
+		return MOVE_DONE;
+	return MOVE_WAIT;
 }
 
 /*
@@ -300,7 +302,7 @@ pqlite_scale(const char *flow_name, const char *executor_name, int shards, bool 
 		change_shards(store, "UPDATE jflow.shard SET state = 'moving', \"position\" = $4, moved = COALESCE($5, moved) "
 					  "WHERE flow = $1 AND executor = $2 AND $3 IS NOT NULL", 0, NULL, 0);
 		CommandCounterIncrement();
-		while (at_once && !reshard_step(flow, executor, AT_ONCE_BATCH, true))
+		while (at_once && reshard_step(flow, executor, AT_ONCE_BATCH, true) != MOVE_DONE)
 		{
 			CHECK_FOR_INTERRUPTS();
 			CommandCounterIncrement();
@@ -312,31 +314,41 @@ pqlite_scale(const char *flow_name, const char *executor_name, int shards, bool 
 }
 
 /*
+ * Move at most "batch" rows of an executor, as the flow's owner.  The caller has
+ * checked that it may.
+ */
+JflowMove
+pqlite_move_rows(const char *flow_name, const char *executor_name, int batch)
+{
+	JflowFlow  *flow = jflow_flow_open(flow_name, false);
+	const JflowExecutor *executor = jflow_flow_executor(flow, executor_name);
+	JflowMove	result;
+	OwnerState	owner;
+
+	if (executor == NULL)
+		jflow_executor_missing(flow, executor_name);
+	if (strcmp(executor->uses, PQLITE_CLASS) != 0)
+		return MOVE_DONE;
+	become_owner(flow, &owner);
+	result = reshard_step(flow, executor, batch, false);
+	end_owner(&owner);
+	return result;
+}
+
+/*
  * jflow.reshard_step(flow text, executor text, batch int4) RETURNS bool: moves at
  * most "batch" rows; true once all are where they belong.
  */
 Datum
 jflow_reshard_step(PG_FUNCTION_ARGS)
 {
-	JflowFlow  *flow = jflow_flow_open(text_to_cstring(PG_GETARG_TEXT_PP(0)), false);
-	char	   *name = text_to_cstring(PG_GETARG_TEXT_PP(1));
-	const JflowExecutor *executor = jflow_flow_executor(flow, name);
+	char	   *flow = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	int			batch = PG_GETARG_INT32(2);
-	OwnerState	owner;
-	bool		done = true;
 
-	jflow_check_flow_owner(flow);
-	if (executor == NULL)
-		jflow_executor_missing(flow, name);
+	jflow_check_flow_owner(jflow_flow_open(flow, false));
 	if (batch <= 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("batch must be positive")));
-	if (strcmp(executor->uses, PQLITE_CLASS) == 0)
-	{
-		become_owner(flow, &owner);
-		done = reshard_step(flow, executor, batch, false);
-		end_owner(&owner);
-	}
-	PG_RETURN_BOOL(done);
+	PG_RETURN_BOOL(pqlite_move_rows(flow, text_to_cstring(PG_GETARG_TEXT_PP(1)), batch) == MOVE_DONE);
 }

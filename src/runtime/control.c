@@ -233,7 +233,12 @@ jflow_scale(PG_FUNCTION_ARGS)
 	if (replicas != executor->replicas || shards != old_shards)
 		set_numbers(flow, name, replicas, shards);
 	if (shards != old_shards)
-		jflow_scale_shards(flow->name, name, shards, true);
+	{
+		/* Replicas go on while a mover carries it out; else nobody would. */
+		bool		at_once = jflow_shared == NULL || replicas == 0 || !jflow_flow_started(flow->name);
+
+		jflow_scale_shards(flow->name, name, shards, at_once);
+	}
 	PG_RETURN_INT32(replicas * shards);
 }
 

@@ -313,7 +313,10 @@ start_replica(int p)
 	if (handles[r])
 		pfree(handles[r]);
 	handles[r] = NULL;
-	if (!register_worker("jflow_replica_main", "jflow replica",
+	if (!register_worker("jflow_replica_main",
+						 pool->shard == JFLOW_MOVER ? "jflow mover" : "jflow replica",
+						 pool->shard == JFLOW_MOVER ?
+						 psprintf("jflow mover: %s/%s", pool->flow, pool->executor) :
 						 psprintf("jflow replica: %s/%s/%d/%d", pool->flow, pool->executor,
 								  pool->shard, number),
 						 r, replica->generation, &handles[r]))

@@ -496,8 +496,11 @@ join_pool(void)
 
 	BackgroundWorkerInitializeConnectionByOid(pool->database, pool->owner,
 											  BGWORKER_BYPASS_ROLELOGINCHECK_COMPAT);
-	jflow_messages_collect();
+	if (pool->shard != JFLOW_MOVER)
+		jflow_messages_collect();
 	SetConfigOption("application_name",
+					pool->shard == JFLOW_MOVER ?
+					psprintf("jflow: %s/%s moving", pool->flow, pool->executor) :
 					psprintf("jflow: %s/%s/%d/%d", pool->flow, pool->executor,
 							 pool->shard, me->number), PGC_USERSET, PGC_S_SESSION);
 	CacheRegisterSyscacheCallback(PROCOID, functions_changed, (Datum) 0);
@@ -548,6 +551,8 @@ jflow_replica_main(Datum arg)
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	BackgroundWorkerUnblockSignals();
 	join_pool();
+	if (jflow_pools[me->pool].shard == JFLOW_MOVER)
+		jflow_mover_run(me);
 
 	context = AllocSetContextCreate(TopMemoryContext, "jflow replica", ALLOCSET_DEFAULT_SIZES);
 	MemoryContextSwitchTo(context);

@@ -88,8 +88,8 @@ jflow_owner_trouble(const char *owner, Oid *role)
 
 /* Write what is wanted of one pool; the caller holds the control lock. */
 static void
-want_pool(const JflowFlow *flow, const JflowExecutor *executor, int shard, Oid owner,
-		  const char *trouble, int round)
+want_pool(const JflowFlow *flow, const JflowExecutor *executor, int shard, int wanted,
+		  Oid owner, const char *trouble, int round)
 {
 	JflowPool  *pool = NULL;
 
@@ -133,7 +133,7 @@ want_pool(const JflowFlow *flow, const JflowExecutor *executor, int shard, Oid o
 	}
 	if (pool->blocked && trouble == NULL)
 		pool->reason[0] = '\0';
-	pool->wanted = trouble ? 0 : executor->replicas;
+	pool->wanted = trouble ? 0 : wanted;
 	pool->blocked = trouble != NULL;
 	if (trouble)
 		jflow_clip(pool->reason, trouble, JFLOW_REASON_LEN);
@@ -150,15 +150,25 @@ want_flow(const char *name, int round)
 {
 	JflowFlow  *flow = jflow_flow_open(name, true);
 	char	   *trouble;
+	bool	   *moving;
 	Oid			owner;
 
 	if (flow == NULL)
 		return;
 	trouble = jflow_owner_trouble(flow->owner, &owner);
+	moving = palloc0(sizeof(bool) * Max(flow->nexecutors, 1));
+	for (int i = 0; i < flow->nexecutors && !RecoveryInProgress(); i++)
+		moving[i] = jflow_is_moving(flow->name, flow->executors[i].name);
 	LWLockAcquire(&jflow_shared->control, LW_EXCLUSIVE);
 	for (int i = 0; i < flow->nexecutors; i++)
-		for (int shard = 0; flow->executors[i].replicas > 0 && shard < flow->executors[i].shards; shard++)
-			want_pool(flow, &flow->executors[i], shard, owner, trouble, round);
+	{
+		const JflowExecutor *executor = &flow->executors[i];
+
+		for (int shard = 0; executor->replicas > 0 && shard < executor->shards; shard++)
+			want_pool(flow, executor, shard, executor->replicas, owner, trouble, round);
+		if (moving[i])
+			want_pool(flow, executor, JFLOW_MOVER, 1, owner, trouble, round);
+	}
 	LWLockRelease(&jflow_shared->control);
 }
 

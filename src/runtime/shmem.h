@@ -22,6 +22,7 @@
 #define JFLOW_MAX_ENDPOINTS 256
 #define JFLOW_BUCKETS 32
 #define JFLOW_MAX_CHAIN 16
+#define JFLOW_MOVER (-1)		/* "shard" of a pool whose worker moves rows */
 
 /* What the caller of a cancelled, lost or refused request is told. */
 typedef enum JflowOutcome

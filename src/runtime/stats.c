@@ -120,6 +120,7 @@ jflow_pool_rows(PG_FUNCTION_ARGS)
 		values[0] = CStringGetTextDatum(copy.flow);
 		values[1] = CStringGetTextDatum(copy.executor);
 		values[2] = Int32GetDatum(copy.shard);
+		nulls[2] = copy.shard == JFLOW_MOVER;
 		values[3] = Int32GetDatum(copy.running);
 		values[4] = Int32GetDatum(copy.starting);
 		values[5] = Int32GetDatum(copy.length);
@@ -158,7 +159,10 @@ jflow_replica_rows(PG_FUNCTION_ARGS)
 		values[2] = CStringGetTextDatum(pool->executor);
 		values[3] = Int32GetDatum(pool->shard);
 		values[4] = Int32GetDatum(copy.number);
-		values[5] = CStringGetTextDatum(states[copy.stop ? REPLICA_STOPPING : copy.state]);
+		nulls[3] = nulls[4] = pool->shard == JFLOW_MOVER;
+		values[5] = CStringGetTextDatum(copy.stop ? states[REPLICA_STOPPING] :
+										pool->shard == JFLOW_MOVER && copy.state != REPLICA_STARTING ?
+										"moving" : states[copy.state]);
 		values[6] = TimestampTzGetDatum(copy.since);
 		values[7] = CStringGetTextDatum(copy.endpoint);
 		values[8] = Int64GetDatum(copy.post);

@@ -16,6 +16,7 @@ extern PGDLLEXPORT void jflow_scout_main(Datum arg);
 extern PGDLLEXPORT void jflow_replica_main(Datum arg);
 
 extern void jflow_launcher_register(void);
+extern void jflow_mover_run(JflowReplica *me) JFLOW_NORETURN;
 extern JflowHeader *jflow_replica_header(void);
 
 /* ddl.c */
