@@ -252,6 +252,7 @@ typedef struct PqliteIndexStatus
 } PqliteIndexStatus;
 
 extern void pqlite_index_if_due(PqliteStore *store);
+extern void pqlite_drop_indexes(PqliteStore *store);
 extern void pqlite_index_status(PqliteStore *store, const PqliteLeaf *leaf, int nqueries,
 								PqliteIndexStatus *status);
 
