@@ -9,7 +9,8 @@
  * pqlite_value.c turns tags into column values; pqlite_row.c turns documents
  * into rows and back; pqlite_filter.c turns filters into conditions;
  * pqlite_write.c, pqlite_read.c and pqlite_search.c have the endpoints;
- * pqlite_reshard.c moves rows when the number of shards changes.
+ * pqlite_index.c makes indexes; pqlite_reshard.c and pqlite_mover.c move rows
+ * when the number of shards changes.
  *
  * docs/pqlite.md says why racing posts and moving rows are right.
  */
@@ -161,7 +162,8 @@ typedef struct PqliteStore
 
 /* pqlite_store.c */
 extern PqliteStore *pqlite_store_find(const JflowFlow *flow, const JflowExecutor *executor);
-extern PqliteStore *pqlite_store_for_write(const JflowContext *context, const JflowDocs *docs);
+extern PqliteStore *pqlite_store_for_write(const JflowContext *context, const JflowDocs *docs,
+										   bool create);
 extern const JflowContext *pqlite_context(void);
 extern char *pqlite_quote_type(Oid type, int32 typmod);
 extern SPIPlanPtr pqlite_plan(PqliteStore *store, const char *sql, int nargs, const Oid *types,
@@ -200,6 +202,7 @@ extern void pqlite_drop_data(const JflowFlow *flow);
 
 /* pqlite_lock.c */
 extern void pqlite_lock_layout(Oid relid, LOCKMODE mode);
+extern LOCKMODE pqlite_layout_mode(const PqliteStore *store, int nids);
 extern bool pqlite_lock_layout_if_free(Oid relid);
 extern void pqlite_lock_store_name(const char *flow, const char *executor);
 extern void pqlite_lock_ids(const PqliteStore *store, Datum *ids, int nids);
@@ -257,7 +260,19 @@ extern void pqlite_index_status(PqliteStore *store, const PqliteLeaf *leaf, int 
 								PqliteIndexStatus *status);
 
 /* pqlite_reshard.c */
+typedef enum PqliteStep
+{
+	STEP_DONE,					/* all rows are where they belong */
+	STEP_MOVED,					/* go on */
+	STEP_WAITING				/* for snapshots from before the last batch */
+} PqliteStep;
+
+extern PqliteStep pqlite_reshard_step(const JflowFlow *flow, const JflowExecutor *executor, int batch);
 extern void pqlite_scale(const char *flow, const char *executor, int shards, bool at_once);
+
+/* pqlite_mover.c */
+extern void pqlite_start_mover(const char *flow, const char *executor, Oid owner);
+extern void pqlite_see_to_mover(const char *flow, const char *executor, Oid owner);
 
 /*
  * Is this call the one that does the whole request?  Under "all" that is shard

@@ -185,16 +185,16 @@ is_past(const PqliteStore *store, int64 moved)
 
 /*
  * All rows have been moved: drop leaves that are not wanted, and let the others
- * live.  False if that has to wait, or if a leaf got rows meanwhile.
+ * live, unless that has to wait or a leaf got rows meanwhile.
  */
-static bool
+static PqliteStep
 settle(PqliteStore *store, const PqliteShardRow *rows, int nrows, int wanted, bool at_once)
 {
 	bool		done = true;
 
 	for (int i = 0; i < nrows && !at_once; i++)
 		if (!is_past(store, rows[i].moved))
-			return false;
+			return STEP_WAITING;
 
 	SPI_connect();
 	for (int i = 0; i < nrows; i++)
@@ -226,14 +226,14 @@ settle(PqliteStore *store, const PqliteShardRow *rows, int nrows, int wanted, bo
 		change_shards(store, "UPDATE jflow.shard SET state = 'live', \"position\" = $4, moved = $5 "
 					  "WHERE flow = $1 AND executor = $2 AND $3 IS NOT NULL", 0, NULL, 0);
 	SPI_finish();
-	return done;
+	return done ? STEP_DONE : STEP_MOVED;
 }
 
 /*
- * One step of a change of an executor's number of shards.  Returns whether all
- * is done.  The current user is the flow's owner.
+ * One step of a change of an executor's number of shards.  The current user is
+ * the flow's owner.
  */
-static bool
+static PqliteStep
 reshard_step(const JflowFlow *flow, const JflowExecutor *executor, int batch, bool at_once)
 {
 	PqliteStore *store;
@@ -244,7 +244,7 @@ reshard_step(const JflowFlow *flow, const JflowExecutor *executor, int batch, bo
 	pqlite_lock_store_name(flow->name, executor->name);
 	store = pqlite_store_find(flow, executor);
 	if (store == NULL || !store->own)
-		return true;
+		return STEP_DONE;
 	pqlite_lock_layout(store->relid, RowExclusiveLock);
 	AcceptInvalidationMessages();
 	if (!store->valid)
@@ -257,10 +257,23 @@ reshard_step(const JflowFlow *flow, const JflowExecutor *executor, int batch, bo
 		if (strcmp(rows[i].state, "moving") == 0)
 		{
 			move_batch(store, &rows[i], executor->shards, batch);
-			return false;
+			return STEP_MOVED;
 		}
 	}
-	return live || settle(store, rows, nrows, executor->shards, at_once);
+	return live ? STEP_DONE : settle(store, rows, nrows, executor->shards, at_once);
+}
+
+/* The same for a mover, with the rights of the flow's owner. */
+PqliteStep
+pqlite_reshard_step(const JflowFlow *flow, const JflowExecutor *executor, int batch)
+{
+	OwnerState	owner;
+	PqliteStep	step;
+
+	become_owner(flow, &owner);
+	step = reshard_step(flow, executor, batch, false);
+	end_owner(&owner);
+	return step;
 }
 
 /*
@@ -300,12 +313,14 @@ pqlite_scale(const char *flow_name, const char *executor_name, int shards, bool 
 		change_shards(store, "UPDATE jflow.shard SET state = 'moving', \"position\" = $4, moved = COALESCE($5, moved) "
 					  "WHERE flow = $1 AND executor = $2 AND $3 IS NOT NULL", 0, NULL, 0);
 		CommandCounterIncrement();
-		while (at_once && !reshard_step(flow, executor, AT_ONCE_BATCH, true))
+		while (at_once && reshard_step(flow, executor, AT_ONCE_BATCH, true) != STEP_DONE)
 		{
 			CHECK_FOR_INTERRUPTS();
 			CommandCounterIncrement();
 			UpdateActiveSnapshotCommandId();
 		}
+		if (!at_once)
+			pqlite_start_mover(flow->name, executor->name, GetUserId());
 	}
 	PopActiveSnapshot();
 	end_owner(&owner);
@@ -322,7 +337,6 @@ jflow_reshard_step(PG_FUNCTION_ARGS)
 	char	   *name = text_to_cstring(PG_GETARG_TEXT_PP(1));
 	const JflowExecutor *executor = jflow_flow_executor(flow, name);
 	int			batch = PG_GETARG_INT32(2);
-	OwnerState	owner;
 	bool		done = true;
 
 	jflow_check_flow_owner(flow);
@@ -333,10 +347,6 @@ jflow_reshard_step(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("batch must be positive")));
 	if (strcmp(executor->uses, PQLITE_CLASS) == 0)
-	{
-		become_owner(flow, &owner);
-		done = reshard_step(flow, executor, batch, false);
-		end_owner(&owner);
-	}
+		done = pqlite_reshard_step(flow, executor, batch) == STEP_DONE;
 	PG_RETURN_BOOL(done);
 }

@@ -230,12 +230,12 @@ pqlite_store_find(const JflowFlow *flow, const JflowExecutor *executor)
 }
 
 /*
- * The store to write to, made if it is not there; its layout is locked until
- * the end of the transaction.  The documents decide which field is stored, if
- * nothing else does.
+ * The store that documents are written to; its layout is locked until the end
+ * of the transaction.  If it is not there it is made, or NULL is returned.  The
+ * documents decide which field is stored, if nothing else does.
  */
 PqliteStore *
-pqlite_store_for_write(const JflowContext *context, const JflowDocs *docs)
+pqlite_store_for_write(const JflowContext *context, const JflowDocs *docs, bool create)
 {
 	PqliteStore *store;
 
@@ -247,7 +247,7 @@ pqlite_store_for_write(const JflowContext *context, const JflowDocs *docs)
 		const PqliteOptions *options = pqlite_options_read(context->executor->uses_with);
 		bool		sparse = options->field && strcmp(options->field, "sparse_embedding") == 0;
 
-		if (docs == NULL)
+		if (!create)
 			return NULL;
 		if (options->field == NULL)
 		{
@@ -269,7 +269,7 @@ pqlite_store_for_write(const JflowContext *context, const JflowDocs *docs)
 
 	for (;;)
 	{
-		pqlite_lock_layout(store->relid, RowExclusiveLock);
+		pqlite_lock_layout(store->relid, pqlite_layout_mode(store, docs->ndocs));
 		AcceptInvalidationMessages();
 		if (store->valid)
 			break;
@@ -279,6 +279,8 @@ pqlite_store_for_write(const JflowContext *context, const JflowDocs *docs)
 	}
 	if (!store->own && !store->claimed)
 		pqlite_claim_table(store);
+	if (store->moving)
+		pqlite_see_to_mover(store->flow, store->executor, GetUserId());
 	return store;
 }
 

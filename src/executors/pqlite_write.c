@@ -366,7 +366,7 @@ jflow_pqlite_index(PG_FUNCTION_ARGS)
 	if (docs->ndocs == 0)
 		PG_RETURN_NULL();
 
-	store = pqlite_store_for_write(context, docs);
+	store = pqlite_store_for_write(context, docs, true);
 	pqlite_check_docs(store, docs, true);
 	items = sort_items(docs, &rounds);
 	if (store->nleaves > 1 || !store->own)
@@ -473,8 +473,8 @@ jflow_pqlite_update(PG_FUNCTION_ARGS)
 
 	if (!pqlite_is_doer(context))
 		PG_RETURN_DATUM(jflow_docs_empty());
-	store = pqlite_store_for_write(context, NULL);
 	docs = jflow_docs_deform(PG_GETARG_DATUM(0), "documents");
+	store = pqlite_store_for_write(context, docs, false);
 	if (store == NULL || docs->ndocs == 0)
 		PG_RETURN_DATUM(jflow_docs_empty());
 	pqlite_check_docs(store, docs, false);
@@ -518,8 +518,8 @@ jflow_pqlite_delete(PG_FUNCTION_ARGS)
 
 	if (!pqlite_is_doer(context))
 		PG_RETURN_DATUM(jflow_docs_empty());
-	store = pqlite_store_for_write(context, NULL);
 	docs = jflow_docs_deform(PG_GETARG_DATUM(0), "documents");
+	store = pqlite_store_for_write(context, docs, false);
 	if (store == NULL || docs->ndocs == 0)
 		PG_RETURN_DATUM(jflow_docs_empty());
 	items = sort_items(docs, &rounds);
@@ -563,7 +563,7 @@ jflow_pqlite_clear(PG_FUNCTION_ARGS)
 
 	if (!pqlite_is_doer(context))
 		PG_RETURN_DATUM(jflow_docs_empty());
-	store = pqlite_store_for_write(context, NULL);
+	store = pqlite_store_for_write(context, jflow_docs_deform(PG_GETARG_DATUM(0), "documents"), false);
 	if (store == NULL)
 		PG_RETURN_NULL();
 	pqlite_lock_layout(store->relid, ExclusiveLock);

@@ -21,7 +21,7 @@ jflow_register_scale(JflowScaleShards scale_shards)
 
 /*
  * Move the stored documents of an executor whose number of shards was changed
- * in jflow.executor.
+ * in jflow.executor: in this transaction, or else after its commit, by a worker.
  */
 void
 jflow_scale_shards(const char *flow, const char *executor, int shards, bool at_once)

@@ -233,7 +233,8 @@ jflow_scale(PG_FUNCTION_ARGS)
 	if (replicas != executor->replicas || shards != old_shards)
 		set_numbers(flow, name, replicas, shards);
 	if (shards != old_shards)
-		jflow_scale_shards(flow->name, name, shards, true);
+		jflow_scale_shards(flow->name, name, shards,
+						   !jflow_preloaded || executor->replicas == 0);
 	PG_RETURN_INT32(replicas * shards);
 }
 
