@@ -9,7 +9,8 @@
  * pqlite_value.c turns tags into column values; pqlite_row.c turns documents
  * into rows and back; pqlite_filter.c turns filters into conditions;
  * pqlite_write.c, pqlite_read.c and pqlite_search.c have the endpoints;
- * pqlite_reshard.c moves rows when the number of shards changes.
+ * pqlite_index.c makes indexes; pqlite_reshard.c moves rows
+ * when the number of shards changes.
  *
  * docs/pqlite.md says why racing posts and moving rows are right.
  */
@@ -160,8 +161,10 @@ typedef struct PqliteStore
 } PqliteStore;
 
 /* pqlite_store.c */
+extern PqliteStore *pqlite_store_for_read(const JflowContext *context);
 extern PqliteStore *pqlite_store_find(const JflowFlow *flow, const JflowExecutor *executor);
-extern PqliteStore *pqlite_store_for_write(const JflowContext *context, const JflowDocs *docs);
+extern PqliteStore *pqlite_store_for_write(const JflowContext *context, const JflowDocs *docs,
+										   bool create);
 extern const JflowContext *pqlite_context(void);
 extern char *pqlite_quote_type(Oid type, int32 typmod);
 extern SPIPlanPtr pqlite_plan(PqliteStore *store, const char *sql, int nargs, const Oid *types,
@@ -200,6 +203,7 @@ extern void pqlite_drop_data(const JflowFlow *flow);
 
 /* pqlite_lock.c */
 extern void pqlite_lock_layout(Oid relid, LOCKMODE mode);
+extern LOCKMODE pqlite_layout_mode(const PqliteStore *store, int nids);
 extern bool pqlite_lock_layout_if_free(Oid relid);
 extern void pqlite_lock_store_name(const char *flow, const char *executor);
 extern void pqlite_lock_ids(const PqliteStore *store, Datum *ids, int nids);
@@ -252,6 +256,7 @@ typedef struct PqliteIndexStatus
 } PqliteIndexStatus;
 
 extern void pqlite_index_if_due(PqliteStore *store);
+extern void pqlite_drop_indexes(PqliteStore *store);
 extern void pqlite_index_status(PqliteStore *store, const PqliteLeaf *leaf, int nqueries,
 								PqliteIndexStatus *status);
 

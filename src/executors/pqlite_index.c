@@ -222,6 +222,23 @@ pqlite_index_if_due(PqliteStore *store)
 	note_trained(store, due ? pages : store->trained);
 }
 
+/*
+ * The documents are about to be cleared: an index that was trained on them would
+ * be made anew from nothing.  SPI must be connected.
+ */
+void
+pqlite_drop_indexes(PqliteStore *store)
+{
+	if (store->trained == 0)
+		return;
+	for (int i = 0; i < store->nleaves; i++)
+		if (OidIsValid(store->leaves[i].index))
+			run(psprintf("DROP INDEX %s",
+						 quote_qualified_identifier(get_namespace_name(get_rel_namespace(store->leaves[i].index)),
+													get_rel_name(store->leaves[i].index))));
+	note_trained(store, 0);
+}
+
 /* Distances of the nearest rows of a leaf. */
 static int
 nearest(PqliteStore *store, const PqliteLeaf *leaf, Datum query, bool exact, double *distances)

@@ -23,6 +23,7 @@
 
 #define LAYOUT_OBJECT 0
 #define ID_NUMBERS (1 << 20)
+#define MANY_IDS (4 * max_locks_per_xact)	/* of a request */
 #define MANY_IDS_INLINE 16		/* of a request that others will follow */
 
 /* Id locks of this transaction, of all stores. */
@@ -60,6 +61,19 @@ pqlite_lock_layout_if_free(Oid relid)
 	return LockAcquire(&tag, ExclusiveLock, false, true) != LOCKACQUIRE_NOT_AVAIL;
 }
 
+/*
+ * The mode in which a request locks the layout: so as to keep all others out
+ * if its ids would fill the lock table, or if requests that follow in this
+ * transaction would, which is then not left to an upgrade that could deadlock.
+ */
+LOCKMODE
+pqlite_layout_mode(const PqliteStore *store, int nids)
+{
+	int			many = MyBgworkerEntry ? MANY_IDS : MANY_IDS_INLINE;
+
+	return (store->nleaves > 1 || !store->own) && nids > many ? ExclusiveLock : RowExclusiveLock;
+}
+
 /* Make sure that one session at a time makes the table of an executor. */
 void
 pqlite_lock_store_name(const char *flow, const char *executor)
@@ -80,8 +94,8 @@ number_order(const void *a, const void *b)
 }
 
 /*
- * Lock ids, given as text datums, against all other writers of the store.  The layout must have
- * been locked in RowExclusiveLock.
+ * Lock ids, given as text datums, against all other writers of the store.  The
+ * layout must have been locked in the mode of pqlite_layout_mode.
  */
 void
 pqlite_lock_ids(const PqliteStore *store, Datum *ids, int nids)
@@ -93,8 +107,7 @@ pqlite_lock_ids(const PqliteStore *store, Datum *ids, int nids)
 	SET_LOCKTAG_OBJECT(layout, MyDatabaseId, store->relid, LAYOUT_OBJECT, 0);
 	if (LockHeldByMeCompat(&layout, ExclusiveLock))
 		return;
-	if (nids > max_locks_per_xact || held + nids > 2 * max_locks_per_xact ||
-		(MyBgworkerEntry == NULL && nids > MANY_IDS_INLINE))
+	if (held + nids > 2 * MANY_IDS)
 	{
 		pqlite_lock_layout(store->relid, ExclusiveLock);
 		return;

@@ -8,6 +8,7 @@
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/numeric.h"
+#include "utils/snapmgr.h"
 
 #include "compat.h"
 #include "executors/pqlite.h"
@@ -76,8 +77,7 @@ jflow_pqlite_fetch(PG_FUNCTION_ARGS)
 	if (!pqlite_is_doer(context))
 		PG_RETURN_DATUM(jflow_docs_empty());
 	docs = jflow_docs_deform(PG_GETARG_DATUM(0), "documents");
-	store = pqlite_store_find(context->flow, context->executor);
-	if (store == NULL || docs->ndocs == 0)
+	if (docs->ndocs == 0 || (store = pqlite_store_for_read(context)) == NULL)
 		PG_RETURN_DATUM(jflow_docs_empty());
 	pqlite_force_index_scans();
 	SPI_connect();
@@ -91,6 +91,7 @@ jflow_pqlite_fetch(PG_FUNCTION_ARGS)
 	answer = jflow_docs_form(&result);
 	MemoryContextSwitchTo(old);
 	SPI_finish();
+	PopActiveSnapshot();
 	PG_RETURN_DATUM(answer);
 }
 
@@ -114,7 +115,7 @@ jflow_pqlite_filter(PG_FUNCTION_ARGS)
 	if (!pqlite_is_doer(context))
 		PG_RETURN_DATUM(jflow_docs_empty());
 	pqlite_parameters_read(PG_GETARG_JSONB_P(1), -1, &parameters);
-	store = pqlite_store_find(context->flow, context->executor);
+	store = pqlite_store_for_read(context);
 	if (store == NULL)
 		PG_RETURN_DATUM(jflow_docs_empty());
 
@@ -138,6 +139,7 @@ jflow_pqlite_filter(PG_FUNCTION_ARGS)
 	answer = jflow_docs_form(&result);
 	MemoryContextSwitchTo(old);
 	SPI_finish();
+	PopActiveSnapshot();
 	PG_RETURN_DATUM(answer);
 }
 
@@ -230,7 +232,7 @@ Datum
 jflow_pqlite_status(PG_FUNCTION_ARGS)
 {
 	const JflowContext *context = pqlite_context();
-	PqliteStore *store = pqlite_store_find(context->flow, context->executor);
+	PqliteStore *store;
 	PqliteParameters parameters;
 	JflowDocs	result;
 	MemoryContext outer = CurrentMemoryContext,
@@ -238,6 +240,7 @@ jflow_pqlite_status(PG_FUNCTION_ARGS)
 	Datum		answer;
 
 	pqlite_parameters_read(PG_GETARG_JSONB_P(1), 0, &parameters);
+	store = pqlite_store_for_read(context);
 	if (store == NULL)
 		PG_RETURN_DATUM(jflow_docs_empty());
 	SPI_connect();
@@ -260,5 +263,6 @@ jflow_pqlite_status(PG_FUNCTION_ARGS)
 	answer = jflow_docs_form(&result);
 	MemoryContextSwitchTo(old);
 	SPI_finish();
+	PopActiveSnapshot();
 	PG_RETURN_DATUM(answer);
 }

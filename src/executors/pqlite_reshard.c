@@ -185,16 +185,16 @@ is_past(const PqliteStore *store, int64 moved)
 
 /*
  * All rows have been moved: drop leaves that are not wanted, and let the others
- * live.  False if that has to wait, or if a leaf got rows meanwhile.
+ * live, unless that has to wait or a leaf got rows meanwhile.
  */
-static bool
+static JflowMove
 settle(PqliteStore *store, const PqliteShardRow *rows, int nrows, int wanted, bool at_once)
 {
 	bool		done = true;
 
 	for (int i = 0; i < nrows && !at_once; i++)
 		if (!is_past(store, rows[i].moved))
-			return false;
+			return MOVE_WAIT;
 
 	SPI_connect();
 	for (int i = 0; i < nrows; i++)
@@ -226,7 +226,7 @@ settle(PqliteStore *store, const PqliteShardRow *rows, int nrows, int wanted, bo
 		change_shards(store, "UPDATE jflow.shard SET state = 'live', \"position\" = $4, moved = $5 "
 					  "WHERE flow = $1 AND executor = $2 AND $3 IS NOT NULL", 0, NULL, 0);
 	SPI_finish();
-	return done;
+	return done ? MOVE_DONE : MOVE_MORE;
 }
 
 /*
@@ -260,9 +260,7 @@ reshard_step(const JflowFlow *flow, const JflowExecutor *executor, int batch, bo
 			return MOVE_MORE;
 		}
 	}
-	if (live || settle(store, rows, nrows, executor->shards, at_once))
-		return MOVE_DONE;
-	return MOVE_WAIT;
+	return live ? MOVE_DONE : settle(store, rows, nrows, executor->shards, at_once);
 }
 
 /*

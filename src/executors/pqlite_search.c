@@ -15,6 +15,7 @@
 #include "catalog/pg_type.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
+#include "utils/snapmgr.h"
 
 #include "compat.h"
 #include "executors/pqlite.h"
@@ -255,7 +256,7 @@ jflow_pqlite_search(PG_FUNCTION_ARGS)
 	MemoryContext outer = CurrentMemoryContext;
 
 	search.context = pqlite_context();
-	search.store = pqlite_store_find(search.context->flow, search.context->executor);
+	search.store = pqlite_store_for_read(search.context);
 	if (search.store == NULL)
 	{
 		PqliteOptions *options = pqlite_options_read(search.context->executor->uses_with);
@@ -281,5 +282,6 @@ jflow_pqlite_search(PG_FUNCTION_ARGS)
 			search.plans[i] = leaf_plan(&search, &search.store->leaves[i]);
 	search_docs(&search, docs, outer);
 	SPI_finish();
+	PopActiveSnapshot();
 	PG_RETURN_DATUM(jflow_docs_form(docs));
 }

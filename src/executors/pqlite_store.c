@@ -17,6 +17,7 @@
 #include "utils/guc.h"
 #include "utils/inval.h"
 #include "utils/memutils.h"
+#include "utils/snapmgr.h"
 
 #include "compat.h"
 #include "executors/pqlite.h"
@@ -230,12 +231,40 @@ pqlite_store_find(const JflowFlow *flow, const JflowExecutor *executor)
 }
 
 /*
- * The store to write to, made if it is not there; its layout is locked until
- * the end of the transaction.  The documents decide which field is stored, if
- * nothing else does.
+ * The store to read from, under a new active snapshot that the caller pops;
+ * NULL, and no snapshot, if nothing was stored yet.
+ *
+ * The snapshot must be newer than the lock on the table: who waited for a
+ * change of the leaves would otherwise look into the new leaves with a snapshot
+ * that does not see the rows there.  And the layout must be as new as the
+ * snapshot: rows that have moved since it was read are in leaves it does not
+ * have.  Whoever moves a row does so in leaves whose making was announced
+ * before, so a snapshot that sees the row is followed by the news of the leaf.
  */
 PqliteStore *
-pqlite_store_for_write(const JflowContext *context, const JflowDocs *docs)
+pqlite_store_for_read(const JflowContext *context)
+{
+	for (;;)
+	{
+		PqliteStore *store = pqlite_store_find(context->flow, context->executor);
+
+		if (store == NULL)
+			return NULL;
+		PushActiveSnapshot(GetTransactionSnapshot());
+		AcceptInvalidationMessages();
+		if (store->valid)
+			return store;
+		PopActiveSnapshot();
+	}
+}
+
+/*
+ * The store that documents are written to; its layout is locked until the end
+ * of the transaction.  If it is not there it is made, or NULL is returned.  The
+ * documents decide which field is stored, if nothing else does.
+ */
+PqliteStore *
+pqlite_store_for_write(const JflowContext *context, const JflowDocs *docs, bool create)
 {
 	PqliteStore *store;
 
@@ -247,7 +276,7 @@ pqlite_store_for_write(const JflowContext *context, const JflowDocs *docs)
 		const PqliteOptions *options = pqlite_options_read(context->executor->uses_with);
 		bool		sparse = options->field && strcmp(options->field, "sparse_embedding") == 0;
 
-		if (docs == NULL)
+		if (!create)
 			return NULL;
 		if (options->field == NULL)
 		{
@@ -269,7 +298,7 @@ pqlite_store_for_write(const JflowContext *context, const JflowDocs *docs)
 
 	for (;;)
 	{
-		pqlite_lock_layout(store->relid, RowExclusiveLock);
+		pqlite_lock_layout(store->relid, pqlite_layout_mode(store, docs->ndocs));
 		AcceptInvalidationMessages();
 		if (store->valid)
 			break;
