@@ -108,4 +108,25 @@ jflow_object_aclcheck(Oid classid, Oid objectid, Oid roleid, AclMode mode)
 /* Version 18 replaced pg_attribute_noreturn() by pg_noreturn, which comes first. */
 #define JFLOW_NORETURN __attribute__((noreturn))
 
+/* The pq index: names of files, hinted reads, and what versions added to the routine. */
+#if PG_VERSION_NUM >= 160000
+#define RelFileNodeCompat RelFileLocator
+#define rel_file_compat(rel) ((rel)->rd_locator)
+#define rel_file_equal_compat(a, b) RelFileLocatorEquals(a, b)
+#else
+#define RelFileNodeCompat RelFileNode
+#define rel_file_compat(rel) ((rel)->rd_node)
+#define rel_file_equal_compat(a, b) RelFileNodeEquals(a, b)
+#endif
+
+/*
+ * Version 17 gave aminsertcleanup and parallel builds a flag; version 18 asks
+ * whether operators hash and order alike, which only matters to btree's peers.
+ */
+#if PG_VERSION_NUM >= 170000
+#define PQ_AM_COMPAT(am) ((am)->amcanbuildparallel = true)
+#else
+#define PQ_AM_COMPAT(am) ((void) (am))
+#endif
+
 #endif							/* JFLOW_COMPAT_H */
