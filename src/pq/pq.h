@@ -25,6 +25,7 @@
 #include "access/itup.h"
 #include "lib/ilist.h"
 #include "nodes/execnodes.h"
+#include "nodes/pathnodes.h"
 #include "storage/bufmgr.h"
 #include "utils/relcache.h"
 
