@@ -10,6 +10,7 @@
 
 #include "port/pg_crc32c.h"
 #include "storage/indexfsm.h"
+#include "storage/lmgr.h"
 
 #include "pq/pq.h"
 

@@ -3,9 +3,7 @@
  *		A sample of a stream of points: those with the smallest hashes.
  *
  * The hash is of the content, so the sample does not depend on the order in
- * which points come, and sorted by hash it is in random order.  Copies of one
- * point have one hash and fill at most their share: all of them or none would
- * be taken, so the place in the stream is mixed in.
+ * which points come, and sorted by hash it is in random order.
  */
 #include "postgres.h"
 
