@@ -119,6 +119,21 @@ jflow_object_aclcheck(Oid classid, Oid objectid, Oid roleid, AclMode mode)
 #define rel_file_equal_compat(a, b) RelFileNodeEquals(a, b)
 #endif
 
+/* Version 18 tells the cost-based delay whether it is for ANALYZE. */
+#if PG_VERSION_NUM >= 180000
+#define vacuum_delay_point_compat() vacuum_delay_point(false)
+#else
+#define vacuum_delay_point_compat() vacuum_delay_point()
+#endif
+
+/* Version 18 counts index searches for EXPLAIN. */
+#if PG_VERSION_NUM >= 180000
+#define PQ_COUNT_SEARCH_COMPAT(scan) \
+	do { if ((scan)->instrument) (scan)->instrument->nsearches++; } while (0)
+#else
+#define PQ_COUNT_SEARCH_COMPAT(scan) ((void) 0)
+#endif
+
 /*
  * Version 17 gave aminsertcleanup and parallel builds a flag; version 18 asks
  * whether operators hash and order alike, which only matters to btree's peers.

@@ -383,9 +383,10 @@ typedef struct PqSearch
 	int			maxcandidates;
 	const PqFilter *filters;
 	int			nfilters;
-	double		scanned;		/* vectors looked at, for tests and tuning */
+	bool		assign;			/* rank by centroids whatever the metric */
 } PqSearch;
 
+extern uint32 pq_nearest_list(Relation index, PqIndex *pq, const float *point);
 extern PqSearch *pq_search_begin(Relation index, PqIndex *pq);
 extern void pq_search_query(PqSearch *search, const float *query);
 extern int	pq_search_rank(PqSearch *search, int nprobes);

@@ -9,7 +9,7 @@
 #include "utils/tuplesort.h"
 
 /* Queries that recall is calibrated with, and neighbours of each. */
-#define PQ_QUERIES 200
+#define PQ_QUERIES 100
 #define PQ_NEIGHBOURS 20
 /* Of these, the nearest are passed over; see pqcalibrate.c. */
 #define PQ_PASSED_OVER 10

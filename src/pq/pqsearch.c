@@ -120,7 +120,6 @@ pq_search_query(PqSearch *search, const float *query)
 	search->nprobes = 0;
 	search->nseen = 0;
 	search->ncandidates = 0;
-	search->scanned = 0;
 	search->refine_bias = 0;
 	make_tables(search);
 	if (model->metric == PQ_METRIC_IP)
@@ -194,7 +193,7 @@ list_score(const PqSearch *search, float dot, float norm)
 
 	if (isinf(norm))
 		return INFINITY;
-	score = search->pq->model->metric == PQ_METRIC_IP ? -dot : search->norm + norm - 2 * dot;
+	score = search->pq->model->metric == PQ_METRIC_IP && !search->assign ? -dot : search->norm + norm - 2 * dot;
 	return isnan(score) ? SUM_LIMIT : score;
 }
 
@@ -433,7 +432,6 @@ take_page(PqSearch *search, const PqProbe *probe, Page page, Reservoir *reservoi
 	scan.masks = masks;
 	scan.sums = sums;
 	pq_kernels->scan_blocks(&scan);
-	search->scanned += header->nlive;
 	for (int b = 0; b < nblocks; b++)
 	{
 		uint32		mask = masks[b] & live[b];
@@ -596,4 +594,37 @@ pq_search_refine(PqSearch *search, float *distances, float *errors)
 		errors[k] = error >= 0 ? error : INFINITY;
 		ReleaseBuffer(ring[k % AHEAD]);
 	}
+}
+
+/*
+ * The list that a point belongs to: the one with the nearest centroid, whatever
+ * the metric, among those of the nearest groups.
+ */
+uint32
+pq_nearest_list(Relation index, PqIndex *pq, const float *point)
+{
+	PqSearch	search = {0};
+	const PqModel *model = pq->model;
+	const int32 *starts = PqModelArray(model, group_starts, int32);
+	ScoredList *groups;
+	ScoredList *lists = palloc_extended(sizeof(ScoredList) * PqModelSlots(model), MCXT_ALLOC_HUGE);
+	ScoredList	best = {INFINITY, starts[0] * PQ_TILE};
+
+	search.index = index;
+	search.pq = pq;
+	search.query = unconstify(float *, point);
+	search.norm = pq_kernels->dot(point, point, model->inner);
+	search.assign = true;
+	groups = rank_groups(&search);
+	for (int g = 0; g < Min(model->ngroups, 8); g++)
+	{
+		int			n = score_tiles(&search, starts[groups[g].slot], starts[groups[g].slot + 1], NULL, lists);
+
+		for (int i = 0; i < n; i++)
+			if (lists[i].score < best.score)
+				best = lists[i];
+	}
+	pfree(groups);
+	pfree(lists);
+	return best.slot;
 }
