@@ -52,7 +52,7 @@ void
 _PG_init(void)
 {
 	jflow_define_settings();
-	pq_init();
+	pq_am_init();
 	jflow_register_options_check("TfidfVectorizer", tfidf_options_check);
 	jflow_register_options_check(PQLITE_CLASS, pqlite_options_check);
 	jflow_register_storage(pqlite_drop_data);

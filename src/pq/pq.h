@@ -283,7 +283,7 @@ typedef struct PqOptions
 } PqOptions;
 
 /* pqhandler.c */
-extern void pq_init(void);
+extern void pq_am_init(void);
 
 /* pqspace.c */
 extern const PqSpace *pq_index_space(Relation index);

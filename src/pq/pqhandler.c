@@ -24,7 +24,7 @@ static relopt_kind options_kind;
  * Once per process: choose kernels, define the options of an index.
  */
 void
-pq_init(void)
+pq_am_init(void)
 {
 	pq_kernels_init();
 	options_kind = add_reloption_kind();
