@@ -119,6 +119,17 @@ jflow_object_aclcheck(Oid classid, Oid objectid, Oid roleid, AclMode mode)
 #define rel_file_equal_compat(a, b) RelFileNodeEquals(a, b)
 #endif
 
+/*
+ * Workers for an index build: from version 17 on the server has chosen, before
+ * it does so for btree alone.  The caller includes optimizer/optimizer.h.
+ */
+#if PG_VERSION_NUM >= 170000
+#define parallel_workers_compat(heap, index, info) ((info)->ii_ParallelWorkers)
+#else
+#define parallel_workers_compat(heap, index, info) \
+	((void) (info), plan_create_index_workers(RelationGetRelid(heap), RelationGetRelid(index)))
+#endif
+
 /* Version 18 tells the cost-based delay whether it is for ANALYZE. */
 #if PG_VERSION_NUM >= 180000
 #define vacuum_delay_point_compat() vacuum_delay_point(false)

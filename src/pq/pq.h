@@ -342,14 +342,19 @@ extern PqFilter *pq_filters_prepare(Relation index, ScanKey keys, int nkeys, int
 extern uint32 pq_filters_mask(const PqFilter *filters, int nfilters, Page page, const PqLayout *layout, int block);
 
 /* pqsearch.c */
+/*
+ * A candidate: its estimate and TID as numbers that compare fast, and where its
+ * refine code is.
+ */
 typedef struct PqCandidate
 {
-	int32		sum;			/* estimated distance in table units */
-	uint32		tid_block;
-	uint16		tid_offset;
-	uint16		refine_slot;
-	BlockNumber refine_block;
+	uint64		rank;			/* estimate from 0 up, then block of the TID */
+	uint64		place;			/* refine block, then slot */
+	uint16		offset;			/* of the TID */
 } PqCandidate;
+
+#define PQ_ALL_USED PG_UINT64_MAX
+#define PqCandidateBlock(c) ((BlockNumber) (c)->rank)
 
 /* A list that is probed, and up to which candidate it has been used. */
 typedef struct PqProbe
@@ -357,8 +362,7 @@ typedef struct PqProbe
 	float		score;
 	int32		base;
 	uint32		slot;
-	int32		used_sum;
-	uint32		used_block;
+	uint64		used_rank;		/* PqCandidate's, 0 if none */
 	uint16		used_offset;
 } PqProbe;
 

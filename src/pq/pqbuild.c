@@ -26,17 +26,6 @@
 #include "pq/pq.h"
 #include "pq/pqbuild.h"
 
-enum
-{
-	PHASE_SAMPLE = PROGRESS_CREATEIDX_SUBPHASE_INITIALIZE + 1,
-	PHASE_TRAIN,
-	PHASE_LOAD,
-	PHASE_SORT,
-	PHASE_WRITE,
-	PHASE_CALIBRATE,
-	PHASE_LOG
-};
-
 char *
 pq_build_phase(int64 phase)
 {
@@ -44,19 +33,19 @@ pq_build_phase(int64 phase)
 	{
 		case PROGRESS_CREATEIDX_SUBPHASE_INITIALIZE:
 			return "initializing";
-		case PHASE_SAMPLE:
+		case PQ_PHASE_SAMPLE:
 			return "sampling table";
-		case PHASE_TRAIN:
+		case PQ_PHASE_TRAIN:
 			return "training";
-		case PHASE_LOAD:
+		case PQ_PHASE_LOAD:
 			return "coding table";
-		case PHASE_SORT:
+		case PQ_PHASE_SORT:
 			return "sorting codes";
-		case PHASE_WRITE:
+		case PQ_PHASE_WRITE:
 			return "writing lists";
-		case PHASE_CALIBRATE:
+		case PQ_PHASE_CALIBRATE:
 			return "calibrating recall";
-		case PHASE_LOG:
+		case PQ_PHASE_LOG:
 			return "writing WAL";
 		default:
 			return NULL;
@@ -136,11 +125,11 @@ train_from_table(PqBuild *build)
 	most = (double) budget / 2 / (sizeof(float) * state.padded + 12);
 	most = Min(most, 64.0 * (lists > 0 ? lists : 2 * sqrt(guess)));
 	state.sample = pq_sample_begin((int) Max(256, Min(most, guess)), state.padded);
-	set_phase(PHASE_SAMPLE);
+	set_phase(PQ_PHASE_SAMPLE);
 	table_index_build_scan(build->heap, build->index, build->info, false, false,
 						   sample_row, &state, NULL);
 	points = pq_sample_finish(state.sample);
-	set_phase(PHASE_TRAIN);
+	set_phase(PQ_PHASE_TRAIN);
 	trained = pq_train(build->space, build->dims, points, state.sample->n, state.tuples,
 					   lists, subvectors, budget / 2);
 	build->nqueries = Min(PQ_QUERIES, state.sample->n / 4);
@@ -183,9 +172,9 @@ build_fork(PqBuild *build, ForkNumber fork)
 	writer = pq_writer_begin(build->index, fork, &build->meta, &build->layout);
 	if (build->heap)
 	{
-		set_phase(PHASE_LOAD);
+		set_phase(PQ_PHASE_LOAD);
 		pq_load(build, truth);
-		set_phase(PHASE_WRITE);
+		set_phase(PQ_PHASE_WRITE);
 		pq_load_write(build, writer);
 	}
 	pq_writer_end(writer);
@@ -193,14 +182,14 @@ build_fork(PqBuild *build, ForkNumber fork)
 	pq_write_meta(build->index, fork, &build->meta);
 	if (build->heap && build->nqueries > 0)
 	{
-		set_phase(PHASE_CALIBRATE);
+		set_phase(PQ_PHASE_CALIBRATE);
 		pq_calibrate(build->index, truth, &build->meta);
 		pq_write_meta(build->index, fork, &build->meta);
 		pq_index_forget(build->index);
 	}
 	if (RelationNeedsWAL(build->index) || fork == INIT_FORKNUM)
 	{
-		set_phase(PHASE_LOG);
+		set_phase(PQ_PHASE_LOG);
 		log_newpage_range(build->index, fork, 0,
 						  RelationGetNumberOfBlocksInFork(build->index, fork), true);
 	}

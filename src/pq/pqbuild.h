@@ -5,8 +5,21 @@
 #ifndef PQ_BUILD_H
 #define PQ_BUILD_H
 
-#include "pq/pq.h"
+#include "commands/progress.h"
 #include "utils/tuplesort.h"
+
+#include "pq/pq.h"
+
+enum
+{
+	PQ_PHASE_SAMPLE = PROGRESS_CREATEIDX_SUBPHASE_INITIALIZE + 1,
+	PQ_PHASE_TRAIN,
+	PQ_PHASE_LOAD,
+	PQ_PHASE_SORT,
+	PQ_PHASE_WRITE,
+	PQ_PHASE_CALIBRATE,
+	PQ_PHASE_LOG
+};
 
 /* Queries that recall is calibrated with, and neighbours of each. */
 #define PQ_QUERIES 100
@@ -47,12 +60,14 @@ typedef struct PqBuild
 	int			nqueries;
 	Tuplesortstate *sort;
 	TupleDesc	sort_desc;
+	struct PqParallel *parallel;
 	double		tuples;			/* rows of the table, and of the index */
 	double		indexed;
 } PqBuild;
 
 /* pqload.c: rows to sorted entries */
 typedef struct PqLoader PqLoader;
+extern void pq_sort_begin(PqBuild *build, SortCoordinate coordinate, int memory);
 extern PqLoader *pq_loader_begin(PqBuild *build, PqTruth *truth, SortCoordinate coordinate, int memory);
 extern void pq_loader_row(Relation index, ItemPointer tid, Datum *values, bool *isnull, bool alive, void *arg);
 extern double pq_loader_end(PqLoader *loader);

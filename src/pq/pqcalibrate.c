@@ -135,7 +135,7 @@ by_estimate(const void *a, const void *b)
 	const PqCandidate *x = a;
 	const PqCandidate *y = b;
 
-	return x->sum != y->sum ? (x->sum < y->sum ? -1 : 1) : 0;
+	return x->rank != y->rank ? (x->rank < y->rank ? -1 : 1) : 0;
 }
 
 /*
@@ -156,8 +156,8 @@ count_found(PqSearch *search, const PqNeighbour *neighbours, double *found)
 			continue;
 		looked++;
 		for (rank = 0; rank < search->ncandidates; rank++)
-			if (search->candidates[rank].tid_block == ItemPointerGetBlockNumberNoCheck(tid) &&
-				search->candidates[rank].tid_offset == ItemPointerGetOffsetNumberNoCheck(tid))
+			if (PqCandidateBlock(&search->candidates[rank]) == ItemPointerGetBlockNumberNoCheck(tid) &&
+				search->candidates[rank].offset == ItemPointerGetOffsetNumberNoCheck(tid))
 				break;
 		for (int r = 0; r < NREFINE; r++)
 			found[r] += rank < refine_steps[r] && rank < search->ncandidates;

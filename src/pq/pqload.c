@@ -50,23 +50,33 @@ sort_descriptor(void)
 }
 
 /*
- * Start loading into a sort of so many kB.
+ * Start a sort of entries in so many kB.
  */
-PqLoader *
-pq_loader_begin(PqBuild *build, PqTruth *truth, SortCoordinate coordinate, int memory)
+void
+pq_sort_begin(PqBuild *build, SortCoordinate coordinate, int memory)
 {
-	PqLoader   *loader = palloc0(sizeof(PqLoader));
 	AttrNumber	columns[] = {1, 2};
 	Oid			operators[] = {Int4LessOperator, Int8LessOperator};
 	Oid			collations[] = {InvalidOid, InvalidOid};
 	bool		nulls_first[] = {false, false};
 
-	loader->build = build;
-	loader->truth = truth;
-	loader->row_context = AllocSetContextCreate(CurrentMemoryContext, "pq row", ALLOCSET_DEFAULT_SIZES);
 	build->sort_desc = sort_descriptor();
 	build->sort = tuplesort_begin_heap(build->sort_desc, 2, columns, operators, collations,
 									   nulls_first, memory, coordinate, TUPLESORT_NONE);
+}
+
+/*
+ * Start loading into such a sort.
+ */
+PqLoader *
+pq_loader_begin(PqBuild *build, PqTruth *truth, SortCoordinate coordinate, int memory)
+{
+	PqLoader   *loader = palloc0(sizeof(PqLoader));
+
+	loader->build = build;
+	loader->truth = truth;
+	loader->row_context = AllocSetContextCreate(CurrentMemoryContext, "pq row", ALLOCSET_DEFAULT_SIZES);
+	pq_sort_begin(build, coordinate, memory);
 	loader->slot = MakeSingleTupleTableSlot(build->sort_desc, &TTSOpsVirtual);
 	loader->points = palloc0(sizeof(float) * (Size) BATCH * build->trained->model->padded);
 	loader->entry_size = MAXALIGN(VARHDRSZ + MAXIMUM_ALIGNOF + PqEntrySize(&build->layout));
@@ -156,6 +166,7 @@ pq_loader_end(PqLoader *loader)
 		flush_batch(loader);
 	ExecDropSingleTupleTableSlot(loader->slot);
 	MemoryContextDelete(loader->row_context);
+	pgstat_progress_update_param(PROGRESS_CREATEIDX_SUBPHASE, PQ_PHASE_SORT);
 	tuplesort_performsort(loader->build->sort);
 	return loader->indexed;
 }

@@ -217,7 +217,7 @@ next_batch(PqScanOpaque *so)
 		const PqCandidate *c = &search->candidates[i];
 		PqItem	   *item = &so->items[so->nitems++];
 
-		ItemPointerSet(&item->tid, c->tid_block, c->tid_offset);
+		ItemPointerSet(&item->tid, PqCandidateBlock(c), c->offset);
 		item->distance = lower_bound(so, distances[i], errors[i]);
 		item->exact = so->unordered || (errors[i] == 0 && !projected);
 	}

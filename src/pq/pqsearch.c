@@ -29,6 +29,8 @@
 #define AHEAD 8
 /* Estimates are kept well within an int32. */
 #define SUM_LIMIT 1000000000
+/* What makes them positive. */
+#define ESTIMATE_BIAS 1100000000
 
 static inline int32
 clamp_sum(double value)
@@ -330,8 +332,7 @@ pq_search_rank(PqSearch *search, int nprobes)
 		probe->score = lists[i].score;
 		probe->slot = lists[i].slot;
 		probe->base = clamp_sum(((double) lists[i].score + search->table_bias) / search->table_scale);
-		probe->used_sum = PG_INT32_MIN;
-		probe->used_block = 0;
+		probe->used_rank = 0;
 		probe->used_offset = 0;
 	}
 	search->nprobes = old + more;
@@ -346,11 +347,7 @@ pq_search_rank(PqSearch *search, int nprobes)
 static inline bool
 candidate_before(const PqCandidate *a, const PqCandidate *b)
 {
-	if (a->sum != b->sum)
-		return a->sum < b->sum;
-	if (a->tid_block != b->tid_block)
-		return a->tid_block < b->tid_block;
-	return a->tid_offset < b->tid_offset;
+	return a->rank != b->rank ? a->rank < b->rank : a->offset < b->offset;
 }
 
 /* Move the n + 1 first of count to the front, the n-th to its place. */
@@ -419,7 +416,7 @@ take_page(PqSearch *search, const PqProbe *probe, Page page, Reservoir *reservoi
 	int			nblocks = (header->nused + PQ_BLOCK - 1) / PQ_BLOCK;
 	uint32		masks[64];
 	int32		sums[64 * PQ_BLOCK];
-	int64		limit = reservoir->full ? (int64) reservoir->last.sum - probe->base : PG_INT32_MAX;
+	int64		limit = reservoir->full ? (int64) (reservoir->last.rank >> 32) - ESTIMATE_BIAS - probe->base : PG_INT32_MAX;
 	PqBlockScan scan;
 
 	scan.codes = (uint8 *) page + layout->codes;
@@ -443,18 +440,16 @@ take_page(PqSearch *search, const PqProbe *probe, Page page, Reservoir *reservoi
 			int			slot = b * PQ_BLOCK + pg_rightmost_one_pos32(mask);
 			PqCandidate *c = &search->candidates[search->ncandidates];
 
-			c->sum = probe->base + sums[slot];
-			c->tid_block = ItemPointerGetBlockNumberNoCheck(&tids[slot]);
-			c->tid_offset = ItemPointerGetOffsetNumberNoCheck(&tids[slot]);
-			if (probe->used_sum != PG_INT32_MIN &&
-				(c->sum != probe->used_sum ? c->sum < probe->used_sum :
-				 c->tid_block != probe->used_block ? c->tid_block < probe->used_block :
-				 c->tid_offset <= probe->used_offset))
+			c->rank = (uint64) (uint32) (probe->base + sums[slot] + ESTIMATE_BIAS) << 32 |
+				ItemPointerGetBlockNumberNoCheck(&tids[slot]);
+			c->offset = ItemPointerGetOffsetNumberNoCheck(&tids[slot]);
+			if (c->rank < probe->used_rank ||
+				(c->rank == probe->used_rank && c->offset <= probe->used_offset))
 				continue;
 			if (reservoir->full && !candidate_before(c, &reservoir->last))
 				continue;
-			c->refine_block = header->refine[slot / layout->refine_slots];
-			c->refine_slot = slot % layout->refine_slots;
+			c->place = (uint64) header->refine[slot / layout->refine_slots] << 16 |
+				slot % layout->refine_slots;
 			if (++search->ncandidates == 2 * reservoir->want)
 				squeeze(search, reservoir);
 		}
@@ -486,7 +481,7 @@ pq_search_codes(PqSearch *search, int want)
 		BlockNumber block;
 		BlockNumber steps = 0;
 
-		if (probe->used_sum == PG_INT32_MAX)
+		if (probe->used_rank == PQ_ALL_USED)
 			continue;
 		CHECK_FOR_INTERRUPTS();
 		block = pq_list_head(search->pq, search->index, probe->slot);
@@ -514,16 +509,12 @@ pq_search_codes(PqSearch *search, int want)
 		PqProbe    *probe = &search->probes[i];
 
 		if (!reservoir.full)
-			probe->used_sum = PG_INT32_MAX;
-		else if (probe->used_sum < reservoir.last.sum ||
-				 (probe->used_sum == reservoir.last.sum &&
-				  (probe->used_block < reservoir.last.tid_block ||
-				   (probe->used_block == reservoir.last.tid_block &&
-					probe->used_offset < reservoir.last.tid_offset))))
+			probe->used_rank = PQ_ALL_USED;
+		else if (probe->used_rank < reservoir.last.rank ||
+				 (probe->used_rank == reservoir.last.rank && probe->used_offset < reservoir.last.offset))
 		{
-			probe->used_sum = reservoir.last.sum;
-			probe->used_block = reservoir.last.tid_block;
-			probe->used_offset = reservoir.last.tid_offset;
+			probe->used_rank = reservoir.last.rank;
+			probe->used_offset = reservoir.last.offset;
 		}
 	}
 	search->nseen = search->nprobes;
@@ -532,7 +523,7 @@ pq_search_codes(PqSearch *search, int want)
 
 #define ST_SORT sort_by_page
 #define ST_ELEMENT_TYPE PqCandidate
-#define ST_COMPARE(a, b) ((a)->refine_block != (b)->refine_block ? ((a)->refine_block < (b)->refine_block ? -1 : 1) : (int) (a)->refine_slot - (int) (b)->refine_slot)
+#define ST_COMPARE(a, b) ((a)->place < (b)->place ? -1 : (a)->place > (b)->place)
 #define ST_SCOPE static
 #define ST_DEFINE
 #include "lib/sort_template.h"
@@ -540,6 +531,10 @@ pq_search_codes(PqSearch *search, int want)
 /*
  * For each candidate the distance to its refine code (or minus the inner
  * product), and how far that may be off.  Sorts the candidates by page.
+ *
+ * Refine pages are neither locked nor checked: the bytes of a live entry do not
+ * change, whatever else is written to the page, and bytes of a damaged page are
+ * a wrong distance at worst.
  */
 void
 pq_search_refine(PqSearch *search, float *distances, float *errors)
@@ -560,29 +555,28 @@ pq_search_refine(PqSearch *search, float *distances, float *errors)
 
 		if (i < n)
 		{
+			BlockNumber block = c[i].place >> 16;
 			Buffer		buffer;
 
-			if (i > 0 && c[i].refine_block == c[i - 1].refine_block)
+			if (i > 0 && block == c[i - 1].place >> 16)
 			{
 				buffer = ring[(i - 1) % AHEAD];
 				IncrBufferRefCount(buffer);
 			}
 			else
 			{
-				if (c[i].refine_block == InvalidBlockNumber)
-					pq_corrupt(search->index, c[i].refine_block, "An entry has no refine page.");
-				buffer = pq_read(search->pq, search->index, c[i].refine_block);
-				if (!pq_page_valid(BufferGetPage(buffer), PQ_PAGE_REFINE))
-					pq_corrupt(search->index, c[i].refine_block, "The page is not of the kind expected.");
+				if (block == InvalidBlockNumber)
+					pq_corrupt(search->index, block, "An entry has no refine page.");
+				buffer = pq_read(search->pq, search->index, block);
 			}
 			ring[i % AHEAD] = buffer;
-			code = PageGetContents(BufferGetPage(buffer)) + c[i].refine_slot * layout->refine_size;
+			code = PageGetContents(BufferGetPage(buffer)) + (c[i].place & 0xffff) * layout->refine_size;
 			for (int at = 0; at < layout->refine_size && at < 512; at += 64)
 				__builtin_prefetch(code + at);
 		}
 		if (k < 0)
 			continue;
-		code = PageGetContents(BufferGetPage(ring[k % AHEAD])) + c[k].refine_slot * layout->refine_size;
+		code = PageGetContents(BufferGetPage(ring[k % AHEAD])) + (c[k].place & 0xffff) * layout->refine_size;
 		memcpy(&error, code, sizeof(error));
 		code += sizeof(error);
 		if (model->metric == PQ_METRIC_IP)
