@@ -137,6 +137,15 @@ jflow_object_aclcheck(Oid classid, Oid objectid, Oid roleid, AclMode mode)
 #define vacuum_delay_point_compat() vacuum_delay_point()
 #endif
 
+/* Version 18 lets a scan count what it does. */
+#if PG_VERSION_NUM >= 180000
+#define index_beginscan_compat(heap, index, snapshot, nkeys, norderbys) \
+	index_beginscan(heap, index, snapshot, NULL, nkeys, norderbys)
+#else
+#define index_beginscan_compat(heap, index, snapshot, nkeys, norderbys) \
+	index_beginscan(heap, index, snapshot, nkeys, norderbys)
+#endif
+
 /* Version 18 counts index searches for EXPLAIN. */
 #if PG_VERSION_NUM >= 180000
 #define PQ_COUNT_SEARCH_COMPAT(scan) \

@@ -433,7 +433,11 @@ extern PqTruth *pq_truth_begin(const PqModel *model, const float *queries, int n
 
 extern const PqCurvePoint *pq_curve_for(const PqMetaPageData *meta, double recall, PqCurvePoint *point);
 
+/* pqinfo.c */
+extern Relation pq_open_index(Oid oid, Relation *heap);
+
 /* pqinsert.c */
+extern void pq_read_centroid(Relation index, PqIndex *pq, uint32 list, float *out);
 extern bool pq_insert(Relation index, Datum *values, bool *isnull, ItemPointer tid, Relation heap, IndexUniqueCheck check, bool unchanged, IndexInfo *info);
 
 /* pqvacuum.c */

@@ -214,8 +214,8 @@ insert_entry(Relation index, PqIndex *pq, const PqEntry *entry)
 /*
  * The centroid of a list, from its column of the tiles.
  */
-static void
-read_centroid(Relation index, PqIndex *pq, uint32 list, float *out)
+void
+pq_read_centroid(Relation index, PqIndex *pq, uint32 list, float *out)
 {
 	Buffer		buffer = InvalidBuffer;
 	BlockNumber at = InvalidBlockNumber;
@@ -264,7 +264,7 @@ pq_insert(Relation index, Datum *values, bool *isnull, ItemPointer tid,
 		int64		filters[PQ_MAX_FILTERS];
 
 		entry->list = pq_nearest_list(index, pq, point);
-		read_centroid(index, pq, entry->list, centroid);
+		pq_read_centroid(index, pq, entry->list, centroid);
 		entry->tid = *tid;
 		entry->nulls = pq_filter_form(index, values, isnull, filters);
 		memcpy(PqEntryFilters(entry, &pq->layout), filters, sizeof(int64) * pq->layout.nfilters);
