@@ -12,3 +12,5 @@ CREATE FUNCTION @extschema@.jflow_pq_check(index pg_catalog.regclass) RETURNS pg
 CREATE FUNCTION @extschema@.jflow_pq_recall(index pg_catalog.regclass,
 	queries pg_catalog.int4 DEFAULT 100, k pg_catalog.int4 DEFAULT 10) RETURNS pg_catalog.float8
 	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED;
+CREATE FUNCTION @extschema@.jflow_pq_kernels() RETURNS pg_catalog.bool
+	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE STRICT PARALLEL SAFE;

@@ -6,6 +6,7 @@
 
 #include <math.h>
 
+#include "access/relation.h"
 #include "access/relscan.h"
 #include "access/skey.h"
 #include "access/stratnum.h"

@@ -38,6 +38,8 @@ int			jflow_pq_iterative_scan = PQ_ITERATIVE_RELAXED;
 
 /* Largest batch: 16,384 candidates of 40 bytes, twice. */
 #define MAX_BATCH 16384
+/* Rows that must have passed in-index filters before the first is returned. */
+#define MIN_FILTERED 50
 
 typedef struct PqItem
 {
@@ -374,9 +376,13 @@ pq_gettuple(IndexScanDesc scan, ScanDirection direction)
 	{
 		PqItem		item;
 
-		if (so->nitems == 0 || so->returned >= so->quota)
+		/* too few rows passed the filters for their order to be believed */
+		bool		starved = so->search->nfilters > 0 && so->returned == 0 &&
+			so->nitems < MIN_FILTERED && so->more;
+
+		if (so->nitems == 0 || so->returned >= so->quota || starved)
 		{
-			if (so->more && jflow_pq_iterative_scan != PQ_ITERATIVE_OFF)
+			if (so->more && (jflow_pq_iterative_scan != PQ_ITERATIVE_OFF || starved))
 			{
 				CHECK_FOR_INTERRUPTS();
 				next_batch(so);
