@@ -22,6 +22,7 @@ void
 pq_layout_init(PqLayout *layout, const PqModel *model, int nfilters, const int16 *widths)
 {
 	int			end = BLCKSZ - sizeof(PqPageOpaqueData);
+	int			spare;
 
 	memset(layout, 0, sizeof(*layout));
 	layout->nquads = model->nquads;
@@ -57,12 +58,23 @@ pq_layout_init(PqLayout *layout, const PqModel *model, int nfilters, const int16
 		at += n * PQ_BLOCK * sizeof(ItemPointerData);
 		layout->posting_end = at;
 		if (at <= end)
-			return;
+			break;
 	}
-	ereport(ERROR,
-			(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-			 errmsg("filter columns of a pq index do not fit on a page"),
-			 errhint("Use fewer filter columns or fewer subvectors.")));
+	if (layout->nblocks == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("filter columns of a pq index do not fit on a page"),
+				 errhint("Use fewer filter columns or fewer subvectors.")));
+
+	/* rather leave some slots unused than most of the last refine page */
+	spare = layout->nslots % layout->refine_slots;
+	if (layout->nrefine > 1 && spare > 0 &&
+		(int64) layout->nrefine * layout->nslots <
+		(int64) (layout->nrefine + 1) * (layout->nslots - spare))
+	{
+		layout->nslots -= spare;
+		layout->nrefine--;
+	}
 }
 
 void

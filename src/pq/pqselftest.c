@@ -16,7 +16,7 @@
 #define QUADS 130
 #define BLOCKS 3
 
-typedef struct Material
+typedef struct TestData
 {
 	float		x[POINTS * DIMS];
 	float		tile[DIMS * PQ_TILE];
@@ -25,7 +25,7 @@ typedef struct Material
 	uint8		terms[BLOCKS * PQ_BLOCK];
 	uint8		table[QUADS * PQ_QUAD_BYTES + 64];
 	uint16		halves[DIMS];
-} Material;
+} TestData;
 
 static bool
 close_to(float a, float b)
@@ -34,7 +34,7 @@ close_to(float a, float b)
 }
 
 static void
-run_scan(const PqKernels *kernels, const Material *m, int nquads, int32 limit, uint32 *masks, int32 *sums)
+run_scan(const PqKernels *kernels, const TestData *m, int nquads, int32 limit, uint32 *masks, int32 *sums)
 {
 	PqBlockScan scan = {0};
 
@@ -53,7 +53,7 @@ run_scan(const PqKernels *kernels, const Material *m, int nquads, int32 limit, u
 
 /* Name of the first function that differs, or NULL. */
 static const char *
-compare(const PqKernels *a, const PqKernels *b, const Material *m)
+compare(const PqKernels *a, const PqKernels *b, const TestData *m)
 {
 	float		u[POINTS * PQ_TILE];
 	float		v[POINTS * PQ_TILE];
@@ -113,7 +113,7 @@ jflow_pq_kernels(PG_FUNCTION_ARGS)
 {
 	int			n;
 	const PqKernels *const *all = pq_kernels_all(&n);
-	Material   *m = palloc(sizeof(Material));
+	TestData   *m = palloc(sizeof(TestData));
 	uint32		random = 1;
 
 #define NEXT (random = random * 1664525 + 1013904223, random >> 8)
