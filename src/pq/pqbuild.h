@@ -29,7 +29,8 @@ enum
 
 typedef struct PqNeighbour
 {
-	float		distance;		/* squared less the norm of the query; or -2 dot */
+	float		distance;		/* squared less the norm of the query; or -2
+								 * dot */
 	ItemPointerData tid;
 } PqNeighbour;
 

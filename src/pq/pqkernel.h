@@ -42,7 +42,8 @@ typedef struct PqKernels
 
 	/*
 	 * The same with fresh sums; score = bias[c] - 2 * sum.  Where it is less
-	 * than best[p * 16 + c], that and index[p * 16 + c] = number are replaced.
+	 * than best[p * 16 + c], that and index[p * 16 + c] = number are
+	 * replaced.
 	 */
 	void		(*tile_best) (const float *x, size_t stride, int n,
 							  const float *tile, int dims, const float *bias,

@@ -27,8 +27,10 @@
 #define POINTS512 8
 #define POINTS2 4
 
-AVX512 static inline __attribute__((always_inline)) void
-dots512(const float *x, size_t stride, int n, const float *tile, int dims, __m512 *sum)
+AVX512 static inline
+__attribute__((always_inline))
+void
+			dots512(const float *x, size_t stride, int n, const float *tile, int dims, __m512 * sum)
 {
 	for (int j = 0; j < dims; j++)
 	{
@@ -41,7 +43,8 @@ dots512(const float *x, size_t stride, int n, const float *tile, int dims, __m51
 }
 
 /* One point: two sums, since one would wait for itself. */
-AVX512 static inline __attribute__((always_inline)) __m512
+AVX512 static inline
+__attribute__((always_inline)) __m512
 dot512_one(const float *x, const float *tile, int dims, __m512 sum)
 {
 	__m512		s1 = _mm512_setzero_ps();
@@ -85,8 +88,10 @@ avx512_tile_dots(const float *x, size_t stride, int n, const float *tile,
 									_mm512_loadu_ps(acc + p * PQ_TILE)));
 }
 
-AVX512 static inline __attribute__((always_inline)) void
-keep_best512(__m512 sum, __m512 bias, __m512i number, float *best, int32 *index)
+AVX512 static inline
+__attribute__((always_inline))
+void
+			keep_best512(__m512 sum, __m512 bias, __m512i number, float *best, int32 *index)
 {
 	__m512		score = _mm512_fnmadd_ps(_mm512_set1_ps(2.0f), sum, bias);
 	__mmask16	less = _mm512_cmp_ps_mask(score, _mm512_loadu_ps(best), _CMP_LT_OQ);
@@ -129,8 +134,10 @@ avx512_tile_best(const float *x, size_t stride, int n, const float *tile,
 }
 
 /* Add one quad's values to the sums of 32 vectors. */
-AVX512 static inline __attribute__((always_inline)) void
-quad512(__m512i codes, __m512i table, __m512i *low, __m512i *high)
+AVX512 static inline
+__attribute__((always_inline))
+void
+			quad512(__m512i codes, __m512i table, __m512i *low, __m512i *high)
 {
 	const __m512i nibble = _mm512_set1_epi8(0x0f);
 	const __m512i entry = _mm512_set1_epi32(0x30201000);
@@ -144,16 +151,20 @@ quad512(__m512i codes, __m512i table, __m512i *low, __m512i *high)
 	*high = _mm512_dpbusd_epi32(*high, _mm512_permutexvar_epi8(hi, table), ones);
 }
 
-AVX512 static inline __attribute__((always_inline)) __m512i
-term512(const uint8 *terms, __m512i factor)
+AVX512 static inline
+__attribute__((always_inline))
+__m512i
+			term512(const uint8 *terms, __m512i factor)
 {
 	__m512i		t = _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *) terms));
 
 	return _mm512_srai_epi32(_mm512_madd_epi16(t, factor), 8);
 }
 
-AVX512 static inline __attribute__((always_inline)) void
-emit512(const PqBlockScan *scan, int b, __m512i low, __m512i high, __m512i limit)
+AVX512 static inline
+__attribute__((always_inline))
+void
+			emit512(const PqBlockScan *scan, int b, __m512i low, __m512i high, __m512i limit)
 {
 	uint32		mask = (uint32) _mm512_cmple_epi32_mask(low, limit) |
 		(uint32) _mm512_cmple_epi32_mask(high, limit) << 16;
@@ -206,13 +217,15 @@ avx512_scan_blocks(const PqBlockScan *scan)
 	}
 }
 
-AVX512 static inline __attribute__((always_inline)) __m512
+AVX512 static inline
+__attribute__((always_inline)) __m512
 codes512(const uint8 *code)
 {
 	return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *) code)));
 }
 
-AVX512 static inline __attribute__((always_inline)) __m512
+AVX512 static inline
+__attribute__((always_inline)) __m512
 codes512_tail(const uint8 *code, __mmask16 m)
 {
 	return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_maskz_loadu_epi8(m, code)));
@@ -284,8 +297,10 @@ avx2_half_to_float(const uint16 *in, float *out, int dims)
 	pq_kernels_portable.half_to_float(in + j, out + j, dims - j);
 }
 
-AVX2 static inline __attribute__((always_inline)) void
-dots2(const float *x, size_t stride, int n, const float *tile, int dims, __m256 *sum)
+AVX2 static inline
+__attribute__((always_inline))
+void
+			dots2(const float *x, size_t stride, int n, const float *tile, int dims, __m256 * sum)
 {
 	for (int j = 0; j < dims; j++)
 	{
@@ -331,8 +346,10 @@ avx2_tile_dots(const float *x, size_t stride, int n, const float *tile,
 	}
 }
 
-AVX2 static inline __attribute__((always_inline)) void
-keep_best2(__m256 sum, const float *bias, int32 number, float *best, int32 *index)
+AVX2 static inline
+__attribute__((always_inline))
+void
+			keep_best2(__m256 sum, const float *bias, int32 number, float *best, int32 *index)
 {
 	__m256		score = _mm256_fnmadd_ps(_mm256_set1_ps(2.0f), sum, _mm256_loadu_ps(bias));
 	__m256		old = _mm256_loadu_ps(best);
@@ -374,11 +391,13 @@ avx2_tile_best(const float *x, size_t stride, int n, const float *tile,
  * Transpose a quad: out[s] has subvector s of vectors 0..15 (in the bytes' low
  * halves) in some order that is the same for every s and quad; see avx2_order.
  */
-AVX2 static inline __attribute__((always_inline)) void
-transpose2(const uint8 *codes, __m256i *out)
+AVX2 static inline
+__attribute__((always_inline))
+void
+			transpose2(const uint8 *codes, __m256i * out)
 {
-	const __m256i by_subvector = _mm256_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15,
-												  0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+	const		__m256i by_subvector = _mm256_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15,
+														0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
 	__m256i		a = _mm256_shuffle_epi8(_mm256_loadu_si256((const __m256i *) codes), by_subvector);
 	__m256i		b = _mm256_shuffle_epi8(_mm256_loadu_si256((const __m256i *) (codes + 32)), by_subvector);
 	__m256i		lo = _mm256_unpacklo_epi32(a, b);	/* subvectors 0 and 1 */
@@ -398,8 +417,8 @@ static const uint8 avx2_order[16] = {0, 1, 2, 3, 8, 9, 10, 11, 4, 5, 6, 7, 12, 1
 AVX2 static void
 avx2_scan_blocks(const PqBlockScan *scan)
 {
-	const __m256i nibble = _mm256_set1_epi8(0x0f);
-	const __m256i low_byte = _mm256_set1_epi16(0x00ff);
+	const		__m256i nibble = _mm256_set1_epi8(0x0f);
+	const		__m256i low_byte = _mm256_set1_epi16(0x00ff);
 
 	for (int b = 0; b < scan->nblocks; b++)
 	{
@@ -458,8 +477,10 @@ avx2_scan_blocks(const PqBlockScan *scan)
 	}
 }
 
-AVX2 static inline __attribute__((always_inline)) float
-reduce2(__m256 sum)
+AVX2 static inline
+__attribute__((always_inline))
+float
+			reduce2(__m256 sum)
 {
 	__m128		s = _mm_add_ps(_mm256_castps256_ps128(sum), _mm256_extractf128_ps(sum, 1));
 
@@ -468,7 +489,8 @@ reduce2(__m256 sum)
 	return _mm_cvtss_f32(s);
 }
 
-AVX2 static inline __attribute__((always_inline)) __m256
+AVX2 static inline
+__attribute__((always_inline)) __m256
 codes2(const uint8 *code)
 {
 	return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *) code)));

@@ -119,6 +119,7 @@ jflow_pq_build_worker(dsm_segment *segment, shm_toc *toc)
 	Size		floats;
 
 	debug_query_string = text;
+
 	pgstat_report_activity(STATE_RUNNING, debug_query_string);
 	build.heap = table_open(shared->heap, heap_lock);
 	build.index = index_open(shared->index, index_lock);
@@ -167,7 +168,7 @@ pq_parallel_load(PqBuild *build, PqTruth *truth)
 	Size		sizes[6];
 	int			participants;
 	int			workers = parallel_workers_compat(build->heap, build->index, build->info);
-	Size		text = debug_query_string ? strlen(debug_query_string) + 1 : 0;
+	Size text = debug_query_string ? strlen(debug_query_string) + 1 : 0;
 
 	/* each participant's sort needs some memory */
 	workers = Min(workers, maintenance_work_mem / (16 * 1024) - 1);
@@ -215,7 +216,7 @@ pq_parallel_load(PqBuild *build, PqTruth *truth)
 	share(context->toc, KEY_TILES, build->trained->tiles, sizes[3]);
 	share(context->toc, KEY_QUERIES, build->queries, truth->nqueries > 0 ? sizes[4] : 0);
 	pieces = share(context->toc, KEY_TRUTH, NULL, sizes[5]);
-	if (text > 0)
+	if (text >0)
 		share(context->toc, KEY_QUERY_TEXT, debug_query_string, text);
 
 	LaunchParallelWorkers(context);

@@ -37,6 +37,16 @@ my $all = q{SELECT count(*) || ' ' || count(DISTINCT id) || ' ' || coalesce(sum(
 my $top = q{SET enable_seqscan = off; SELECT string_agg(id::text, ',') FROM
 	(SELECT id FROM items WHERE price < 20 ORDER BY v <-> v(11) LIMIT 20) x};
 
+# start psql with some statements, which end when the server dies
+sub run_script
+{
+	my ($name, @statements) = @_;
+	my $file = PostgreSQL::Test::Utils::tempdir() . "/$name.sql";
+	append_to_file($file, join("\n", @statements));
+	return IPC::Run::start([ 'psql', '-XAtq', '-d', $primary->connstr('postgres'), '-f', $file, '-o', '/dev/null' ],
+		'2>', '/dev/null');
+}
+
 for my $round (1 .. 2)
 {
 	my @load;
@@ -49,11 +59,9 @@ for my $round (1 .. 2)
 				"DELETE FROM items WHERE id % 7 = " . ($_ % 7) . " AND id > 3000;",
 				"SELECT count(*) FROM (SELECT id FROM items ORDER BY v <-> v($_) LIMIT 50) x;")
 		} 1 .. 500;
-		my ($in, $out) = (join("\n", @script), '');
-		push @load, IPC::Run::start([ 'psql', '-XAtq', '-d', $primary->connstr('postgres') ], '<', \$in, '>', \$out, '2>', \my $err);
+		push @load, run_script("load$round$part", @script);
 	}
-	my $vacuums = join("\n", map { 'VACUUM items;' } 1 .. 2000);
-	push @load, IPC::Run::start([ 'psql', '-XAtq', '-d', $primary->connstr('postgres') ], '<', \$vacuums, '>', \my $o, '2>', \my $e);
+	push @load, run_script("vacuum$round", ('VACUUM items;') x 2000);
 	ok($primary->poll_query_until('postgres', "SELECT count(*) > 200 FROM items WHERE id >= ${round}000000"),
 		"round $round: rows are coming");
 	$standby->safe_psql('postgres', "SET enable_seqscan = off; SELECT count(*) FROM (SELECT id FROM items ORDER BY v <-> v($round) LIMIT 500) x")
