@@ -108,4 +108,60 @@ jflow_object_aclcheck(Oid classid, Oid objectid, Oid roleid, AclMode mode)
 /* Version 18 replaced pg_attribute_noreturn() by pg_noreturn, which comes first. */
 #define JFLOW_NORETURN __attribute__((noreturn))
 
+/* The pq index: names of files, hinted reads, and what versions added to the routine. */
+#if PG_VERSION_NUM >= 160000
+#define RelFileNodeCompat RelFileLocator
+#define rel_file_compat(rel) ((rel)->rd_locator)
+#define rel_file_equal_compat(a, b) RelFileLocatorEquals(a, b)
+#else
+#define RelFileNodeCompat RelFileNode
+#define rel_file_compat(rel) ((rel)->rd_node)
+#define rel_file_equal_compat(a, b) RelFileNodeEquals(a, b)
+#endif
+
+/*
+ * Workers for an index build: from version 17 on the server has chosen, before
+ * it does so for btree alone.  The caller includes optimizer/optimizer.h.
+ */
+#if PG_VERSION_NUM >= 170000
+#define parallel_workers_compat(heap, index, info) ((info)->ii_ParallelWorkers)
+#else
+#define parallel_workers_compat(heap, index, info) \
+	((void) (info), plan_create_index_workers(RelationGetRelid(heap), RelationGetRelid(index)))
+#endif
+
+/* Version 18 tells the cost-based delay whether it is for ANALYZE. */
+#if PG_VERSION_NUM >= 180000
+#define vacuum_delay_point_compat() vacuum_delay_point(false)
+#else
+#define vacuum_delay_point_compat() vacuum_delay_point()
+#endif
+
+/* Version 18 lets a scan count what it does. */
+#if PG_VERSION_NUM >= 180000
+#define index_beginscan_compat(heap, index, snapshot, nkeys, norderbys) \
+	index_beginscan(heap, index, snapshot, NULL, nkeys, norderbys)
+#else
+#define index_beginscan_compat(heap, index, snapshot, nkeys, norderbys) \
+	index_beginscan(heap, index, snapshot, nkeys, norderbys)
+#endif
+
+/* Version 18 counts index searches for EXPLAIN. */
+#if PG_VERSION_NUM >= 180000
+#define PQ_COUNT_SEARCH_COMPAT(scan) \
+	do { if ((scan)->instrument) (scan)->instrument->nsearches++; } while (0)
+#else
+#define PQ_COUNT_SEARCH_COMPAT(scan) ((void) 0)
+#endif
+
+/*
+ * Version 17 gave aminsertcleanup and parallel builds a flag; version 18 asks
+ * whether operators hash and order alike, which only matters to btree's peers.
+ */
+#if PG_VERSION_NUM >= 170000
+#define PQ_AM_COMPAT(am) ((am)->amcanbuildparallel = true)
+#else
+#define PQ_AM_COMPAT(am) ((void) (am))
+#endif
+
 #endif							/* JFLOW_COMPAT_H */

@@ -13,6 +13,7 @@
 #include "executors/pqlite.h"
 #include "executors/tfidf.h"
 #include "flow/flow.h"
+#include "pq/pq.h"
 #include "runtime/progress.h"
 #include "runtime/shmem.h"
 #include "runtime/workers.h"
@@ -51,6 +52,7 @@ void
 _PG_init(void)
 {
 	jflow_define_settings();
+	pq_am_init();
 	jflow_register_options_check("TfidfVectorizer", tfidf_options_check);
 	jflow_register_options_check(PQLITE_CLASS, pqlite_options_check);
 	jflow_register_storage(pqlite_drop_data);
@@ -70,10 +72,11 @@ _PG_init(void)
 }
 
 /*
- * jflow_version() RETURNS text: version of the loaded library.
+ * jflow_version() RETURNS text: version of the loaded library, and the kernels
+ * it chose for this machine.
  */
 Datum
 jflow_version(PG_FUNCTION_ARGS)
 {
-	PG_RETURN_TEXT_P(cstring_to_text("jflow " JFLOW_VERSION));
+	PG_RETURN_TEXT_P(cstring_to_text(psprintf("jflow " JFLOW_VERSION " (%s)", pq_kernels->name)));
 }

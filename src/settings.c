@@ -13,6 +13,7 @@
 #include "miscadmin.h"
 #include "utils/guc.h"
 
+#include "pq/pq.h"
 #include "settings.h"
 
 char	   *jflow_flow_name = NULL;
@@ -26,6 +27,13 @@ int			jflow_memory_limit = 256 * 1024;
 int			jflow_prefetch = 0;
 int			jflow_restart_delay_max = 300;
 bool		jflow_standby_replicas = false;
+
+static const struct config_enum_entry iterative_scan_options[] = {
+	{"off", PQ_ITERATIVE_OFF, false},
+	{"relaxed", PQ_ITERATIVE_RELAXED, false},
+	{"strict", PQ_ITERATIVE_STRICT, false},
+	{NULL, 0, false}
+};
 
 void
 jflow_define_settings(void)
@@ -86,6 +94,43 @@ jflow_define_settings(void)
 								GUC_UNIT_KB,
 								NULL, NULL, NULL);
 	}
+
+	DefineCustomEnumVariable("jflow.pq_iterative_scan",
+							 "Sets how a scan of a pq index goes on when its first candidates are used up.",
+							 NULL,
+							 &jflow_pq_iterative_scan,
+							 PQ_ITERATIVE_RELAXED,
+							 iterative_scan_options,
+							 PGC_USERSET,
+							 0,
+							 NULL, NULL, NULL);
+
+	DefineCustomIntVariable("jflow.pq_probes",
+							"Sets how many lists of a pq index are probed.",
+							"0 takes as many as jflow.pq_recall needs.",
+							&jflow_pq_probes,
+							0, 0, PQ_MAX_LISTS,
+							PGC_USERSET,
+							0,
+							NULL, NULL, NULL);
+
+	DefineCustomRealVariable("jflow.pq_recall",
+							 "Sets the recall among ten neighbours that scans of pq indexes aim at.",
+							 NULL,
+							 &jflow_pq_recall_goal,
+							 0.95, 0.0, 1.0,
+							 PGC_USERSET,
+							 0,
+							 NULL, NULL, NULL);
+
+	DefineCustomIntVariable("jflow.pq_refine",
+							"Sets how many candidates are ranked again for each of ten results.",
+							"0 takes as many as jflow.pq_recall needs.",
+							&jflow_pq_refine,
+							0, 0, 1600,
+							PGC_USERSET,
+							0,
+							NULL, NULL, NULL);
 
 	DefineCustomIntVariable("jflow.prefetch",
 							"Sets how many requests of a post are on their way at a time.",

@@ -1,0 +1,16 @@
+-- Functions around pq indexes.
+
+CREATE FUNCTION @extschema@.jflow_pq_info(index pg_catalog.regclass,
+	OUT version pg_catalog.int4, OUT type pg_catalog.text, OUT metric pg_catalog.text,
+	OUT dims pg_catalog.int4, OUT inner_dims pg_catalog.int4, OUT lists pg_catalog.int4,
+	OUT subvectors pg_catalog.int4, OUT tuples pg_catalog.int8, OUT dead pg_catalog.int8,
+	OUT built_tuples pg_catalog.int8, OUT imbalance pg_catalog.float8, OUT pages pg_catalog.int8,
+	OUT bytes pg_catalog.int8, OUT codebook pg_catalog.text, OUT calibration pg_catalog.jsonb)
+	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED;
+CREATE FUNCTION @extschema@.jflow_pq_check(index pg_catalog.regclass) RETURNS pg_catalog.int8
+	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED;
+CREATE FUNCTION @extschema@.jflow_pq_recall(index pg_catalog.regclass,
+	queries pg_catalog.int4 DEFAULT 100, k pg_catalog.int4 DEFAULT 10) RETURNS pg_catalog.float8
+	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED;
+CREATE FUNCTION @extschema@.jflow_pq_kernels() RETURNS pg_catalog.bool
+	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE STRICT PARALLEL SAFE;

@@ -1,0 +1,457 @@
+/*
+ * pq.h
+ *		The pq index access method: page layout, model, and who does what.
+ *
+ * An index is an inverted file.  A vector is embedded in an inner space of
+ * floats, assigned to the list with the nearest centroid, and stored there as
+ * a product code of its residual (4 bits per subvector), a term, its heap TID
+ * and filter columns on a posting page, and as a refine code (8 bits per inner
+ * dimension and the distance to the vector) on a refine page.
+ *
+ * Blocks: 0 is the meta page, then the model (a flat copy of PqModel), the
+ * centroids (tiles, 64-byte rows), the directory (an entry per list), and the
+ * lists' posting and refine pages in any order.
+ *
+ * Lock order, where several buffers are locked: posting page, the page linked
+ * behind it (new, unknown to others), refine page, directory page.  Links of a
+ * list only ever lead forward, and a page never leaves its list.
+ */
+#ifndef PQ_H
+#define PQ_H
+
+#include "access/amapi.h"
+#include "access/genam.h"
+#include "access/generic_xlog.h"
+#include "access/itup.h"
+#include "lib/ilist.h"
+#include "nodes/execnodes.h"
+#include "nodes/pathnodes.h"
+#include "storage/bufmgr.h"
+#include "utils/relcache.h"
+
+#include "compat.h"
+#include "pq/pqkernel.h"
+
+/* Page layout */
+
+#define PQ_META_BLOCK 0
+#define PQ_MAGIC 0x50514a46
+#define PQ_VERSION 1
+#define PQ_PAGE_ID 0xFF95		/* for pg_filedump */
+
+typedef enum PqPageKind
+{
+	PQ_PAGE_META = 1,
+	PQ_PAGE_MODEL,
+	PQ_PAGE_TILES,
+	PQ_PAGE_DIRECTORY,
+	PQ_PAGE_POSTING,
+	PQ_PAGE_REFINE
+} PqPageKind;
+
+typedef struct PqPageOpaqueData
+{
+	uint32		owner;			/* list of a posting or refine page */
+	uint16		kind;
+	uint16		page_id;
+} PqPageOpaqueData;
+
+typedef PqPageOpaqueData *PqPageOpaque;
+
+#define PqPageGetOpaque(page) ((PqPageOpaque) PageGetSpecialPointer(page))
+
+/* Payload of model and tile pages starts 64-aligned. */
+#define PQ_STREAM_START 64
+#define PQ_STREAM_BYTES ((BLCKSZ - PQ_STREAM_START - (int) sizeof(PqPageOpaqueData)) / 64 * 64)
+#define PQ_ROW_BYTES (PQ_TILE * (int) sizeof(float))
+#define PQ_ROWS_PER_PAGE (PQ_STREAM_BYTES / PQ_ROW_BYTES)
+
+typedef struct PqDirectoryEntry
+{
+	BlockNumber head;			/* first posting page, set once */
+	BlockNumber insert;			/* a page of the list to start looking for
+								 * room at */
+} PqDirectoryEntry;
+
+#define PQ_DIRECTORY_START 64
+#define PQ_ENTRIES_PER_PAGE ((int) ((BLCKSZ - PQ_DIRECTORY_START - sizeof(PqPageOpaqueData)) / sizeof(PqDirectoryEntry)))
+
+typedef struct PqPostingHeader
+{
+	BlockNumber next;
+	uint16		nused;			/* slots ever used, from the first */
+	uint16		nlive;
+	BlockNumber refine[FLEXIBLE_ARRAY_MEMBER];	/* allocated as needed */
+} PqPostingHeader;
+
+#define PqPostingGetHeader(page) ((PqPostingHeader *) PageGetContents(page))
+
+#define PQ_MAX_FILTERS (INDEX_MAX_KEYS - 1)
+#define PQ_MAX_SUBVECTORS 400
+#define PQ_MAX_WIDTH 32
+#define PQ_MAX_INNER 4000		/* more dimensions are projected */
+#define PQ_PROJECTED 1024		/* to this many */
+#define PQ_SPARSE_INNER 512		/* sparse vectors are projected to these */
+#define PQ_MAX_LISTS 65536
+#define PQ_MAX_CURVE 24
+
+/* Where things are on posting and refine pages; follows from the meta page. */
+typedef struct PqLayout
+{
+	int			nquads;
+	int			inner;
+	int			nblocks;		/* of 32 slots, per posting page */
+	int			nslots;			/* per posting page */
+	int			codes;			/* offsets on a posting page */
+	int			terms;
+	int			live;			/* a bit per slot */
+	int			tids;
+	int			nfilters;
+	int			filter[PQ_MAX_FILTERS]; /* 32 values per block */
+	int			nulls[PQ_MAX_FILTERS];	/* a bit per slot */
+	int16		width[PQ_MAX_FILTERS];	/* bytes per value */
+	int			posting_end;
+	int			nrefine;		/* refine pages per posting page */
+	int			refine_slots;	/* per refine page */
+	int			refine_size;	/* bytes per refine code */
+} PqLayout;
+
+/* One point of the recall curve. */
+typedef struct PqCurvePoint
+{
+	float		recall;
+	int32		probes;
+	int32		refine;
+} PqCurvePoint;
+
+typedef struct PqMetaPageData
+{
+	uint32		magic;
+	uint32		version;
+	uint32		crc;			/* of what follows */
+	uint32		model_size;
+	uint32		model_crc;
+	BlockNumber model_start;
+	BlockNumber tiles_start;
+	BlockNumber directory_start;
+	int32		dims;
+	int32		nslots;
+	int32		nfilters;
+	int16		filter_width[PQ_MAX_FILTERS];
+	int16		pad;
+	double		tuples;			/* at build */
+	double		sampled;
+	char		codebook[NAMEDATALEN];
+	int32		ncurve;
+	PqCurvePoint curve[PQ_MAX_CURVE];
+} PqMetaPageData;
+
+#define PqPageGetMeta(page) ((PqMetaPageData *) PageGetContents(page))
+
+/* Spaces */
+
+typedef enum PqType
+{
+	PQ_TYPE_VECTOR,
+	PQ_TYPE_HALFVEC,
+	PQ_TYPE_SPARSEVEC
+} PqType;
+
+typedef enum PqMetric
+{
+	PQ_METRIC_L2,
+	PQ_METRIC_IP,
+	PQ_METRIC_COSINE
+} PqMetric;
+
+typedef struct PqSpace
+{
+	PqType		type;
+	PqMetric	metric;
+	const char *type_name;
+	const char *metric_name;
+} PqSpace;
+
+#define PQ_DISTANCE_PROC 1		/* the operator's own function */
+#define PQ_SPACE_PROC 2			/* returns a PqSpace */
+#define PQ_NPROCS 2
+#define PQ_ORDER_STRATEGY 1
+
+/*
+ * What was learned from the data, in one flat piece: a header and arrays at
+ * offsets.  It is the same in memory, on model pages and in jflow.codebook.
+ * List numbers are slots: slot = tile * 16 + column; unused columns have an
+ * infinite norm.
+ */
+typedef struct PqModel
+{
+	uint32		magic;
+	uint32		version;
+	uint32		size;
+	int32		type;
+	int32		metric;
+	int32		dims;			/* of the type */
+	int32		inner;			/* of the inner space */
+	int32		padded;			/* subvectors * width, at least inner */
+	int32		nlists;
+	int32		ntiles;
+	int32		ngroups;
+	int32		subvectors;
+	int32		width;			/* dimensions per subvector */
+	int32		nquads;
+	float		term_min;
+	float		term_step;
+	float		distortion;		/* relative error of a projection, 0 if none */
+	uint32		group_tiles;	/* offsets: float [ngroups/16][inner][16] */
+	uint32		group_norms;	/* float [ngroups rounded up to 16] */
+	uint32		group_starts;	/* int32 [ngroups + 1], tiles */
+	uint32		norms;			/* float [ntiles * 16] */
+	uint32		codebooks;		/* float [subvectors][width][16] */
+	uint32		code_norms;		/* float [subvectors][16] */
+	uint32		refine_min;		/* float [inner] */
+	uint32		refine_step;	/* float [inner] */
+} PqModel;
+
+#define PqModelArray(model, name, type) ((type *) ((char *) (model) + (model)->name))
+#define PqModelSlots(model) ((model)->ntiles * PQ_TILE)
+#define PqRoundTile(n) (((n) + PQ_TILE - 1) / PQ_TILE * PQ_TILE)
+#define PqModelGroupTiles(model) (PqRoundTile((model)->ngroups) / PQ_TILE)
+
+/* A model and its centroids in memory, as training and building need them. */
+typedef struct PqTrained
+{
+	PqModel    *model;
+	float	   *tiles;			/* [ntiles][inner][16] */
+	float	   *centroids;		/* [nslots][inner] */
+} PqTrained;
+
+/*
+ * What is stored of a vector: this header, then packed codes (nquads * 2
+ * bytes), then the refine code (inner bytes), then filter values (8 bytes
+ * each).
+ */
+typedef struct PqEntry
+{
+	float		error;			/* distance of the refine code */
+	uint32		nulls;			/* of filter values */
+	uint32		list;
+	ItemPointerData tid;
+	uint8		term;
+} PqEntry;
+
+#define PqEntryCodes(entry) ((uint8 *) (entry) + MAXALIGN(sizeof(PqEntry)))
+#define PqEntryRefine(entry, layout) (PqEntryCodes(entry) + (layout)->nquads * 2)
+#define PqEntryFilters(entry, layout) (PqEntryRefine(entry, layout) + (layout)->inner)
+#define PqEntrySize(layout) (MAXALIGN(sizeof(PqEntry)) + (layout)->nquads * 2 + (layout)->inner + (layout)->nfilters * 8)
+
+/* An index as a backend keeps it, shared by its scans; see pqcache.c. */
+typedef struct PqIndex
+{
+	dlist_node	node;
+	Oid			oid;
+	RelFileNodeCompat file;
+	int			refcount;
+	MemoryContext context;
+	PqMetaPageData meta;
+	PqLayout	layout;
+	PqModel    *model;
+	BlockNumber *heads;			/* per slot, as far as known */
+	Buffer	   *hints;			/* where blocks were last seen, by number */
+	uint32		hint_mask;
+} PqIndex;
+
+/* Settings (src/settings.c defines the parameters) */
+extern int	jflow_pq_probes;
+extern double jflow_pq_recall_goal;
+extern int	jflow_pq_refine;
+extern int	jflow_pq_iterative_scan;
+
+enum
+{
+	PQ_ITERATIVE_OFF,
+	PQ_ITERATIVE_RELAXED,
+	PQ_ITERATIVE_STRICT
+};
+
+typedef struct PqOptions
+{
+	int32		vl_len_;		/* varlena header (do not touch directly!) */
+	int			lists;
+	int			subvectors;
+	int			bits;
+	int			codebook;		/* offset of a string */
+} PqOptions;
+
+/* pqhandler.c */
+extern void pq_am_init(void);
+
+/* pqspace.c */
+extern const PqSpace *pq_index_space(Relation index);
+extern int	pq_index_dims(Relation index, const PqSpace *space);
+extern int	pq_inner_dims(PqType type, int dims);
+extern bool pq_embed(const PqSpace *space, int dims, int inner, int padded, Datum value, float *out);
+
+/* pqkmeans.c */
+extern void pq_kmeans(const float *points, size_t stride, int n, int dims, int k, int iterations, float *centroids, uint64 seed);
+extern void pq_nearest(const float *points, size_t stride, int n, int dims, const float *tiles, const float *norms, int ntiles, int first, float *best, int32 *index);
+extern void pq_make_tiles(const float *centroids, int k, int dims, float *tiles, float *norms);
+
+/* pqtrain.c */
+extern PqTrained *pq_train(const PqSpace *space, int dims, float *sample, int n, double expected, int lists, int subvectors, Size budget);
+extern PqTrained *pq_trained_alloc(PqModel *model);
+extern PqModel *pq_model_alloc(const PqSpace *space, int dims, int nlists, int ntiles, int ngroups, int subvectors);
+extern void pq_model_geometry(int inner, int subvectors, int *width, int *count);
+extern void pq_model_verify(const PqModel *model, Size size);
+extern void pq_fill_centroids(PqTrained *trained);
+
+/* pqencode.c */
+extern void pq_assign(const PqTrained *trained, const float *points, int n, int32 *lists);
+extern void pq_encode(const PqModel *model, const PqLayout *layout, const float *points, const float *const *centroids, int n, PqEntry **entries);
+
+/* pqpage.c */
+extern void pq_layout_init(PqLayout *layout, const PqModel *model, int nfilters, const int16 *widths);
+extern void pq_page_init(Page page, PqPageKind kind, uint32 owner);
+extern void pq_posting_init(Page page, const PqLayout *layout, uint32 list);
+extern bool pq_page_valid(Page page, PqPageKind kind);
+extern void pq_page_check(Relation index, Buffer buffer, PqPageKind kind);
+extern void pq_posting_check(Relation index, Buffer buffer, const PqLayout *layout, uint32 list);
+extern JFLOW_NORETURN void pq_corrupt(Relation index, BlockNumber block, const char *detail);
+extern Buffer pq_new_buffer(Relation index, ForkNumber fork);
+extern void pq_posting_put(Page page, const PqLayout *layout, int slot, const PqEntry *entry);
+extern void pq_refine_put(Page page, const PqLayout *layout, int slot, const PqEntry *entry);
+extern void pq_posting_get(Page page, const PqLayout *layout, int slot, uint8 *codes, uint8 *term);
+extern uint32 pq_meta_crc(const PqMetaPageData *meta);
+extern void pq_read_directory(Relation index, const PqMetaPageData *meta, uint32 list, PqDirectoryEntry *entry);
+extern BlockNumber pq_stream_pages(Size bytes);
+
+#define PqPostingLive(page, layout) ((uint32 *) ((char *) (page) + (layout)->live))
+#define PqPostingTids(page, layout) ((ItemPointerData *) ((char *) (page) + (layout)->tids))
+
+/* pqcache.c */
+extern PqIndex *pq_index_get(Relation index, MemoryContext owner);
+extern void pq_index_forget(Relation index);
+extern void pq_read_meta(Relation index, PqMetaPageData *meta);
+extern Buffer pq_read(PqIndex *pq, Relation index, BlockNumber block);
+extern BlockNumber pq_list_head(PqIndex *pq, Relation index, uint32 list);
+
+/* pqfilter.c */
+typedef struct PqFilter PqFilter;
+extern int	pq_filter_count(Relation index, int16 *widths);
+extern uint32 pq_filter_form(Relation index, const Datum *values, const bool *isnull, int64 *out);
+extern PqFilter *pq_filters_prepare(Relation index, ScanKey keys, int nkeys, int *nfilters, bool *never);
+extern uint32 pq_filters_mask(const PqFilter *filters, int nfilters, Page page, const PqLayout *layout, int block);
+
+/* pqsearch.c */
+/*
+ * A candidate: its estimate and TID as numbers that compare fast, and where its
+ * refine code is.
+ */
+typedef struct PqCandidate
+{
+	uint64		rank;			/* estimate from 0 up, then block of the TID */
+	uint64		place;			/* refine block, then slot */
+	uint16		offset;			/* of the TID */
+} PqCandidate;
+
+#define PQ_ALL_USED PG_UINT64_MAX
+#define PqCandidateBlock(c) ((BlockNumber) (c)->rank)
+
+/* A list that is probed, and up to which candidate it has been used. */
+typedef struct PqProbe
+{
+	float		score;
+	int32		base;
+	uint32		slot;
+	uint64		used_rank;		/* PqCandidate's, 0 if none */
+	uint16		used_offset;
+} PqProbe;
+
+typedef struct PqSearch
+{
+	Relation	index;
+	PqIndex    *pq;
+	float	   *query;			/* inner, padded */
+	float		norm;			/* squared */
+	uint8	   *table;
+	float		table_scale;
+	float		table_bias;
+	int32		term_factor;
+	float	   *refine_query;	/* in units of refine codes */
+	float	   *refine_weight;
+	float		refine_bias;
+	PqProbe    *probes;			/* in the order they are scanned */
+	int			nprobes;
+	int			nseen;			/* of probes, those scanned before */
+	PqCandidate *candidates;
+	int			ncandidates;
+	int			maxcandidates;
+	const PqFilter *filters;
+	int			nfilters;
+	bool		assign;			/* rank by centroids whatever the metric */
+} PqSearch;
+
+extern uint32 pq_nearest_list(Relation index, PqIndex *pq, const float *point);
+extern PqSearch *pq_search_begin(Relation index, PqIndex *pq);
+extern void pq_search_query(PqSearch *search, const float *query);
+extern int	pq_search_rank(PqSearch *search, int nprobes);
+extern bool pq_search_codes(PqSearch *search, int want);
+extern void pq_search_refine(PqSearch *search, float *distances, float *errors);
+
+/* pqbuild.c */
+extern IndexBuildResult *pq_build(Relation heap, Relation index, IndexInfo *info);
+extern void pq_buildempty(Relation index);
+extern char *pq_build_phase(int64 phase);
+
+/* pqsample.c */
+typedef struct PqSample
+{
+	float	   *points;			/* [capacity][padded] */
+	uint64	   *hashes;			/* a heap, largest first */
+	int		   *places;
+	int			n;
+	int			capacity;
+	int			stride;
+} PqSample;
+
+extern PqSample *pq_sample_begin(int capacity, int stride);
+extern void pq_sample_add(PqSample *sample, const float *point, int dims);
+extern float *pq_sample_finish(PqSample *sample);
+
+/* pqwrite.c */
+typedef struct PqWriter PqWriter;
+extern void pq_write_start(Relation index, ForkNumber fork, const PqTrained *trained, PqMetaPageData *meta);
+extern PqWriter *pq_writer_begin(Relation index, ForkNumber fork, const PqMetaPageData *meta, const PqLayout *layout);
+extern void pq_writer_add(PqWriter *writer, const PqEntry *entry);
+extern void pq_writer_end(PqWriter *writer);
+extern void pq_write_meta(Relation index, ForkNumber fork, PqMetaPageData *meta);
+
+/* pqload.c */
+typedef struct PqTruth PqTruth;
+
+/* pqcalibrate.c */
+extern PqTruth *pq_truth_begin(const PqModel *model, const float *queries, int nqueries);
+
+extern const PqCurvePoint *pq_curve_for(const PqMetaPageData *meta, double recall, PqCurvePoint *point);
+
+/* pqinfo.c */
+extern Relation pq_open_index(Oid oid, Relation *heap);
+
+/* pqinsert.c */
+extern void pq_read_centroid(Relation index, PqIndex *pq, uint32 list, float *out);
+extern bool pq_insert(Relation index, Datum *values, bool *isnull, ItemPointer tid, Relation heap, IndexUniqueCheck check, bool unchanged, IndexInfo *info);
+
+/* pqvacuum.c */
+extern IndexBulkDeleteResult *pq_bulkdelete(IndexVacuumInfo *info, IndexBulkDeleteResult *stats, IndexBulkDeleteCallback callback, void *state);
+extern IndexBulkDeleteResult *pq_vacuumcleanup(IndexVacuumInfo *info, IndexBulkDeleteResult *stats);
+
+/* pqscan.c */
+extern IndexScanDesc pq_beginscan(Relation index, int nkeys, int norderbys);
+extern void pq_rescan(IndexScanDesc scan, ScanKey keys, int nkeys, ScanKey orderbys, int norderbys);
+extern bool pq_gettuple(IndexScanDesc scan, ScanDirection direction);
+extern void pq_endscan(IndexScanDesc scan);
+extern void pq_choose_effort(const PqMetaPageData *meta, int nlists, int *probes, int *refine);
+
+/* pqcost.c */
+extern void pq_costestimate(PlannerInfo *root, IndexPath *path, double loop_count, Cost *startup, Cost *total, Selectivity *selectivity, double *correlation, double *pages);
+
+#endif							/* PQ_H */

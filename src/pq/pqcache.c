@@ -1,0 +1,256 @@
+/*
+ * pqcache.c
+ *		What a backend keeps of an index between scans: its model, where lists
+ *		start, and in which buffers blocks were last seen.
+ *
+ * A copy belongs to a relation file.  A file's model never changes, but for a
+ * rebuild within the transaction that made the file (pq_index_forget) and a
+ * number used again after a wrap-around, which the checksum in the meta page
+ * shows.  Copies are counted by memory contexts that hold them, so an error
+ * cannot leak one; the least recently used ones that nobody holds are freed
+ * when there are many.
+ */
+#include "postgres.h"
+
+#include "port/pg_crc32c.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+
+#include "pq/pq.h"
+
+#define KEPT_BYTES (16 * 1024 * 1024)
+#define MAX_HINTS 65536
+
+static dlist_head indexes = DLIST_STATIC_INIT(indexes);
+
+/*
+ * Read and check the meta page.
+ */
+void
+pq_read_meta(Relation index, PqMetaPageData *meta)
+{
+	Buffer		buffer;
+
+	if (RelationGetNumberOfBlocks(index) == 0)
+		pq_corrupt(index, PQ_META_BLOCK, "The file is empty.");
+	buffer = ReadBuffer(index, PQ_META_BLOCK);
+	LockBuffer(buffer, BUFFER_LOCK_SHARE);
+	pq_page_check(index, buffer, PQ_PAGE_META);
+	*meta = *PqPageGetMeta(BufferGetPage(buffer));
+	UnlockReleaseBuffer(buffer);
+	if (meta->magic != PQ_MAGIC)
+		pq_corrupt(index, PQ_META_BLOCK, "The page is no meta page.");
+	if (meta->version != PQ_VERSION)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("index \"%s\" has format version %u, but this library reads version %u",
+						RelationGetRelationName(index), meta->version, PQ_VERSION),
+				 errhint("Rebuild the index with REINDEX.")));
+	if (meta->crc != pq_meta_crc(meta))
+		pq_corrupt(index, PQ_META_BLOCK, "The meta page's checksum is wrong.");
+}
+
+static PqModel *
+read_model(Relation index, const PqMetaPageData *meta)
+{
+	char	   *model = palloc(meta->model_size);
+	pg_crc32c	crc;
+
+	for (Size done = 0; done < meta->model_size; done += PQ_STREAM_BYTES)
+	{
+		Buffer		buffer = ReadBuffer(index, meta->model_start + done / PQ_STREAM_BYTES);
+
+		LockBuffer(buffer, BUFFER_LOCK_SHARE);
+		pq_page_check(index, buffer, PQ_PAGE_MODEL);
+		memcpy(model + done, (char *) BufferGetPage(buffer) + PQ_STREAM_START,
+			   Min(PQ_STREAM_BYTES, meta->model_size - done));
+		UnlockReleaseBuffer(buffer);
+	}
+	INIT_CRC32C(crc);
+	COMP_CRC32C(crc, model, meta->model_size);
+	FIN_CRC32C(crc);
+	if (crc != meta->model_crc)
+		pq_corrupt(index, meta->model_start, "The model's checksum is wrong.");
+	pq_model_verify((PqModel *) model, meta->model_size);
+	if (PqModelSlots((PqModel *) model) != meta->nslots || ((PqModel *) model)->dims != meta->dims)
+		pq_corrupt(index, meta->model_start, "The model does not fit the meta page.");
+	return (PqModel *) model;
+}
+
+static void
+read_heads(PqIndex *pq, Relation index)
+{
+	for (int start = 0; start < pq->meta.nslots; start += PQ_ENTRIES_PER_PAGE)
+	{
+		Buffer		buffer = ReadBuffer(index, pq->meta.directory_start + start / PQ_ENTRIES_PER_PAGE);
+		PqDirectoryEntry *entries = (PqDirectoryEntry *) ((char *) BufferGetPage(buffer) + PQ_DIRECTORY_START);
+
+		LockBuffer(buffer, BUFFER_LOCK_SHARE);
+		pq_page_check(index, buffer, PQ_PAGE_DIRECTORY);
+		for (int i = 0; i < PQ_ENTRIES_PER_PAGE && start + i < pq->meta.nslots; i++)
+			pq->heads[start + i] = entries[i].head;
+		UnlockReleaseBuffer(buffer);
+	}
+}
+
+static void
+drop_copy(PqIndex *pq)
+{
+	dlist_delete(&pq->node);
+	MemoryContextDelete(pq->context);
+}
+
+static void
+release_copy(void *arg)
+{
+	PqIndex    *pq = arg;
+
+	if (--pq->refcount == 0 && !OidIsValid(pq->oid))
+		drop_copy(pq);
+}
+
+/* Take a copy out of service; who holds it keeps it until it lets go. */
+static void
+retire(PqIndex *pq)
+{
+	if (pq->refcount == 0)
+		drop_copy(pq);
+	else
+		pq->oid = InvalidOid;
+}
+
+static void
+shrink(void)
+{
+	Size		total = 0;
+	dlist_mutable_iter iter;
+
+	dlist_foreach_modify(iter, &indexes)
+	{
+		PqIndex    *pq = dlist_container(PqIndex, node, iter.cur);
+
+		total += MemoryContextMemAllocated(pq->context, false);
+		if (total > KEPT_BYTES && pq->refcount == 0)
+			drop_copy(pq);
+	}
+}
+
+static PqIndex *
+make_copy(Relation index, const PqMetaPageData *meta)
+{
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "pq index", ALLOCSET_SMALL_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(context);
+	PqIndex    *pq = palloc0(sizeof(PqIndex));
+	BlockNumber nblocks = RelationGetNumberOfBlocks(index);
+	uint32		nhints = 64;
+
+	pq->context = context;
+	pq->oid = RelationGetRelid(index);
+	pq->file = rel_file_compat(index);
+	pq->meta = *meta;
+	if (meta->nslots < 1 || meta->nslots > PQ_MAX_LISTS * PQ_TILE ||
+		meta->nfilters < 0 || meta->nfilters > PQ_MAX_FILTERS ||
+		meta->directory_start >= nblocks || meta->model_size > MaxAllocSize ||
+		meta->ncurve < 0 || meta->ncurve > PQ_MAX_CURVE)
+		pq_corrupt(index, PQ_META_BLOCK, "The meta page has impossible numbers.");
+	pq->model = read_model(index, meta);
+	pq_layout_init(&pq->layout, pq->model, meta->nfilters, meta->filter_width);
+	pq->heads = palloc(sizeof(BlockNumber) * meta->nslots);
+	read_heads(pq, index);
+	while (nhints < nblocks && nhints < MAX_HINTS)
+		nhints *= 2;
+	pq->hints = palloc0(sizeof(Buffer) * nhints);
+	pq->hint_mask = nhints - 1;
+	MemoryContextSwitchTo(old);
+	return pq;
+}
+
+/*
+ * The backend's copy of an index, held until the memory context owner is reset
+ * or deleted.
+ */
+PqIndex *
+pq_index_get(Relation index, MemoryContext owner)
+{
+	PqMetaPageData meta;
+	PqIndex    *found = NULL;
+	dlist_mutable_iter iter;
+	MemoryContextCallback *callback = MemoryContextAlloc(owner, sizeof(MemoryContextCallback));
+
+	pq_read_meta(index, &meta);
+	dlist_foreach_modify(iter, &indexes)
+	{
+		PqIndex    *pq = dlist_container(PqIndex, node, iter.cur);
+
+		if (pq->oid != RelationGetRelid(index))
+			continue;
+		if (rel_file_equal_compat(pq->file, rel_file_compat(index)) &&
+			pq->meta.crc == meta.crc && pq->meta.model_crc == meta.model_crc)
+		{
+			found = pq;
+			dlist_move_head(&indexes, &pq->node);
+			break;
+		}
+		retire(pq);
+	}
+	if (!found)
+	{
+		found = make_copy(index, &meta);
+		MemoryContextSetParent(found->context, CacheMemoryContext);
+		dlist_push_head(&indexes, &found->node);
+		shrink();
+	}
+	found->refcount++;
+	callback->func = release_copy;
+	callback->arg = found;
+	MemoryContextRegisterResetCallback(owner, callback);
+	return found;
+}
+
+/*
+ * Forget an index whose file is about to be written anew.
+ */
+void
+pq_index_forget(Relation index)
+{
+	dlist_mutable_iter iter;
+
+	dlist_foreach_modify(iter, &indexes)
+	{
+		PqIndex    *pq = dlist_container(PqIndex, node, iter.cur);
+
+		if (pq->oid == RelationGetRelid(index))
+			retire(pq);
+	}
+}
+
+/*
+ * Pin a block, trying first the buffer it was in last time: that saves the
+ * look-up in the shared hash table.  The hint may be wrong or another block's.
+ */
+Buffer
+pq_read(PqIndex *pq, Relation index, BlockNumber block)
+{
+	Buffer	   *hint = &pq->hints[block & pq->hint_mask];
+
+	if (*hint != InvalidBuffer && !RelationUsesLocalBuffers(index) &&
+		ReadRecentBuffer(pq->file, MAIN_FORKNUM, block, *hint))
+		return *hint;
+	return *hint = ReadBuffer(index, block);
+}
+
+/*
+ * First posting page of a list, or InvalidBlockNumber as long as it has none.
+ */
+BlockNumber
+pq_list_head(PqIndex *pq, Relation index, uint32 list)
+{
+	if (pq->heads[list] == InvalidBlockNumber)
+	{
+		PqDirectoryEntry entry;
+
+		pq_read_directory(index, &pq->meta, list, &entry);
+		pq->heads[list] = entry.head;
+	}
+	return pq->heads[list];
+}

@@ -1,0 +1,282 @@
+/*
+ * pqcalibrate.c
+ *		Measuring recall against effort, and choosing the effort for a goal.
+ *
+ * Some sample rows serve as queries; their true neighbours are collected while
+ * the table is loaded.  A row's nearest neighbours may be near copies of it, as
+ * a query from elsewhere would have none, so recall is measured over the second
+ * ten of its neighbours.
+ */
+#include "postgres.h"
+
+#include <math.h>
+
+#include "miscadmin.h"
+#include "utils/memutils.h"
+
+#include "pq/pq.h"
+#include "pq/pqbuild.h"
+
+#define DEPTH 800				/* candidates looked at */
+
+static const int refine_steps[] = {20, 40, 60, 80, 100, 150, 200, 300, 400, 600, 800};
+static const float goals[] = {0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.875, 0.9, 0.92, 0.94, 0.95, 0.96, 0.97, 0.975, 0.98, 0.985, 0.99, 0.993, 0.995, 0.997, 0.999};
+
+#define NREFINE ((int) lengthof(refine_steps))
+#define MAX_PROBE_STEPS 24
+
+PqTruth *
+pq_truth_begin(const PqModel *model, const float *queries, int nqueries)
+{
+	PqTruth    *truth = palloc0(sizeof(PqTruth));
+	float	   *norms = palloc(sizeof(float) * PqRoundTile(nqueries + 1));
+	float	   *rows = palloc0(sizeof(float) * (Size) (nqueries + 1) * model->inner);
+
+	truth->model = model;
+	truth->queries = queries;
+	truth->nqueries = nqueries;
+	truth->tiles = palloc(sizeof(float) * (Size) PqRoundTile(nqueries + 1) * model->inner);
+	for (int q = 0; q < nqueries; q++)
+		memcpy(rows + (size_t) q * model->inner, queries + (size_t) q * model->padded, sizeof(float) * model->inner);
+	pq_make_tiles(rows, nqueries, model->inner, truth->tiles, norms);
+	truth->neighbours = palloc(sizeof(PqNeighbour) * (nqueries + 1) * PQ_NEIGHBOURS);
+	for (int i = 0; i < nqueries * PQ_NEIGHBOURS; i++)
+	{
+		truth->neighbours[i].distance = INFINITY;
+		ItemPointerSetInvalid(&truth->neighbours[i].tid);
+	}
+	pfree(norms);
+	pfree(rows);
+	return truth;
+}
+
+static bool
+nearer(const PqNeighbour *a, const PqNeighbour *b)
+{
+	BlockNumber x = ItemPointerGetBlockNumberNoCheck(&a->tid);
+	BlockNumber y = ItemPointerGetBlockNumberNoCheck(&b->tid);
+
+	if (a->distance != b->distance)
+		return a->distance < b->distance;
+	if (x != y)
+		return x < y;
+	return ItemPointerGetOffsetNumberNoCheck(&a->tid) < ItemPointerGetOffsetNumberNoCheck(&b->tid);
+}
+
+/* Insert a row among a query's neighbours, if it is one. */
+static void
+offer(PqNeighbour *neighbours, const PqNeighbour *offered)
+{
+	int			at = PQ_NEIGHBOURS - 1;
+
+	if (!nearer(offered, &neighbours[at]))
+		return;
+	for (; at > 0 && nearer(offered, &neighbours[at - 1]); at--)
+		neighbours[at] = neighbours[at - 1];
+	neighbours[at] = *offered;
+}
+
+/*
+ * Rows go by: keep those that are among the nearest of a query.
+ */
+void
+pq_truth_rows(PqTruth *truth, const float *points, const ItemPointerData *tids, int n)
+{
+	const PqModel *model = truth->model;
+	bool		dot_only = model->metric == PQ_METRIC_IP;
+	float	   *dots = palloc(sizeof(float) * PQ_TILE * n);
+	float	   *norms = palloc(sizeof(float) * n);
+
+	for (int i = 0; i < n; i++)
+		norms[i] = dot_only ? 0 :
+			pq_kernels->dot(points + (size_t) i * model->padded, points + (size_t) i * model->padded, model->inner);
+	for (int t = 0; t < PqRoundTile(truth->nqueries) / PQ_TILE; t++)
+	{
+		int			queries = Min(PQ_TILE, truth->nqueries - t * PQ_TILE);
+
+		memset(dots, 0, sizeof(float) * PQ_TILE * n);
+		pq_kernels->tile_dots(points, model->padded, n,
+							  truth->tiles + (size_t) t * model->inner * PQ_TILE, model->inner, dots);
+		for (int c = 0; c < queries; c++)
+		{
+			PqNeighbour *neighbours = truth->neighbours + (t * PQ_TILE + c) * PQ_NEIGHBOURS;
+
+			for (int i = 0; i < n; i++)
+			{
+				PqNeighbour row;
+
+				row.distance = norms[i] - 2 * dots[i * PQ_TILE + c];
+				if (row.distance > neighbours[PQ_NEIGHBOURS - 1].distance)
+					continue;
+				row.tid = tids[i];
+				offer(neighbours, &row);
+			}
+		}
+	}
+	pfree(dots);
+	pfree(norms);
+}
+
+/*
+ * Take over what a worker has found.
+ */
+void
+pq_truth_merge(PqTruth *truth, const PqNeighbour *neighbours)
+{
+	for (int q = 0; q < truth->nqueries; q++)
+		for (int i = 0; i < PQ_NEIGHBOURS; i++)
+			if (!isinf(neighbours[q * PQ_NEIGHBOURS + i].distance))
+				offer(truth->neighbours + q * PQ_NEIGHBOURS, &neighbours[q * PQ_NEIGHBOURS + i]);
+}
+
+static int
+by_estimate(const void *a, const void *b)
+{
+	const PqCandidate *x = a;
+	const PqCandidate *y = b;
+
+	return x->rank != y->rank ? (x->rank < y->rank ? -1 : 1) : 0;
+}
+
+/*
+ * Count how many neighbours of one query are found at each refine step.
+ */
+static int
+count_found(PqSearch *search, const PqNeighbour *neighbours, double *found)
+{
+	int			looked = 0;
+
+	qsort(search->candidates, search->ncandidates, sizeof(PqCandidate), by_estimate);
+	for (int i = PQ_PASSED_OVER; i < PQ_NEIGHBOURS; i++)
+	{
+		const ItemPointerData *tid = &neighbours[i].tid;
+		int			rank;
+
+		if (!ItemPointerIsValid(tid))
+			continue;
+		looked++;
+		for (rank = 0; rank < search->ncandidates; rank++)
+			if (PqCandidateBlock(&search->candidates[rank]) == ItemPointerGetBlockNumberNoCheck(tid) &&
+				search->candidates[rank].offset == ItemPointerGetOffsetNumberNoCheck(tid))
+				break;
+		for (int r = 0; r < NREFINE; r++)
+			found[r] += rank < refine_steps[r] && rank < search->ncandidates;
+	}
+	return looked;
+}
+
+/*
+ * Measure the index, which is complete but for its curve, and set the curve:
+ * for each goal the cheapest effort that reaches it.
+ */
+void
+pq_calibrate(Relation index, PqTruth *truth, PqMetaPageData *meta)
+{
+	const PqModel *model = truth->model;
+	PqIndex    *pq = pq_index_get(index, CurrentMemoryContext);
+	int			steps[MAX_PROBE_STEPS];
+	int			nsteps = 0;
+	double		found[MAX_PROBE_STEPS][NREFINE] = {0};
+	double		looked = 0;
+	double		per_list = meta->tuples / model->nlists;
+	double		last_recall = -1;
+	PqSearch   *search = pq_search_begin(index, pq);
+
+	for (double p = 1; nsteps < MAX_PROBE_STEPS; p *= 1.5)
+	{
+		int			probes = (int) Min(rint(p), model->nlists);
+
+		if (nsteps > 0 && probes == steps[nsteps - 1])
+		{
+			if (probes == model->nlists)
+				break;
+			continue;
+		}
+		steps[nsteps++] = probes;
+		if (probes * 2 > model->nlists && probes > 16)
+			break;
+	}
+	for (int q = 0; q < truth->nqueries; q++)
+	{
+		bool		first = true;
+
+		for (int s = 0; s < nsteps; s++)
+		{
+			int			n;
+
+			CHECK_FOR_INTERRUPTS();
+			search->probes = NULL;
+			pq_search_query(search, truth->queries + (size_t) q * model->padded);
+			pq_search_rank(search, steps[s]);
+			pq_search_codes(search, DEPTH);
+			n = count_found(search, truth->neighbours + q * PQ_NEIGHBOURS, found[s]);
+			if (first)
+				looked += n;
+			first = false;
+			pfree(search->probes);
+		}
+	}
+	meta->ncurve = 0;
+	for (int g = 0; g < (int) lengthof(goals) && looked > 0; g++)
+	{
+		double		best = INFINITY;
+		PqCurvePoint point = {0};
+
+		for (int s = 0; s < nsteps; s++)
+			for (int r = 0; r < NREFINE; r++)
+			{
+				/* nanoseconds, roughly */
+				double		cost = steps[s] * (200 + per_list * (0.3 + 0.12 * model->nquads)) + refine_steps[r] * 150.0;
+				double		recall = found[s][r] / looked;
+
+				if (recall >= goals[g] && cost < best)
+				{
+					best = cost;
+					point.recall = recall;
+					point.probes = steps[s];
+					point.refine = refine_steps[r];
+				}
+			}
+		if (!isinf(best) && point.recall > last_recall)
+		{
+			meta->curve[meta->ncurve++] = point;
+			last_recall = point.recall;
+		}
+	}
+}
+
+/*
+ * The effort for a goal, between the points of the curve that lie around it.
+ * Goals beyond the curve get four times its end; without a curve an eighth of
+ * the lists is probed.
+ */
+const PqCurvePoint *
+pq_curve_for(const PqMetaPageData *meta, double recall, PqCurvePoint *point)
+{
+	const PqCurvePoint *curve = meta->curve;
+	int			n = meta->ncurve;
+	int			i = 0;
+
+	point->recall = recall;
+	point->probes = Max(8, meta->nslots / 8);
+	point->refine = 300;
+	if (n == 0)
+		return point;
+	while (i < n && curve[i].recall < recall)
+		i++;
+	if (i == n)
+	{
+		point->probes = curve[n - 1].probes * 4;
+		point->refine = curve[n - 1].refine * 2;
+	}
+	else if (i == 0)
+		*point = curve[0];
+	else
+	{
+		double		t = (recall - curve[i - 1].recall) / (curve[i].recall - curve[i - 1].recall);
+
+		point->probes = (int) ceil(curve[i - 1].probes + t * (curve[i].probes - curve[i - 1].probes));
+		point->refine = (int) ceil(curve[i - 1].refine + t * (curve[i].refine - curve[i - 1].refine));
+	}
+	return point;
+}

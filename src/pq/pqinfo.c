@@ -1,0 +1,317 @@
+/*
+ * pqinfo.c
+ *		Functions that look into an index: facts, a check of every entry, and
+ *		recall measured against exact search.
+ */
+#include "postgres.h"
+
+#include <math.h>
+
+#include "access/htup_details.h"
+#include "access/relation.h"
+#include "access/relscan.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "catalog/index.h"
+#include "catalog/pg_am_d.h"
+#include "catalog/pg_class.h"
+#include "commands/defrem.h"
+#include "executor/executor.h"
+#include "funcapi.h"
+#include "lib/stringinfo.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/jsonb.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+
+#include "pq/pq.h"
+
+/*
+ * Open a pq index with its table, which the caller must own or may read.
+ */
+Relation
+pq_open_index(Oid oid, Relation *heap)
+{
+	Relation	index = relation_open(oid, AccessShareLock);
+	Oid			table;
+	AclResult	acl;
+
+	if (index->rd_rel->relkind != RELKIND_INDEX ||
+		index->rd_rel->relam != get_index_am_oid("pq", true))
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("\"%s\" is not a pq index", RelationGetRelationName(index))));
+	if (RELATION_IS_OTHER_TEMP(index))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("cannot access temporary indexes of other sessions")));
+	table = IndexGetRelation(oid, false);
+	acl = pg_class_aclcheck(table, GetUserId(), ACL_SELECT);
+	if (acl != ACLCHECK_OK)
+		aclcheck_error(acl, OBJECT_TABLE, get_rel_name(table));
+	*heap = table_open(table, AccessShareLock);
+	return index;
+}
+
+typedef struct Walk
+{
+	Relation	index;
+	PqIndex    *pq;
+	uint8	   *seen;			/* a bit per block */
+	BlockNumber nblocks;
+	double		live;
+	double		dead;
+	int			lists;			/* that have entries */
+	double		largest;
+	/* for the check: of the table */
+	Relation	heap;
+	BlockNumber heap_blocks;
+	IndexFetchTableData *fetch;
+	TupleTableSlot *slot;
+	EState	   *estate;
+	IndexInfo  *info;
+} Walk;
+
+static void
+mark(Walk *walk, BlockNumber block)
+{
+	if (block >= walk->nblocks)
+		pq_corrupt(walk->index, block, "A link leads beyond the end of the file.");
+	if (walk->seen[block / 8] >> (block % 8) & 1)
+		pq_corrupt(walk->index, block, "The page is linked twice.");
+	walk->seen[block / 8] |= 1 << (block % 8);
+}
+
+/*
+ * Compare an entry with what its row would be coded as.
+ */
+static void
+check_codes(Walk *walk, Page page, BlockNumber block, uint32 list, int slot, const float *centroid)
+{
+	const PqModel *model = walk->pq->model;
+	const PqLayout *layout = &walk->pq->layout;
+	ItemPointerData tid = PqPostingTids(page, layout)[slot];
+	bool		again = false;
+	Datum		values[INDEX_MAX_KEYS];
+	bool		nulls[INDEX_MAX_KEYS];
+	float	   *point;
+	PqEntry    *entry;
+	uint8	   *codes;
+	uint8		term;
+	int			wrong = 0;
+
+	if (!table_index_fetch_tuple(walk->fetch, &tid, GetActiveSnapshot(), walk->slot, &again, NULL))
+		return;
+	GetPerTupleExprContext(walk->estate)->ecxt_scantuple = walk->slot;
+	FormIndexDatum(walk->info, walk->slot, walk->estate, values, nulls);
+	point = palloc0(sizeof(float) * model->padded);
+	if (nulls[0] || !pq_embed(pq_index_space(walk->index), model->dims, model->inner, model->padded, values[0], point))
+		pq_corrupt(walk->index, block, "An entry stands for a row without a vector.");
+	entry = palloc0(PqEntrySize(layout));
+	pq_encode(model, layout, point, &centroid, 1, &entry);
+	codes = palloc(layout->nquads * 4);
+	pq_posting_get(page, layout, slot, codes, &term);
+	for (int m = 0; m < model->subvectors; m++)
+		wrong += codes[m] != (PqEntryCodes(entry)[m / 2] >> (m % 2 * 4) & 15);
+	/* other kernels round otherwise, which moves a code or a step of the term */
+	if (wrong > 1 + model->subvectors / 16 || abs(term - entry->term) > 1 + wrong)
+		pq_corrupt(walk->index, block, "An entry's codes do not fit its row.");
+	{
+		BlockNumber rblock = PqPostingGetHeader(page)->refine[slot / layout->refine_slots];
+		Buffer		buffer = ReadBuffer(walk->index, rblock);
+		const uint8 *code = (uint8 *) PageGetContents(BufferGetPage(buffer)) +
+			slot % layout->refine_slots * layout->refine_size + sizeof(float);
+		int			off = 0;
+
+		for (int j = 0; j < model->inner; j++)
+			off += abs((int) code[j] - (int) PqEntryRefine(entry, layout)[j]) > 1;
+		ReleaseBuffer(buffer);
+		if (off > 0)
+			pq_corrupt(walk->index, rblock, "A refine code does not fit its row.");
+	}
+	ResetPerTupleExprContext(walk->estate);
+}
+
+static void
+walk_page(Walk *walk, Buffer buffer, uint32 list, const float *centroid)
+{
+	Page		page = BufferGetPage(buffer);
+	BlockNumber block = BufferGetBlockNumber(buffer);
+	const PqLayout *layout = &walk->pq->layout;
+	PqPostingHeader *header = PqPostingGetHeader(page);
+	int			live = 0;
+
+	for (int slot = 0; slot < layout->nslots; slot++)
+	{
+		ItemPointer tid = &PqPostingTids(page, layout)[slot];
+
+		if (!(PqPostingLive(page, layout)[slot / PQ_BLOCK] >> (slot % PQ_BLOCK) & 1))
+			continue;
+		live++;
+		if (slot >= header->nused)
+			pq_corrupt(walk->index, block, "An entry lies beyond the used ones.");
+		if (!walk->heap)
+			continue;
+		if (ItemPointerGetBlockNumberNoCheck(tid) >= walk->heap_blocks ||
+			ItemPointerGetOffsetNumberNoCheck(tid) == InvalidOffsetNumber)
+			pq_corrupt(walk->index, block, "An entry leads beyond the end of the table.");
+		check_codes(walk, page, block, list, slot, centroid);
+	}
+	if (live != header->nlive)
+		pq_corrupt(walk->index, block, "The page's count of entries is wrong.");
+	for (int i = 0; i < layout->nrefine; i++)
+	{
+		bool		needed = i * layout->refine_slots < header->nused;
+		Buffer		refine;
+
+		if (header->refine[i] == InvalidBlockNumber)
+		{
+			if (needed)
+				pq_corrupt(walk->index, block, "A refine page is missing.");
+			continue;
+		}
+		mark(walk, header->refine[i]);
+		if (!walk->heap)
+			continue;
+		refine = ReadBuffer(walk->index, header->refine[i]);
+		pq_page_check(walk->index, refine, PQ_PAGE_REFINE);
+		if (PqPageGetOpaque(BufferGetPage(refine))->owner != list)
+			pq_corrupt(walk->index, header->refine[i], "The page belongs to another list.");
+		ReleaseBuffer(refine);
+	}
+	walk->live += live;
+	walk->dead += header->nused - live;
+}
+
+/*
+ * Walk all lists.  Pages are copied under their lock, since fetching rows takes
+ * other locks.
+ */
+static void
+walk_lists(Walk *walk)
+{
+	float	   *centroid = palloc(sizeof(float) * walk->pq->model->inner);
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "pq walk", ALLOCSET_DEFAULT_SIZES);
+
+	walk->nblocks = RelationGetNumberOfBlocks(walk->index);
+	walk->seen = palloc0(walk->nblocks / 8 + 1);
+	for (uint32 list = 0; list < walk->pq->meta.nslots; list++)
+	{
+		BlockNumber block = pq_list_head(walk->pq, walk->index, list);
+		double		before = walk->live;
+
+		if (walk->heap && block != InvalidBlockNumber)
+			pq_read_centroid(walk->index, walk->pq, list, centroid);
+		while (block != InvalidBlockNumber)
+		{
+			Buffer		buffer;
+			MemoryContext old;
+
+			CHECK_FOR_INTERRUPTS();
+			/* pages that inserts added meanwhile */
+			if (block >= walk->nblocks)
+			{
+				BlockNumber now = RelationGetNumberOfBlocks(walk->index);
+
+				walk->seen = repalloc(walk->seen, now / 8 + 1);
+				memset(walk->seen + walk->nblocks / 8 + 1, 0, now / 8 - walk->nblocks / 8);
+				walk->nblocks = now;
+			}
+			mark(walk, block);
+			buffer = ReadBuffer(walk->index, block);
+			LockBuffer(buffer, BUFFER_LOCK_SHARE);
+			pq_posting_check(walk->index, buffer, &walk->pq->layout, list);
+			block = PqPostingGetHeader(BufferGetPage(buffer))->next;
+			old = MemoryContextSwitchTo(context);
+			walk_page(walk, buffer, list, centroid);
+			MemoryContextSwitchTo(old);
+			MemoryContextReset(context);
+			UnlockReleaseBuffer(buffer);
+		}
+		if (walk->live > before)
+			walk->lists++;
+		walk->largest = Max(walk->largest, walk->live - before);
+	}
+}
+
+PG_FUNCTION_INFO_V1(jflow_pq_check);
+/*
+ * jflow_pq_check(index regclass) RETURNS int8: raises where the index is
+ * corrupted, and returns the number of entries otherwise.
+ */
+Datum
+jflow_pq_check(PG_FUNCTION_ARGS)
+{
+	Walk		walk = {0};
+
+	walk.index = pq_open_index(PG_GETARG_OID(0), &walk.heap);
+	walk.pq = pq_index_get(walk.index, CurrentMemoryContext);
+	walk.heap_blocks = RelationGetNumberOfBlocks(walk.heap);
+	walk.info = BuildIndexInfo(walk.index);
+	walk.estate = CreateExecutorState();
+	walk.slot = table_slot_create(walk.heap, NULL);
+	walk.fetch = table_index_fetch_begin(walk.heap);
+	walk_lists(&walk);
+	table_index_fetch_end(walk.fetch);
+	ExecDropSingleTupleTableSlot(walk.slot);
+	FreeExecutorState(walk.estate);
+	relation_close(walk.heap, AccessShareLock);
+	relation_close(walk.index, AccessShareLock);
+	PG_RETURN_INT64((int64) walk.live);
+}
+
+PG_FUNCTION_INFO_V1(jflow_pq_info);
+/*
+ * jflow_pq_info(index regclass): one row of facts.
+ */
+Datum
+jflow_pq_info(PG_FUNCTION_ARGS)
+{
+	Walk		walk = {0};
+	Relation	heap;
+	const PqModel *model;
+	const PqSpace *space;
+	TupleDesc	desc;
+	Datum		values[15];
+	bool		nulls[15] = {0};
+	StringInfoData curve;
+	int			i = 0;
+
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	walk.index = pq_open_index(PG_GETARG_OID(0), &heap);
+	walk.pq = pq_index_get(walk.index, CurrentMemoryContext);
+	walk_lists(&walk);
+	model = walk.pq->model;
+	space = pq_index_space(walk.index);
+	initStringInfo(&curve);
+	appendStringInfoChar(&curve, '[');
+	for (int p = 0; p < walk.pq->meta.ncurve; p++)
+		appendStringInfo(&curve, "%s{\"recall\": %.4f, \"probes\": %d, \"refine\": %d}", p ? ", " : "",
+						 walk.pq->meta.curve[p].recall, walk.pq->meta.curve[p].probes, walk.pq->meta.curve[p].refine);
+	appendStringInfoChar(&curve, ']');
+	values[i++] = Int32GetDatum(walk.pq->meta.version);
+	values[i++] = CStringGetTextDatum(space->type_name);
+	values[i++] = CStringGetTextDatum(space->metric_name);
+	values[i++] = Int32GetDatum(model->dims);
+	values[i++] = Int32GetDatum(model->inner);
+	values[i++] = Int32GetDatum(model->nlists);
+	values[i++] = Int32GetDatum(model->subvectors);
+	values[i++] = Int64GetDatum((int64) walk.live);
+	values[i++] = Int64GetDatum((int64) walk.dead);
+	values[i++] = Int64GetDatum((int64) walk.pq->meta.tuples);
+	/* 1 where all lists are as long as the mean */
+	values[i++] = Float8GetDatum(walk.live > 0 ? walk.largest * model->nlists / walk.live : 0);
+	values[i++] = Int64GetDatum((int64) walk.nblocks);
+	values[i++] = Int64GetDatum((int64) walk.nblocks * BLCKSZ);
+	nulls[i] = walk.pq->meta.codebook[0] == '\0';
+	values[i++] = CStringGetTextDatum(walk.pq->meta.codebook);
+	values[i++] = DirectFunctionCall1(jsonb_in, CStringGetDatum(curve.data));
+	relation_close(heap, AccessShareLock);
+	relation_close(walk.index, AccessShareLock);
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(desc, values, nulls)));
+}

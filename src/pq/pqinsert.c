@@ -1,0 +1,277 @@
+/*
+ * pqinsert.c
+ *		Inserting a row: assign, code, append to the list.
+ *
+ * The list's directory entry names a page to start at; from there the links are
+ * followed to one with room.  What a crash leaves at each step:
+ *
+ * - a new page that is not linked yet is all zeros and known to nobody; VACUUM
+ *   puts it into the free space map;
+ * - a posting page without entries, or a refine page without codes, is linked
+ *   and waits for the next insert;
+ * - an entry becomes live by one WAL record that holds its refine code, too.
+ *
+ * Inserts into one list meet at its page's lock; a posting page is locked
+ * before its refine page and before the directory page, and one posting page is
+ * unlocked before the next is locked, so no two can wait for each other.
+ */
+#include "postgres.h"
+
+#include <math.h>
+
+#include "miscadmin.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+
+#include "pq/pq.h"
+
+/*
+ * Set a list's directory entry, in a WAL record that also holds the posting
+ * page that it leads to.
+ */
+static void
+register_directory(GenericXLogState *state, Buffer buffer, uint32 list, BlockNumber head, BlockNumber insert)
+{
+	Page		page = GenericXLogRegisterBuffer(state, buffer, 0);
+	PqDirectoryEntry *entry = (PqDirectoryEntry *) ((char *) page + PQ_DIRECTORY_START) + list % PQ_ENTRIES_PER_PAGE;
+
+	if (head != InvalidBlockNumber)
+		entry->head = head;
+	entry->insert = insert;
+}
+
+/*
+ * Give a list its first page, unless another backend was faster.  Returns the
+ * page to start at.
+ */
+static BlockNumber
+make_head(Relation index, PqIndex *pq, uint32 list)
+{
+	Buffer		directory = ReadBuffer(index, pq->meta.directory_start + list / PQ_ENTRIES_PER_PAGE);
+	Buffer		buffer;
+	PqDirectoryEntry *entry;
+	BlockNumber block;
+	GenericXLogState *state;
+
+	/* the new page is known to nobody, so its lock is out of the order */
+	buffer = pq_new_buffer(index, MAIN_FORKNUM);
+	LockBuffer(directory, BUFFER_LOCK_EXCLUSIVE);
+	pq_page_check(index, directory, PQ_PAGE_DIRECTORY);
+	entry = (PqDirectoryEntry *) ((char *) BufferGetPage(directory) + PQ_DIRECTORY_START) + list % PQ_ENTRIES_PER_PAGE;
+	block = entry->insert;
+	if (block == InvalidBlockNumber)
+	{
+		block = BufferGetBlockNumber(buffer);
+		state = GenericXLogStart(index);
+		pq_posting_init(GenericXLogRegisterBuffer(state, buffer, GENERIC_XLOG_FULL_IMAGE), &pq->layout, list);
+		register_directory(state, directory, list, block, block);
+		GenericXLogFinish(state);
+	}
+	UnlockReleaseBuffer(directory);
+	UnlockReleaseBuffer(buffer);
+	return block;
+}
+
+/* A slot with room on a locked posting page, or -1. */
+static int
+free_slot(Page page, const PqLayout *layout)
+{
+	PqPostingHeader *header = PqPostingGetHeader(page);
+
+	if (header->nlive < header->nused)
+		for (int b = 0; b * PQ_BLOCK < header->nused; b++)
+		{
+			uint32		dead = ~PqPostingLive(page, layout)[b];
+
+			if (dead)
+			{
+				int			slot = b * PQ_BLOCK + pg_rightmost_one_pos32(dead);
+
+				if (slot < header->nused)
+					return slot;
+			}
+		}
+	return header->nused < layout->nslots ? header->nused : -1;
+}
+
+/*
+ * Link a new page behind the last, full one, which is locked, and make it the
+ * page where inserts start.  Returns its number.
+ */
+static BlockNumber
+append_page(Relation index, PqIndex *pq, uint32 list, Buffer last)
+{
+	Buffer		buffer = pq_new_buffer(index, MAIN_FORKNUM);
+	Buffer		directory = ReadBuffer(index, pq->meta.directory_start + list / PQ_ENTRIES_PER_PAGE);
+	BlockNumber block = BufferGetBlockNumber(buffer);
+	GenericXLogState *state;
+
+	LockBuffer(directory, BUFFER_LOCK_EXCLUSIVE);
+	pq_page_check(index, directory, PQ_PAGE_DIRECTORY);
+	state = GenericXLogStart(index);
+	pq_posting_init(GenericXLogRegisterBuffer(state, buffer, GENERIC_XLOG_FULL_IMAGE), &pq->layout, list);
+	PqPostingGetHeader(GenericXLogRegisterBuffer(state, last, 0))->next = block;
+	register_directory(state, directory, list, InvalidBlockNumber, block);
+	GenericXLogFinish(state);
+	UnlockReleaseBuffer(directory);
+	UnlockReleaseBuffer(buffer);
+	return block;
+}
+
+/*
+ * Put an entry on a locked posting page that has room.
+ */
+static void
+put_entry(Relation index, PqIndex *pq, Buffer posting, int slot, const PqEntry *entry)
+{
+	const PqLayout *layout = &pq->layout;
+	Page		page = BufferGetPage(posting);
+	int			number = slot / layout->refine_slots;
+	BlockNumber block = PqPostingGetHeader(page)->refine[number];
+	bool		fresh = block == InvalidBlockNumber;
+	Buffer		refine;
+	GenericXLogState *state;
+	Page		image;
+
+	if (fresh)
+		refine = pq_new_buffer(index, MAIN_FORKNUM);
+	else
+	{
+		refine = ReadBuffer(index, block);
+		LockBuffer(refine, BUFFER_LOCK_EXCLUSIVE);
+		pq_page_check(index, refine, PQ_PAGE_REFINE);
+		if (PqPageGetOpaque(BufferGetPage(refine))->owner != entry->list)
+			pq_corrupt(index, block, "The page belongs to another list.");
+	}
+	state = GenericXLogStart(index);
+	image = GenericXLogRegisterBuffer(state, posting, 0);
+	pq_posting_put(image, layout, slot, entry);
+	PqPostingGetHeader(image)->nlive++;
+	PqPostingGetHeader(image)->nused = Max(PqPostingGetHeader(image)->nused, slot + 1);
+	PqPostingGetHeader(image)->refine[number] = BufferGetBlockNumber(refine);
+	image = GenericXLogRegisterBuffer(state, refine, fresh ? GENERIC_XLOG_FULL_IMAGE : 0);
+	if (fresh)
+		pq_page_init(image, PQ_PAGE_REFINE, entry->list);
+	pq_refine_put(image, layout, slot, entry);
+	GenericXLogFinish(state);
+	UnlockReleaseBuffer(refine);
+}
+
+static void
+insert_entry(Relation index, PqIndex *pq, const PqEntry *entry)
+{
+	PqDirectoryEntry start;
+	BlockNumber block;
+	int			walked = 0;
+
+	pq_read_directory(index, &pq->meta, entry->list, &start);
+	block = start.insert;
+	if (block == InvalidBlockNumber)
+		block = make_head(index, pq, entry->list);
+	for (;;)
+	{
+		Buffer		buffer = pq_read(pq, index, block);
+		int			slot;
+		BlockNumber next;
+
+		CHECK_FOR_INTERRUPTS();
+		LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
+		pq_posting_check(index, buffer, &pq->layout, entry->list);
+		slot = free_slot(BufferGetPage(buffer), &pq->layout);
+		if (slot >= 0)
+		{
+			put_entry(index, pq, buffer, slot, entry);
+			UnlockReleaseBuffer(buffer);
+			break;
+		}
+		next = PqPostingGetHeader(BufferGetPage(buffer))->next;
+		if (next == InvalidBlockNumber)
+		{
+			next = append_page(index, pq, entry->list, buffer);
+			walked = -1;
+		}
+		UnlockReleaseBuffer(buffer);
+		block = next;
+		if (walked >= 0 && ++walked > (int) RelationGetNumberOfBlocks(index))
+			pq_corrupt(index, block, "The pages of a list form a circle.");
+	}
+
+	/* spare the next insert the walk over full pages */
+	if (walked > 0)
+	{
+		Buffer		directory = ReadBuffer(index, pq->meta.directory_start + entry->list / PQ_ENTRIES_PER_PAGE);
+		GenericXLogState *state;
+
+		LockBuffer(directory, BUFFER_LOCK_EXCLUSIVE);
+		pq_page_check(index, directory, PQ_PAGE_DIRECTORY);
+		state = GenericXLogStart(index);
+		register_directory(state, directory, entry->list, InvalidBlockNumber, block);
+		GenericXLogFinish(state);
+		UnlockReleaseBuffer(directory);
+	}
+}
+
+/*
+ * The centroid of a list, from its column of the tiles.
+ */
+void
+pq_read_centroid(Relation index, PqIndex *pq, uint32 list, float *out)
+{
+	Buffer		buffer = InvalidBuffer;
+	BlockNumber at = InvalidBlockNumber;
+
+	for (int j = 0; j < pq->model->inner; j++)
+	{
+		Size		row = (Size) (list / PQ_TILE) * pq->model->inner + j;
+		BlockNumber block = pq->meta.tiles_start + row / PQ_ROWS_PER_PAGE;
+
+		if (block != at)
+		{
+			if (BufferIsValid(buffer))
+				ReleaseBuffer(buffer);
+			buffer = pq_read(pq, index, block);
+			pq_page_check(index, buffer, PQ_PAGE_TILES);
+			at = block;
+		}
+		out[j] = ((float *) ((char *) BufferGetPage(buffer) + PQ_STREAM_START))[row % PQ_ROWS_PER_PAGE * PQ_TILE + list % PQ_TILE];
+	}
+	if (BufferIsValid(buffer))
+		ReleaseBuffer(buffer);
+}
+
+bool
+pq_insert(Relation index, Datum *values, bool *isnull, ItemPointer tid,
+		  Relation heap, IndexUniqueCheck check, bool unchanged, IndexInfo *info)
+{
+	MemoryContext context;
+	MemoryContext old;
+	PqIndex    *pq;
+	const PqModel *model;
+	float	   *point;
+
+	if (isnull[0])
+		return false;
+	context = AllocSetContextCreate(CurrentMemoryContext, "pq insert", ALLOCSET_DEFAULT_SIZES);
+	old = MemoryContextSwitchTo(context);
+	pq = pq_index_get(index, context);
+	model = pq->model;
+	point = palloc(sizeof(float) * model->padded);
+	if (pq_embed(pq_index_space(index), model->dims, model->inner, model->padded, values[0], point))
+	{
+		PqEntry    *entry = palloc0(PqEntrySize(&pq->layout));
+		float	   *centroid = palloc(sizeof(float) * model->inner);
+		const float *centroids = centroid;
+		int64		filters[PQ_MAX_FILTERS];
+
+		entry->list = pq_nearest_list(index, pq, point);
+		pq_read_centroid(index, pq, entry->list, centroid);
+		entry->tid = *tid;
+		entry->nulls = pq_filter_form(index, values, isnull, filters);
+		memcpy(PqEntryFilters(entry, &pq->layout), filters, sizeof(int64) * pq->layout.nfilters);
+		pq_encode(model, &pq->layout, point, &centroids, 1, &entry);
+		insert_entry(index, pq, entry);
+	}
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(context);
+	return false;
+}

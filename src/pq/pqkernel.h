@@ -1,0 +1,78 @@
+/*
+ * pqkernel.h
+ *		The inner loops of the pq index, chosen once per process.
+ *
+ * Shapes.  A *tile* is 16 columns of numbers stored row by row: tile[j * 16 + c]
+ * is dimension j of column c; the columns are centroids.  A *block* is 32
+ * vectors' codes.  Four subvectors make a *quad* of 64 bytes; byte v * 4 + s of
+ * it holds the codes of subvector s of vector v (low half) and of vector v + 16
+ * (high half).  A lookup table has 64 bytes per quad: entry s * 16 + code.
+ */
+#ifndef PQ_KERNEL_H
+#define PQ_KERNEL_H
+
+#define PQ_TILE 16
+#define PQ_BLOCK 32
+#define PQ_QUAD_BYTES 64
+
+/* What scanning a page's blocks needs. */
+typedef struct PqBlockScan
+{
+	const uint8 *codes;			/* of the first block */
+	const uint8 *terms;			/* 32 bytes per block */
+	int			nblocks;
+	int			nquads;
+	const uint8 *table;			/* nquads * 64 bytes, 64-aligned */
+	int32		term_factor;	/* 8 fractional bits, below 32768 */
+	int32		limit;			/* vectors at most this far are wanted */
+	uint32	   *masks;			/* out: wanted vectors per block */
+	int32	   *sums;			/* out: 32 per block, where its mask is not 0 */
+} PqBlockScan;
+
+typedef struct PqKernels
+{
+	const char *name;
+
+	/*
+	 * acc[p * 16 + c] += sum over j < dims of x[p * stride + j] * tile[j * 16
+	 * + c], for n points
+	 */
+	void		(*tile_dots) (const float *x, size_t stride, int n,
+							  const float *tile, int dims, float *acc);
+
+	/*
+	 * The same with fresh sums; score = bias[c] - 2 * sum.  Where it is less
+	 * than best[p * 16 + c], that and index[p * 16 + c] = number are
+	 * replaced.
+	 */
+	void		(*tile_best) (const float *x, size_t stride, int n,
+							  const float *tile, int dims, const float *bias,
+							  int32 number, float *best, int32 *index);
+
+	/* see PqBlockScan; sum = table entries + (term * term_factor) >> 8 */
+	void		(*scan_blocks) (const PqBlockScan *scan);
+
+	/* sum of weight * (query - code)^2, and of query * code */
+	float		(*code_l2) (const float *query, const float *weight,
+							const uint8 *code, int dims);
+	float		(*code_dot) (const float *query, const uint8 *code, int dims);
+
+	float		(*dot) (const float *a, const float *b, int dims);
+
+	void		(*half_to_float) (const uint16 *in, float *out, int dims);
+} PqKernels;
+
+extern const PqKernels *pq_kernels;
+
+extern void pq_kernels_init(void);
+extern const PqKernels *const *pq_kernels_all(int *n);
+
+extern const PqKernels pq_kernels_portable;
+#if defined(__x86_64__)
+extern const PqKernels pq_kernels_avx2;
+extern const PqKernels pq_kernels_avx512;
+#elif defined(__aarch64__)
+extern const PqKernels pq_kernels_neon;
+#endif
+
+#endif							/* PQ_KERNEL_H */

@@ -1,0 +1,184 @@
+/*
+ * pqkmeans.c
+ *		k-means: Lloyd's iterations over points in memory.
+ *
+ * Distances are computed for a block of points and a tile of 16 centroids at a
+ * time (see pqkernel.h).  Sums run over the points in order, so the result
+ * depends on the points and their order alone.
+ */
+#include "postgres.h"
+
+#include <float.h>
+#include <math.h>
+
+#include "miscadmin.h"
+
+#include "pq/pq.h"
+
+/* Points whose best scores are kept at once. */
+#define POINTS 128
+
+/*
+ * Lay k centroids out as tiles, and their squared norms beside them; columns
+ * that are left over get an infinite norm, so that nothing is nearest to them.
+ */
+void
+pq_make_tiles(const float *centroids, int k, int dims, float *tiles, float *norms)
+{
+	int			ntiles = PqRoundTile(k) / PQ_TILE;
+
+	memset(tiles, 0, sizeof(float) * PQ_TILE * (size_t) ntiles * dims);
+	for (int c = 0; c < ntiles * PQ_TILE; c++)
+	{
+		float	   *column = tiles + (size_t) (c / PQ_TILE) * dims * PQ_TILE + c % PQ_TILE;
+		const float *centroid = centroids + (size_t) c * dims;
+
+		if (c >= k)
+		{
+			norms[c] = INFINITY;
+			continue;
+		}
+		norms[c] = pq_kernels->dot(centroid, centroid, dims);
+		for (int j = 0; j < dims; j++)
+			column[(size_t) j * PQ_TILE] = centroid[j];
+	}
+}
+
+/*
+ * For each of n points the nearest column of some tiles, numbered from first.
+ * best comes in with the score to beat, squared distance less the point's
+ * norm; where nothing beats it best and index stay.
+ */
+void
+pq_nearest(const float *points, size_t stride, int n, int dims,
+		   const float *tiles, const float *norms, int ntiles, int first,
+		   float *best, int32 *index)
+{
+	float		scores[POINTS * PQ_TILE];
+	int32		numbers[POINTS * PQ_TILE];
+
+	for (int start = 0; start < n; start += POINTS)
+	{
+		int			m = Min(POINTS, n - start);
+
+		for (int i = 0; i < m * PQ_TILE; i++)
+		{
+			scores[i] = INFINITY;
+			numbers[i] = 0;
+		}
+		for (int t = 0; t < ntiles; t++)
+			pq_kernels->tile_best(points + start * stride, stride, m,
+								  tiles + (size_t) t * dims * PQ_TILE, dims,
+								  norms + t * PQ_TILE, t, scores, numbers);
+		for (int p = 0; p < m; p++)
+		{
+			const float *s = scores + p * PQ_TILE;
+			int			at = 0;
+
+			/* ties go to the lowest number, whatever the kernel */
+			for (int c = 1; c < PQ_TILE; c++)
+				if (s[c] < s[at] ||
+					(s[c] == s[at] && numbers[p * PQ_TILE + c] < numbers[p * PQ_TILE + at]))
+					at = c;
+			if (s[at] < best[start + p])
+			{
+				best[start + p] = s[at];
+				index[start + p] = first + numbers[p * PQ_TILE + at] * PQ_TILE + at;
+			}
+		}
+	}
+}
+
+/*
+ * Move each centroid that has no points beside the one that has most, so that
+ * the two share its points from then on.
+ */
+static void
+reseed_empty(float *centroids, int *counts, int k, int dims, uint64 *random)
+{
+	for (int c = 0; c < k; c++)
+	{
+		int			largest = 0;
+
+		if (counts[c] > 0)
+			continue;
+		for (int i = 1; i < k; i++)
+			if (counts[i] > counts[largest])
+				largest = i;
+		if (counts[largest] < 2)
+			return;
+		for (int j = 0; j < dims; j++)
+		{
+			float		value = centroids[(size_t) largest * dims + j];
+			float		shift;
+
+			*random = *random * UINT64CONST(6364136223846793005) + UINT64CONST(1442695040888963407);
+			shift = value * ((*random >> 40 & 1) ? 1.0f / 256 : -1.0f / 256);
+			centroids[(size_t) c * dims + j] = value + shift;
+			centroids[(size_t) largest * dims + j] = value - shift;
+		}
+		counts[c] = counts[largest] / 2;
+		counts[largest] -= counts[c];
+	}
+}
+
+/*
+ * Cluster n points into k centroids, starting from the first k points (callers
+ * bring points in random order).  With fewer points than centroids, the rest
+ * repeat.
+ */
+void
+pq_kmeans(const float *points, size_t stride, int n, int dims, int k,
+		  int iterations, float *centroids, uint64 seed)
+{
+	size_t		tile_floats = (size_t) PqRoundTile(k) * dims;
+	float	   *tiles = palloc_extended(sizeof(float) * tile_floats, MCXT_ALLOC_HUGE);
+	float	   *norms = palloc(sizeof(float) * PqRoundTile(k));
+	float	   *best = palloc(sizeof(float) * Max(n, 1));
+	int32	   *index = palloc(sizeof(int32) * Max(n, 1));
+	int		   *counts = palloc(sizeof(int) * k);
+
+	for (int c = 0; c < k; c++)
+	{
+		if (n > 0)
+			memcpy(centroids + (size_t) c * dims, points + (size_t) (c % n) * stride, sizeof(float) * dims);
+		else
+			memset(centroids + (size_t) c * dims, 0, sizeof(float) * dims);
+	}
+	for (int iteration = 0; iteration < iterations && n > k; iteration++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		pq_make_tiles(centroids, k, dims, tiles, norms);
+		for (int i = 0; i < n; i++)
+		{
+			best[i] = INFINITY;
+			index[i] = 0;
+		}
+		for (int start = 0; start < n; start += 8192)
+		{
+			CHECK_FOR_INTERRUPTS();
+			pq_nearest(points + (size_t) start * stride, stride, Min(8192, n - start), dims,
+					   tiles, norms, PqRoundTile(k) / PQ_TILE, 0, best + start, index + start);
+		}
+		memset(centroids, 0, sizeof(float) * (size_t) k * dims);
+		memset(counts, 0, sizeof(int) * k);
+		for (int i = 0; i < n; i++)
+		{
+			float	   *centroid = centroids + (size_t) index[i] * dims;
+			const float *point = points + (size_t) i * stride;
+
+			counts[index[i]]++;
+			for (int j = 0; j < dims; j++)
+				centroid[j] += point[j];
+		}
+		for (int c = 0; c < k; c++)
+			for (int j = 0; j < dims && counts[c] > 0; j++)
+				centroids[(size_t) c * dims + j] /= counts[c];
+		reseed_empty(centroids, counts, k, dims, &seed);
+	}
+	pfree(tiles);
+	pfree(norms);
+	pfree(best);
+	pfree(index);
+	pfree(counts);
+}

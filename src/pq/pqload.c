@@ -1,0 +1,217 @@
+/*
+ * pqload.c
+ *		Loading: rows are gathered in batches, assigned, coded and sorted.
+ */
+#include "postgres.h"
+
+#include "access/parallel.h"
+#include "access/tableam.h"
+#include "catalog/index.h"
+#include "catalog/pg_operator_d.h"
+#include "catalog/pg_type_d.h"
+#include "commands/progress.h"
+#include "executor/tuptable.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+
+#include "pq/pq.h"
+#include "pq/pqbuild.h"
+
+#define BATCH 256
+
+struct PqLoader
+{
+	PqBuild    *build;
+	PqTruth    *truth;
+	MemoryContext row_context;	/* of one row, and of one batch */
+	TupleTableSlot *slot;
+	float	   *points;
+	PqEntry   **entries;
+	char	   *data;			/* of the entries, as bytea */
+	Size		entry_size;
+	int			n;
+	double		indexed;
+};
+
+/*
+ * Entries are sorted as (list, TID as a number, bytes).
+ */
+static TupleDesc
+sort_descriptor(void)
+{
+	TupleDesc	desc = CreateTemplateTupleDesc(3);
+
+	TupleDescInitEntry(desc, (AttrNumber) 1, "list", INT4OID, -1, 0);
+	TupleDescInitEntry(desc, (AttrNumber) 2, "tid", INT8OID, -1, 0);
+	TupleDescInitEntry(desc, (AttrNumber) 3, "entry", BYTEAOID, -1, 0);
+	return desc;
+}
+
+/*
+ * Start a sort of entries in so many kB.
+ */
+void
+pq_sort_begin(PqBuild *build, SortCoordinate coordinate, int memory)
+{
+	AttrNumber	columns[] = {1, 2};
+	Oid			operators[] = {Int4LessOperator, Int8LessOperator};
+	Oid			collations[] = {InvalidOid, InvalidOid};
+	bool		nulls_first[] = {false, false};
+
+	build->sort_desc = sort_descriptor();
+	build->sort = tuplesort_begin_heap(build->sort_desc, 2, columns, operators, collations,
+									   nulls_first, memory, coordinate, TUPLESORT_NONE);
+}
+
+/*
+ * Start loading into such a sort.
+ */
+PqLoader *
+pq_loader_begin(PqBuild *build, PqTruth *truth, SortCoordinate coordinate, int memory)
+{
+	PqLoader   *loader = palloc0(sizeof(PqLoader));
+
+	loader->build = build;
+	loader->truth = truth;
+	loader->row_context = AllocSetContextCreate(CurrentMemoryContext, "pq row", ALLOCSET_DEFAULT_SIZES);
+	pq_sort_begin(build, coordinate, memory);
+	loader->slot = MakeSingleTupleTableSlot(build->sort_desc, &TTSOpsVirtual);
+	loader->points = palloc0(sizeof(float) * (Size) BATCH * build->trained->model->padded);
+	loader->entry_size = MAXALIGN(VARHDRSZ + MAXIMUM_ALIGNOF + PqEntrySize(&build->layout));
+	loader->data = palloc0(loader->entry_size * BATCH);
+	loader->entries = palloc(sizeof(PqEntry *) * BATCH);
+	for (int i = 0; i < BATCH; i++)
+		loader->entries[i] = (PqEntry *) (loader->data + i * loader->entry_size + MAXIMUM_ALIGNOF);
+	return loader;
+}
+
+static void
+flush_batch(PqLoader *loader)
+{
+	PqBuild    *build = loader->build;
+	const PqModel *model = build->trained->model;
+	int32		lists[BATCH];
+	const float *centroids[BATCH];
+	ItemPointerData tids[BATCH];
+	MemoryContext old = MemoryContextSwitchTo(loader->row_context);
+
+	CHECK_FOR_INTERRUPTS();
+	pq_assign(build->trained, loader->points, loader->n, lists);
+	for (int i = 0; i < loader->n; i++)
+	{
+		centroids[i] = build->trained->centroids + (size_t) lists[i] * model->inner;
+		loader->entries[i]->list = lists[i];
+		tids[i] = loader->entries[i]->tid;
+	}
+	pq_encode(model, &build->layout, loader->points, centroids, loader->n, loader->entries);
+	if (loader->truth)
+		pq_truth_rows(loader->truth, loader->points, tids, loader->n);
+	for (int i = 0; i < loader->n; i++)
+	{
+		PqEntry    *entry = loader->entries[i];
+		bytea	   *bytes = (bytea *) ((char *) entry - VARHDRSZ);
+		TupleTableSlot *slot = loader->slot;
+
+		SET_VARSIZE(bytes, VARHDRSZ + PqEntrySize(&build->layout));
+		ExecClearTuple(slot);
+		slot->tts_values[0] = Int32GetDatum(lists[i]);
+		slot->tts_values[1] = Int64GetDatum((int64) ItemPointerGetBlockNumber(&entry->tid) << 16 |
+											ItemPointerGetOffsetNumber(&entry->tid));
+		slot->tts_values[2] = PointerGetDatum(bytes);
+		memset(slot->tts_isnull, 0, sizeof(bool) * 3);
+		ExecStoreVirtualTuple(slot);
+		tuplesort_puttupleslot(build->sort, slot);
+	}
+	MemoryContextSwitchTo(old);
+	MemoryContextReset(loader->row_context);
+	loader->n = 0;
+}
+
+void
+pq_loader_row(Relation index, ItemPointer tid, Datum *values, bool *isnull, bool alive, void *arg)
+{
+	PqLoader   *loader = arg;
+	PqBuild    *build = loader->build;
+	const PqModel *model = build->trained->model;
+	PqEntry    *entry = loader->entries[loader->n];
+	int64		filters[PQ_MAX_FILTERS];
+	MemoryContext old;
+	bool		usable;
+
+	if (isnull[0])
+		return;
+	old = MemoryContextSwitchTo(loader->row_context);
+	usable = pq_embed(build->space, model->dims, model->inner, model->padded, values[0],
+					  loader->points + (size_t) loader->n * model->padded);
+	MemoryContextSwitchTo(old);
+	if (!usable)
+		return;
+	entry->tid = *tid;
+	entry->nulls = pq_filter_form(index, values, isnull, filters);
+	memcpy(PqEntryFilters(entry, &build->layout), filters, sizeof(int64) * build->layout.nfilters);
+	loader->indexed++;
+	if (++loader->n == BATCH)
+		flush_batch(loader);
+}
+
+/*
+ * Sort what was loaded; returns the number of entries.
+ */
+double
+pq_loader_end(PqLoader *loader)
+{
+	if (loader->n > 0)
+		flush_batch(loader);
+	ExecDropSingleTupleTableSlot(loader->slot);
+	MemoryContextDelete(loader->row_context);
+	pgstat_progress_update_param(PROGRESS_CREATEIDX_SUBPHASE, PQ_PHASE_SORT);
+	tuplesort_performsort(loader->build->sort);
+	return loader->indexed;
+}
+
+/*
+ * Load the whole table into a sort, with workers where they may help.
+ */
+void
+pq_load(PqBuild *build, PqTruth *truth)
+{
+	PqLoader   *loader;
+
+	if (pq_parallel_load(build, truth))
+		return;
+	loader = pq_loader_begin(build, truth, NULL, maintenance_work_mem);
+	build->tuples = table_index_build_scan(build->heap, build->index, build->info, true, true,
+										   pq_loader_row, loader, NULL);
+	build->indexed = pq_loader_end(loader);
+}
+
+/*
+ * Write the sorted entries.
+ */
+void
+pq_load_write(PqBuild *build, PqWriter *writer)
+{
+	TupleTableSlot *slot = MakeSingleTupleTableSlot(build->sort_desc, &TTSOpsMinimalTuple);
+	PqEntry    *entry = palloc(PqEntrySize(&build->layout));
+	int64		done = 0;
+
+	pgstat_progress_update_param(PROGRESS_CREATEIDX_TUPLES_TOTAL, (int64) build->indexed);
+	while (tuplesort_gettupleslot(build->sort, true, false, slot, NULL))
+	{
+		bool		isnull;
+		bytea	   *bytes = DatumGetByteaPP(slot_getattr(slot, 3, &isnull));
+
+		/* bytes are aligned for chars only */
+		memcpy(entry, VARDATA_ANY(bytes), PqEntrySize(&build->layout));
+		pq_writer_add(writer, entry);
+		if ((++done & 1023) == 0)
+			pgstat_progress_update_param(PROGRESS_CREATEIDX_TUPLES_DONE, done);
+	}
+	pgstat_progress_update_param(PROGRESS_CREATEIDX_TUPLES_DONE, done);
+	pfree(entry);
+	ExecDropSingleTupleTableSlot(slot);
+	tuplesort_end(build->sort);
+	pq_parallel_end(build);
+}

@@ -1,0 +1,277 @@
+/*
+ * pqparallel.c
+ *		Loading with parallel workers.
+ *
+ * As in a btree build, the leader and its workers share one scan of the table;
+ * each codes the rows it gets and sorts them into a run of its own, and the
+ * leader merges the runs.  The model and the centroids lie in shared memory.
+ * Which worker met a row makes no difference to the index.
+ */
+#include "postgres.h"
+
+#include "access/parallel.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "catalog/index.h"
+#include "commands/progress.h"
+#include "miscadmin.h"
+#include "optimizer/optimizer.h"
+#include "pgstat.h"
+#include "storage/condition_variable.h"
+#include "storage/spin.h"
+#include "tcop/tcopprot.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+
+#include "pq/pq.h"
+#include "pq/pqbuild.h"
+
+#define KEY_SHARED UINT64CONST(0x5051000000000001)
+#define KEY_SORT UINT64CONST(0x5051000000000002)
+#define KEY_MODEL UINT64CONST(0x5051000000000003)
+#define KEY_TILES UINT64CONST(0x5051000000000004)
+#define KEY_QUERIES UINT64CONST(0x5051000000000005)
+#define KEY_TRUTH UINT64CONST(0x5051000000000006)
+#define KEY_QUERY_TEXT UINT64CONST(0x5051000000000007)
+
+/* What leader and workers share; the table's parallel scan lies behind it. */
+typedef struct PqShared
+{
+	Oid			heap;
+	Oid			index;
+	bool		concurrent;
+	int			participants;
+	int			nqueries;
+	int			nfilters;
+	int16		filter_width[PQ_MAX_FILTERS];
+	/* under the mutex */
+	slock_t		mutex;
+	int			attached;		/* numbers the pieces of the truth */
+	int			done;
+	double		tuples;
+	double		indexed;
+	bool		broken_hot_chain;
+	ConditionVariable finished;
+} PqShared;
+
+#define PqSharedScan(shared) ((ParallelTableScanDesc) ((char *) (shared) + BUFFERALIGN(sizeof(PqShared))))
+
+struct PqParallel
+{
+	ParallelContext *context;
+	Snapshot	snapshot;
+};
+
+PGDLLEXPORT void jflow_pq_build_worker(dsm_segment *segment, shm_toc *toc);
+
+/*
+ * Load this process's part of the table.
+ */
+static void
+load_part(PqBuild *build, PqShared *shared, Sharedsort *sort, PqNeighbour *pieces, bool leader)
+{
+	SortCoordinate coordinate = palloc0(sizeof(SortCoordinateData));
+	PqTruth    *truth = pq_truth_begin(build->trained->model, build->queries, shared->nqueries);
+	PqLoader   *loader;
+	TableScanDesc scan;
+	double		tuples;
+	double		indexed;
+	int			number;
+
+	coordinate->isWorker = true;
+	coordinate->nParticipants = -1;
+	coordinate->sharedsort = sort;
+	loader = pq_loader_begin(build, truth, coordinate, Max(64, maintenance_work_mem / shared->participants));
+	scan = table_beginscan_parallel(build->heap, PqSharedScan(shared));
+	tuples = table_index_build_scan(build->heap, build->index, build->info, true, leader,
+									pq_loader_row, loader, scan);
+	indexed = pq_loader_end(loader);
+	SpinLockAcquire(&shared->mutex);
+	number = shared->attached++;
+	SpinLockRelease(&shared->mutex);
+	memcpy(pieces + (size_t) number * shared->nqueries * PQ_NEIGHBOURS, truth->neighbours,
+		   sizeof(PqNeighbour) * shared->nqueries * PQ_NEIGHBOURS);
+	SpinLockAcquire(&shared->mutex);
+	shared->done++;
+	shared->tuples += tuples;
+	shared->indexed += indexed;
+	if (build->info->ii_BrokenHotChain)
+		shared->broken_hot_chain = true;
+	SpinLockRelease(&shared->mutex);
+	ConditionVariableSignal(&shared->finished);
+	tuplesort_end(build->sort);
+}
+
+/*
+ * Where a worker starts.
+ */
+void
+jflow_pq_build_worker(dsm_segment *segment, shm_toc *toc)
+{
+	PqShared   *shared = shm_toc_lookup(toc, KEY_SHARED, false);
+	Sharedsort *sort = shm_toc_lookup(toc, KEY_SORT, false);
+	PqTrained	trained = {0};
+	PqBuild		build = {0};
+	LOCKMODE	heap_lock = shared->concurrent ? ShareUpdateExclusiveLock : ShareLock;
+	LOCKMODE	index_lock = shared->concurrent ? RowExclusiveLock : AccessExclusiveLock;
+	char	   *text = shm_toc_lookup(toc, KEY_QUERY_TEXT, true);
+	Size		floats;
+
+	debug_query_string = text;
+
+	pgstat_report_activity(STATE_RUNNING, debug_query_string);
+	build.heap = table_open(shared->heap, heap_lock);
+	build.index = index_open(shared->index, index_lock);
+	build.info = BuildIndexInfo(build.index);
+	build.info->ii_Concurrent = shared->concurrent;
+	build.space = pq_index_space(build.index);
+	trained.model = shm_toc_lookup(toc, KEY_MODEL, false);
+	trained.tiles = shm_toc_lookup(toc, KEY_TILES, false);
+	floats = (Size) PqModelSlots(trained.model) * trained.model->inner;
+	trained.centroids = palloc_extended(sizeof(float) * floats, MCXT_ALLOC_HUGE);
+	pq_fill_centroids(&trained);
+	build.trained = &trained;
+	pq_layout_init(&build.layout, trained.model, shared->nfilters, shared->filter_width);
+	build.queries = shm_toc_lookup(toc, KEY_QUERIES, false);
+	tuplesort_attach_shared(sort, segment);
+	load_part(&build, shared, sort, shm_toc_lookup(toc, KEY_TRUTH, false), false);
+	index_close(build.index, index_lock);
+	table_close(build.heap, heap_lock);
+}
+
+static void *
+share(shm_toc *toc, uint64 key, const void *data, Size size)
+{
+	void	   *copy = shm_toc_allocate(toc, size);
+
+	if (data)
+		memcpy(copy, data, size);
+	shm_toc_insert(toc, key, copy);
+	return copy;
+}
+
+/*
+ * Load in parallel.  Returns false where no worker is to be had, and nothing has
+ * happened then.
+ */
+bool
+pq_parallel_load(PqBuild *build, PqTruth *truth)
+{
+	const PqModel *model = build->trained->model;
+	ParallelContext *context;
+	Snapshot	snapshot;
+	PqShared   *shared;
+	Sharedsort *sort;
+	PqNeighbour *pieces;
+	SortCoordinate coordinate;
+	Size		sizes[6];
+	int			participants;
+	int			workers = parallel_workers_compat(build->heap, build->index, build->info);
+	Size text = debug_query_string ? strlen(debug_query_string) + 1 : 0;
+
+	/* each participant's sort needs some memory */
+	workers = Min(workers, maintenance_work_mem / (16 * 1024) - 1);
+	if (workers <= 0)
+		return false;
+	EnterParallelMode();
+	context = CreateParallelContext("jflow", "jflow_pq_build_worker", workers);
+	participants = workers + 1;
+	snapshot = build->info->ii_Concurrent ? RegisterSnapshot(GetTransactionSnapshot()) : SnapshotAny;
+	sizes[0] = BUFFERALIGN(sizeof(PqShared)) + table_parallelscan_estimate(build->heap, snapshot);
+	sizes[1] = tuplesort_estimate_shared(participants);
+	sizes[2] = model->size;
+	sizes[3] = sizeof(float) * (Size) PqModelSlots(model) * model->inner;
+	sizes[4] = sizeof(float) * (Size) Max(truth->nqueries, 1) * model->padded;
+	sizes[5] = sizeof(PqNeighbour) * (Size) participants * Max(truth->nqueries, 1) * PQ_NEIGHBOURS;
+	for (int i = 0; i < 6; i++)
+		shm_toc_estimate_chunk(&context->estimator, sizes[i]);
+	shm_toc_estimate_chunk(&context->estimator, Max(text, 1));
+	shm_toc_estimate_keys(&context->estimator, 7);
+	InitializeParallelDSM(context);
+	if (context->seg == NULL)
+	{
+		if (IsMVCCSnapshot(snapshot))
+			UnregisterSnapshot(snapshot);
+		DestroyParallelContext(context);
+		ExitParallelMode();
+		return false;
+	}
+
+	shared = share(context->toc, KEY_SHARED, NULL, sizes[0]);
+	memset(shared, 0, sizeof(PqShared));
+	shared->heap = RelationGetRelid(build->heap);
+	shared->index = RelationGetRelid(build->index);
+	shared->concurrent = build->info->ii_Concurrent;
+	shared->participants = participants;
+	shared->nqueries = truth->nqueries;
+	shared->nfilters = build->layout.nfilters;
+	memcpy(shared->filter_width, build->layout.width, sizeof(shared->filter_width));
+	SpinLockInit(&shared->mutex);
+	ConditionVariableInit(&shared->finished);
+	table_parallelscan_initialize(build->heap, PqSharedScan(shared), snapshot);
+	sort = share(context->toc, KEY_SORT, NULL, sizes[1]);
+	tuplesort_initialize_shared(sort, participants, context->seg);
+	share(context->toc, KEY_MODEL, model, sizes[2]);
+	share(context->toc, KEY_TILES, build->trained->tiles, sizes[3]);
+	share(context->toc, KEY_QUERIES, build->queries, truth->nqueries > 0 ? sizes[4] : 0);
+	pieces = share(context->toc, KEY_TRUTH, NULL, sizes[5]);
+	if (text >0)
+		share(context->toc, KEY_QUERY_TEXT, debug_query_string, text);
+
+	LaunchParallelWorkers(context);
+	build->parallel = palloc0(sizeof(PqParallel));
+	build->parallel->context = context;
+	build->parallel->snapshot = snapshot;
+	if (context->nworkers_launched == 0)
+	{
+		pq_parallel_end(build);
+		return false;
+	}
+	load_part(build, shared, sort, pieces, true);
+	WaitForParallelWorkersToAttach(context);
+	ConditionVariablePrepareToSleep(&shared->finished);
+	for (;;)
+	{
+		int			done;
+
+		SpinLockAcquire(&shared->mutex);
+		done = shared->done;
+		SpinLockRelease(&shared->mutex);
+		if (done == context->nworkers_launched + 1)
+			break;
+		ConditionVariableSleep(&shared->finished, WAIT_EVENT_PARALLEL_CREATE_INDEX_SCAN);
+	}
+	ConditionVariableCancelSleep();
+	build->tuples = shared->tuples;
+	build->indexed = shared->indexed;
+	build->info->ii_BrokenHotChain |= shared->broken_hot_chain;
+	for (int i = 0; i < shared->attached; i++)
+		pq_truth_merge(truth, pieces + (size_t) i * truth->nqueries * PQ_NEIGHBOURS);
+
+	coordinate = palloc0(sizeof(SortCoordinateData));
+	coordinate->isWorker = false;
+	coordinate->nParticipants = context->nworkers_launched + 1;
+	coordinate->sharedsort = sort;
+	pq_sort_begin(build, coordinate, maintenance_work_mem);
+	tuplesort_performsort(build->sort);
+	return true;
+}
+
+/*
+ * Let the workers go, once their runs have been read.
+ */
+void
+pq_parallel_end(PqBuild *build)
+{
+	PqParallel *parallel = build->parallel;
+
+	if (!parallel)
+		return;
+	WaitForParallelWorkersToFinish(parallel->context);
+	if (IsMVCCSnapshot(parallel->snapshot))
+		UnregisterSnapshot(parallel->snapshot);
+	DestroyParallelContext(parallel->context);
+	ExitParallelMode();
+	build->parallel = NULL;
+}

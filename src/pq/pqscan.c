@@ -1,0 +1,418 @@
+/*
+ * pqscan.c
+ *		Index scans: rows in order of distance.
+ *
+ * A batch of candidates goes into a heap, ordered by the least distance each
+ * can have: its refine code's distance less that code's error.  When one comes
+ * up whose exact distance is not known, it is fetched from the table, and the
+ * candidate goes back with that; when one comes up with its exact distance, no
+ * other can be nearer, and it is returned.  So candidates leave in exact order,
+ * and few of them are fetched twice.
+ *
+ * When a batch is used up, a larger one follows from more lists, until every
+ * entry was returned (jflow.pq_iterative_scan = relaxed), or with what comes
+ * too late left out (strict).  A part of a batch is enough to ask for more
+ * while batches are small: recall among the last of its candidates is poor.
+ */
+#include "postgres.h"
+
+#include <math.h>
+
+#include "access/relscan.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "catalog/index.h"
+#include "executor/executor.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+
+#include "pq/pq.h"
+
+int			jflow_pq_probes = 0;
+double		jflow_pq_recall_goal = 0.95;
+int			jflow_pq_refine = 0;
+int			jflow_pq_iterative_scan = PQ_ITERATIVE_RELAXED;
+
+/* Largest batch: 16,384 candidates of 40 bytes, twice. */
+#define MAX_BATCH 16384
+/* Rows that must have passed in-index filters before the first is returned. */
+#define MIN_FILTERED 50
+
+typedef struct PqItem
+{
+	double		distance;		/* exact, or the least it can be */
+	ItemPointerData tid;
+	bool		exact;
+} PqItem;
+
+typedef struct PqScanOpaque
+{
+	MemoryContext context;		/* of one search */
+	const PqSpace *space;
+	PqSearch   *search;			/* NULL until the first row is asked for */
+	bool		unordered;		/* the query has no direction or is NULL */
+	bool		never;			/* the filters match nothing */
+	bool		more;			/* entries are left */
+	int			probes;
+	int			want;
+	int			returned;
+	int			quota;			/* rows to return before the next batch */
+	double		last;
+	PqItem	   *items;
+	int			nitems;
+	int			maxitems;
+	/* fetching exact distances */
+	IndexFetchTableData *fetch;
+	TupleTableSlot *slot;
+	EState	   *estate;
+	IndexInfo  *info;
+	Snapshot	snapshot;
+} PqScanOpaque;
+
+IndexScanDesc
+pq_beginscan(Relation index, int nkeys, int norderbys)
+{
+	IndexScanDesc scan = RelationGetIndexScan(index, nkeys, norderbys);
+	PqScanOpaque *so = palloc0(sizeof(PqScanOpaque));
+
+	so->context = AllocSetContextCreate(CurrentMemoryContext, "pq scan", ALLOCSET_DEFAULT_SIZES);
+	so->space = pq_index_space(index);
+	scan->opaque = so;
+	return scan;
+}
+
+static void
+end_fetch(PqScanOpaque *so)
+{
+	if (so->slot)
+		ExecDropSingleTupleTableSlot(so->slot);
+	if (so->fetch)
+		table_index_fetch_end(so->fetch);
+	if (so->estate)
+		FreeExecutorState(so->estate);
+	so->slot = NULL;
+	so->fetch = NULL;
+	so->estate = NULL;
+	so->info = NULL;
+}
+
+void
+pq_rescan(IndexScanDesc scan, ScanKey keys, int nkeys, ScanKey orderbys, int norderbys)
+{
+	PqScanOpaque *so = scan->opaque;
+
+	end_fetch(so);
+	MemoryContextReset(so->context);
+	so->search = NULL;
+	so->items = NULL;
+	so->nitems = so->maxitems = 0;
+	if (keys && scan->numberOfKeys > 0)
+		memmove(scan->keyData, keys, scan->numberOfKeys * sizeof(ScanKeyData));
+	if (orderbys && scan->numberOfOrderBys > 0)
+		memmove(scan->orderByData, orderbys, scan->numberOfOrderBys * sizeof(ScanKeyData));
+}
+
+void
+pq_endscan(IndexScanDesc scan)
+{
+	PqScanOpaque *so = scan->opaque;
+
+	end_fetch(so);
+	MemoryContextDelete(so->context);
+	pfree(so);
+	scan->opaque = NULL;
+}
+
+/* The heap of items, least distance first; exact ones before others. */
+static inline bool
+item_before(const PqItem *a, const PqItem *b)
+{
+	if (a->distance != b->distance)
+		return a->distance < b->distance;
+	return a->exact && !b->exact;
+}
+
+static void
+sift_down(PqItem *items, int n, int i)
+{
+	PqItem		item = items[i];
+
+	for (;;)
+	{
+		int			child = 2 * i + 1;
+
+		if (child >= n)
+			break;
+		if (child + 1 < n && item_before(&items[child + 1], &items[child]))
+			child++;
+		if (!item_before(&items[child], &item))
+			break;
+		items[i] = items[child];
+		i = child;
+	}
+	items[i] = item;
+}
+
+static void
+pop_item(PqScanOpaque *so)
+{
+	so->items[0] = so->items[--so->nitems];
+	if (so->nitems > 1)
+		sift_down(so->items, so->nitems, 0);
+}
+
+/*
+ * The least that the operator can answer for a candidate, given the distance of
+ * its refine code and that code's error.
+ */
+static double
+lower_bound(const PqScanOpaque *so, float distance, float error)
+{
+	const PqModel *model = so->search->pq->model;
+	double		least;
+
+	if (so->space->metric == PQ_METRIC_IP)
+	{
+		if (model->distortion > 0)
+			return -INFINITY;
+		least = (double) distance - (double) error * sqrt(so->search->norm);
+		return error > 0 ? least - fabs(distance) * 1e-5 : least;
+	}
+	least = distance;
+	if (model->distortion > 0)
+		least *= 1 - model->distortion;
+	if (error > 0 || model->distortion > 0)
+		least = least * (1 - 1e-5) - error;
+	if (least < 0)
+		least = 0;
+	return so->space->metric == PQ_METRIC_COSINE ? least * least / 2 : least;
+}
+
+/*
+ * Put the next batch of candidates into the heap of items.
+ */
+static void
+next_batch(PqScanOpaque *so)
+{
+	PqSearch   *search = so->search;
+	float	   *distances;
+	float	   *errors;
+	bool		projected = search->pq->model->distortion > 0;
+	int			ranked = pq_search_rank(search, so->probes);
+	bool		left = pq_search_codes(search, so->want);
+
+	so->more = left || ranked < search->pq->model->nlists;
+	if (so->nitems + search->ncandidates > so->maxitems)
+	{
+		so->maxitems = so->nitems + Max(search->ncandidates, 64);
+		so->items = so->items ? repalloc(so->items, sizeof(PqItem) * so->maxitems) :
+			palloc(sizeof(PqItem) * so->maxitems);
+	}
+	distances = palloc(sizeof(float) * (search->ncandidates + 1));
+	errors = palloc(sizeof(float) * (search->ncandidates + 1));
+	pq_search_refine(search, distances, errors);
+	for (int i = 0; i < search->ncandidates; i++)
+	{
+		const PqCandidate *c = &search->candidates[i];
+		PqItem	   *item = &so->items[so->nitems++];
+
+		ItemPointerSet(&item->tid, PqCandidateBlock(c), c->offset);
+		item->distance = lower_bound(so, distances[i], errors[i]);
+		item->exact = so->unordered || (errors[i] == 0 && !projected);
+	}
+	for (int i = so->nitems / 2 - 1; i >= 0; i--)
+		sift_down(so->items, so->nitems, i);
+	pfree(distances);
+	pfree(errors);
+
+	so->quota += so->want < MAX_BATCH ? Max(so->want / 3, 20) : PG_INT32_MAX / 4;
+	if (so->quota > PG_INT32_MAX / 2)
+		so->quota = PG_INT32_MAX;
+	so->probes = (int) Min((int64) so->probes * 2, search->pq->model->nlists);
+	so->want = Min(so->want * 2, MAX_BATCH);
+}
+
+/*
+ * The exact distance of an item, from the table.  Returns false if the scan's
+ * snapshot sees no such row.
+ */
+static bool
+fetch_distance(IndexScanDesc scan, PqScanOpaque *so, PqItem *item)
+{
+	bool		again = false;
+	bool		dead = false;
+	Datum		value;
+	bool		isnull;
+	Datum		distance;
+
+	if (!so->fetch)
+	{
+		MemoryContext old = MemoryContextSwitchTo(so->context);
+
+		so->fetch = table_index_fetch_begin(scan->heapRelation);
+		so->slot = table_slot_create(scan->heapRelation, NULL);
+		if (scan->indexRelation->rd_index->indkey.values[0] == 0)
+		{
+			so->estate = CreateExecutorState();
+			so->info = BuildIndexInfo(scan->indexRelation);
+		}
+		MemoryContextSwitchTo(old);
+	}
+	if (!table_index_fetch_tuple(so->fetch, &item->tid, scan->xs_snapshot, so->slot, &again, &dead))
+		return false;
+	if (so->info)
+	{
+		Datum		values[INDEX_MAX_KEYS];
+		bool		nulls[INDEX_MAX_KEYS];
+
+		GetPerTupleExprContext(so->estate)->ecxt_scantuple = so->slot;
+		ResetPerTupleExprContext(so->estate);
+		FormIndexDatum(so->info, so->slot, so->estate, values, nulls);
+		value = values[0];
+		isnull = nulls[0];
+	}
+	else
+		value = slot_getattr(so->slot, scan->indexRelation->rd_index->indkey.values[0], &isnull);
+	if (isnull)
+	{
+		ExecClearTuple(so->slot);
+		return false;
+	}
+	distance = FunctionCall2Coll(index_getprocinfo(scan->indexRelation, 1, PQ_DISTANCE_PROC),
+								 scan->indexRelation->rd_indcollation[0], value,
+								 scan->orderByData->sk_argument);
+	ExecClearTuple(so->slot);
+	item->distance = DatumGetFloat8(distance);
+	if (isnan(item->distance))
+		item->distance = INFINITY;
+	item->exact = true;
+	return true;
+}
+
+/*
+ * How many lists to probe and how many candidates to refine.
+ */
+void
+pq_choose_effort(const PqMetaPageData *meta, int nlists, int *probes, int *refine)
+{
+	PqCurvePoint point;
+
+	if (jflow_pq_probes > 0)
+	{
+		*probes = jflow_pq_probes;
+		*refine = 200;
+		for (int i = 0; i < meta->ncurve; i++)
+		{
+			*refine = meta->curve[i].refine;
+			if (meta->curve[i].probes >= *probes)
+				break;
+		}
+	}
+	else
+	{
+		pq_curve_for(meta, jflow_pq_recall_goal, &point);
+		*probes = point.probes;
+		*refine = point.refine;
+	}
+	if (jflow_pq_refine > 0)
+		*refine = jflow_pq_refine * 10;
+	*probes = Max(1, Min(*probes, nlists));
+}
+
+static void
+start_search(IndexScanDesc scan, PqScanOpaque *so)
+{
+	Relation	index = scan->indexRelation;
+	PqIndex    *pq;
+	float	   *query;
+
+	if (scan->numberOfOrderBys != 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("a scan of pq index \"%s\" needs one ORDER BY of a distance",
+						RelationGetRelationName(index)),
+				 errdetail("Rows whose vector is NULL are not in the index, so it cannot answer other queries.")));
+	if (!IsMVCCSnapshot(scan->xs_snapshot))
+		elog(ERROR, "non-MVCC snapshots are not supported with pq");
+	pgstat_count_index_scan(index);
+	PQ_COUNT_SEARCH_COMPAT(scan);
+	pq = pq_index_get(index, so->context);
+	query = palloc0(sizeof(float) * pq->model->padded);
+	if (scan->orderByData->sk_flags & SK_ISNULL)
+		so->unordered = true;
+	else
+		so->unordered = !pq_embed(so->space, pq->model->dims, pq->model->inner, pq->model->padded,
+								  scan->orderByData->sk_argument, query);
+	so->search = pq_search_begin(index, pq);
+	so->search->filters = pq_filters_prepare(index, scan->keyData, scan->numberOfKeys,
+											 &so->search->nfilters, &so->never);
+	pq_search_query(so->search, query);
+	pq_choose_effort(&pq->meta, pq->model->nlists, &so->probes, &so->want);
+	so->more = true;
+	so->returned = 0;
+	so->quota = 0;
+	so->last = -INFINITY;
+}
+
+bool
+pq_gettuple(IndexScanDesc scan, ScanDirection direction)
+{
+	PqScanOpaque *so = scan->opaque;
+	MemoryContext old = MemoryContextSwitchTo(so->context);
+	bool		found = false;
+
+	if (!ScanDirectionIsForward(direction))
+		elog(ERROR, "pq indexes cannot be scanned backward");
+	if (!so->search)
+	{
+		start_search(scan, so);
+		if (!so->never)
+			next_batch(so);
+	}
+	while (!so->never && !found)
+	{
+		PqItem		item;
+
+		/* too few rows passed the filters for their order to be believed */
+		bool		starved = so->search->nfilters > 0 && so->returned == 0 &&
+			so->nitems < MIN_FILTERED && so->more;
+
+		if (so->nitems == 0 || so->returned >= so->quota || starved)
+		{
+			if (so->more && (jflow_pq_iterative_scan != PQ_ITERATIVE_OFF || starved))
+			{
+				CHECK_FOR_INTERRUPTS();
+				next_batch(so);
+				continue;
+			}
+			if (so->nitems == 0)
+				break;
+		}
+		item = so->items[0];
+		if (!item.exact)
+		{
+			if (fetch_distance(scan, so, &item))
+			{
+				so->items[0] = item;
+				sift_down(so->items, so->nitems, 0);
+			}
+			else
+				pop_item(so);
+			continue;
+		}
+		pop_item(so);
+		if (jflow_pq_iterative_scan == PQ_ITERATIVE_STRICT && item.distance < so->last)
+			continue;
+		so->last = item.distance;
+		so->returned++;
+		scan->xs_heaptid = item.tid;
+		scan->xs_recheck = false;
+		scan->xs_recheckorderby = false;
+		found = true;
+	}
+	MemoryContextSwitchTo(old);
+	return found;
+}

@@ -1,0 +1,624 @@
+/*
+ * pqsearch.c
+ *		Finding candidates: rank lists, scan codes, refine.
+ *
+ * A distance is estimated in whole table units as base(list) + table sum +
+ * term; see pqtrain.c for what the parts stand for.  Estimates of one query are
+ * the same whenever they are computed, so (estimate, TID) orders all entries
+ * strictly.  Each probed list remembers the last pair that was handed out: a
+ * later call with more lists or more candidates goes on behind it, and every
+ * entry is handed out once.
+ *
+ * Posting pages are read under a share lock and pinned no longer than that.
+ * What an entry's TID and refine code are does not change as long as a snapshot
+ * can see its row: slots are only used again after VACUUM found the row dead to
+ * all.  A slot that was used again meanwhile stands for a row that our (MVCC)
+ * snapshot cannot see, so whatever is computed from it is dropped by the heap.
+ */
+#include "postgres.h"
+
+#include <math.h>
+
+#include "miscadmin.h"
+#include "utils/rel.h"
+
+#include "pq/pq.h"
+
+#define MIN_CANDIDATES 32
+/* Refine pages that are pinned ahead, so that their bytes are on their way. */
+#define AHEAD 8
+/* Estimates are kept well within an int32. */
+#define SUM_LIMIT 1000000000
+/* What makes them positive. */
+#define ESTIMATE_BIAS 1100000000
+
+static inline int32
+clamp_sum(double value)
+{
+	if (!(value < SUM_LIMIT))
+		return SUM_LIMIT;
+	return value > -SUM_LIMIT ? (int32) value : -SUM_LIMIT;
+}
+
+PqSearch *
+pq_search_begin(Relation index, PqIndex *pq)
+{
+	PqSearch   *search = palloc0(sizeof(PqSearch));
+	const PqModel *model = pq->model;
+
+	search->index = index;
+	search->pq = pq;
+	search->query = palloc0(sizeof(float) * model->padded);
+	search->table = (uint8 *) TYPEALIGN(64, palloc0(model->nquads * PQ_QUAD_BYTES + 64));
+	search->refine_query = palloc(sizeof(float) * model->inner);
+	search->refine_weight = palloc(sizeof(float) * model->inner);
+	return search;
+}
+
+/*
+ * Tables for estimating distances, in 8 bits per entry.
+ */
+static void
+make_tables(PqSearch *search)
+{
+	const PqModel *model = search->pq->model;
+	int			entries = model->subvectors * PQ_TILE;
+	float	   *values = palloc0(sizeof(float) * entries);
+	float	   *low = palloc(sizeof(float) * model->subvectors);
+	float		factor = model->metric == PQ_METRIC_IP ? -1.0f : -2.0f;
+	float		range = 0;
+	double		bias = model->term_min;
+	float		scale;
+
+	for (int m = 0; m < model->subvectors; m++)
+	{
+		float	   *v = values + m * PQ_TILE;
+		float		high;
+
+		pq_kernels->tile_dots(search->query + m * model->width, 0, 1,
+							  PqModelArray(model, codebooks, float) + (size_t) m * model->width * PQ_TILE,
+							  model->width, v);
+		low[m] = high = v[0] * factor;
+		for (int k = 0; k < PQ_TILE; k++)
+		{
+			v[k] *= factor;
+			low[m] = Min(low[m], v[k]);
+			high = Max(high, v[k]);
+		}
+		range = Max(range, high - low[m]);
+		bias += low[m];
+	}
+	scale = Max(range / 255, model->term_step / 100);
+	scale = Max(scale, search->norm * 1e-8f);
+	if (!(scale > 1e-30f) || !isfinite(scale))
+		scale = 1e-30f;
+	memset(search->table, 0, model->nquads * PQ_QUAD_BYTES);
+	for (int m = 0; m < model->subvectors; m++)
+		for (int k = 0; k < PQ_TILE; k++)
+		{
+			float		entry = (values[m * PQ_TILE + k] - low[m]) / scale + 0.5f;
+
+			search->table[m * PQ_TILE + k] = entry < 255 ? (uint8) entry : 255;
+		}
+	search->table_scale = scale;
+	search->table_bias = bias;
+	search->term_factor = (int32) Min(32000, rintf(model->term_step / scale * 256));
+	pfree(values);
+	pfree(low);
+}
+
+/*
+ * Start a search for the points nearest to a query of the inner space.
+ */
+void
+pq_search_query(PqSearch *search, const float *query)
+{
+	const PqModel *model = search->pq->model;
+	const float *low = PqModelArray(model, refine_min, float);
+	const float *step = PqModelArray(model, refine_step, float);
+
+	memcpy(search->query, query, sizeof(float) * model->padded);
+	search->norm = pq_kernels->dot(query, query, model->inner);
+	search->nprobes = 0;
+	search->nseen = 0;
+	search->ncandidates = 0;
+	search->refine_bias = 0;
+	make_tables(search);
+	if (model->metric == PQ_METRIC_IP)
+	{
+		search->refine_bias = pq_kernels->dot(query, low, model->inner);
+		for (int j = 0; j < model->inner; j++)
+			search->refine_query[j] = query[j] * step[j];
+		return;
+	}
+	for (int j = 0; j < model->inner; j++)
+	{
+		search->refine_query[j] = step[j] > 0 ? (query[j] - low[j]) / step[j] : query[j] - low[j];
+		search->refine_weight[j] = step[j] > 0 ? step[j] * step[j] : 1;
+	}
+}
+
+typedef struct ScoredList
+{
+	float		score;
+	uint32		slot;
+} ScoredList;
+
+#define ST_SORT sort_scored
+#define ST_ELEMENT_TYPE ScoredList
+#define ST_COMPARE(a, b) ((a)->score < (b)->score ? -1 : (a)->score > (b)->score ? 1 : (a)->slot < (b)->slot ? -1 : 1)
+#define ST_SCOPE static
+#define ST_DEFINE
+#include "lib/sort_template.h"
+
+/* Move the n smallest of count to the front (Hoare's selection). */
+static void
+select_scored(ScoredList *lists, int count, int n)
+{
+	int			left = 0;
+	int			right = count - 1;
+
+	while (left < right)
+	{
+		float		pivot = lists[(left + right) / 2].score;
+		int			i = left;
+		int			j = right;
+
+		while (i <= j)
+		{
+			while (lists[i].score < pivot)
+				i++;
+			while (lists[j].score > pivot)
+				j--;
+			if (i <= j)
+			{
+				ScoredList	swap = lists[i];
+
+				lists[i++] = lists[j];
+				lists[j--] = swap;
+			}
+		}
+		if (n <= j)
+			right = j;
+		else if (n >= i)
+			left = i;
+		else
+			break;
+	}
+}
+
+/* How far the query is from a centroid: smaller is nearer. */
+static inline float
+list_score(const PqSearch *search, float dot, float norm)
+{
+	float		score;
+
+	if (isinf(norm))
+		return INFINITY;
+	score = search->pq->model->metric == PQ_METRIC_IP && !search->assign ? -dot : search->norm + norm - 2 * dot;
+	return isnan(score) ? SUM_LIMIT : score;
+}
+
+/*
+ * Score the lists of tiles first .. end - 1, reading their rows from pages.
+ * Pages of centroids never change, so a pin is enough.
+ */
+static int
+score_tiles(PqSearch *search, int first, int end, const uint32 *taken, ScoredList *out)
+{
+	const PqModel *model = search->pq->model;
+	const float *norms = PqModelArray(model, norms, float);
+	Size		row = (Size) first * model->inner;
+	Buffer		buffer = InvalidBuffer;
+	BlockNumber at = InvalidBlockNumber;
+	int			n = 0;
+
+	for (int t = first; t < end; t++)
+	{
+		float		dots[PQ_TILE] = {0};
+
+		for (int j = 0; j < model->inner;)
+		{
+			BlockNumber block = search->pq->meta.tiles_start + row / PQ_ROWS_PER_PAGE;
+			int			offset = row % PQ_ROWS_PER_PAGE;
+			int			rows = Min(model->inner - j, PQ_ROWS_PER_PAGE - offset);
+
+			if (block != at)
+			{
+				if (BufferIsValid(buffer))
+					ReleaseBuffer(buffer);
+				buffer = pq_read(search->pq, search->index, block);
+				pq_page_check(search->index, buffer, PQ_PAGE_TILES);
+				at = block;
+			}
+			pq_kernels->tile_dots(search->query + j, 0, 1,
+								  (float *) ((char *) BufferGetPage(buffer) + PQ_STREAM_START + offset * PQ_ROW_BYTES),
+								  rows, dots);
+			j += rows;
+			row += rows;
+		}
+		for (int c = 0; c < PQ_TILE; c++)
+		{
+			uint32		slot = t * PQ_TILE + c;
+			float		score = list_score(search, dots[c], norms[slot]);
+
+			if (!isinf(score) && !(taken && taken[slot / 32] >> (slot % 32) & 1))
+			{
+				out[n].score = score;
+				out[n++].slot = slot;
+			}
+		}
+	}
+	if (BufferIsValid(buffer))
+		ReleaseBuffer(buffer);
+	return n;
+}
+
+/*
+ * Order the groups by distance.
+ */
+static ScoredList *
+rank_groups(PqSearch *search)
+{
+	const PqModel *model = search->pq->model;
+	ScoredList *groups = palloc(sizeof(ScoredList) * PqRoundTile(model->ngroups));
+
+	for (int t = 0; t < PqModelGroupTiles(model); t++)
+	{
+		float		dots[PQ_TILE] = {0};
+
+		pq_kernels->tile_dots(search->query, 0, 1,
+							  PqModelArray(model, group_tiles, float) + (size_t) t * model->inner * PQ_TILE,
+							  model->inner, dots);
+		for (int c = 0; c < PQ_TILE; c++)
+		{
+			int			g = t * PQ_TILE + c;
+
+			groups[g].slot = g;
+			groups[g].score = list_score(search, dots[c], PqModelArray(model, group_norms, float)[g]);
+		}
+	}
+	sort_scored(groups, model->ngroups);
+	return groups;
+}
+
+/*
+ * See that the nprobes nearest lists are in search->probes, nearest first, as
+ * far as there are so many.  Returns how many there are.
+ */
+int
+pq_search_rank(PqSearch *search, int nprobes)
+{
+	const PqModel *model = search->pq->model;
+	const int32 *starts = PqModelArray(model, group_starts, int32);
+	int			old = search->nprobes;
+	uint32	   *taken = NULL;
+	ScoredList *lists;
+	ScoredList *groups;
+	int			n = 0;
+	int			look;
+	int			more;
+
+	nprobes = Min(nprobes, model->nlists);
+	if (nprobes <= old)
+		return old;
+	if (old > 0)
+	{
+		taken = palloc0(sizeof(uint32) * ((PqModelSlots(model) + 31) / 32));
+		for (int i = 0; i < old; i++)
+			taken[search->probes[i].slot / 32] |= (uint32) 1 << (search->probes[i].slot % 32);
+	}
+	lists = palloc_extended(sizeof(ScoredList) * PqModelSlots(model), MCXT_ALLOC_HUGE);
+	groups = rank_groups(search);
+	look = 6 * nprobes + 160;
+	for (int g = 0; g < model->ngroups && (n < look || n + old < nprobes); g++)
+	{
+		int			group = groups[g].slot;
+
+		n += score_tiles(search, starts[group], starts[group + 1], taken, lists + n);
+	}
+	more = Min(n, nprobes - old);
+	if (more < n)
+		select_scored(lists, n, more - 1);
+	sort_scored(lists, more);
+	if (search->probes)
+		search->probes = repalloc_huge(search->probes, sizeof(PqProbe) * (old + more));
+	else
+		search->probes = palloc_extended(sizeof(PqProbe) * more, MCXT_ALLOC_HUGE);
+	for (int i = 0; i < more; i++)
+	{
+		PqProbe    *probe = &search->probes[old + i];
+
+		probe->score = lists[i].score;
+		probe->slot = lists[i].slot;
+		probe->base = clamp_sum(((double) lists[i].score + search->table_bias) / search->table_scale);
+		probe->used_rank = 0;
+		probe->used_offset = 0;
+	}
+	search->nprobes = old + more;
+	pfree(lists);
+	pfree(groups);
+	if (taken)
+		pfree(taken);
+	return search->nprobes;
+}
+
+/* Is a strictly before b? */
+static inline bool
+candidate_before(const PqCandidate *a, const PqCandidate *b)
+{
+	return a->rank != b->rank ? a->rank < b->rank : a->offset < b->offset;
+}
+
+/* Move the n + 1 first of count to the front, the n-th to its place. */
+static void
+select_candidates(PqCandidate *c, int count, int n)
+{
+	int			left = 0;
+	int			right = count - 1;
+
+	while (left < right)
+	{
+		PqCandidate pivot = c[(left + right) / 2];
+		int			i = left;
+		int			j = right;
+
+		while (i <= j)
+		{
+			while (candidate_before(&c[i], &pivot))
+				i++;
+			while (candidate_before(&pivot, &c[j]))
+				j--;
+			if (i <= j)
+			{
+				PqCandidate swap = c[i];
+
+				c[i++] = c[j];
+				c[j--] = swap;
+			}
+		}
+		if (n <= j)
+			right = j;
+		else if (n >= i)
+			left = i;
+		else
+			break;
+	}
+}
+
+/* What is accepted while lists are scanned. */
+typedef struct Reservoir
+{
+	int			want;
+	bool		full;			/* something was turned away */
+	PqCandidate last;			/* if full: nothing behind this is wanted */
+} Reservoir;
+
+static void
+squeeze(PqSearch *search, Reservoir *reservoir)
+{
+	select_candidates(search->candidates, search->ncandidates, reservoir->want - 1);
+	search->ncandidates = reservoir->want;
+	reservoir->full = true;
+	reservoir->last = search->candidates[reservoir->want - 1];
+}
+
+/*
+ * Take what a locked posting page has to offer.
+ */
+static void
+take_page(PqSearch *search, const PqProbe *probe, Page page, Reservoir *reservoir)
+{
+	const PqLayout *layout = &search->pq->layout;
+	const PqPostingHeader *header = PqPostingGetHeader(page);
+	const uint32 *live = PqPostingLive(page, layout);
+	const ItemPointerData *tids = PqPostingTids(page, layout);
+	int			nblocks = (header->nused + PQ_BLOCK - 1) / PQ_BLOCK;
+	uint32		masks[64];
+	int32		sums[64 * PQ_BLOCK];
+	int64		limit = reservoir->full ? (int64) (reservoir->last.rank >> 32) - ESTIMATE_BIAS - probe->base : PG_INT32_MAX;
+	PqBlockScan scan;
+
+	scan.codes = (uint8 *) page + layout->codes;
+	scan.terms = (uint8 *) page + layout->terms;
+	scan.nblocks = nblocks;
+	scan.nquads = layout->nquads;
+	scan.table = search->table;
+	scan.term_factor = search->term_factor;
+	scan.limit = (int32) Max(PG_INT32_MIN, Min(PG_INT32_MAX, limit));
+	scan.masks = masks;
+	scan.sums = sums;
+	pq_kernels->scan_blocks(&scan);
+	for (int b = 0; b < nblocks; b++)
+	{
+		uint32		mask = masks[b] & live[b];
+
+		if (mask && search->nfilters > 0)
+			mask &= pq_filters_mask(search->filters, search->nfilters, page, layout, b);
+		for (; mask; mask &= mask - 1)
+		{
+			int			slot = b * PQ_BLOCK + pg_rightmost_one_pos32(mask);
+			PqCandidate *c = &search->candidates[search->ncandidates];
+
+			c->rank = (uint64) (uint32) (probe->base + sums[slot] + ESTIMATE_BIAS) << 32 |
+				ItemPointerGetBlockNumberNoCheck(&tids[slot]);
+			c->offset = ItemPointerGetOffsetNumberNoCheck(&tids[slot]);
+			if (c->rank < probe->used_rank ||
+				(c->rank == probe->used_rank && c->offset <= probe->used_offset))
+				continue;
+			if (reservoir->full && !candidate_before(c, &reservoir->last))
+				continue;
+			c->place = (uint64) header->refine[slot / layout->refine_slots] << 16 |
+				slot % layout->refine_slots;
+			if (++search->ncandidates == 2 * reservoir->want)
+				squeeze(search, reservoir);
+		}
+	}
+}
+
+/*
+ * Collect the want best entries of the probed lists that were not handed out
+ * before.  Returns whether entries are left in these lists.
+ */
+bool
+pq_search_codes(PqSearch *search, int want)
+{
+	Reservoir	reservoir = {0};
+
+	want = Max(want, MIN_CANDIDATES);
+	reservoir.want = want;
+	if (search->maxcandidates < 2 * want)
+	{
+		if (search->candidates)
+			pfree(search->candidates);
+		search->maxcandidates = 2 * want;
+		search->candidates = palloc(sizeof(PqCandidate) * search->maxcandidates);
+	}
+	search->ncandidates = 0;
+	for (int i = 0; i < search->nprobes; i++)
+	{
+		PqProbe    *probe = &search->probes[i];
+		BlockNumber block;
+		BlockNumber steps = 0;
+
+		if (probe->used_rank == PQ_ALL_USED)
+			continue;
+		CHECK_FOR_INTERRUPTS();
+		block = pq_list_head(search->pq, search->index, probe->slot);
+		while (block != InvalidBlockNumber)
+		{
+			Buffer		buffer = pq_read(search->pq, search->index, block);
+
+			LockBuffer(buffer, BUFFER_LOCK_SHARE);
+			pq_posting_check(search->index, buffer, &search->pq->layout, probe->slot);
+			take_page(search, probe, BufferGetPage(buffer), &reservoir);
+			block = PqPostingGetHeader(BufferGetPage(buffer))->next;
+			UnlockReleaseBuffer(buffer);
+			if ((++steps & 1023) == 0)
+			{
+				CHECK_FOR_INTERRUPTS();
+				if (steps > RelationGetNumberOfBlocks(search->index))
+					pq_corrupt(search->index, block, "The pages of a list form a circle.");
+			}
+		}
+	}
+	if (search->ncandidates > want)
+		squeeze(search, &reservoir);
+	for (int i = 0; i < search->nprobes; i++)
+	{
+		PqProbe    *probe = &search->probes[i];
+
+		if (!reservoir.full)
+			probe->used_rank = PQ_ALL_USED;
+		else if (probe->used_rank < reservoir.last.rank ||
+				 (probe->used_rank == reservoir.last.rank && probe->used_offset < reservoir.last.offset))
+		{
+			probe->used_rank = reservoir.last.rank;
+			probe->used_offset = reservoir.last.offset;
+		}
+	}
+	search->nseen = search->nprobes;
+	return reservoir.full;
+}
+
+#define ST_SORT sort_by_page
+#define ST_ELEMENT_TYPE PqCandidate
+#define ST_COMPARE(a, b) ((a)->place < (b)->place ? -1 : (a)->place > (b)->place)
+#define ST_SCOPE static
+#define ST_DEFINE
+#include "lib/sort_template.h"
+
+/*
+ * For each candidate the distance to its refine code (or minus the inner
+ * product), and how far that may be off.  Sorts the candidates by page.
+ *
+ * Refine pages are neither locked nor checked: the bytes of a live entry do not
+ * change, whatever else is written to the page, and bytes of a damaged page are
+ * a wrong distance at worst.
+ */
+void
+pq_search_refine(PqSearch *search, float *distances, float *errors)
+{
+	const PqModel *model = search->pq->model;
+	const PqLayout *layout = &search->pq->layout;
+	PqCandidate *c = search->candidates;
+	int			n = search->ncandidates;
+	Buffer		ring[AHEAD];
+
+	sort_by_page(c, n);
+	for (int i = 0; i < n + AHEAD - 1; i++)
+	{
+		int			k = i - (AHEAD - 1);
+		const char *code;
+		float		error;
+		float		value;
+
+		if (i < n)
+		{
+			BlockNumber block = c[i].place >> 16;
+			Buffer		buffer;
+
+			if (i > 0 && block == c[i - 1].place >> 16)
+			{
+				buffer = ring[(i - 1) % AHEAD];
+				IncrBufferRefCount(buffer);
+			}
+			else
+			{
+				if (block == InvalidBlockNumber)
+					pq_corrupt(search->index, block, "An entry has no refine page.");
+				buffer = pq_read(search->pq, search->index, block);
+			}
+			ring[i % AHEAD] = buffer;
+			code = PageGetContents(BufferGetPage(buffer)) + (c[i].place & 0xffff) * layout->refine_size;
+			for (int at = 0; at < layout->refine_size && at < 512; at += 64)
+				__builtin_prefetch(code + at);
+		}
+		if (k < 0)
+			continue;
+		code = PageGetContents(BufferGetPage(ring[k % AHEAD])) + (c[k].place & 0xffff) * layout->refine_size;
+		memcpy(&error, code, sizeof(error));
+		code += sizeof(error);
+		if (model->metric == PQ_METRIC_IP)
+			value = -(search->refine_bias + pq_kernels->code_dot(search->refine_query, (const uint8 *) code, model->inner));
+		else
+			value = sqrtf(pq_kernels->code_l2(search->refine_query, search->refine_weight,
+											  (const uint8 *) code, model->inner));
+		distances[k] = isnan(value) ? INFINITY : value;
+		errors[k] = error >= 0 ? error : INFINITY;
+		ReleaseBuffer(ring[k % AHEAD]);
+	}
+}
+
+/*
+ * The list that a point belongs to: the one with the nearest centroid, whatever
+ * the metric, among those of the nearest groups.
+ */
+uint32
+pq_nearest_list(Relation index, PqIndex *pq, const float *point)
+{
+	PqSearch	search = {0};
+	const PqModel *model = pq->model;
+	const int32 *starts = PqModelArray(model, group_starts, int32);
+	ScoredList *groups;
+	ScoredList *lists = palloc_extended(sizeof(ScoredList) * PqModelSlots(model), MCXT_ALLOC_HUGE);
+	ScoredList	best = {INFINITY, starts[0] * PQ_TILE};
+
+	search.index = index;
+	search.pq = pq;
+	search.query = unconstify(float *, point);
+	search.norm = pq_kernels->dot(point, point, model->inner);
+	search.assign = true;
+	groups = rank_groups(&search);
+	for (int g = 0; g < Min(model->ngroups, 8); g++)
+	{
+		int			n = score_tiles(&search, starts[groups[g].slot], starts[groups[g].slot + 1], NULL, lists);
+
+		for (int i = 0; i < n; i++)
+			if (lists[i].score < best.score)
+				best = lists[i];
+	}
+	pfree(groups);
+	pfree(lists);
+	return best.slot;
+}

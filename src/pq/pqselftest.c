@@ -1,0 +1,144 @@
+/*
+ * pqselftest.c
+ *		Each kernel that this machine can run against the portable ones.
+ */
+#include "postgres.h"
+
+#include <math.h>
+
+#include "fmgr.h"
+#include "utils/builtins.h"
+
+#include "pq/pq.h"
+
+#define DIMS 77
+#define POINTS 11
+#define QUADS 130
+#define BLOCKS 3
+
+typedef struct TestData
+{
+	float		x[POINTS * DIMS];
+	float		tile[DIMS * PQ_TILE];
+	float		bias[PQ_TILE];
+	uint8		codes[BLOCKS * QUADS * PQ_QUAD_BYTES];
+	uint8		terms[BLOCKS * PQ_BLOCK];
+	uint8		table[QUADS * PQ_QUAD_BYTES + 64];
+	uint16		halves[DIMS];
+} TestData;
+
+static bool
+close_to(float a, float b)
+{
+	return a == b || (isnan(a) && isnan(b)) || fabsf(a - b) <= 1e-4f * (1 + fabsf(a) + fabsf(b));
+}
+
+static void
+run_scan(const PqKernels *kernels, const TestData *m, int nquads, int32 limit, uint32 *masks, int32 *sums)
+{
+	PqBlockScan scan = {0};
+
+	scan.codes = m->codes;
+	scan.terms = m->terms;
+	scan.nblocks = BLOCKS;
+	scan.nquads = nquads;
+	scan.table = (uint8 *) TYPEALIGN(64, m->table);
+	scan.term_factor = 777;
+	scan.limit = limit;
+	scan.masks = masks;
+	scan.sums = sums;
+	memset(sums, 0, sizeof(int32) * BLOCKS * PQ_BLOCK);
+	kernels->scan_blocks(&scan);
+}
+
+/* Name of the first function that differs, or NULL. */
+static const char *
+compare(const PqKernels *a, const PqKernels *b, const TestData *m)
+{
+	float		u[POINTS * PQ_TILE];
+	float		v[POINTS * PQ_TILE];
+	int32		i[POINTS * PQ_TILE] = {0};
+	int32		j[POINTS * PQ_TILE] = {0};
+	uint32		masks[2][BLOCKS];
+	static int32 sums[2][BLOCKS * PQ_BLOCK];
+	float		out[2][DIMS];
+
+	for (int dims = 1; dims <= DIMS; dims++)
+	{
+		for (int k = 0; k < POINTS * PQ_TILE; k++)
+			u[k] = v[k] = k;
+		a->tile_dots(m->x, DIMS, POINTS, m->tile, dims, u);
+		b->tile_dots(m->x, DIMS, POINTS, m->tile, dims, v);
+		for (int k = 0; k < POINTS * PQ_TILE; k++)
+			if (!close_to(u[k], v[k]))
+				return "tile_dots";
+		for (int k = 0; k < POINTS * PQ_TILE; k++)
+			u[k] = v[k] = 0;
+		a->tile_best(m->x, DIMS, POINTS, m->tile, dims, m->bias, 7, u, i);
+		b->tile_best(m->x, DIMS, POINTS, m->tile, dims, m->bias, 7, v, j);
+		for (int k = 0; k < POINTS * PQ_TILE; k++)
+			if (!close_to(u[k], v[k]) || (i[k] != j[k] && fabsf(u[k]) > 1e-3f))
+				return "tile_best";
+		if (!close_to(a->dot(m->x, m->tile, dims), b->dot(m->x, m->tile, dims)))
+			return "dot";
+		if (!close_to(a->code_dot(m->x, m->codes, dims), b->code_dot(m->x, m->codes, dims)))
+			return "code_dot";
+		if (!close_to(a->code_l2(m->x, m->tile, m->codes, dims), b->code_l2(m->x, m->tile, m->codes, dims)))
+			return "code_l2";
+		a->half_to_float(m->halves, out[0], dims);
+		b->half_to_float(m->halves, out[1], dims);
+		for (int k = 0; k < dims; k++)
+			if (!close_to(out[0][k], out[1][k]))
+				return "half_to_float";
+	}
+	for (int nquads = 1; nquads <= QUADS; nquads += nquads < 8 ? 1 : 61)
+		for (int32 limit = 0; limit < 200000; limit = limit * 2 + 100)
+		{
+			run_scan(a, m, nquads, limit, masks[0], sums[0]);
+			run_scan(b, m, nquads, limit, masks[1], sums[1]);
+			if (memcmp(masks[0], masks[1], sizeof(masks[0])) != 0 ||
+				memcmp(sums[0], sums[1], sizeof(sums[0])) != 0)
+				return "scan_blocks";
+		}
+	return NULL;
+}
+
+PG_FUNCTION_INFO_V1(jflow_pq_kernels);
+/*
+ * jflow_pq_kernels() RETURNS bool: do all kernels of this machine agree with the
+ * portable ones?  Raises, and names the function, if one does not.
+ */
+Datum
+jflow_pq_kernels(PG_FUNCTION_ARGS)
+{
+	int			n;
+	const PqKernels *const *all = pq_kernels_all(&n);
+	TestData   *m = palloc(sizeof(TestData));
+	uint32		random = 1;
+
+#define NEXT (random = random * 1664525 + 1013904223, random >> 8)
+	for (int k = 0; k < POINTS * DIMS; k++)
+		m->x[k] = (float) (NEXT % 2000) / 100 - 10;
+	for (int k = 0; k < DIMS * PQ_TILE; k++)
+		m->tile[k] = (float) (NEXT % 2000) / 100 - 10;
+	for (int k = 0; k < PQ_TILE; k++)
+		m->bias[k] = NEXT % 100;
+	for (int k = 0; k < (int) sizeof(m->codes); k++)
+		m->codes[k] = NEXT;
+	for (int k = 0; k < (int) sizeof(m->terms); k++)
+		m->terms[k] = NEXT;
+	for (int k = 0; k < (int) sizeof(m->table); k++)
+		m->table[k] = NEXT;
+	for (int k = 0; k < DIMS; k++)
+		m->halves[k] = k < 4 ? k : NEXT;
+	for (int k = 1; k < n; k++)
+	{
+		const char *wrong = compare(all[0], all[k], m);
+
+		if (wrong)
+			ereport(ERROR,
+					(errcode(ERRCODE_INTERNAL_ERROR),
+					 errmsg("kernel %s of %s differs from the portable one", wrong, all[k]->name)));
+	}
+	PG_RETURN_BOOL(true);
+}

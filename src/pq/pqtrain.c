@@ -1,0 +1,459 @@
+/*
+ * pqtrain.c
+ *		Learning a model from a sample: centroids, codebooks, refine codes.
+ *
+ * Many lists are found in two levels: the sample is clustered into groups, each
+ * group into its share of the lists, and then a few iterations over all lists
+ * repair what the borders between groups spoilt.  Building, inserting and
+ * searching look at the lists of the nearest groups, too.
+ */
+#include "postgres.h"
+
+#include <float.h>
+#include <math.h>
+
+#include "miscadmin.h"
+
+#include "pq/pq.h"
+
+#define COARSE_ITERATIONS 10
+#define LIST_ITERATIONS 8
+#define REPAIR_ITERATIONS 3
+#define CODE_ITERATIONS 12
+#define CODE_SAMPLE 32768
+#define UNGROUPED_LISTS 64
+
+/*
+ * Width of subvectors and their number for an inner space; subvectors = 0 asks
+ * for a choice.
+ */
+void
+pq_model_geometry(int inner, int subvectors, int *width, int *count)
+{
+	if (subvectors > 0)
+		*width = (inner + subvectors - 1) / subvectors;
+	else
+		*width = inner <= 64 ? 2 : 4;
+	*width = Max(*width, (inner + PQ_MAX_SUBVECTORS - 1) / PQ_MAX_SUBVECTORS);
+	*width = Min(*width, PQ_MAX_WIDTH);
+	*count = (inner + *width - 1) / *width;
+}
+
+/*
+ * An empty model with room for so many lists.
+ */
+PqModel *
+pq_model_alloc(const PqSpace *space, int dims, int nlists, int ntiles,
+			   int ngroups, int subvectors)
+{
+	int			inner = pq_inner_dims(space->type, dims);
+	int			width;
+	int			count;
+	Size		size = MAXALIGN(sizeof(PqModel));
+	PqModel    *model;
+	PqModel		m = {0};
+
+	pq_model_geometry(inner, subvectors, &width, &count);
+	m.magic = PQ_MAGIC;
+	m.version = PQ_VERSION;
+	m.type = space->type;
+	m.metric = space->metric;
+	m.dims = dims;
+	m.inner = inner;
+	m.width = width;
+	m.subvectors = count;
+	m.padded = count * width;
+	m.nquads = (count + 3) / 4;
+	m.nlists = nlists;
+	m.ntiles = ntiles;
+	m.ngroups = ngroups;
+#define PLACE(field, n) (m.field = size, size += sizeof(float) * (Size) (n))
+	PLACE(group_tiles, PqRoundTile(ngroups) * inner);
+	PLACE(group_norms, PqRoundTile(ngroups));
+	PLACE(group_starts, ngroups + 1);
+	PLACE(norms, ntiles * PQ_TILE);
+	PLACE(codebooks, count * width * PQ_TILE);
+	PLACE(code_norms, count * PQ_TILE);
+	PLACE(refine_min, inner);
+	PLACE(refine_step, inner);
+#undef PLACE
+	m.size = size;
+	model = palloc0(size);
+	*model = m;
+	return model;
+}
+
+/*
+ * Raise unless a model read from somewhere is of one piece.
+ */
+void
+pq_model_verify(const PqModel *model, Size size)
+{
+	PqSpace		space;
+	PqModel    *fresh;
+	bool		same;
+
+	if (size < sizeof(PqModel) || model->magic != PQ_MAGIC || model->version != PQ_VERSION ||
+		model->size != size || model->dims < 1 || model->ntiles < 1 || model->ntiles > PQ_MAX_LISTS ||
+		model->nlists < 1 || model->nlists > model->ntiles * PQ_TILE ||
+		model->ngroups < 1 || model->ngroups > model->ntiles || model->subvectors < 1 ||
+		model->subvectors > PQ_MAX_SUBVECTORS || model->type < 0 || model->type > PQ_TYPE_SPARSEVEC ||
+		model->metric < 0 || model->metric > PQ_METRIC_COSINE)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("invalid model of a pq index")));
+	space.type = model->type;
+	space.metric = model->metric;
+	fresh = pq_model_alloc(&space, model->dims, model->nlists, model->ntiles, model->ngroups, model->subvectors);
+	same = fresh->size == model->size && fresh->inner == model->inner &&
+		fresh->width == model->width && fresh->padded == model->padded &&
+		fresh->group_starts == model->group_starts && fresh->refine_step == model->refine_step &&
+		PqModelArray(model, group_starts, int32)[model->ngroups] == model->ntiles;
+	for (int g = 0; same && g < model->ngroups; g++)
+		same = PqModelArray(model, group_starts, int32)[g] >= 0 &&
+			PqModelArray(model, group_starts, int32)[g] <= PqModelArray(model, group_starts, int32)[g + 1];
+	pfree(fresh);
+	if (!same)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("invalid model of a pq index")));
+}
+
+PqTrained *
+pq_trained_alloc(PqModel *model)
+{
+	PqTrained  *trained = palloc0(sizeof(PqTrained));
+	Size		floats = (Size) PqModelSlots(model) * model->inner;
+
+	trained->model = model;
+	trained->tiles = palloc_extended(sizeof(float) * floats, MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
+	trained->centroids = palloc_extended(sizeof(float) * floats, MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
+	return trained;
+}
+
+/*
+ * Set the rows of centroids from the tiles.
+ */
+void
+pq_fill_centroids(PqTrained *trained)
+{
+	int			inner = trained->model->inner;
+
+	for (int s = 0; s < PqModelSlots(trained->model); s++)
+		for (int j = 0; j < inner; j++)
+			trained->centroids[(size_t) s * inner + j] =
+				trained->tiles[((size_t) (s / PQ_TILE) * inner + j) * PQ_TILE + s % PQ_TILE];
+}
+
+/*
+ * Group tiles, norms and tiles of lists from the centroids; norms of unused
+ * slots are infinite already.
+ */
+static void
+place_centroids(PqTrained *trained)
+{
+	PqModel    *model = trained->model;
+	int			inner = model->inner;
+	float	   *norms = PqModelArray(model, norms, float);
+	int32	   *starts = PqModelArray(model, group_starts, int32);
+	float	   *means = palloc0(sizeof(float) * (Size) model->ngroups * inner);
+	float		unused[PQ_TILE];
+
+	for (int g = 0; g < model->ngroups; g++)
+	{
+		int			count = 0;
+		float	   *mean = means + (size_t) g * inner;
+
+		for (int s = starts[g] * PQ_TILE; s < starts[g + 1] * PQ_TILE; s++)
+		{
+			if (isinf(norms[s]))
+				continue;
+			count++;
+			for (int j = 0; j < inner; j++)
+				mean[j] += trained->centroids[(size_t) s * inner + j];
+		}
+		for (int j = 0; j < inner && count > 0; j++)
+			mean[j] /= count;
+	}
+	pq_make_tiles(means, model->ngroups, inner, PqModelArray(model, group_tiles, float),
+				  PqModelArray(model, group_norms, float));
+	for (int t = 0; t < model->ntiles; t++)
+	{
+		pq_make_tiles(trained->centroids + (size_t) t * PQ_TILE * inner, PQ_TILE, inner,
+					  trained->tiles + (size_t) t * inner * PQ_TILE, unused);
+		for (int c = 0; c < PQ_TILE; c++)
+			if (!isinf(norms[t * PQ_TILE + c]))
+				norms[t * PQ_TILE + c] = unused[c];
+	}
+	pfree(means);
+}
+
+/*
+ * Iterations over all lists, each point looking at its nearest groups.
+ */
+static void
+repair_lists(PqTrained *trained, const float *sample, int n)
+{
+	PqModel    *model = trained->model;
+	int			inner = model->inner;
+	int			nslots = PqModelSlots(model);
+	int32	   *lists = palloc(sizeof(int32) * n);
+	int		   *counts = palloc(sizeof(int) * nslots);
+	float	   *sums = palloc_extended(sizeof(float) * (Size) nslots * inner, MCXT_ALLOC_HUGE);
+
+	for (int iteration = 0; iteration < REPAIR_ITERATIONS; iteration++)
+	{
+		memset(counts, 0, sizeof(int) * nslots);
+		memset(sums, 0, sizeof(float) * (Size) nslots * inner);
+		pq_assign(trained, sample, n, lists);
+		for (int i = 0; i < n; i++)
+		{
+			float	   *sum = sums + (size_t) lists[i] * inner;
+			const float *point = sample + (size_t) i * model->padded;
+
+			counts[lists[i]]++;
+			for (int j = 0; j < inner; j++)
+				sum[j] += point[j];
+		}
+		for (int s = 0; s < nslots; s++)
+			for (int j = 0; j < inner && counts[s] > 0; j++)
+				trained->centroids[(size_t) s * inner + j] = sums[(size_t) s * inner + j] / counts[s];
+		place_centroids(trained);
+	}
+	pfree(lists);
+	pfree(counts);
+	pfree(sums);
+}
+
+/*
+ * Centroids of all lists.
+ */
+static PqTrained *
+train_lists(const PqSpace *space, int dims, const float *sample, int n,
+			int stride, int nlists, int subvectors)
+{
+	int			inner = pq_inner_dims(space->type, dims);
+	int			ngroups = nlists <= UNGROUPED_LISTS ? 1 : (int) ceil(sqrt(nlists));
+	float	   *coarse = palloc(sizeof(float) * (Size) ngroups * inner);
+	float	   *tiles = palloc(sizeof(float) * (Size) PqRoundTile(ngroups) * inner);
+	float	   *norms = palloc(sizeof(float) * PqRoundTile(ngroups));
+	float	   *best = palloc(sizeof(float) * Max(n, 1));
+	int32	   *group = palloc0(sizeof(int32) * Max(n, 1));
+	int		   *sizes = palloc0(sizeof(int) * ngroups);
+	int		   *share = palloc(sizeof(int) * ngroups);
+	int			ntiles = 0;
+	int			total = 0;
+	PqTrained  *trained;
+	int32	   *starts;
+	float	   *members;
+
+	if (ngroups > 1)
+		pq_kmeans(sample, stride, Min(n, ngroups * 256), inner, ngroups, COARSE_ITERATIONS, coarse, 1);
+	else
+		memset(coarse, 0, sizeof(float) * inner);
+	pq_make_tiles(coarse, ngroups, inner, tiles, norms);
+	for (int i = 0; i < n; i++)
+		best[i] = INFINITY;
+	pq_nearest(sample, stride, n, inner, tiles, norms, PqRoundTile(ngroups) / PQ_TILE, 0, best, group);
+	for (int i = 0; i < n; i++)
+		sizes[group[i]]++;
+	for (int g = 0; g < ngroups; g++)
+	{
+		share[g] = ngroups == 1 ? nlists :
+			Max(1, (int) rint((double) nlists * sizes[g] / Max(n, 1)));
+		share[g] = Min(share[g], Max(1, sizes[g]));
+		total += share[g];
+		ntiles += PqRoundTile(share[g]) / PQ_TILE;
+	}
+
+	trained = pq_trained_alloc(pq_model_alloc(space, dims, total, ntiles, ngroups, subvectors));
+	starts = PqModelArray(trained->model, group_starts, int32);
+	for (int s = 0; s < PqModelSlots(trained->model); s++)
+		PqModelArray(trained->model, norms, float)[s] = INFINITY;
+	for (int g = 0; g < ngroups; g++)
+	{
+		int			count = 0;
+		int			wanted = Min(sizes[g], share[g] * 128);
+
+		CHECK_FOR_INTERRUPTS();
+		starts[g + 1] = starts[g] + PqRoundTile(share[g]) / PQ_TILE;
+		members = palloc_extended(sizeof(float) * (Size) Max(wanted, 1) * inner, MCXT_ALLOC_HUGE);
+		for (int i = 0; i < n && count < wanted; i++)
+			if (group[i] == g)
+				memcpy(members + (size_t) count++ * inner, sample + (size_t) i * stride, sizeof(float) * inner);
+		pq_kmeans(members, inner, count, inner, share[g], LIST_ITERATIONS,
+				  trained->centroids + (size_t) starts[g] * PQ_TILE * inner, g + 2);
+		for (int c = 0; c < share[g]; c++)
+			PqModelArray(trained->model, norms, float)[starts[g] * PQ_TILE + c] = 0;
+		pfree(members);
+	}
+	place_centroids(trained);
+	pfree(coarse);
+	pfree(tiles);
+	pfree(norms);
+	pfree(best);
+	pfree(group);
+	pfree(sizes);
+	pfree(share);
+	if (ngroups > 1)
+		repair_lists(trained, sample, n);
+	return trained;
+}
+
+/*
+ * Sixteen codes for each subvector, from the residuals of sample points, and
+ * the range of terms.
+ */
+static void
+train_codes(PqTrained *trained, const float *sample, int n)
+{
+	PqModel    *model = trained->model;
+	int			width = model->width;
+	int32	   *lists = palloc(sizeof(int32) * Max(n, 1));
+	float	   *residuals = palloc_extended(sizeof(float) * (Size) Max(n, 1) * model->padded,
+											MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
+	float	   *codes = palloc(sizeof(float) * PQ_TILE * width);
+
+	pq_assign(trained, sample, n, lists);
+	for (int i = 0; i < n; i++)
+		for (int j = 0; j < model->inner; j++)
+			residuals[(size_t) i * model->padded + j] = sample[(size_t) i * model->padded + j] -
+				trained->centroids[(size_t) lists[i] * model->inner + j];
+	for (int m = 0; m < model->subvectors; m++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		pq_kmeans(residuals + m * width, model->padded, n, width, PQ_TILE, CODE_ITERATIONS, codes, m);
+		pq_make_tiles(codes, PQ_TILE, width,
+					  PqModelArray(model, codebooks, float) + (size_t) m * width * PQ_TILE,
+					  PqModelArray(model, code_norms, float) + (size_t) m * PQ_TILE);
+	}
+	pfree(lists);
+	pfree(residuals);
+	pfree(codes);
+}
+
+/*
+ * Range of the terms: what sample points have, with room at both ends.  A term
+ * beyond it is cut off, which costs that vector some precision only.
+ */
+static void
+train_terms(PqTrained *trained, const float *sample, int n)
+{
+	PqModel    *model = trained->model;
+	double		low = DBL_MAX;
+	double		high = -DBL_MAX;
+	double		sum = 0;
+	double		square = 0;
+	int32	   *lists = palloc(sizeof(int32) * Max(n, 1));
+
+	model->term_min = 0;
+	model->term_step = 0;
+	pq_assign(trained, sample, n, lists);
+	for (int i = 0; i < n && model->metric != PQ_METRIC_IP; i++)
+	{
+		double		term = 0;
+
+		/* the residual stands in for its code */
+		for (int j = 0; j < model->inner; j++)
+		{
+			double		c = trained->centroids[(size_t) lists[i] * model->inner + j];
+			double		r = sample[(size_t) i * model->padded + j] - c;
+
+			term += r * r + 2 * c * r;
+		}
+		low = Min(low, term);
+		high = Max(high, term);
+		sum += term;
+		square += term * term;
+	}
+	if (n > 0 && model->metric != PQ_METRIC_IP)
+	{
+		double		mean = sum / n;
+		double		deviation = sqrt(Max(0, square / n - mean * mean));
+		double		from = Max(low, mean - 5 * deviation);
+		double		to = Min(high, mean + 5 * deviation);
+
+		from -= 0.1 * (to - from);
+		to += 0.1 * (to - from);
+		model->term_min = from;
+		model->term_step = (to - from) / 255;
+		if (!isfinite(model->term_min) || !isfinite(model->term_step))
+			model->term_min = model->term_step = 0;
+	}
+	pfree(lists);
+}
+
+/*
+ * Range of the refine codes.  Whole numbers that fit in a byte are kept
+ * exactly, so that vectors of them need no second look at all.
+ */
+static void
+train_refine(PqModel *model, const float *sample, int n)
+{
+	float	   *low = PqModelArray(model, refine_min, float);
+	float	   *step = PqModelArray(model, refine_step, float);
+	float		lowest = FLT_MAX;
+	float		highest = -FLT_MAX;
+	bool		whole = n > 0;
+
+	for (int j = 0; j < model->inner; j++)
+	{
+		float		from = n > 0 ? sample[j] : 0;
+		float		to = from;
+
+		for (int i = 0; i < n; i++)
+		{
+			float		value = sample[(size_t) i * model->padded + j];
+
+			from = Min(from, value);
+			to = Max(to, value);
+			whole = whole && value == rintf(value);
+		}
+		low[j] = from;
+		step[j] = (to - from) / 255;
+		if (!isfinite(step[j]))
+			step[j] = 0;
+		lowest = Min(lowest, from);
+		highest = Max(highest, to);
+	}
+	if (whole && lowest >= 0 && highest <= 255)
+		lowest = 0;
+	if (whole && highest - lowest <= 255)
+		for (int j = 0; j < model->inner; j++)
+		{
+			low[j] = lowest;
+			step[j] = 1;
+		}
+}
+
+/*
+ * Learn a model from n sample points (rows of padded floats in random order).
+ * expected is how many vectors there are; lists = 0 and subvectors = 0 ask for
+ * a choice; centroids may take budget bytes.
+ */
+PqTrained *
+pq_train(const PqSpace *space, int dims, float *sample, int n, double expected,
+		 int lists, int subvectors, Size budget)
+{
+	int			inner = pq_inner_dims(space->type, dims);
+	int			width;
+	int			count;
+	int			most;
+	PqTrained  *trained;
+
+	pq_model_geometry(inner, subvectors, &width, &count);
+	if (lists == 0)
+	{
+		lists = (int) Min(2 * sqrt(expected), PQ_MAX_LISTS / 2);
+		lists = Min(lists, n / 16);
+	}
+	most = (int) Min(budget / (sizeof(float) * 3 * inner), PQ_MAX_LISTS / 2);
+	lists = Max(1, Min(Min(lists, most), Max(n, 1)));
+	trained = train_lists(space, dims, sample, n, count * width, lists, subvectors);
+	train_codes(trained, sample, Min(n, CODE_SAMPLE));
+	train_terms(trained, sample, Min(n, CODE_SAMPLE));
+	train_refine(trained->model, sample, n);
+	if (inner != dims)
+		trained->model->distortion = 2.0f / sqrtf(2.0f * inner);
+	return trained;
+}

@@ -1,0 +1,167 @@
+/*
+ * pqvacuum.c
+ *		VACUUM: dead entries are marked, and their slots used again by inserts
+ *		into the same list.
+ *
+ * Lists are walked along their links.  Entries never move and pages never leave
+ * their list, so what was in the index when VACUUM started is met exactly once,
+ * whatever is inserted meanwhile.  An exclusive lock per page is enough: scans
+ * use MVCC snapshots only, and such a snapshot cannot see the row that may come
+ * to stand behind a TID they have read (see pqsearch.c), so there is no need to
+ * wait until they have let go of the page.
+ */
+#include "postgres.h"
+
+#include "commands/vacuum.h"
+#include "miscadmin.h"
+#include "storage/indexfsm.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+
+#include "pq/pq.h"
+
+/* Remove dead entries of a page; returns how many there were. */
+static int
+vacuum_page(Relation index, Buffer buffer, const PqLayout *layout,
+			IndexBulkDeleteCallback callback, void *arg)
+{
+	Page		page = BufferGetPage(buffer);
+	int			nused = PqPostingGetHeader(page)->nused;
+	uint32		keep[64];
+	int			dead = 0;
+	GenericXLogState *state;
+
+	for (int b = 0; b * PQ_BLOCK < nused; b++)
+	{
+		uint32		live = PqPostingLive(page, layout)[b];
+
+		keep[b] = live;
+		for (; live; live &= live - 1)
+		{
+			int			v = pg_rightmost_one_pos32(live);
+
+			if (callback(&PqPostingTids(page, layout)[b * PQ_BLOCK + v], arg))
+			{
+				keep[b] &= ~((uint32) 1 << v);
+				dead++;
+			}
+		}
+	}
+	if (dead == 0)
+		return 0;
+	state = GenericXLogStart(index);
+	page = GenericXLogRegisterBuffer(state, buffer, 0);
+	for (int b = 0; b * PQ_BLOCK < nused; b++)
+		PqPostingLive(page, layout)[b] = keep[b];
+	PqPostingGetHeader(page)->nlive -= Min(dead, PqPostingGetHeader(page)->nlive);
+	GenericXLogFinish(state);
+	return dead;
+}
+
+/* Let inserts into a list start at a page that has room again. */
+static void
+set_insert_page(Relation index, PqIndex *pq, uint32 list, BlockNumber block)
+{
+	Buffer		buffer = ReadBuffer(index, pq->meta.directory_start + list / PQ_ENTRIES_PER_PAGE);
+	GenericXLogState *state;
+	Page		page;
+
+	LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
+	pq_page_check(index, buffer, PQ_PAGE_DIRECTORY);
+	state = GenericXLogStart(index);
+	page = GenericXLogRegisterBuffer(state, buffer, 0);
+	((PqDirectoryEntry *) ((char *) page + PQ_DIRECTORY_START))[list % PQ_ENTRIES_PER_PAGE].insert = block;
+	GenericXLogFinish(state);
+	UnlockReleaseBuffer(buffer);
+}
+
+static void
+vacuum_list(IndexVacuumInfo *info, PqIndex *pq, uint32 list, IndexBulkDeleteResult *stats,
+			IndexBulkDeleteCallback callback, void *arg)
+{
+	Relation	index = info->index;
+	BlockNumber block = pq_list_head(pq, index, list);
+	BlockNumber room = InvalidBlockNumber;
+	BlockNumber steps = 0;
+
+	while (block != InvalidBlockNumber)
+	{
+		Buffer		buffer;
+		PqPostingHeader *header;
+		int			dead = 0;
+
+		vacuum_delay_point_compat();
+		buffer = ReadBufferExtended(index, MAIN_FORKNUM, block, RBM_NORMAL, info->strategy);
+		LockBuffer(buffer, callback ? BUFFER_LOCK_EXCLUSIVE : BUFFER_LOCK_SHARE);
+		pq_posting_check(index, buffer, &pq->layout, list);
+		header = PqPostingGetHeader(BufferGetPage(buffer));
+		if (callback)
+			dead = vacuum_page(index, buffer, &pq->layout, callback, arg);
+		stats->tuples_removed += dead;
+		stats->num_index_tuples += header->nlive;
+		if (dead > 0 && room == InvalidBlockNumber)
+			room = block;
+		block = header->next;
+		UnlockReleaseBuffer(buffer);
+		if (++steps > 1024 && steps > RelationGetNumberOfBlocks(index))
+			pq_corrupt(index, block, "The pages of a list form a circle.");
+	}
+	if (room != InvalidBlockNumber)
+		set_insert_page(index, pq, list, room);
+}
+
+static IndexBulkDeleteResult *
+vacuum_lists(IndexVacuumInfo *info, IndexBulkDeleteResult *stats,
+			 IndexBulkDeleteCallback callback, void *arg)
+{
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "pq vacuum", ALLOCSET_DEFAULT_SIZES);
+	PqIndex    *pq = pq_index_get(info->index, context);
+
+	if (!stats)
+		stats = palloc0(sizeof(IndexBulkDeleteResult));
+	stats->num_index_tuples = 0;
+	for (uint32 list = 0; list < pq->meta.nslots; list++)
+		vacuum_list(info, pq, list, stats, callback, arg);
+	stats->num_pages = RelationGetNumberOfBlocks(info->index);
+	MemoryContextDelete(context);
+	return stats;
+}
+
+IndexBulkDeleteResult *
+pq_bulkdelete(IndexVacuumInfo *info, IndexBulkDeleteResult *stats,
+			  IndexBulkDeleteCallback callback, void *state)
+{
+	return vacuum_lists(info, stats, callback, state);
+}
+
+/*
+ * Record pages that an interrupted insert left unused at the end of the file,
+ * and count, if nothing was deleted.
+ */
+IndexBulkDeleteResult *
+pq_vacuumcleanup(IndexVacuumInfo *info, IndexBulkDeleteResult *stats)
+{
+	BlockNumber nblocks;
+
+	if (info->analyze_only)
+		return stats;
+	if (!stats)
+		stats = vacuum_lists(info, NULL, NULL, NULL);
+	nblocks = RelationGetNumberOfBlocks(info->index);
+	for (BlockNumber block = 1; block < nblocks; block++)
+	{
+		Buffer		buffer;
+		bool		unused;
+
+		vacuum_delay_point_compat();
+		buffer = ReadBufferExtended(info->index, MAIN_FORKNUM, block, RBM_NORMAL, info->strategy);
+		LockBuffer(buffer, BUFFER_LOCK_SHARE);
+		unused = PageIsNew(BufferGetPage(buffer));
+		UnlockReleaseBuffer(buffer);
+		if (unused)
+			RecordFreeIndexPage(info->index, block);
+	}
+	IndexFreeSpaceMapVacuum(info->index);
+	stats->num_pages = nblocks;
+	return stats;
+}
