@@ -23,7 +23,7 @@ jflow.memory_limit = 8MB
 jflow.max_requests = 64
 max_worker_processes = 40
 client_connection_check_interval = 500ms
-log_min_messages = fatal
+log_min_messages = log
 log_statement = none
 });
 $node->start;
