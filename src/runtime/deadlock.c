@@ -26,8 +26,13 @@
 #include "settings.h"
 
 #define MAX_DEPTH 16
+#define MAX_VISITED 256
 
 static bool seen_once = false;
+
+/* Processes looked at, so that each is looked at once. */
+static int	visited[MAX_VISITED];
+static int	nvisited = 0;
 
 static bool process_is_stuck(int pid, int depth);
 
@@ -80,8 +85,12 @@ process_is_stuck(int pid, int depth)
 
 	if (pid == MyProcPid)
 		return true;
-	if (depth > MAX_DEPTH || pid == 0)
+	if (depth > MAX_DEPTH || pid == 0 || nvisited == MAX_VISITED)
 		return false;
+	for (int i = 0; i < nvisited; i++)
+		if (visited[i] == pid)
+			return false;
+	visited[nvisited++] = pid;
 	blockers = DatumGetArrayTypeP(DirectFunctionCall1(pg_blocking_pids, Int32GetDatum(pid)));
 	for (int i = 0; i < ArrayGetNItems(ARR_NDIM(blockers), ARR_DIMS(blockers)); i++)
 		if (process_is_stuck(((int32 *) ARR_DATA_PTR(blockers))[i], depth + 1))
@@ -94,6 +103,7 @@ process_is_stuck(int pid, int depth)
 void
 jflow_check_deadlock(void)
 {
+	nvisited = 0;
 	if (!gateway_is_stuck(MyProcNumberCompat, 0))
 	{
 		seen_once = false;

@@ -77,6 +77,8 @@ static bool functions_valid = false;
 static bool terminated = false;
 static bool reported_idle = false;
 static JflowHeader *current_header = NULL;
+static dsa_pointer unsent = InvalidDsaPointer;	/* answer of a transaction
+												 * that has not committed yet */
 static emit_log_hook_type previous_emit_log = NULL;
 
 /* The header of the request that runs, or NULL: posts made inside want it. */
@@ -131,6 +133,8 @@ leave(int code, Datum arg)
 {
 	JflowReplica *me = &jflow_replicas[jflow_my_replica];
 
+	jflow_payload_free(unsent);
+	jflow_payload_want(false);
 	jflow_pool_leave(jflow_my_replica, !me->stop && !terminated);
 	jflow_wake_launcher();
 	ConditionVariableBroadcast(&jflow_shared->changed);
@@ -341,11 +345,12 @@ static void
 run_request(JflowSlot *slot, Running *running)
 {
 	dsa_pointer given = slot->docs;
-	volatile dsa_pointer answer = given;
+	dsa_pointer answer = given;
 	Datum		given_docs;
 	JflowReplica *me = &jflow_replicas[jflow_my_replica];
 	int64		left = 0;
-	bool		temp;
+	bool		temp,
+				writes;
 
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
@@ -362,30 +367,20 @@ run_request(JflowSlot *slot, Running *running)
 
 	me->docs += jflow_docs_count(running->docs);
 	if (running->docs != given_docs)
-		answer = put_answer(running->docs);
+		answer = unsent = put_answer(running->docs);
 	temp = jflow_hygiene_temp();
 
-	PG_TRY();
-	{
-		bool		writes = TransactionIdIsValid(GetTopTransactionIdIfAny());
-
-		if (writes)
-			fire_deferred_triggers();
-		CHECK_FOR_INTERRUPTS();
-		HOLD_INTERRUPTS();
-		if (writes)
-			slot->state = SLOT_COMMITTING;
-		CommitTransactionCommand();
-	}
-	PG_CATCH();
-	{
-		if (answer != given)
-			jflow_payload_free(answer);
-		PG_RE_THROW();
-	}
-	PG_END_TRY();
+	writes = TransactionIdIsValid(GetTopTransactionIdIfAny());
+	if (writes)
+		fire_deferred_triggers();
+	CHECK_FOR_INTERRUPTS();
+	HOLD_INTERRUPTS();
+	if (writes)
+		slot->state = SLOT_COMMITTING;
+	CommitTransactionCommand();
 
 	slot->docs = answer;
+	unsent = InvalidDsaPointer;
 	if (answer != given)
 		jflow_payload_free(given);
 	else
@@ -415,6 +410,8 @@ fail_request(JflowSlot *slot)
 	AbortCurrentTransaction();
 	FlushErrorState();
 	jflow_payload_want(false);
+	jflow_payload_free(unsent);
+	unsent = InvalidDsaPointer;
 
 	/* An error that finds no room must not be lost: waiting is all right. */
 	while (!slot->abandoned && !ProcDiePending)

@@ -15,7 +15,6 @@
 #include "postgres.h"
 
 #include "access/xact.h"
-#include "common/pg_prng.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "storage/ipc.h"
@@ -35,7 +34,6 @@
 #include "settings.h"
 
 #define AUTO_PREFETCH_MIN 64
-#define DEADLINE_GRACE_MS 1000
 
 /* Who waits for the answer of a slot; entry n is about slot n. */
 typedef struct Call
@@ -173,9 +171,9 @@ raise_refused(Engine *engine, int step, int shard)
  * Send a call to a shard's pool.  Returns false if there is no slot or no
  * memory now; raises an error if there never will be.
  */
-static bool
-submit(Engine *engine, Walk *walk, int step, int shard, int stages, Datum docs,
-	   const int *counts, int nparts, int part)
+bool
+jflow_walk_submit(Engine *engine, Walk *walk, int step, int shard, int stages, Datum docs,
+				  const int *counts, int nparts, int part)
 {
 	JflowStep  *plan = &engine->plan->steps[step];
 	JflowHeader *header;
@@ -226,264 +224,6 @@ submit(Engine *engine, Walk *walk, int step, int shard, int stages, Datum docs,
 	jflow_slot_free(n);
 	(void) plan;
 	raise_refused(engine, step, shard);
-}
-
-static void
-finish_run(Walk *walk, int step, Datum output)
-{
-	Run		   *run = &walk->runs[step];
-
-	if (run->place)
-	{
-		Datum		parts[2];
-
-		parts[0] = run->skipped;
-		parts[1] = output;
-		output = jflow_docs_count(run->skipped) == 0 ? output :
-			jflow_restore_order(parts, 2, run->place, run->nplace);
-	}
-	run->state = RUN_FINISHED;
-	run->output = output;
-	walk->ready = true;
-	if (run->is_output)
-		walk->missing--;
-}
-
-/* All shards have answered. */
-static bool
-reduce_parts(Engine *engine, Walk *walk, int step)
-{
-	Run		   *run = &walk->runs[step];
-	JflowStep  *plan = &engine->plan->steps[step];
-
-	if (plan->stages & STAGE_AFTER)
-	{
-		int		   *counts = palloc(sizeof(int) * run->nparts);
-		Datum		docs = jflow_concat(run->parts, run->nparts, counts);
-
-		if (!submit(engine, walk, step, 0, STAGE_AFTER, docs, counts, run->nparts, 0))
-			return false;
-		run->phase = PHASE_AFTER;
-		run->pending = 1;
-		return true;
-	}
-	if (run->hashed)
-		finish_run(walk, step, jflow_restore_order(run->parts, run->nparts, run->hashed, run->nhashed));
-	else
-		finish_run(walk, step, jflow_reduce_shards(run->parts, run->nparts, plan->limit));
-	return true;
-}
-
-/* Work out which shards get what. */
-static void
-spread(Engine *engine, Run *run, int step)
-{
-	JflowStep  *plan = &engine->plan->steps[step];
-	int			shards = plan->executor->shards;
-	int		   *counts = palloc(sizeof(int) * shards);
-	Datum	   *elems;
-
-	run->nparts = shards;
-	run->parts = palloc(sizeof(Datum) * shards);
-	run->next_part = 0;
-	run->pending = 0;
-	for (int i = 0; i < shards; i++)
-		run->parts[i] = run->docs;
-	if (plan->polling != POLLING_HASH || jflow_docs_count(run->docs) == 0)
-		return;
-	run->nhashed = jflow_docs_to_datums(run->docs, "documents", &elems);
-	run->hashed = palloc(sizeof(int) * run->nhashed);
-	for (int i = 0; i < run->nhashed; i++)
-	{
-		JflowDoc	doc;
-		text	   *id;
-
-		jflow_doc_deform(elems[i], &doc);
-		id = DatumGetTextPP(doc.values[DOC_ID]);
-		run->hashed[i] = jflow_shard_of_id(VARDATA_ANY(id), VARSIZE_ANY_EXHDR(id), shards);
-	}
-	jflow_split_docs(elems, run->hashed, run->nhashed, run->parts, counts, shards);
-}
-
-/* Go on with an executor that has replicas; false: no slot or no memory. */
-static bool
-continue_remote(Engine *engine, Walk *walk, int step)
-{
-	Run		   *run = &walk->runs[step];
-	JflowStep  *plan = &engine->plan->steps[step];
-	int			shards = plan->executor->shards;
-	int			stages = plan->stages & ~STAGE_FINISH;
-
-	if (run->phase == PHASE_START)
-	{
-		if (stages == 0)
-		{
-			finish_run(walk, step, run->docs);
-			return true;
-		}
-		/* One shard, or one of them: all in one call. */
-		if (shards == 1 || plan->polling == POLLING_ANY || !(stages & STAGE_MAIN))
-		{
-			int			shard = shards == 1 || !(stages & STAGE_MAIN) ? 0 :
-				(int) pg_prng_uint64_range(&pg_global_prng_state, 0, shards - 1);
-
-			if (!submit(engine, walk, step, shard, stages, run->docs, run->counts, run->ncounts, 0))
-				return false;
-			run->phase = PHASE_AFTER;
-			run->pending = 1;
-			return true;
-		}
-		if (stages & STAGE_BEFORE)
-		{
-			if (!submit(engine, walk, step, 0, STAGE_BEFORE, run->docs, run->counts, run->ncounts, 0))
-				return false;
-			run->phase = PHASE_BEFORE;
-			run->pending = 1;
-			return true;
-		}
-		run->phase = PHASE_SPREAD;
-	}
-	if (run->phase == PHASE_SPREAD)
-	{
-		spread(engine, run, step);
-		run->phase = PHASE_SHARDS;
-	}
-	while (run->phase == PHASE_SHARDS && run->next_part < run->nparts)
-	{
-		Datum		docs = run->parts[run->next_part];
-
-		if (!run->hashed || jflow_docs_count(docs) > 0)
-		{
-			if (!submit(engine, walk, step, run->next_part, STAGE_MAIN, docs,
-						run->counts, run->ncounts, run->next_part))
-				return false;
-			run->pending++;
-		}
-		run->next_part++;
-	}
-	if (run->phase == PHASE_SHARDS && run->pending == 0)
-		return reduce_parts(engine, walk, step);
-	return true;
-}
-
-static void
-run_local(void *arg)
-{
-	jflow_visit_before_deadline(arg);
-}
-
-/* An executor's inputs are there: begin. */
-static void
-start_run(Engine *engine, Walk *walk, int step)
-{
-	Run		   *run = &walk->runs[step];
-	JflowStep  *plan = &engine->plan->steps[step];
-	Visit		visit;
-
-	memset(&visit, 0, sizeof(visit));
-	visit.post = engine->post;
-	visit.step = plan;
-	for (int i = 0; i < engine->plan->flow->nexecutors; i++)
-		walk->outputs[i] = walk->runs[i].output;
-	visit.docs = jflow_join_inputs(&visit, walk->outputs, walk->input);
-	run->docs = visit.docs;
-	run->counts = visit.parts;
-	run->ncounts = visit.nparts;
-	if (!plan->active)
-		finish_run(walk, step, run->docs);
-	else if (plan->remote)
-	{
-		run->state = RUN_BUSY;
-		run->phase = PHASE_START;
-		if (plan->when && jflow_docs_count(run->docs) > 0)
-		{
-			Datum	   *elems;
-			Datum		parts[2];
-			int			counts[2];
-
-			run->nplace = jflow_docs_to_datums(run->docs, "documents", &elems);
-			run->place = palloc(sizeof(int) * run->nplace);
-			for (int i = 0; i < run->nplace; i++)
-			{
-				JflowDoc	doc;
-
-				jflow_doc_deform(elems[i], &doc);
-				run->place[i] = jflow_filter_match(plan->when, &doc) ? 1 : 0;
-			}
-			jflow_split_docs(elems, run->place, run->nplace, parts, counts, 2);
-			if (counts[1] == 0)
-			{
-				run->place = NULL;
-				finish_run(walk, step, run->docs);
-				return;
-			}
-			run->skipped = parts[0];
-			run->docs = parts[1];
-		}
-	}
-	else if (plan->executor->floating)
-	{
-		jflow_visit_floating(&visit);
-		finish_run(walk, step, run->docs);
-	}
-	else if (engine->post->options->continue_on_error)
-	{
-		if (jflow_run_in_subtransaction(run_local, &visit, psprintf("request " INT64_FORMAT, walk->number)))
-			finish_run(walk, step, visit.docs);
-		else
-			walk->failed = true;
-	}
-	else
-	{
-		run_local(&visit);
-		finish_run(walk, step, visit.docs);
-	}
-}
-
-static bool
-inputs_are_there(const Engine *engine, const Walk *walk, int step)
-{
-	const JflowExecutor *executor = engine->plan->steps[step].executor;
-
-	for (int i = 0; i < executor->nneeds; i++)
-		if (executor->inputs[i] != JFLOW_GATEWAY &&
-			walk->runs[executor->inputs[i]].state != RUN_FINISHED)
-			return false;
-	return true;
-}
-
-/*
- * Start what can start: first what has replicas, so that they work while the
- * rest runs here.  False: something found no slot or no memory.
- */
-static bool
-advance(Engine *engine, Walk *walk)
-{
-	MemoryContext old = MemoryContextSwitchTo(walk->context);
-	bool		complete = true;
-
-	while (walk->ready && complete && !walk->failed)
-	{
-		walk->ready = false;
-		for (int local = 0; local <= 1; local++)
-		{
-			for (int i = 0; i < engine->plan->flow->nexecutors && !walk->failed; i++)
-			{
-				Run		   *run = &walk->runs[i];
-
-				if (engine->plan->steps[i].remote == (local == 1) && run->state == RUN_WAITING)
-					continue;
-				if (run->state == RUN_WAITING && inputs_are_there(engine, walk, i))
-					start_run(engine, walk, i);
-				if (run->state == RUN_BUSY && !continue_remote(engine, walk, i))
-					complete = false;
-			}
-		}
-	}
-	if (!complete)
-		walk->ready = true;
-	MemoryContextSwitchTo(old);
-	return complete;
 }
 
 /* The end of a walk, good or bad. */
@@ -707,7 +447,7 @@ take_back(Engine *engine, int n)
 		docs = datumCopy(docs, false, -1);
 		jflow_slot_free(n);
 		if (call.step != slot->step || run->phase == PHASE_AFTER)
-			finish_run(walk, (int) (run - walk->runs), docs);
+			jflow_walk_finish_run(walk, (int) (run - walk->runs), docs);
 		else if (run->phase == PHASE_BEFORE)
 		{
 			run->docs = docs;
@@ -874,7 +614,7 @@ finish_executors(Engine *engine)
 			(void) jflow_call_function(&visit, step->finish, 0, jflow_docs_empty(), NULL, 0);
 			continue;
 		}
-		while (!submit(engine, NULL, i, 0, STAGE_FINISH, jflow_docs_empty(), NULL, 0, 0))
+		while (!jflow_walk_submit(engine, NULL, i, 0, STAGE_FINISH, jflow_docs_empty(), NULL, 0, 0))
 		{
 			jflow_payload_want(true);
 			wait_for_something(engine, true);
@@ -905,7 +645,7 @@ run_walks(Engine *engine)
 			fail_post(engine);
 		for (Walk *walk = engine->first; walk && !blocked; walk = walk->next)
 			if (walk->ready && !walk->failed)
-				blocked = !advance(engine, walk);
+				blocked = !jflow_walk_advance(engine, walk);
 		deliver(engine);
 		while (!blocked && !engine->exhausted && engine->nwalks < engine->prefetch)
 		{
@@ -913,7 +653,7 @@ run_walks(Engine *engine)
 			if (!new_walk(engine))
 				break;
 			again = true;
-			blocked = !advance(engine, engine->last);
+			blocked = !jflow_walk_advance(engine, engine->last);
 		}
 		if (again && !engine->plain)
 			deliver(engine);
@@ -941,89 +681,6 @@ run_walks(Engine *engine)
 			continue;			/* everything ran here */
 		wait_for_something(engine, blocked);
 	}
-}
-
-/* All about a post that its replicas need, in one chunk. */
-static dsa_pointer
-make_header(Post *post)
-{
-	JflowPlan  *plan = post->plan;
-	int			nsteps = plan->flow->nexecutors;
-	JflowHeader *outer = jflow_replica_header();
-	Size		size = MAXALIGN(offsetof(JflowHeader, steps) + sizeof(JflowHeaderStep) * nsteps);
-	Size		endpoint = size;
-	dsa_pointer chunk;
-	JflowHeader *header;
-
-	size += MAXALIGN(strlen(plan->endpoint) + 1);
-	for (int i = 0; i < nsteps; i++)
-		if (plan->steps[i].active && plan->steps[i].remote)
-			size += MAXALIGN(sizeof(JflowPoolRef) * plan->steps[i].executor->shards) +
-				MAXALIGN(VARSIZE_ANY(plan->steps[i].parameters));
-	if (size > jflow_payload_max())
-		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("parameters of %zu bytes are too large for jflow.memory_limit", size)));
-	while (!DsaPointerIsValid(chunk = jflow_payload_alloc(size, PAYLOAD_IN)))
-	{
-		jflow_payload_want(true);
-		if (DsaPointerIsValid(chunk = jflow_payload_alloc(size, PAYLOAD_IN)))
-			break;
-		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_EXIT_ON_PM_DEATH, -1, PG_WAIT_EXTENSION);
-		ResetLatch(MyLatch);
-		CHECK_FOR_INTERRUPTS();
-	}
-	jflow_payload_want(false);
-
-	header = jflow_header(chunk);
-	pg_atomic_init_u32(&header->refs, 1);
-	header->id = pg_atomic_fetch_add_u64(&jflow_shared->header_id, 1);
-	header->post = post->progress.post;
-	header->read_only = XactReadOnly;
-
-	/* The limit is kept here; replicas have it, too, in case we are lost. */
-	header->deadline = post->options->timeout_ms > 0 ?
-		TimestampTzPlusMilliseconds(post->progress.started,
-									post->options->timeout_ms + DEADLINE_GRACE_MS) : DT_NOEND;
-	header->database = MyDatabaseId;
-	header->nchain = 0;
-	if (outer)
-	{
-		header->nchain = outer->nchain;
-		memcpy(header->chain, outer->chain, sizeof(header->chain));
-		header->chain[header->nchain++] = jflow_replicas[jflow_my_replica].pool;
-	}
-	header->nsteps = nsteps;
-	header->endpoint = endpoint;
-	strcpy(HEADER_AT(header, endpoint), plan->endpoint);
-	size = endpoint + MAXALIGN(strlen(plan->endpoint) + 1);
-	for (int i = 0; i < nsteps; i++)
-	{
-		JflowStep  *step = &plan->steps[i];
-		JflowHeaderStep *to = &header->steps[i];
-		JflowStep  *next = step->next >= 0 && step->active ? &plan->steps[step->next] : NULL;
-
-		memset(to, 0, sizeof(*to));
-		to->next = JFLOW_NONE;
-		if (!step->active || !step->remote)
-			continue;
-		if (next)
-		{
-			to->next = step->next;
-			to->stages = next->stages & ~STAGE_FINISH;
-		}
-		to->idempotent = step->idempotent;
-		to->retries = step->executor->retries < 0 ? 1 : step->executor->retries;
-		to->timeout_ms = step->timeout_ms;
-		to->shards = step->executor->shards;
-		to->pools = size;
-		memcpy(HEADER_AT(header, size), step->pools, sizeof(JflowPoolRef) * to->shards);
-		size += MAXALIGN(sizeof(JflowPoolRef) * to->shards);
-		to->parameters = size;
-		memcpy(HEADER_AT(header, size), step->parameters, VARSIZE_ANY(step->parameters));
-		size += MAXALIGN(VARSIZE_ANY(step->parameters));
-	}
-	return chunk;
 }
 
 /* How many requests to have in flight. */
@@ -1076,7 +733,7 @@ jflow_walk_post(void *arg)
 	engine.plain = is_plain(post->plan);
 	engine.returned = JFLOW_NONE;
 	engine.contexts = MemoryContextAlloc(engine.context, sizeof(MemoryContext) * (engine.prefetch + 1));
-	engine.header = make_header(post);
+	engine.header = jflow_header_make(post);
 	engine.header_valid = true;
 	engine.outer = engines;
 	engines = &engine;

@@ -93,4 +93,15 @@ typedef struct Engine
 	struct Engine *outer;
 } Engine;
 
+/* header.c */
+extern dsa_pointer jflow_header_make(Post *post);
+
+/* walk.c */
+extern bool jflow_walk_submit(Engine *engine, Walk *walk, int step, int shard, int stages,
+							  Datum docs, const int *counts, int nparts, int part);
+
+/* steps.c */
+extern bool jflow_walk_advance(Engine *engine, Walk *walk);
+extern void jflow_walk_finish_run(Walk *walk, int step, Datum output);
+
 #endif							/* JFLOW_WALK_H */
