@@ -114,6 +114,27 @@ apply_settings(const PqliteParameters *parameters)
 								 PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 }
 
+/*
+ * Let statements without a filter use the index of a leaf.  The planner knows
+ * what a scan of the index costs, but takes a distance for as cheap as an
+ * addition and so the exact search for cheaper.  With a filter it decides: few
+ * rows are better looked at one by one.
+ */
+static void
+prefer_indexes(const Search *search)
+{
+	static const char *const settings[] = {"enable_seqscan", "enable_sort"};
+	bool		indexed = false;
+
+	for (int i = 0; i < search->store->nleaves; i++)
+		indexed |= OidIsValid(search->store->leaves[i].index);
+	if (!indexed || search->parameters.filter)
+		return;
+	for (int i = 0; i < lengthof(settings); i++)
+		(void) set_config_option(settings[i], "off", PGC_USERSET, PGC_S_SESSION,
+								 GUC_ACTION_SAVE, true, 0, false);
+}
+
 static int
 match_order(const void *a, const void *b)
 {
@@ -274,6 +295,7 @@ jflow_pqlite_search(PG_FUNCTION_ARGS)
 	pqlite_condition_init(&search.condition);
 	pqlite_compile_filter(search.store, search.parameters.filter, "t", &search.condition);
 	apply_settings(&search.parameters);
+	prefer_indexes(&search);
 
 	SPI_connect();
 	search.plans = palloc0(sizeof(SPIPlanPtr) * Max(search.store->nleaves, 1));

@@ -162,6 +162,19 @@ append_sent(const PqliteColumn *column, int number, StringInfo sql)
 		appendStringInfo(sql, "::%s", pqlite_quote_type(type, -1));
 }
 
+/*
+ * Which rows an update is about.  The list of ids says nothing more than the
+ * join, but lets no plan read the whole table, also one made while it was empty.
+ */
+static void
+append_same_id(const PqliteStore *store, StringInfo sql)
+{
+	const char *id = store->columns[store->id].quoted;
+
+	appendStringInfo(sql, " WHERE t.%s = u.c%d AND t.%s = ANY ($%d) RETURNING u.n", id, store->id,
+					 id, store->id + 1);
+}
+
 static void
 append_column_names(const PqliteStore *store, StringInfo sql)
 {
@@ -219,6 +232,28 @@ upsert_leaf(PqliteStore *store, const PqliteLeaf *leaf, const JflowDoc *const *d
 	write_rows(store, sql.data, &rows, ndocs);
 }
 
+/* The item with an id; items are sorted by it. */
+static WriteItem *
+find_item(WriteItem **items, int nitems, Datum id)
+{
+	int			low = 0;
+	int			high = nitems - 1;
+
+	while (low <= high)
+	{
+		int			middle = (low + high) / 2;
+		int			order = compare_ids(items[middle]->doc->values[DOC_ID], id);
+
+		if (order == 0)
+			return items[middle];
+		if (order < 0)
+			low = middle + 1;
+		else
+			high = middle - 1;
+	}
+	return NULL;
+}
+
 /* Which leaf holds which of the items; the others' stay as they are. */
 static void
 find_leaves(PqliteStore *store, WriteItem **items, int nitems)
@@ -233,8 +268,8 @@ find_leaves(PqliteStore *store, WriteItem **items, int nitems)
 		docs[i] = items[i]->doc;
 	values[0] = pqlite_ids_array(store, docs, nitems);
 	plan = pqlite_plan(store,
-					   psprintf("SELECT u.n, t.shard FROM pg_catalog.unnest($1) WITH ORDINALITY AS u(id, n), %s t "
-								"WHERE t.%s = u.id", store->name, id->quoted),
+					   psprintf("SELECT t.%s, t.shard FROM %s t WHERE t.%s = ANY ($1)", id->quoted,
+								store->name, id->quoted),
 					   1, types, CURSOR_OPT_GENERIC_PLAN);
 	PushActiveSnapshot(GetLatestSnapshot());
 	if (SPI_execute_plan(plan, values, NULL, true, 0) < 0)
@@ -244,12 +279,13 @@ find_leaves(PqliteStore *store, WriteItem **items, int nitems)
 	{
 		HeapTuple	row = SPI_tuptable->vals[i];
 		bool		isnull;
-		int64		n = DatumGetInt64(SPI_getbinval(row, SPI_tuptable->tupdesc, 1, &isnull));
+		Datum		found = SPI_getbinval(row, SPI_tuptable->tupdesc, 1, &isnull);
 		int			shard = DatumGetInt32(SPI_getbinval(row, SPI_tuptable->tupdesc, 2, &isnull));
+		WriteItem  *item = find_item(items, nitems, found);
 
-		for (int leaf = 0; leaf < store->nleaves; leaf++)
+		for (int leaf = 0; item && leaf < store->nleaves; leaf++)
 			if (store->leaves[leaf].shard == shard)
-				items[n - 1]->leaf = &store->leaves[leaf];
+				item->leaf = &store->leaves[leaf];
 	}
 }
 
@@ -324,8 +360,7 @@ upsert_existing(PqliteStore *store, WriteItem **items, int nitems)
 	}
 	appendStringInfoString(&sql, " FROM ");
 	append_unnest(store, &sql, false);
-	appendStringInfo(&sql, " WHERE t.%s = u.c%d RETURNING u.n", store->columns[store->id].quoted,
-					 store->id);
+	append_same_id(store, &sql);
 	write_rows(store, sql.data, &rows, -1);
 	mark_found(items);
 
@@ -451,8 +486,7 @@ update_items(PqliteStore *store, WriteItem **items, int nitems)
 	}
 	appendStringInfoString(&sql, " FROM ");
 	append_unnest(store, &sql, true);
-	appendStringInfo(&sql, " WHERE t.%s = u.c%d RETURNING u.n", store->columns[store->id].quoted,
-					 store->id);
+	append_same_id(store, &sql);
 	write_rows(store, sql.data, &rows, -1);
 	mark_found(items);
 }
@@ -542,7 +576,8 @@ jflow_pqlite_delete(PG_FUNCTION_ARGS)
 	SPI_connect();
 	write_rows(store,
 			   psprintf("DELETE FROM %s AS t USING pg_catalog.unnest($1) WITH ORDINALITY AS u(id, n) "
-						"WHERE t.%s = u.id RETURNING u.n", store->name, store->columns[store->id].quoted),
+						"WHERE t.%s = u.id AND t.%s = ANY ($1) RETURNING u.n", store->name,
+						store->columns[store->id].quoted, store->columns[store->id].quoted),
 			   &rows, -1);
 	mark_found(selected);
 	SPI_finish();
