@@ -33,12 +33,6 @@
 #define GROWTH 16
 #define RECALL_AT 10
 
-/*
- * A pq index with a codebook is not calibrated, so that the recall asked for
- * would mean nothing; each leaf is better off with a model of its own.
- */
-#define USE_CODEBOOK false
-
 /* Can a pq index hold columns of this type? */
 static bool
 is_index_column(Oid type)
@@ -219,7 +213,7 @@ pqlite_index_if_due(PqliteStore *store)
 	if (!pqlite_lock_layout_if_free(store->relid))
 		return;
 
-	codebook = USE_CODEBOOK && !store->options->has_codebook && can_train();
+	codebook = !store->options->has_codebook && can_train();
 	if (due && codebook)
 		train(store);
 	for (int i = 0; i < store->nleaves; i++)

@@ -89,58 +89,101 @@ sample_row(Relation index, ItemPointer tid, Datum *values, bool *isnull, bool al
 }
 
 /*
- * Learn a model from the table.  Queries for calibration are the first points
- * of the sample, which is in random order.
+ * A sample of the table's vectors, in random order; in the current context.
  */
+static PqSample *
+sample_table(PqBuild *build, int inner, int padded, int capacity, double *tuples)
+{
+	SampleState state = {0};
+
+	state.space = build->space;
+	state.dims = build->dims;
+	state.inner = inner;
+	state.padded = padded;
+	state.point = palloc(sizeof(float) * padded);
+	state.context = AllocSetContextCreate(CurrentMemoryContext, "pq row", ALLOCSET_DEFAULT_SIZES);
+	state.sample = pq_sample_begin(capacity, padded);
+	set_phase(PQ_PHASE_SAMPLE);
+	table_index_build_scan(build->heap, build->index, build->info, false, false,
+						   sample_row, &state, NULL);
+	pq_sample_finish(state.sample);
+	*tuples = state.tuples;
+	MemoryContextDelete(state.context);
+	pfree(state.point);
+	return state.sample;
+}
+
+/* The first points of a sample are what recall is calibrated with. */
+static void
+take_queries(PqBuild *build, const PqSample *sample)
+{
+	build->nqueries = Min(PQ_QUERIES, sample->n / 4);
+	build->queries = palloc(sizeof(float) * (Size) Max(build->nqueries, 1) * sample->stride);
+	memcpy(build->queries, sample->points, sizeof(float) * (Size) build->nqueries * sample->stride);
+	build->meta.sampled = sample->n;
+}
+
+static void
+free_sample(PqSample *sample)
+{
+	pfree(sample->points);
+	pfree(sample->hashes);
+	pfree(sample->places);
+	pfree(sample);
+}
+
+/* How many points to learn from: 64 per list, within half of the memory. */
+static int
+sample_size(const PqBuild *build, int lists, int padded)
+{
+	BlockNumber nblocks = RelationGetNumberOfBlocks(build->heap);
+	double		guess = (double) nblocks * BLCKSZ / 40 + 1; /* at most a row per 40
+															 * bytes */
+	double		most = (double) maintenance_work_mem * 1024 / 2 / (sizeof(float) * padded + 12);
+
+	if (build->heap->rd_rel->reltuples > 0)
+		guess = Min(guess, build->heap->rd_rel->reltuples * 1.5 + 1000);
+	else
+		guess = Min(guess, (double) nblocks * BLCKSZ / Min(1000, 28 + sizeof(float) * Min(build->dims, 400)) * 2 + 1000);
+	most = Min(most, 64.0 * (lists > 0 ? lists : 2 * sqrt(guess)));
+	return (int) Max(256, Min(most, guess));
+}
+
+/* Learn a model from the table. */
 static PqTrained *
 train_from_table(PqBuild *build)
 {
 	PqOptions  *options = (PqOptions *) build->index->rd_options;
 	int			lists = options ? options->lists : 0;
 	int			subvectors = options ? options->subvectors : 0;
-	Size		budget = (Size) maintenance_work_mem * 1024;
-	SampleState state = {0};
-	BlockNumber nblocks = RelationGetNumberOfBlocks(build->heap);
+	int			inner = pq_inner_dims(build->space->type, build->dims);
 	int			width;
 	int			count;
-	double		most;
-	double		guess;
-	float	   *points;
+	double		tuples;
+	PqSample   *sample;
 	PqTrained  *trained;
 
-	state.space = build->space;
-	state.dims = build->dims;
-	state.inner = pq_inner_dims(build->space->type, build->dims);
-	pq_model_geometry(state.inner, subvectors, &width, &count);
-	state.padded = width * count;
-	state.point = palloc(sizeof(float) * state.padded);
-	state.context = AllocSetContextCreate(CurrentMemoryContext, "pq row", ALLOCSET_DEFAULT_SIZES);
-
-	/* at most a row per 40 bytes; half of the budget; 64 points per list */
-	guess = (double) nblocks * BLCKSZ / 40 + 1;
-	if (build->heap->rd_rel->reltuples > 0)
-		guess = Min(guess, build->heap->rd_rel->reltuples * 1.5 + 1000);
-	else
-		guess = Min(guess, (double) nblocks * BLCKSZ / Min(1000, 28 + sizeof(float) * Min(state.dims, 400)) * 2 + 1000);
-	most = (double) budget / 2 / (sizeof(float) * state.padded + 12);
-	most = Min(most, 64.0 * (lists > 0 ? lists : 2 * sqrt(guess)));
-	state.sample = pq_sample_begin((int) Max(256, Min(most, guess)), state.padded);
-	set_phase(PQ_PHASE_SAMPLE);
-	table_index_build_scan(build->heap, build->index, build->info, false, false,
-						   sample_row, &state, NULL);
-	points = pq_sample_finish(state.sample);
+	pq_model_geometry(inner, subvectors, &width, &count);
+	sample = sample_table(build, inner, width * count,
+						  sample_size(build, lists, width * count), &tuples);
 	set_phase(PQ_PHASE_TRAIN);
-	trained = pq_train(build->space, build->dims, points, state.sample->n, state.tuples,
-					   lists, subvectors, budget / 2);
-	build->nqueries = Min(PQ_QUERIES, state.sample->n / 4);
-	build->queries = palloc(sizeof(float) * (Size) Max(build->nqueries, 1) * state.padded);
-	memcpy(build->queries, points, sizeof(float) * (Size) build->nqueries * state.padded);
-	build->meta.sampled = state.sample->n;
-	MemoryContextDelete(state.context);
-	pfree(state.sample->points);
-	pfree(state.sample->hashes);
-	pfree(state.sample->places);
+	trained = pq_train(build->space, build->dims, sample->points, sample->n, tuples,
+					   lists, subvectors, (Size) maintenance_work_mem * 1024 / 2);
+	take_queries(build, sample);
+	free_sample(sample);
 	return trained;
+}
+
+/* A codebook was learned elsewhere, but what recall it gives depends on the table. */
+static void
+queries_from_table(PqBuild *build)
+{
+	const PqModel *model = build->trained->model;
+	double		tuples;
+	PqSample   *sample = sample_table(build, model->inner, model->padded, 4 * PQ_QUERIES, &tuples);
+
+	take_queries(build, sample);
+	free_sample(sample);
 }
 
 /*
@@ -160,6 +203,8 @@ build_fork(PqBuild *build, ForkNumber fork)
 
 	if (options && options->codebook)
 		build->trained = pq_codebook_load(build, (char *) options + options->codebook);
+	if (build->trained && build->heap)
+		queries_from_table(build);
 	if (!build->trained && build->heap)
 		build->trained = train_from_table(build);
 	if (!build->trained)

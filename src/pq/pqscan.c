@@ -242,6 +242,8 @@ next_batch(PqScanOpaque *so)
 static bool
 fetch_distance(IndexScanDesc scan, PqScanOpaque *so, PqItem *item)
 {
+	ItemPointerData tid = item->tid;	/* becomes that of a HOT chain's
+										 * member, which is not where to start */
 	bool		again = false;
 	bool		dead = false;
 	Datum		value;
@@ -261,7 +263,7 @@ fetch_distance(IndexScanDesc scan, PqScanOpaque *so, PqItem *item)
 		}
 		MemoryContextSwitchTo(old);
 	}
-	if (!table_index_fetch_tuple(so->fetch, &item->tid, scan->xs_snapshot, so->slot, &again, &dead))
+	if (!table_index_fetch_tuple(so->fetch, &tid, scan->xs_snapshot, so->slot, &again, &dead))
 		return false;
 	if (so->info)
 	{

@@ -37,6 +37,8 @@ pq_model_geometry(int inner, int subvectors, int *width, int *count)
 	*width = Max(*width, (inner + PQ_MAX_SUBVECTORS - 1) / PQ_MAX_SUBVECTORS);
 	*width = Min(*width, PQ_MAX_WIDTH);
 	*count = (inner + *width - 1) / *width;
+	/* no wider than that many need, so that the number alone tells the width */
+	*width = (inner + *count - 1) / *count;
 }
 
 /*
