@@ -7,8 +7,8 @@ import sys
 import numpy as np
 
 import sets
-from server import ServerError, build, check_plan, client, exists, use_only, vector_text, warm
-from vectors import buckets, load_table, psql, write_vecs
+from server import build, check_plan, client, exists, use_only, vector_text, warm
+from vectors import ServerError, buckets, load_table, psql, write_vecs
 
 NEW_ROWS = 3000
 FILTERED_QUERIES = 200
@@ -175,8 +175,8 @@ def wide(results, folder, options):
                 check_plan(index, statement, sample if kind == "vector" else "$1", ["SET enable_seqscan = off"])
                 results.put(table, method, "build", made)
                 results.put(table, method, "curve", ladder(statement, files, method, 0.99, ["SET enable_seqscan = off"]))
-            except (ServerError, SystemExit) as error:
+            except ServerError as error:
                 log(index, str(error))
                 results.put(table, method, "build", {"refused": str(error)})
-        use_only(table, "")
+        use_only(table, None)
         results.put(table, "none", "curve", [client(files[0], statement, *files[1:], seconds=1, warmups=20)])

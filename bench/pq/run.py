@@ -11,7 +11,6 @@ with the date of that one.  An index that exists is used as it is, but pq is alw
 built anew.  README.md beside this file says what is measured.
 """
 import argparse
-import datetime
 import json
 import os
 import subprocess
@@ -20,8 +19,8 @@ import sys
 import extra
 import sets
 from results import Results
-from server import ServerError, build, check_plan, client, exists, index_bytes, use_only, vector_text, warm
-from vectors import load_table, psql, write_vecs
+from server import build, check_plan, client, exists, index_bytes, use_only, vector_text, warm
+from vectors import ServerError, load_table, psql
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 PARTS = ("curves", "insert", "growth", "filter", "wide")
@@ -111,9 +110,9 @@ def insert(results, folder, data_set, options):
     vectors = extra.new_rows(folder, data_set)
     table = data_set.name
     for method in ("none",) + tuple(m for m in options.indexes if m != "faiss"):
-        index = "" if method == "none" else ensure_present(table, method)
+        index = None if method == "none" else ensure_present(table, method)
         use_only(table, index)
-        warm(table, index or None)
+        warm(table, index)
         rows = client(folder, "INSERT INTO %s (id, embedding) VALUES (-1, $1)" % table, vectors, seconds=0, warmups=100)
         log(table, method, "%.0f rows/s" % rows["qps"])
         results.put(table, method, "insert", rows)
@@ -160,4 +159,7 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except ServerError as error:
+        raise SystemExit("run.py: %s" % error)

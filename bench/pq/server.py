@@ -4,11 +4,7 @@ import os
 import subprocess
 import time
 
-from vectors import psql
-
-
-class ServerError(Exception):
-    pass
+from vectors import ServerError, psql
 
 
 def client(folder, statement, vectors, truth=None, settings=(), seconds=2, warmups=200):
@@ -41,10 +37,10 @@ def index_bytes(index):
 
 
 def use_only(table, index):
-    """Hides the table's other indexes from planner and executor; '' hides all."""
-    psql("UPDATE pg_index SET indisvalid = indexrelid = to_regclass('%s') IS TRUE,"
-         " indisready = indexrelid = to_regclass('%s') IS TRUE WHERE indrelid = '%s'::regclass"
-         % (index, index, table))
+    """Hides the table's other indexes from planner and executor; None hides all."""
+    chosen = "'%s'::regclass" % index if index else "0"
+    psql("UPDATE pg_index SET indisvalid = (indexrelid = %s), indisready = (indexrelid = %s)"
+         " WHERE indrelid = '%s'::regclass" % (chosen, chosen, table))
 
 
 def warm(table, index=None):

@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 
-from vectors import read_vectors, write_vecs
+from vectors import CHUNK, read_vectors, write_vecs
 
 Set = collections.namedtuple("Set", "name title metric operator ivfflat_lists")
 SETS = collections.OrderedDict((s.name, s) for s in (
@@ -32,18 +32,19 @@ def queries(folder, name):
 
 def exact_nearest(rows, asked, metric, k=100):
     """The ids of the k nearest rows of each query, nearest first; -1 where there are fewer."""
-    rows = np.asarray(rows, np.float32)
-    half_norms = np.einsum("ij,ij->i", rows, rows) / 2 if metric == "l2" else None
-    k = min(k, len(rows))
-    truth = np.empty((len(asked), k), np.int32)
-    for i in range(0, len(asked), 50):
-        score = asked[i:i + 50] @ rows.T
-        if half_norms is not None:
-            score -= half_norms
-        top = np.argpartition(-score, k - 1, axis=1)[:, :k]
-        order = np.argsort(-np.take_along_axis(score, top, 1), 1, kind="stable")
-        truth[i:i + 50] = np.take_along_axis(top, order, 1)
-    return truth
+    ids = np.full((len(asked), k), -1, np.int64)
+    best = np.full((len(asked), k), -np.inf, np.float32)
+    for start in range(0, len(rows), CHUNK):
+        part = np.asarray(rows[start:start + CHUNK], np.float32)
+        score = asked @ part.T
+        if metric == "l2":
+            score -= np.einsum("ij,ij->i", part, part) / 2
+        for i in range(len(asked)):
+            better = np.flatnonzero(score[i] > best[i, -1])
+            all_scores = np.concatenate((best[i], score[i, better]))
+            order = np.argsort(-all_scores, kind="stable")[:k]
+            best[i], ids[i] = all_scores[order], np.concatenate((ids[i], start + better))[order]
+    return ids.astype(np.int32)
 
 
 def prepare_sift(source, folder):

@@ -12,6 +12,10 @@ CHUNK = 20000
 BUCKETS = 1000
 
 
+class ServerError(Exception):
+    """What the server refused, in its words."""
+
+
 def read_vectors(path):
     """The file as a two-dimensional array, mapped rather than read."""
     suffix = os.path.splitext(path)[1]
@@ -40,7 +44,9 @@ def write_vecs(path, rows):
 def psql(sql):
     """Runs SQL; returns what it prints, fields separated by |."""
     run = subprocess.run(["psql", "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1"],
-                         input=sql.encode(), stdout=subprocess.PIPE, check=True)
+                         input=sql.encode(), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    if run.returncode != 0:
+        raise ServerError(run.stderr.decode().strip())
     return run.stdout.decode().strip()
 
 
