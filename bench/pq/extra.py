@@ -7,7 +7,7 @@ import sys
 import numpy as np
 
 import sets
-from server import build, check_plan, client, exists, use_only, vector_text, warm
+from server import build, check_plan, client, exists, sparse_text, use_only, vector_text, warm
 from vectors import ServerError, buckets, load_table, psql, write_vecs
 
 NEW_ROWS = 3000
@@ -159,12 +159,12 @@ def wide(results, folder, options):
         log("wide: JFLOW_DATA names no folder with 20newsgroups; left out")
         return
     rows, asked, files = wide_files(source, folder)
-    sample = vector_text(asked[0].toarray()[0])
     if not exists("wide"):
         load_table("wide", rows.toarray())
         psql("CREATE TABLE wide_sparse AS SELECT id, embedding::sparsevec(%d) FROM wide; VACUUM ANALYZE wide_sparse"
              % WIDE_TERMS)
-    for table, kind in (("wide", "vector"), ("wide_sparse", "sparsevec")):
+    first = asked[0].toarray()[0]
+    for table, kind, sample in (("wide", "vector", vector_text(first)), ("wide_sparse", "sparsevec", sparse_text(first))):
         statement = "SELECT id FROM %s ORDER BY embedding <=> $1 LIMIT 10" % table
         for method in compared(options):
             try:
@@ -172,7 +172,7 @@ def wide(results, folder, options):
                 made = build(index, definition(table, method, kind + "_cosine_ops"))
                 use_only(table, index)
                 warm(table, index)
-                check_plan(index, statement, sample if kind == "vector" else "$1", ["SET enable_seqscan = off"])
+                check_plan(index, statement, sample, ["SET enable_seqscan = off"])
                 results.put(table, method, "build", made)
                 results.put(table, method, "curve", ladder(statement, files, method, 0.99, ["SET enable_seqscan = off"]))
             except ServerError as error:

@@ -16,8 +16,7 @@ def machine():
 
 def versions():
     found = {"postgresql": psql("SHOW server_version"), "system": platform.release()}
-    for line in psql("SELECT name, coalesce(installed_version, default_version) FROM pg_available_extensions"
-                     " WHERE name IN ('vector', 'jflow')").split("\n"):
+    for line in psql("SELECT extname, extversion FROM pg_extension WHERE extname IN ('vector', 'jflow')").split("\n"):
         name, _, version = line.partition("|")
         found[name] = version
     return found

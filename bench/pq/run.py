@@ -113,7 +113,7 @@ def insert(results, folder, data_set, options):
         index = None if method == "none" else ensure_present(table, method)
         use_only(table, index)
         warm(table, index)
-        rows = client(folder, "INSERT INTO %s (id, embedding) VALUES (-1, $1)" % table, vectors, seconds=0, warmups=100)
+        rows = client(folder, "INSERT INTO %s (id, embedding) VALUES (-1, $1)" % table, vectors, seconds=0, warmups=1000)
         log(table, method, "%.0f rows/s" % rows["qps"])
         results.put(table, method, "insert", rows)
         psql("DELETE FROM %s WHERE id < 0" % table)

@@ -57,3 +57,7 @@ def check_plan(index, statement, sample, settings=()):
 
 def vector_text(x):
     return "[%s]" % ",".join("%.7g" % v for v in x)
+
+
+def sparse_text(x):
+    return "{%s}/%d" % (",".join("%d:%.7g" % (i + 1, v) for i, v in enumerate(x) if v != 0), len(x))
