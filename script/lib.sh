@@ -53,7 +53,7 @@ clean_work() {
 	cd /
 	while IFS= read -r pidfile; do
 		as_user "$bindir/pg_ctl" -D "$(dirname "$pidfile")" -m immediate stop >/dev/null 2>&1 || :
-	done < <(find "$work" -name postmaster.pid 2>/dev/null)
+	done < <(find -L "$work" -name postmaster.pid 2>/dev/null)
 	rm -rf --one-file-system "$work"
 }
 
@@ -91,13 +91,16 @@ write_conf() {
 	chmod 644 "$work/test.conf"
 }
 
-# start_server NAME [SETTING…]: a private server on a socket in $work/NAME
+# start_server NAME [SETTING…]: a private server on a socket in $work/NAME, with
+# the data directory that is there or a new one
 start_server() {
 	local name=$1 dir=$work/$1 setting
 	shift
 	as_user mkdir -p "$dir"
-	as_user "$bindir/initdb" -D "$dir/data" -N -A trust -U postgres --locale=C.UTF-8 -E UTF8 \
-		>"$dir.log" 2>&1 || { cat "$dir.log" >&2; die "initdb failed"; }
+	if [ ! -e "$dir/data" ]; then
+		as_user "$bindir/initdb" -D "$dir/data" -N -A trust -U postgres --locale=C.UTF-8 -E UTF8 \
+			>"$dir.log" 2>&1 || { cat "$dir.log" >&2; die "initdb failed"; }
+	fi
 	{
 		cat "$work/test.conf"
 		say "listen_addresses = ''"

@@ -1,0 +1,194 @@
+#!/usr/bin/python3
+"""Writes what run.py measured as Markdown with plots.
+
+usage: report.py RESULTS.json DOCS_FOLDER     writes benchmarks-pq.md and img/pq-*.svg
+"""
+import json
+import math
+import os
+import sys
+
+import sets
+from plot import frontier, svg
+
+NAMES = {"hnsw": "pgvector hnsw", "ivfflat": "pgvector ivfflat", "faiss": "FAISS, in memory", "pq": "jflow pq",
+         "none": "no index"}
+GOALS = {"sift": (0.95, 0.99), "textlsa": (0.95, 0.98)}
+BARS = {("sift", 0.95): 8, ("sift", 0.99): 8, ("textlsa", 0.95): 5, ("textlsa", 0.98): 4}
+
+
+def speed_at(points, recall):
+    """Queries a second at a recall, between the two points around it on a
+    logarithmic scale; None where the curve does not come there."""
+    best = frontier(points or [])
+    if not best or best[-1]["recall"] < recall:
+        return None
+    above = next(i for i, p in enumerate(best) if p["recall"] >= recall)
+    if above == 0:
+        return best[0]["qps"]
+    a, b = best[above - 1], best[above]
+    share = (recall - a["recall"]) / (b["recall"] - a["recall"])
+    return math.exp(math.log(a["qps"]) * (1 - share) + math.log(b["qps"]) * share)
+
+
+class Report:
+    def __init__(self, data):
+        self.data = data
+        self.run = data["run"]["started"]
+        self.stale = set()
+
+    def get(self, name, index, part):
+        entry = self.data.get(name, {}).get(index, {}).get(part)
+        if entry is None:
+            return None
+        if entry["run"] != self.run:
+            self.stale.add("%s, %s, %s (%s)" % (name, NAMES.get(index, index), part, entry["run"]))
+        return entry["value"]
+
+    def build(self, name, index, what):
+        made = self.get(name, index, "build")
+        return made.get(what) if made else None
+
+    def speed(self, name, index, recall):
+        return speed_at(self.get(name, index, "curve"), recall)
+
+
+def ratio(a, b):
+    return a / b if a and b else None
+
+
+def number(value, form):
+    return "" if value is None else form % value
+
+
+def table(head, rows):
+    return ["| %s |" % " | ".join(head), "| %s |" % " | ".join("---" for _ in head)] + [
+        "| %s |" % " | ".join(row) for row in rows] + [""]
+
+
+def setting_lines(run):
+    machine, versions, settings = run["machine"], run["versions"], run["settings"]
+    return ["%s, %d cores, %d GB; PostgreSQL %s; pgvector %s built with `-march=native`, jflow %s built portable. " % (
+                machine["cpu"], machine["cores"], machine["memory_gb"], versions["postgresql"],
+                versions.get("vector", "?"), versions.get("jflow", "?")) +
+            "Settings: %s." % ", ".join("`%s = %s`" % item for item in settings.items()), ""]
+
+
+def verdict(what, measured, bar, most=False, form="%.1f times"):
+    if measured is None:
+        return [what, "not measured", ("at most " if most else "at least ") + bar[0], ""]
+    met = measured <= bar[1] if most else measured >= bar[1]
+    return [what, form % measured, ("at most " if most else "at least ") + bar[0], "yes" if met else "no"]
+
+
+def bars(report):
+    rows = []
+    for (name, recall), bar in BARS.items():
+        value = ratio(report.speed(name, "pq", recall), report.speed(name, "hnsw", recall))
+        rows.append(verdict("%s: queries a second at recall %.2f, against hnsw" % (name, recall), value, ("%d times" % bar, bar)))
+    for name in sets.SETS:
+        for what, words, bar in (("build_s", "build time", 20), ("bytes", "size", 4)):
+            value = ratio(report.build(name, "pq", what), report.build(name, "hnsw", what))
+            rows.append(verdict("%s: %s, against hnsw" % (name, words), value, ("1/%d" % bar, 1 / bar), True, "%.3f"))
+        inserts = [report.get(name, index, "insert") for index in ("pq", "hnsw")]
+        value = ratio(*[i["qps"] for i in inserts]) if all(inserts) else None
+        rows.append(verdict("%s: insert rate, against hnsw" % name, value, ("10 times", 10)))
+        for recall in GOALS[name]:
+            value = ratio(report.speed(name, "faiss", recall), report.speed(name, "pq", recall))
+            rows.append(verdict("%s: time of a query at %.2f, against FAISS in memory" % (name, recall), value,
+                                ("2 times", 2), True, "%.2f times"))
+    for recall in (0.95, 0.99):
+        value = ratio(report.speed("sift_tenth", "pq", recall), report.speed("sift", "pq", recall))
+        rows.append(verdict("sift: time of a query as rows grow 10 times, recall %.2f" % recall, value, ("4 times", 4),
+                            True, "%.2f times"))
+    return table(("what", "measured", "bar", "met"), rows)
+
+
+def summary(report, name):
+    rows = []
+    goals = GOALS[name]
+    for index in ("pq", "hnsw", "ivfflat", "faiss", "none"):
+        inserted = report.get(name, index, "insert")
+        if index == "none" and not inserted:
+            continue
+        rows.append([NAMES[index], number(report.build(name, index, "build_s"), "%.1f s"),
+                     number((report.build(name, index, "bytes") or 0) / 1e6 or None, "%.0f MB"),
+                     *(number(report.speed(name, index, r), "%.0f") for r in goals),
+                     number(inserted and inserted["qps"], "%.0f")])
+    return table(("index", "build", "size", *("q/s at %.2f" % r for r in goals), "inserts/s"), rows)
+
+
+def points(report, name):
+    out = []
+    for index in ("pq", "hnsw", "ivfflat", "faiss"):
+        curve = frontier(report.get(name, index, "curve") or []) if index == "faiss" else report.get(name, index, "curve")
+        rows = [["`%s`" % p["setting"], "%.4f" % p["recall"], "%.0f" % p["qps"], "%.0f µs" % p["mean_us"],
+                 "%.0f µs" % p["p50_us"], "%.0f µs" % p["p99_us"]] for p in curve or []]
+        if rows:
+            out += ["%s:" % NAMES[index], ""] + table(("setting", "recall@10", "q/s", "mean", "p50", "p99"), rows)
+    return out
+
+
+def filter_table(report):
+    rows = []
+    for case in ("pq, column in the index", "pq", "hnsw"):
+        for share, steps in (report.get("filter", case, "curve") or {}).items():
+            last = steps[-1]
+            rows.append([case, "%g %%" % (int(share) / 10), "`%s`" % last["setting"], "%.4f" % last["recall"],
+                         "%.1f" % last["returned"], "%.0f" % last["qps"]])
+    return table(("index", "rows kept", "setting", "recall@10", "rows returned", "q/s"), rows) if rows else []
+
+
+def wide_table(report):
+    rows = []
+    for name in ("wide", "wide_sparse"):
+        for index in ("pq", "hnsw", "none"):
+            made = report.get(name, index, "build") or {}
+            steps = report.get(name, index, "curve")
+            if "refused" in made:
+                rows.append([name, NAMES[index], "refused", "", "", ""])
+            elif steps:
+                rows.append([name, NAMES[index], number(made.get("build_s"), "%.1f s"),
+                             number(made.get("bytes", 0) / 1e6 or None, "%.1f MB"), "%.4f" % steps[-1]["recall"],
+                             "%.0f" % steps[-1]["qps"]])
+    return table(("table", "index", "build", "size", "recall@10", "q/s"), rows) if rows else []
+
+
+def write(report, docs):
+    os.makedirs(os.path.join(docs, "img"), exist_ok=True)
+    out = ["# Benchmark of the `pq` index", "",
+           "Made by `make bench BENCH=pq`; `bench/README.md` says what is measured and how. One client, a prepared statement, "
+           "`LIMIT 10`, warm, all queries; recall@10 against exact search. Only ratios within a run count.", ""]
+    out += setting_lines(report.data["run"])
+    out += ["## Against the bars", ""] + bars(report)
+    for name, data_set in sets.SETS.items():
+        if name not in report.data:
+            continue
+        plot = svg(data_set.title, {i: report.get(name, i, "curve") or [] for i in ("pq", "hnsw", "ivfflat", "faiss")})
+        out += ["## %s" % data_set.title, ""] + summary(report, name)
+        if plot:
+            with open(os.path.join(docs, "img", "pq-%s.svg" % name), "w", encoding="utf-8") as f:
+                f.write(plot)
+            out += ["![recall against queries a second](img/pq-%s.svg)" % name, ""]
+        out += points(report, name)
+    for title, lines in (("Filtered search, SIFT", filter_table(report)), ("5,215 dimensions", wide_table(report))):
+        if lines:
+            out += ["## %s" % title, ""] + lines
+    faiss = report.get("sift", "faiss", "build") or report.get("textlsa", "faiss", "build")
+    if faiss:
+        out += ["FAISS %s (%s), one thread, one query a call, called from Python." % (faiss["version"], faiss["options"]), ""]
+    if report.stale:
+        out += ["Measured in an earlier run, not in this one:", ""] + ["* %s" % s for s in sorted(report.stale)] + [""]
+    with open(os.path.join(docs, "benchmarks-pq.md"), "w", encoding="utf-8") as f:
+        f.write("\n".join(out))
+
+
+def main():
+    if len(sys.argv) != 3:
+        raise SystemExit(__doc__)
+    with open(sys.argv[1]) as f:
+        write(Report(json.load(f)), sys.argv[2])
+
+
+if __name__ == "__main__":
+    main()

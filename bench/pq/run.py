@@ -1,0 +1,165 @@
+#!/usr/bin/python3
+"""Benchmark of the pq index: against pgvector's hnsw and ivfflat on the same
+server, and FAISS in memory.
+
+usage: run.py DATA_FOLDER RESULTS.json [--sets sift,textlsa] [--parts curves,insert,…]
+              [--indexes pq,hnsw,ivfflat,faiss] [--rebuild hnsw,…]
+
+The server is the one that PGHOST etc. name; client.c is compiled in DATA_FOLDER.
+RESULTS.json is added to: what a run does not measure stays from an earlier one,
+with the date of that one.  An index that exists is used as it is, but pq is always
+built anew.  README.md beside this file says what is measured.
+"""
+import argparse
+import json
+import os
+import subprocess
+import sys
+
+import extra
+import sets
+from results import Results
+from server import build, check_plan, client, exists, index_bytes, use_only, vector_text, warm
+from vectors import ServerError, load_table, psql
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+PARTS = ("curves", "insert", "growth", "filter", "wide")
+INDEXES = ("pq", "hnsw", "ivfflat", "faiss")
+OPTIONS = {"pq": "", "hnsw": "WITH (m = 16, ef_construction = 64)"}
+
+# The points of each curve: settings of the session.
+SWEEPS = {
+    "hnsw": ["SET hnsw.ef_search = %d" % n for n in (40, 60, 80, 120, 160, 200, 240, 300, 400, 600, 1000)],
+    "ivfflat": ["SET ivfflat.probes = %d" % n for n in (4, 8, 16, 32, 48, 64, 96, 128, 192)],
+    "pq": ["SET jflow.pq_recall = %s" % r for r in (0.8, 0.85, 0.9, 0.93, 0.95, 0.97, 0.98, 0.99, 0.995)],
+    "pq probes": ["SET jflow.pq_probes = %d" % n for n in (4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)]}
+
+
+def log(*words):
+    print(*words, file=sys.stderr, flush=True)
+
+
+def definition(data_set, table, method):
+    options = OPTIONS.get(method, "WITH (lists = %d)" % data_set.ivfflat_lists)
+    return "%s USING %s (embedding %s) %s" % (table, method, sets.opclass(data_set), options)
+
+
+def query(data_set, table):
+    return "SELECT id FROM %s ORDER BY embedding %s $1 LIMIT 10" % (table, data_set.operator)
+
+
+def curve(folder, data_set, table, index, sweep):
+    """Recall and speed of an index at each setting of its sweep."""
+    files = [sets.path(folder, data_set.name, f) for f in ("queries.fvecs", "groundtruth.ivecs")]
+    sample = vector_text(sets.queries(folder, data_set.name)[0])
+    use_only(table, index)
+    warm(table, index)
+    points = []
+    for setting in sweep:
+        check_plan(index, query(data_set, table), sample, [setting])
+        point = client(folder, query(data_set, table), *files, settings=[setting])
+        points.append(dict(point, setting=setting[4:]))
+        log("   %-28s recall %.4f  %8.1f q/s  p50 %.0f us" % (setting[4:], point["recall"], point["qps"], point["p50_us"]))
+        if point["recall"] > 0.9985:
+            break
+    return points
+
+
+def ensure_table(folder, data_set):
+    if not exists(data_set.name):
+        log("loading", data_set.name)
+        load_table(data_set.name, sets.base(folder, data_set.name))
+
+
+def ensure_index(results, data_set, method, rebuild):
+    """Builds the index, or keeps the one that is there."""
+    index = "%s_%s" % (data_set.name, method)
+    if method != "pq" and method not in rebuild and exists(index):
+        if not results.has(data_set.name, method, "build"):
+            results.put(data_set.name, method, "build", {"build_s": None, "bytes": index_bytes(index)})
+        return index
+    log("building", index)
+    made = build(index, definition(data_set, data_set.name, method))
+    log("   %.1f s, %.1f MB" % (made["build_s"], made["bytes"] / 1e6))
+    results.put(data_set.name, method, "build", made)
+    return index
+
+
+def run_faiss(results, folder, data_set):
+    run = subprocess.run([sys.executable, os.path.join(HERE, "faiss_peer.py"), os.path.join(folder, data_set.name),
+                          data_set.metric], stdout=subprocess.PIPE, check=True)
+    made = json.loads(run.stdout.decode())
+    results.put(data_set.name, "faiss", "build", made["build"])
+    results.put(data_set.name, "faiss", "curve", made["curve"])
+
+
+def curves(results, folder, data_set, options):
+    for method in options.indexes:
+        log(data_set.name, method)
+        if method == "faiss":
+            run_faiss(results, folder, data_set)
+            continue
+        index = ensure_index(results, data_set, method, options.rebuild)
+        results.put(data_set.name, method, "curve", curve(folder, data_set, data_set.name, index, SWEEPS[method]))
+        if method == "pq":
+            results.put(data_set.name, method, "probes", curve(folder, data_set, data_set.name, index, SWEEPS["pq probes"]))
+
+
+def insert(results, folder, data_set, options):
+    """Rows a second of one client, one row a transaction, with only this index."""
+    vectors = extra.new_rows(folder, data_set)
+    table = data_set.name
+    for method in ("none",) + tuple(m for m in options.indexes if m != "faiss"):
+        index = None if method == "none" else ensure_present(table, method)
+        use_only(table, index)
+        warm(table, index)
+        rows = client(folder, "INSERT INTO %s (id, embedding) VALUES (-1, $1)" % table, vectors, seconds=0, warmups=1000)
+        log(table, method, "%.0f rows/s" % rows["qps"])
+        results.put(table, method, "insert", rows)
+        psql("DELETE FROM %s WHERE id < 0" % table)
+        psql("VACUUM %s" % table)
+
+
+def ensure_present(table, method):
+    index = "%s_%s" % (table, method)
+    if not exists(index):
+        raise SystemExit("run.py: insert needs %s: run the curves first" % index)
+    return index
+
+
+def parse(argv):
+    def names(text):
+        return [n for n in text.split(",") if n]
+    parser = argparse.ArgumentParser(usage=__doc__)
+    parser.add_argument("folder")
+    parser.add_argument("results")
+    parser.add_argument("--sets", type=names, default=list(sets.SETS))
+    parser.add_argument("--parts", type=names, default=list(PARTS))
+    parser.add_argument("--indexes", type=names, default=list(INDEXES))
+    parser.add_argument("--rebuild", type=names, default=[])
+    return parser.parse_args(argv)
+
+
+def main():
+    options = parse(sys.argv[1:])
+    results = Results(options.results)
+    for name in options.sets:
+        data_set = sets.SETS[name]
+        ensure_table(options.folder, data_set)
+        if "curves" in options.parts:
+            curves(results, options.folder, data_set, options)
+        if "insert" in options.parts:
+            insert(results, options.folder, data_set, options)
+        if "growth" in options.parts and name == "sift":
+            extra.growth(results, options.folder, data_set, options)
+        if "filter" in options.parts and name == "sift":
+            extra.filtered(results, options.folder, data_set, options)
+    if "wide" in options.parts:
+        extra.wide(results, options.folder, options)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except ServerError as error:
+        raise SystemExit("run.py: %s" % error)

@@ -1,0 +1,63 @@
+"""What the parts of the benchmark ask of the server: build, choose, time."""
+import json
+import os
+import subprocess
+import time
+
+from vectors import ServerError, psql
+
+
+def client(folder, statement, vectors, truth=None, settings=(), seconds=2, warmups=200):
+    """Runs client.c; returns what it measured."""
+    command = [os.path.join(folder, "client"), "-t", str(seconds), "-w", str(warmups)]
+    for setting in settings:
+        command += ["-s", setting]
+    run = subprocess.run(command + [statement, vectors] + ([truth] if truth else []),
+                         stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    if run.returncode != 0:
+        raise ServerError(run.stderr.decode().strip())
+    return json.loads(run.stdout.decode())
+
+
+def exists(relation):
+    return psql("SELECT to_regclass('%s') IS NOT NULL" % relation) == "t"
+
+
+def build(index, definition, settings=""):
+    """Builds an index anew; returns seconds and bytes."""
+    psql("SET client_min_messages = error; DROP INDEX IF EXISTS %s" % index)
+    psql("CHECKPOINT")
+    start = time.monotonic()
+    psql("SET client_min_messages = error; %s CREATE INDEX %s ON %s" % (settings, index, definition))
+    return {"build_s": round(time.monotonic() - start, 2), "bytes": index_bytes(index)}
+
+
+def index_bytes(index):
+    return int(psql("SELECT pg_relation_size('%s')" % index))
+
+
+def use_only(table, index):
+    """Hides the table's other indexes from planner and executor; None hides all."""
+    chosen = "'%s'::regclass" % index if index else "0"
+    psql("UPDATE pg_index SET indisvalid = (indexrelid = %s), indisready = (indexrelid = %s)"
+         " WHERE indrelid = '%s'::regclass" % (chosen, chosen, table))
+
+
+def warm(table, index=None):
+    psql("CREATE EXTENSION IF NOT EXISTS pg_prewarm")
+    psql("SELECT pg_prewarm('%s')%s" % (table, ", pg_prewarm('%s')" % index if index else ""))
+
+
+def check_plan(index, statement, sample, settings=()):
+    """Raises unless the plan of the statement uses the index."""
+    plan = psql("%s; EXPLAIN (COSTS OFF) %s" % ("; ".join(settings) or "SELECT", statement.replace("$1", "'%s'" % sample)))
+    if "using %s on" % index not in plan:
+        raise ServerError("index %s is not used:\n%s" % (index, plan))
+
+
+def vector_text(x):
+    return "[%s]" % ",".join("%.7g" % v for v in x)
+
+
+def sparse_text(x):
+    return "{%s}/%d" % (",".join("%d:%.7g" % (i + 1, v) for i, v in enumerate(x) if v != 0), len(x))
