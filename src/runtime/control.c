@@ -402,7 +402,10 @@ jflow_await_pools(const JflowFlow *flow)
 	ConditionVariablePrepareToSleep(&jflow_shared->changed);
 	while (!is_scouted(dirty))
 	{
-		/* Without a slot there is no launcher, or none that could do anything. */
+		/*
+		 * Without a slot there is no launcher, or none that could do
+		 * anything.
+		 */
 		if (max_worker_processes == 0 || jflow_shared->no_slot)
 			ereport(ERROR,
 					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
