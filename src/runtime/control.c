@@ -401,7 +401,19 @@ jflow_await_pools(const JflowFlow *flow)
 		return;
 	ConditionVariablePrepareToSleep(&jflow_shared->changed);
 	while (!is_scouted(dirty))
+	{
+		/*
+		 * Without a slot there is no launcher, or none that could do
+		 * anything.
+		 */
+		if (max_worker_processes == 0 || jflow_shared->no_slot)
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("flow \"%s\" has no replica", flow->name),
+					 errdetail("There is no free background worker slot."),
+					 errhint("Raise max_worker_processes.")));
 		ConditionVariableSleep(&jflow_shared->changed, PG_WAIT_EXTENSION);
+	}
 	ConditionVariableCancelSleep();
 }
 

@@ -229,13 +229,16 @@ send_scout(TimestampTz *next)
 	jflow_shared->scout_database = database;
 	jflow_shared->scout_pid = 0;
 	jflow_shared->scout_started = now;
-	if (!register_worker("jflow_scout_main", "jflow scout", psprintf("jflow scout: %u", database),
-						 (int) database, 0, NULL))
+	jflow_shared->no_slot = !register_worker("jflow_scout_main", "jflow scout",
+											 psprintf("jflow scout: %u", database),
+											 (int) database, 0, NULL);
+	if (jflow_shared->no_slot)
 	{
 		jflow_shared->scout_database = InvalidOid;
 		ereport(LOG,
 				(errmsg("jflow could not start a scout: there is no free background worker slot"),
 				 errhint("Raise max_worker_processes.")));
+		ConditionVariableBroadcast(&jflow_shared->changed);
 	}
 	sooner(next, TimestampTzPlusMilliseconds(now, 1000));
 }

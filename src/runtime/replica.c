@@ -33,6 +33,7 @@
 #include "runtime/run.h"
 #include "runtime/stats.h"
 #include "runtime/workers.h"
+#include "settings.h"
 
 /* What to call for an endpoint, kept while the definitions hold. */
 typedef struct Prepared
@@ -494,7 +495,15 @@ join_pool(void)
 	BackgroundWorkerInitializeConnectionByOid(pool->database, pool->owner,
 											  BGWORKER_BYPASS_ROLELOGINCHECK_COMPAT);
 	if (pool->shard != JFLOW_MOVER)
-		jflow_messages_collect();
+
+		/* The scout has looked at the owner, but that may be a while ago. */
+		if (!jflow_allow_superuser_flows &&
+			strcmp(GetConfigOption("is_superuser", false, false), "on") == 0)
+			ereport(FATAL,
+					(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+					 errmsg("the owner of flow \"%s\" is a superuser and jflow.allow_superuser_flows is off",
+							pool->flow)));
+	jflow_messages_collect();
 	SetConfigOption("application_name",
 					pool->shard == JFLOW_MOVER ?
 					psprintf("jflow: %s/%s moving", pool->flow, pool->executor) :

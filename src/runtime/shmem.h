@@ -192,6 +192,7 @@ typedef struct JflowShared
 	int			launcher_pid;
 	int			launcher_proc;
 	bool		rescan;			/* look at all databases */
+	bool		no_slot;		/* for a scout, when last tried */
 	int			scout_pid;
 	Oid			scout_database;
 	TimestampTz scout_started;

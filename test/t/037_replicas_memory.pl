@@ -1,0 +1,83 @@
+# Is full payload memory something to wait for, too large a request an error
+# that names the setting, and memory flat for a post of any size?
+use strict;
+use warnings;
+use FindBin;
+use lib $FindBin::RealBin;
+use Jflow;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $node = new_node('main', 'jflow.memory_limit = 8MB', 'jflow.max_requests = 16');
+prepare_database($node);
+owner_sql($node, q{
+	CREATE FUNCTION grow(docs jflow_doc[], parameters jsonb) RETURNS jflow_doc[]
+	LANGUAGE plpgsql AS $$ BEGIN
+		docs[1].text := repeat('x', (parameters->>'size')::int);
+		RETURN docs;
+	END $$;
+	SELECT jflow_create('f');
+	SELECT jflow_add('f', 'a', uses => 'shout', replicas => 2);
+	SELECT jflow_add('f', 'b', requests => '{"/grow": "grow", "*": "noop"}', replicas => 2);
+	SELECT jflow_create('g');
+	SELECT jflow_add('g', 'gate', uses => 'gate')});
+start_flow($node, $_) for ('f', 'g');
+
+# one request that can never fit, in or out
+fails_with($node, q{SELECT length(text) FROM jflow_post('/x', repeat('a', 30000000), 'f')}, '54000',
+	qr/jflow\.memory_limit/, 'a request larger than the area');
+fails_with($node, q{SELECT length(text) FROM jflow_post('/grow', 'a', 'f', parameters => '{"size": 30000000}')}, '54000',
+	qr/jflow\.memory_limit/, 'an answer larger than the area');
+is_at_rest($node, 'after requests that are too large');
+is(ask($node, q{SELECT text FROM jflow_post('/x', 'a', 'f')}), 'A', 'others go on');
+is(ask($node, q{SELECT sum(length(text)) FROM jflow_post('/x', (SELECT array_agg(repeat('a', 500000)) FROM generate_series(1, 60)),
+	'f', request_size => 1)}), '30000000', 'many that fill the area several times wait for room');
+
+# several posts that compete for slots and memory, with answers larger than inputs
+my @posters = map { post_in_background($node, q{SELECT sum(length(text)) FROM jflow_post('/grow',
+	(SELECT array_agg(i::text) FROM generate_series(1, 40) i), 'f', parameters => '{"size": 400000}', request_size => 1)}) } 1 .. 4;
+for my $poster (@posters)
+{
+	my ($out, $err) = finish_background($poster);
+	is("$out$err", '16000000', 'a post that competes for memory');
+}
+is_at_rest($node, 'after the competition');
+
+# a full queue, and callers who give up
+my $holder = $node->background_psql('postgres');
+$holder->query_safe('SELECT pg_advisory_lock(42)');
+my @blocked = map { post_in_background($node,
+	q{SELECT docs FROM jflow_post_query('/x', 'SELECT i AS id FROM generate_series(1, 100) i', 'g', request_size => 1)}) } 1 .. 5;
+wait_state($node, q{SELECT count(*) = 5 FROM jflow_progress}, 'five posts queue');
+wait_state($node, q{SELECT count(*) >= 5 FROM jflow_requests}, 'and take request slots');
+fails_with($node, q{SET statement_timeout = '300ms'; SELECT * FROM jflow_post('/x', 'a', 'g')}, '57014',
+	qr/statement timeout/, 'a caller who gives up by statement_timeout');
+fails_with($node, q{SELECT * FROM jflow_post('/x', 'a', 'g', timeout => '300ms')}, '57014',
+	qr/post to flow "g"/, 'and one by its own timeout');
+$node->safe_psql('postgres', "SELECT pg_cancel_backend($blocked[0]{pid})");
+$node->safe_psql('postgres', "SELECT pg_terminate_backend($blocked[1]{pid})");
+wait_state($node, q{SELECT count(*) = 3 FROM jflow_progress}, 'two others are gone');
+is(ask($node, q{SELECT text FROM jflow_post('/x', 'a', 'f')}), 'A', 'another pool is not held up');
+$holder->query_safe('SELECT pg_advisory_unlock(42)');
+for my $i (2 .. 4)
+{
+	my ($out, $err) = finish_background($blocked[$i]);
+	is("$out$err", '100', 'a post that waited ends well');
+}
+eval { $blocked[0]->quit };
+eval { $blocked[1]{run}->finish };
+$holder->quit;
+is_at_rest($node, 'after the full queue');
+is(ask($node, q{SELECT peak <= "limit" AND peak > 0 FROM jflow_memory}), 't', 'the peak stayed below the limit');
+
+# a post whose caller is slow to read answers holds no more than its share
+my $cursor = $node->background_psql('postgres');
+$cursor->query_safe(q{BEGIN; DECLARE c CURSOR FOR SELECT length(text) FROM jflow_post('/x',
+	(SELECT array_agg(repeat('a', 100000)) FROM generate_series(1, 200)), 'f', request_size => 1)});
+is($cursor->query_safe('FETCH 1 FROM c'), '100000', 'a cursor over a post');
+is(ask($node, q{SELECT text FROM jflow_post('/x', 'a', 'f')}), 'A', 'does not hold up others');
+$cursor->query_safe('ROLLBACK');
+$cursor->quit;
+is_at_rest($node, 'after the cursor');
+$node->stop;
+done_testing();

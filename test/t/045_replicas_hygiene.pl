@@ -1,0 +1,105 @@
+# Can a request leave anything behind in a replica that the next one, perhaps
+# of another caller, would find?
+use strict;
+use warnings;
+use FindBin;
+use lib $FindBin::RealBin;
+use Jflow;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $node = new_node('main');
+prepare_database($node);
+owner_sql($node, q{
+	CREATE FUNCTION run(docs jflow_doc[], parameters jsonb) RETURNS jflow_doc[]
+	LANGUAGE plpgsql AS $$
+	DECLARE answer text;
+	BEGIN
+		IF parameters ? 'leave' THEN EXECUTE parameters->>'leave'; END IF;
+		IF parameters ? 'leave2' THEN EXECUTE parameters->>'leave2'; END IF;
+		IF parameters ? 'look' THEN
+			EXECUTE parameters->>'look' INTO answer;
+			docs[1].text := coalesce(answer, 'NULL');
+		END IF;
+		IF parameters ? 'fail' THEN RAISE EXCEPTION 'as asked'; END IF;
+		RETURN docs;
+	END $$;
+	SELECT jflow_create('f'); SELECT jflow_add('f', 'e', uses => 'run')});
+start_flow($node, 'f');
+my ($pid) = running_pids($node);
+sub run
+{
+	my (%p) = @_;
+	my $json = '{' . join(', ', map { qq{"$_": "$p{$_}"} } sort keys %p) . '}';
+	return ask($node, "SELECT text FROM jflow_post('/x', 'a', 'f', parameters => \$j\$$json\$j\$)");
+}
+
+my @leaks = (
+	[ 'a setting', q{SET work_mem = '77MB'}, q{SELECT current_setting('work_mem')} ],
+	[ 'a setting by set_config', q{SELECT set_config('work_mem', '77MB', false)}, q{SELECT current_setting('work_mem')} ],
+	[ 'search_path', q{SET search_path = pg_catalog}, q{SELECT current_setting('search_path')} ],
+	[ 'statement_timeout', q{SET statement_timeout = '1ms'}, q{SELECT current_setting('statement_timeout')} ],
+	[ 'a custom setting', q{SELECT set_config('my.secret', 'x', false)}, q{SELECT coalesce(nullif(current_setting('my.secret', true), ''), 'none')} ],
+	[ 'default_transaction_read_only', q{SET default_transaction_read_only = on}, q{SELECT current_setting('transaction_read_only')} ],
+	[ 'session_replication_role-like TimeZone', q{SET TimeZone = 'Asia/Tokyo'}, q{SELECT current_setting('TimeZone')} ],
+	[ 'application_name', q{SET application_name = 'leak'}, q{SELECT current_setting('application_name')} ],
+	[ 'client_encoding', q{SET client_encoding = 'LATIN1'}, q{SELECT current_setting('client_encoding')} ],
+	[ 'a temporary table', q{CREATE TEMP TABLE leak (a int)}, q{SELECT to_regclass('pg_temp.leak')} ],
+	[ 'a temporary table with ON COMMIT', q{CREATE TEMP TABLE leak (a int) ON COMMIT DELETE ROWS}, q{SELECT to_regclass('pg_temp.leak')} ],
+	[ 'a temporary function', q{CREATE FUNCTION pg_temp.leak() RETURNS int LANGUAGE sql RETURN 1}, q{SELECT to_regprocedure('pg_temp.leak()')} ],
+	[ 'a temporary sequence', q{CREATE TEMP SEQUENCE leak}, q{SELECT to_regclass('pg_temp.leak')} ],
+	[ 'an advisory lock', q{SELECT pg_advisory_lock(77)}, q{SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = 77} ],
+	[ 'a shared advisory lock', q{SELECT pg_advisory_lock_shared(77)}, q{SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = 77} ],
+	[ 'a prepared statement', q{PREPARE leak AS SELECT 1}, q{SELECT count(*) FROM pg_prepared_statements} ],
+	[ 'LISTEN', q{LISTEN leak}, q{SELECT count(*) FROM pg_listening_channels()} ],
+	[ 'a cursor WITH HOLD', q{DECLARE leak CURSOR WITH HOLD FOR SELECT 1}, q{SELECT count(*) FROM pg_cursors WHERE name = 'leak'} ],
+	[ 'a seed', q{SELECT setseed(0.5)}, q{SELECT 1} ],
+	[ 'currval', q{SELECT nextval('public.seq')}, q{SELECT count(*) FROM pg_catalog.pg_class WHERE relname = 'seq'} ],
+);
+owner_sql($node, 'CREATE SEQUENCE seq');
+for my $leak (@leaks)
+{
+	my ($name, $leave, $look) = @$leak;
+	my $clean = run(look => $look);
+	my $left = run(leave => $leave);
+	is(run(look => $look), $clean, "$name does not reach the next request") or diag("leaving said: $left");
+	# by way of a subtransaction, and by a request that fails afterwards
+	run(leave => $leave, fail => 1);
+	is(run(look => $look), $clean, "$name of a failed request neither") ;
+}
+
+# leaving was possible at all, so that the test can fail
+like(run(leave => q{SET work_mem = '77MB'}, look => q{SELECT current_setting('work_mem')}), qr/^77MB$/, 'a setting holds within its request');
+is(run(leave => q{CREATE TEMP TABLE leak AS SELECT 5 AS a}, look => q{SELECT a FROM pg_temp.leak}), '5', 'a temporary table as well');
+is(run(leave => q{SELECT pg_advisory_lock(77)}, look => q{SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = 77}), '1', 'and a lock');
+
+# the role: not even the function can take another, nor climb back
+$node->safe_psql('postgres', 'CREATE ROLE friend; GRANT friend TO flow_owner');
+like(run(leave => 'SET ROLE friend'), qr/^(42501|0A000|25001|55000)|^a$/, 'SET ROLE within a request');
+is(run(look => q{SELECT current_user || ' ' || session_user}), 'flow_owner flow_owner', 'leaves the role of the next one alone');
+run(leave => 'RESET ROLE');
+run(leave => 'RESET SESSION AUTHORIZATION');
+is(run(look => q{SELECT current_user || ' ' || session_user || ' ' || (SELECT rolsuper FROM pg_roles WHERE rolname = current_user)}),
+	'flow_owner flow_owner false', 'and RESET reaches nobody else');
+like(run(leave => 'SET SESSION AUTHORIZATION postgres'), qr/^42501/, 'no way to become another');
+
+# transaction control is not for functions
+for my $verb ('COMMIT', 'ROLLBACK')
+{
+	like(run(leave => $verb), qr/^(2D000|0A000|25\w{3})/, "$verb inside of a function is refused");
+}
+is(join(' ', running_pids($node)), $pid, 'all in one and the same replica');
+
+# what a caller has, does not reach the replica, but its read-only state
+is(ask($node, q{SET search_path = pg_catalog, public; SET work_mem = '66MB'; SET TimeZone = 'Asia/Tokyo';
+	SELECT text FROM jflow_post('/x', 'a', 'f', parameters => '{"look": "SELECT current_setting(''work_mem'') || current_setting(''TimeZone'')"}')}),
+	run(look => q{SELECT current_setting('work_mem') || current_setting('TimeZone')}), 'settings of the caller do not travel');
+
+# what an administrator changes, does
+$node->safe_psql('postgres', q{ALTER SYSTEM SET work_mem = '9MB'});
+$node->reload;
+ok($node->poll_query_until('postgres', q{SELECT text = '9MB' FROM jflow_post('/x', 'a', 'f', parameters => '{"look": "SELECT current_setting(''work_mem'')"}')}),
+	'a reload of the configuration reaches replicas');
+is_at_rest($node, 'at the end');
+$node->stop;
+done_testing();

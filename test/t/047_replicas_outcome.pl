@@ -1,0 +1,70 @@
+# Is a replica that is lost while it commits reported as outcome unknown, run
+# again only where the endpoint is idempotent, and otherwise never twice?
+use strict;
+use warnings;
+use FindBin;
+use lib $FindBin::RealBin;
+use Jflow;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+# A commit that waits for a standby that is not there is one that lasts.
+my $node = new_node('main');
+prepare_database($node);
+owner_sql($node, q{
+	SELECT jflow_create('f');
+	SELECT jflow_add('f', 'e', requests => '{"/once": "store", "/again": {"function": "store", "idempotent": true}}', retries => 3)});
+start_flow($node, 'f');
+my $hold = sub {
+	$node->safe_psql('postgres', q{ALTER SYSTEM SET synchronous_standby_names = 'nobody'});
+	$node->reload;
+	$node->poll_query_until('postgres', q{SELECT current_setting('synchronous_standby_names') = 'nobody'});
+};
+my $release = sub {
+	$node->safe_psql('postgres', q{SET synchronous_commit = local; ALTER SYSTEM RESET synchronous_standby_names});
+	$node->reload;
+};
+# the replica takes the new setting only between requests
+my $committing = q{SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'jflow replica' AND wait_event = 'SyncRep'};
+
+for my $case ([ '/once', 'x' ], [ '/again', 'y' ])
+{
+	my ($endpoint, $text) = @$case;
+	$hold->();
+	my $poster = post_in_background($node, "SELECT count(*) FROM jflow_post('$endpoint', '$text', 'f')");
+	wait_state($node, $committing, "$endpoint: a request commits");
+	is($node->safe_psql('postgres', q{SELECT state FROM jflow_requests}), 'committing', "$endpoint: the view says so");
+	my ($pid) = running_pids($node, 'f');
+	$node->safe_psql('postgres', "SELECT pg_terminate_backend($pid)");
+	wait_state($node, "SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $pid)", "$endpoint: its replica is terminated");
+	$release->();
+	my ($out, $err) = finish_background($poster);
+	my $rows = ask($node, "SELECT count(*) FROM written WHERE text = '$text'");
+	if ($endpoint eq '/once')
+	{
+		# either the answer got out before it left, or the outcome is unknown
+		ok($out eq '1' || $err =~ /ERROR:  40003/, 'a lost commit is told as 40003 if it is not known') or diag("$out $err");
+		is($rows, '1', 'and is never run twice');
+	}
+	else
+	{
+		is($out, '1', 'an idempotent endpoint succeeds') or diag($err);
+		cmp_ok($rows, '>=', 1, 'having committed');
+	}
+	is(ask($node, q{SELECT jflow_wait('f')}), 't', 'the pool recovers');
+}
+
+# a caller that gives up on a commit gets its 57014, and the replica lives
+$hold->();
+my $poster = post_in_background($node, q{SELECT count(*) FROM jflow_post('/once', 'z', 'f')});
+wait_state($node, $committing, 'a request commits');
+$node->safe_psql('postgres', "SELECT pg_cancel_backend($poster->{pid})");
+wait_state($node, q{SELECT count(*) = 0 FROM jflow_progress}, 'its caller gives up');
+$release->();
+my ($out, $err) = finish_background($poster);
+like($err, qr/57014/, 'and is told that it was cancelled');
+is(ask($node, q{SELECT count(*) FROM jflow_post('/once', 'after', 'f')}), '1', 'the next request is served');
+is_at_rest($node, 'at the end');
+$node->stop;
+done_testing();
