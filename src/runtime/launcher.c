@@ -36,6 +36,7 @@
 
 #define START_TIMEOUT_MS 30000
 #define HEALTHY_MS 60000
+#define STANDBY_LOOK_MS 5000
 
 static BackgroundWorkerHandle **handles = NULL; /* of replicas we started */
 static List *unseen = NIL;		/* databases that no entry had room for yet */
@@ -458,6 +459,7 @@ jflow_launcher_main(Datum arg)
 												ALLOCSET_DEFAULT_SIZES));
 	for (;;)
 	{
+		static TimestampTz next_look = 0;
 		TimestampTz next = DT_NOEND;
 		bool		recovery = RecoveryInProgress();
 		MemoryContext context = CurrentMemoryContext;
@@ -469,6 +471,17 @@ jflow_launcher_main(Datum arg)
 		{
 			ConfigReloadPending = false;
 			ProcessConfigFile(PGC_SIGHUP);
+		}
+		/* Nobody tells what the primary has committed. */
+		if (recovery && jflow_standby_replicas)
+		{
+			TimestampTz now = GetCurrentTimestamp();
+
+			if (now >= next_look)
+			{
+				jflow_shared->rescan = true;
+				next_look = TimestampTzPlusMilliseconds(now, STANDBY_LOOK_MS);
+			}
 		}
 		if (!recovery || jflow_standby_replicas)
 		{

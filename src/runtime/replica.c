@@ -35,6 +35,12 @@
 #include "runtime/workers.h"
 #include "settings.h"
 
+/*
+ * The gateway ends a post whose time is up, and says so in its own words.  The
+ * replica's timer is there in case that the gateway is not.
+ */
+#define DEADLINE_GRACE_MS 1000
+
 /* What to call for an endpoint, kept while the definitions hold. */
 typedef struct Prepared
 {
@@ -363,7 +369,7 @@ run_request(JflowSlot *slot, Running *running)
 	prepare(known.endpoint);
 	given_docs = running->docs = jflow_payload_docs(given, &running->parts, &running->nparts);
 	if (running->header->deadline != DT_NOEND)
-		left = Max((running->header->deadline - GetCurrentTimestamp()) / 1000, 1);
+		left = Max((running->header->deadline - GetCurrentTimestamp()) / 1000, 0) + DEADLINE_GRACE_MS;
 	jflow_run_before_deadline(left, "post", call_in_time, running);
 
 	me->docs += jflow_docs_count(running->docs);
