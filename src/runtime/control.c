@@ -396,6 +396,11 @@ jflow_await_pools(const JflowFlow *flow)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("flow \"%s\" is not started yet", flow->name),
 				 errdetail("It starts when this transaction commits.")));
+	if (RecoveryInProgress() && !jflow_standby_replicas)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("flow \"%s\" has no replica on this standby", flow->name),
+				 errhint("Replicas run on a hot standby where jflow.standby_replicas is on.")));
 	dirty = dirty_now();
 	if (is_scouted(dirty))
 		return;

@@ -501,7 +501,7 @@ join_pool(void)
 	BackgroundWorkerInitializeConnectionByOid(pool->database, pool->owner,
 											  BGWORKER_BYPASS_ROLELOGINCHECK_COMPAT);
 	if (pool->shard != JFLOW_MOVER)
-
+	{
 		/* The scout has looked at the owner, but that may be a while ago. */
 		if (!jflow_allow_superuser_flows &&
 			strcmp(GetConfigOption("is_superuser", false, false), "on") == 0)
@@ -509,7 +509,8 @@ join_pool(void)
 					(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 					 errmsg("the owner of flow \"%s\" is a superuser and jflow.allow_superuser_flows is off",
 							pool->flow)));
-	jflow_messages_collect();
+		jflow_messages_collect();
+	}
 	SetConfigOption("application_name",
 					pool->shard == JFLOW_MOVER ?
 					psprintf("jflow: %s/%s moving", pool->flow, pool->executor) :

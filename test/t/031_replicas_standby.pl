@@ -41,8 +41,7 @@ is(ask($standby, q{SELECT text FROM jflow_post('/search', 'a', 'g')}), '1', 'and
 # without the setting nothing runs until promotion
 $standby->append_conf('postgresql.conf', 'jflow.standby_replicas = off');
 $standby->restart;
-my ($ret, $out, $err) = $standby->psql('postgres', q{SELECT text FROM jflow_post('/search', 'a', 'f')});
-unlike($out, qr/./, 'no replica answers where the setting is off') if $ret != 0;
+fails_with($standby, q{SELECT text FROM jflow_post('/search', 'a', 'f')}, '55000', qr/standby_replicas/, 'a post where the setting is off');
 is($standby->safe_psql('postgres', q{SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'jflow replica'}), '0', 'and none runs');
 $primary->stop;
 $standby->promote;
