@@ -373,7 +373,11 @@ fail_walk(Engine *engine, Walk *walk)
 	}
 }
 
-/* One slot is back. */
+/*
+ * One slot is back.  It stays in the engine's list, and so is freed whatever is
+ * raised here: what is reported to the client, or done with an answer, can be
+ * interrupted.
+ */
 static void
 take_back(Engine *engine, int n)
 {
@@ -386,21 +390,20 @@ take_back(Engine *engine, int n)
 
 	calls[n].engine = NULL;
 	engine->out--;
+	if (walk)
+		walk->out--;
 	error = slot_error(engine, slot);
 	if (walk == NULL)
 	{
 		engine->finish_error = error;
-		jflow_slot_free(n);
 		return;
 	}
-	walk->out--;
 	walk->hops += slot->hops;
 	run = &walk->runs[slot->step];
 	if (error)
 	{
 		bool		floating = engine->plan->steps[slot->step].executor->floating;
 
-		jflow_slot_free(n);
 		if (floating)
 			warn(psprintf("floating executor \"%s\"", engine->plan->steps[call.step].executor->name), error);
 		else if (!walk->failed && !engine->failing)
@@ -414,10 +417,7 @@ take_back(Engine *engine, int n)
 		return;
 	}
 	if (walk->failed)
-	{
-		jflow_slot_free(n);
 		return;
-	}
 
 	/* What came along a chain has passed the executors before. */
 	for (int i = call.step; i != slot->step; i = engine->plan->steps[i].next)
@@ -437,7 +437,6 @@ take_back(Engine *engine, int n)
 			walk->missing--;
 			end_walk(engine, walk, docs, true);
 			MemoryContextSwitchTo(old);
-			jflow_slot_free(n);
 			return;
 		}
 	}
@@ -445,7 +444,6 @@ take_back(Engine *engine, int n)
 		MemoryContext old = MemoryContextSwitchTo(walk->context);
 
 		docs = datumCopy(docs, false, -1);
-		jflow_slot_free(n);
 		if (call.step != slot->step || run->phase == PHASE_AFTER)
 			jflow_walk_finish_run(walk, (int) (run - walk->runs), docs);
 		else if (run->phase == PHASE_BEFORE)
@@ -474,8 +472,9 @@ take_all_back(Engine *engine)
 	{
 		int			n = engine->returned;
 
-		engine->returned = jflow_slots[n].next;
 		take_back(engine, n);
+		engine->returned = jflow_slots[n].next;
+		jflow_slot_free(n);
 	}
 }
 
