@@ -21,8 +21,9 @@
 /* Quads whose values can be added in 16 bits: 4 * 255 each. */
 #define QUADS 64
 
-static inline __attribute__((always_inline)) void
-dots(const float *x, size_t stride, int n, const float *tile, int dims, float32x4_t *sum)
+static inline __attribute__((always_inline))
+void
+dots(const float *x, size_t stride, int n, const float *tile, int dims, float32x4_t * sum)
 {
 	for (int j = 0; j < dims; j++)
 	{
@@ -126,7 +127,7 @@ neon_scan_blocks(const PqBlockScan *scan)
 {
 	static const uint32 bits[4] = {1, 2, 4, 8};
 	const uint32x4_t bit = vld1q_u32(bits);
-	const int32x4_t limit = vdupq_n_s32(scan->limit);
+	const		int32x4_t limit = vdupq_n_s32(scan->limit);
 
 	for (int b = 0; b < scan->nblocks; b++)
 	{
@@ -168,7 +169,7 @@ neon_scan_blocks(const PqBlockScan *scan)
 
 /* Eight codes as floats. */
 static inline void
-load_codes(const uint8 *code, float32x4_t *out)
+load_codes(const uint8 *code, float32x4_t * out)
 {
 	uint16x8_t	wide = vmovl_u8(vld1_u8(code));
 
