@@ -142,8 +142,9 @@ put_entry(Relation index, PqIndex *pq, Buffer posting, int slot, const PqEntry *
 	else
 	{
 		refine = ReadBuffer(index, block);
-		LockBuffer(refine, BUFFER_LOCK_EXCLUSIVE);
+		/* before it is locked: a damaged number may lead to the posting page */
 		pq_page_check(index, refine, PQ_PAGE_REFINE);
+		LockBuffer(refine, BUFFER_LOCK_EXCLUSIVE);
 		if (PqPageGetOpaque(BufferGetPage(refine))->owner != entry->list)
 			pq_corrupt(index, block, "The page belongs to another list.");
 	}

@@ -101,15 +101,21 @@ for my $round (1 .. 6)
 {
 	my $bytes = $sound;
 	substr($bytes, int(rand(length $bytes)), 1) = chr(int(rand(256))) for 1 .. 400;
+	substr($bytes, int(rand(length($bytes) - 48)), 48) = "\xff" x 48 for 1 .. ($round % 2 ? 0 : 200);
 	substr($bytes, 8192 * int(rand($pages)) + 24, 16) = join('', map { chr(int(rand(256))) } 1 .. 16);
 	open(my $fh, '>:raw', $file) or die;
 	print $fh $bytes;
 	close $fh;
 	$primary->start;
-	my ($ret, $out, $err) = $primary->psql('postgres', $ordered);
-	my ($ret2, $out2, $err2) = $primary->psql('postgres', "SELECT jflow_pq_check('items_v')");
-	$caught++ if $ret2 != 0;
+	my $blocks = $primary->safe_psql('postgres', "SELECT pg_relation_size('items')");
+	$primary->psql('postgres', $ordered);
+	$primary->psql('postgres', $top);
+	$caught++ if $primary->psql('postgres', "SELECT jflow_pq_check('items_v')") != 0;
+	is($primary->safe_psql('postgres', "SELECT pg_relation_size('items')"), $blocks,
+		"damage $round: no scan extends the table");
 	$primary->psql('postgres', "INSERT INTO items VALUES (-$round, v(5), 1)");
+	$primary->psql('postgres', "DELETE FROM items WHERE id < 50");
+	$primary->psql('postgres', "VACUUM items");
 	unlike(slurp_file($primary->logfile), qr/terminated by signal|PANIC/, "damage $round: no crash");
 	$primary->stop;
 }
