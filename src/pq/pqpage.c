@@ -184,8 +184,8 @@ pq_new_buffer(Relation index, ForkNumber fork)
 	extend = !RELATION_IS_LOCAL(index);
 	if (extend)
 		LockRelationForExtension(index, ExclusiveLock);
-	buffer = ReadBufferExtended(index, fork, P_NEW, RBM_NORMAL, NULL);
-	LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
+	/* locked from the start: VACUUM would offer an unlocked new page to others */
+	buffer = ReadBufferExtended(index, fork, P_NEW, RBM_ZERO_AND_LOCK, NULL);
 	if (extend)
 		UnlockRelationForExtension(index, ExclusiveLock);
 	return buffer;
@@ -283,5 +283,7 @@ pq_read_directory(Relation index, const PqMetaPageData *meta, uint32 list, PqDir
 	LockBuffer(buffer, BUFFER_LOCK_SHARE);
 	pq_page_check(index, buffer, PQ_PAGE_DIRECTORY);
 	*entry = ((PqDirectoryEntry *) ((char *) BufferGetPage(buffer) + PQ_DIRECTORY_START))[list % PQ_ENTRIES_PER_PAGE];
+	if ((entry->head == InvalidBlockNumber) != (entry->insert == InvalidBlockNumber))
+		pq_corrupt(index, BufferGetBlockNumber(buffer), "A list has no first page.");
 	UnlockReleaseBuffer(buffer);
 }

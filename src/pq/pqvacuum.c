@@ -33,7 +33,7 @@ vacuum_page(Relation index, Buffer buffer, const PqLayout *layout,
 
 	for (int b = 0; b * PQ_BLOCK < nused; b++)
 	{
-		uint32		live = PqPostingLive(page, layout)[b];
+		uint32		live = PqPostingLive(page, layout)[b] & PqUsedMask(PqPostingGetHeader(page), b);
 
 		keep[b] = live;
 		for (; live; live &= live - 1)
@@ -81,8 +81,9 @@ vacuum_list(IndexVacuumInfo *info, PqIndex *pq, uint32 list, IndexBulkDeleteResu
 {
 	Relation	index = info->index;
 	BlockNumber block = pq_list_head(pq, index, list);
-	BlockNumber room = InvalidBlockNumber;
+	BlockNumber room = InvalidBlockNumber;	/* first page with a free slot */
 	BlockNumber steps = 0;
+	bool		removed = false;
 
 	while (block != InvalidBlockNumber)
 	{
@@ -99,14 +100,15 @@ vacuum_list(IndexVacuumInfo *info, PqIndex *pq, uint32 list, IndexBulkDeleteResu
 			dead = vacuum_page(index, buffer, &pq->layout, callback, arg);
 		stats->tuples_removed += dead;
 		stats->num_index_tuples += header->nlive;
-		if (dead > 0 && room == InvalidBlockNumber)
+		removed |= dead > 0;
+		if (room == InvalidBlockNumber && header->nlive < pq->layout.nslots)
 			room = block;
 		block = header->next;
 		UnlockReleaseBuffer(buffer);
 		if (++steps > 1024 && steps > RelationGetNumberOfBlocks(index))
 			pq_corrupt(index, block, "The pages of a list form a circle.");
 	}
-	if (room != InvalidBlockNumber)
+	if (removed && room != InvalidBlockNumber)
 		set_insert_page(index, pq, list, room);
 }
 
