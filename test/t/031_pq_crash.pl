@@ -1,0 +1,117 @@
+# Does a pq index keep every row through crashes, replay and standby queries?
+# Rows are inserted, deleted, vacuumed and searched at once while the server is
+# killed; then the index must be sound and hold exactly the table's rows, on the
+# primary and on a standby that compared every page it replayed.
+use strict;
+use warnings;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use IPC::Run;
+
+my $primary = PostgreSQL::Test::Cluster->new('primary');
+$primary->init(allows_streaming => 1);
+$primary->append_conf('postgresql.conf', "wal_consistency_checking = 'generic'\nmaintenance_work_mem = 64MB\n");
+$primary->start;
+$primary->safe_psql('postgres', q{
+	CREATE EXTENSION jflow CASCADE;
+	CREATE FUNCTION v(i int) RETURNS vector LANGUAGE sql IMMUTABLE AS
+		'SELECT array_agg(sin(i * j * 0.37 + j) + cos(i * 0.11 * j))::vector FROM generate_series(1, 24) j';
+	CREATE TABLE items (id int PRIMARY KEY, v vector(24), price int) WITH (autovacuum_enabled = off);
+	INSERT INTO items SELECT i, v(i), i % 50 FROM generate_series(1, 3000) i;
+	CREATE INDEX items_v ON items USING pq (v vector_l2_ops, price);
+	CREATE INDEX items_h ON items USING pq ((v::halfvec(24)) halfvec_cosine_ops);
+	CREATE UNLOGGED TABLE volatile (id int, v vector(24));
+	INSERT INTO volatile SELECT id, v FROM items;
+	CREATE INDEX volatile_v ON volatile USING pq (v vector_l2_ops);
+});
+$primary->backup('base');
+my $standby = PostgreSQL::Test::Cluster->new('standby');
+$standby->init_from_backup($primary, 'base', has_streaming => 1);
+$standby->start;
+
+my $ordered = q{SET enable_seqscan = off; SET enable_sort = off; SET enable_bitmapscan = off;
+	SELECT count(*) || ' ' || count(DISTINCT id) || ' ' || coalesce(sum(id), 0)
+	FROM (SELECT id FROM items ORDER BY v <-> v(7) LIMIT 1000000) x};
+my $all = q{SELECT count(*) || ' ' || count(DISTINCT id) || ' ' || coalesce(sum(id), 0) FROM items};
+my $top = q{SET enable_seqscan = off; SELECT string_agg(id::text, ',') FROM
+	(SELECT id FROM items WHERE price < 20 ORDER BY v <-> v(11) LIMIT 20) x};
+
+# start psql with some statements, which end when the server dies
+sub run_script
+{
+	my ($name, @statements) = @_;
+	my $file = PostgreSQL::Test::Utils::tempdir() . "/$name.sql";
+	append_to_file($file, join("\n", @statements));
+	return IPC::Run::start([ 'psql', '-XAtq', '-d', $primary->connstr('postgres'), '-f', $file, '-o', '/dev/null' ],
+		'2>', '/dev/null');
+}
+
+for my $round (1 .. 2)
+{
+	my @load;
+	for my $part (0 .. 1)
+	{
+		my $base = $round * 100000 + $part * 10000;
+		my @script = map {
+			my $i = $base + $_;
+			("INSERT INTO items SELECT i, v(i), i % 50 FROM generate_series($i * 10, $i * 10 + 9) i;",
+				"DELETE FROM items WHERE id % 3 = 0 AND id % 7 = " . ($_ % 7) . " AND id > 1000;",
+				"SELECT count(*) FROM (SELECT id FROM items ORDER BY v <-> v($_) LIMIT 50) x;")
+		} 1 .. 900;
+		push @load, run_script("load$round$part", @script);
+	}
+	push @load, run_script("vacuum$round", ('VACUUM items;') x 5000);
+	ok($primary->poll_query_until('postgres', "SELECT count(*) > 1000 FROM items WHERE id >= ${round}000000"),
+		"round $round: rows are coming");
+	$standby->safe_psql('postgres', "SET enable_seqscan = off; SELECT count(*) FROM (SELECT id FROM items ORDER BY v <-> v($round) LIMIT 500) x")
+	  for 1 .. 3;
+	is(scalar(grep { $_->pumpable } @load), 3, "round $round: the server is killed under load");
+	$primary->stop('immediate');
+	$_->finish for @load;
+	$primary->start;
+	ok($primary->safe_psql('postgres', "SELECT jflow_pq_check('items_v') >= (SELECT count(*) FROM items)") eq 't',
+		"round $round: the index is sound");
+	$primary->safe_psql('postgres', "SELECT jflow_pq_check('items_h')");
+	is($primary->safe_psql('postgres', $ordered), $primary->safe_psql('postgres', $all),
+		"round $round: an ordered scan returns the table's rows");
+	$primary->wait_for_catchup($standby);
+	is($standby->safe_psql('postgres', $top), $primary->safe_psql('postgres', $top),
+		"round $round: the standby answers alike");
+}
+$primary->safe_psql('postgres', 'VACUUM items');
+ok($primary->safe_psql('postgres', "SELECT jflow_pq_recall('items_v', 50)") > 0.85, 'recall holds after the load');
+$primary->wait_for_catchup($standby);
+is($standby->safe_psql('postgres', $ordered), $primary->safe_psql('postgres', $all), 'the standby has all rows');
+unlike(slurp_file($standby->logfile), qr/inconsistent page|PANIC/, 'replayed pages are like the written ones');
+is($primary->safe_psql('postgres', "SET enable_seqscan = off; SELECT count(*) FROM (SELECT id FROM volatile ORDER BY v <-> v(1) LIMIT 10) x"),
+	'0', 'an unlogged index is empty after a crash');
+$standby->stop;
+
+# a damaged file raises an error and never crashes the server
+$primary->append_conf('postgresql.conf', "zero_damaged_pages = off\n");
+my $path = $primary->safe_psql('postgres', "CHECKPOINT; SELECT pg_relation_filepath('items_v')");
+my $pages = $primary->safe_psql('postgres', "SELECT pg_relation_size('items_v') / 8192");
+$primary->stop;
+my $file = $primary->data_dir . "/$path";
+my $sound = slurp_file($file);
+my $caught = 0;
+srand(42);
+for my $round (1 .. 6)
+{
+	my $bytes = $sound;
+	substr($bytes, int(rand(length $bytes)), 1) = chr(int(rand(256))) for 1 .. 400;
+	substr($bytes, 8192 * int(rand($pages)) + 24, 16) = join('', map { chr(int(rand(256))) } 1 .. 16);
+	open(my $fh, '>:raw', $file) or die;
+	print $fh $bytes;
+	close $fh;
+	$primary->start;
+	my ($ret, $out, $err) = $primary->psql('postgres', $ordered);
+	my ($ret2, $out2, $err2) = $primary->psql('postgres', "SELECT jflow_pq_check('items_v')");
+	$caught++ if $ret2 != 0;
+	$primary->psql('postgres', "INSERT INTO items VALUES (-$round, v(5), 1)");
+	unlike(slurp_file($primary->logfile), qr/terminated by signal|PANIC/, "damage $round: no crash");
+	$primary->stop;
+}
+ok($caught >= 5, "jflow_pq_check notices damage ($caught of 6)");
+done_testing();
