@@ -154,6 +154,13 @@ jflow_object_aclcheck(Oid classid, Oid objectid, Oid roleid, AclMode mode)
 #define PQ_COUNT_SEARCH_COMPAT(scan) ((void) 0)
 #endif
 
+/* Version 18 counts disabled nodes before it compares costs. */
+#if PG_VERSION_NUM >= 180000
+#define PQ_DISABLE_PATH_COMPAT(path) ((path)->disabled_nodes = 2)
+#else
+#define PQ_DISABLE_PATH_COMPAT(path) ((void) (path))
+#endif
+
 /*
  * Version 17 gave aminsertcleanup and parallel builds a flag; version 18 asks
  * whether operators hash and order alike, which only matters to btree's peers.

@@ -86,6 +86,11 @@ typedef struct PqPostingHeader
 
 #define PqPostingGetHeader(page) ((PqPostingHeader *) PageGetContents(page))
 
+/* Slots of a block that were ever used; what others hold is noise. */
+#define PqUsedMask(header, block) \
+	((header)->nused >= ((block) + 1) * PQ_BLOCK ? PG_UINT32_MAX : \
+	 ((uint32) 1 << ((header)->nused - (block) * PQ_BLOCK)) - 1)
+
 #define PQ_MAX_FILTERS (INDEX_MAX_KEYS - 1)
 #define PQ_MAX_SUBVECTORS 400
 #define PQ_MAX_WIDTH 32
@@ -93,6 +98,7 @@ typedef struct PqPostingHeader
 #define PQ_PROJECTED 1024		/* to this many */
 #define PQ_SPARSE_INNER 512		/* sparse vectors are projected to these */
 #define PQ_MAX_LISTS 65536
+#define PQ_LARGEST 1e15f		/* largest coordinate of the inner space */
 #define PQ_MAX_CURVE 24
 
 /* Where things are on posting and refine pages; follows from the meta page. */
@@ -289,6 +295,7 @@ extern void pq_am_init(void);
 extern const PqSpace *pq_index_space(Relation index);
 extern int	pq_index_dims(Relation index, const PqSpace *space);
 extern int	pq_inner_dims(PqType type, int dims);
+extern bool pq_cut_off(const float *point, int inner);
 extern bool pq_embed(const PqSpace *space, int dims, int inner, int padded, Datum value, float *out);
 
 /* pqkmeans.c */

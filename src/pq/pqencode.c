@@ -136,7 +136,8 @@ pq_assign(const PqTrained *trained, const float *points, int n, int32 *lists)
 }
 
 /*
- * The refine code of a point; returns its distance to the point, rounded up.
+ * The refine code of a point; returns its distance to the point, rounded up,
+ * or infinity where that cannot be told.
  */
 static float
 encode_refine(const PqModel *model, const float *point, uint8 *code)
@@ -155,6 +156,8 @@ encode_refine(const PqModel *model, const float *point, uint8 *code)
 		rest = (double) point[j] - ((double) low[j] + (double) step[j] * value);
 		square += rest * rest;
 	}
+	if (pq_cut_off(point, model->inner))
+		return INFINITY;
 	return square > 0 ? (float) (sqrt(square) * 1.0001) : 0;
 }
 

@@ -79,6 +79,16 @@ typedef struct Walk
 static void
 mark(Walk *walk, BlockNumber block)
 {
+	/* pages that inserts added meanwhile */
+	if (block >= walk->nblocks)
+	{
+		BlockNumber now = RelationGetNumberOfBlocks(walk->index);
+
+		walk->seen = repalloc_huge(walk->seen, now / 8 + 1);
+		if (now > walk->nblocks)
+			memset(walk->seen + walk->nblocks / 8 + 1, 0, now / 8 - walk->nblocks / 8);
+		walk->nblocks = now;
+	}
 	if (block >= walk->nblocks)
 		pq_corrupt(walk->index, block, "A link leads beyond the end of the file.");
 	if (walk->seen[block / 8] >> (block % 8) & 1)
@@ -137,32 +147,12 @@ check_codes(Walk *walk, Page page, BlockNumber block, uint32 list, int slot, con
 }
 
 static void
-walk_page(Walk *walk, Buffer buffer, uint32 list, const float *centroid)
+walk_page(Walk *walk, Page page, BlockNumber block, uint32 list, const float *centroid)
 {
-	Page		page = BufferGetPage(buffer);
-	BlockNumber block = BufferGetBlockNumber(buffer);
 	const PqLayout *layout = &walk->pq->layout;
 	PqPostingHeader *header = PqPostingGetHeader(page);
 	int			live = 0;
 
-	for (int slot = 0; slot < layout->nslots; slot++)
-	{
-		ItemPointer tid = &PqPostingTids(page, layout)[slot];
-
-		if (!(PqPostingLive(page, layout)[slot / PQ_BLOCK] >> (slot % PQ_BLOCK) & 1))
-			continue;
-		live++;
-		if (slot >= header->nused)
-			pq_corrupt(walk->index, block, "An entry lies beyond the used ones.");
-		if (!walk->heap)
-			continue;
-		if (ItemPointerGetBlockNumberNoCheck(tid) >= walk->heap_blocks ||
-			ItemPointerGetOffsetNumberNoCheck(tid) == InvalidOffsetNumber)
-			pq_corrupt(walk->index, block, "An entry leads beyond the end of the table.");
-		check_codes(walk, page, block, list, slot, centroid);
-	}
-	if (live != header->nlive)
-		pq_corrupt(walk->index, block, "The page's count of entries is wrong.");
 	for (int i = 0; i < layout->nrefine; i++)
 	{
 		bool		needed = i * layout->refine_slots < header->nused;
@@ -183,6 +173,26 @@ walk_page(Walk *walk, Buffer buffer, uint32 list, const float *centroid)
 			pq_corrupt(walk->index, header->refine[i], "The page belongs to another list.");
 		ReleaseBuffer(refine);
 	}
+	for (int slot = 0; slot < layout->nslots; slot++)
+	{
+		ItemPointer tid = &PqPostingTids(page, layout)[slot];
+
+		if (!(PqPostingLive(page, layout)[slot / PQ_BLOCK] >> (slot % PQ_BLOCK) & 1))
+			continue;
+		live++;
+		if (slot >= header->nused)
+			pq_corrupt(walk->index, block, "An entry lies beyond the used ones.");
+		if (!walk->heap)
+			continue;
+		if (ItemPointerGetBlockNumberNoCheck(tid) >= walk->heap_blocks)
+			walk->heap_blocks = RelationGetNumberOfBlocks(walk->heap);
+		if (ItemPointerGetBlockNumberNoCheck(tid) >= walk->heap_blocks ||
+			ItemPointerGetOffsetNumberNoCheck(tid) == InvalidOffsetNumber)
+			pq_corrupt(walk->index, block, "An entry leads beyond the end of the table.");
+		check_codes(walk, page, block, list, slot, centroid);
+	}
+	if (live != header->nlive)
+		pq_corrupt(walk->index, block, "The page's count of entries is wrong.");
 	walk->live += live;
 	walk->dead += header->nused - live;
 }
@@ -196,6 +206,7 @@ walk_lists(Walk *walk)
 {
 	float	   *centroid = palloc(sizeof(float) * walk->pq->model->inner);
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "pq walk", ALLOCSET_DEFAULT_SIZES);
+	PGAlignedBlock page;
 
 	walk->nblocks = RelationGetNumberOfBlocks(walk->index);
 	walk->seen = palloc0(walk->nblocks / 8 + 1);
@@ -212,25 +223,17 @@ walk_lists(Walk *walk)
 			MemoryContext old;
 
 			CHECK_FOR_INTERRUPTS();
-			/* pages that inserts added meanwhile */
-			if (block >= walk->nblocks)
-			{
-				BlockNumber now = RelationGetNumberOfBlocks(walk->index);
-
-				walk->seen = repalloc(walk->seen, now / 8 + 1);
-				memset(walk->seen + walk->nblocks / 8 + 1, 0, now / 8 - walk->nblocks / 8);
-				walk->nblocks = now;
-			}
 			mark(walk, block);
 			buffer = ReadBuffer(walk->index, block);
 			LockBuffer(buffer, BUFFER_LOCK_SHARE);
 			pq_posting_check(walk->index, buffer, &walk->pq->layout, list);
-			block = PqPostingGetHeader(BufferGetPage(buffer))->next;
+			memcpy(page.data, BufferGetPage(buffer), BLCKSZ);
+			UnlockReleaseBuffer(buffer);
 			old = MemoryContextSwitchTo(context);
-			walk_page(walk, buffer, list, centroid);
+			walk_page(walk, page.data, block, list, centroid);
 			MemoryContextSwitchTo(old);
 			MemoryContextReset(context);
-			UnlockReleaseBuffer(buffer);
+			block = PqPostingGetHeader(page.data)->next;
 		}
 		if (walk->live > before)
 			walk->lists++;

@@ -59,6 +59,8 @@ make_head(Relation index, PqIndex *pq, uint32 list)
 	pq_page_check(index, directory, PQ_PAGE_DIRECTORY);
 	entry = (PqDirectoryEntry *) ((char *) BufferGetPage(directory) + PQ_DIRECTORY_START) + list % PQ_ENTRIES_PER_PAGE;
 	block = entry->insert;
+	if (block == InvalidBlockNumber && entry->head != InvalidBlockNumber)
+		pq_corrupt(index, BufferGetBlockNumber(directory), "A list has no page to insert into.");
 	if (block == InvalidBlockNumber)
 	{
 		block = BufferGetBlockNumber(buffer);
@@ -133,6 +135,8 @@ put_entry(Relation index, PqIndex *pq, Buffer posting, int slot, const PqEntry *
 	GenericXLogState *state;
 	Page		image;
 
+	if (fresh && number * layout->refine_slots < PqPostingGetHeader(page)->nused)
+		pq_corrupt(index, BufferGetBlockNumber(posting), "A refine page is missing.");
 	if (fresh)
 		refine = pq_new_buffer(index, MAIN_FORKNUM);
 	else
@@ -192,7 +196,7 @@ insert_entry(Relation index, PqIndex *pq, const PqEntry *entry)
 		}
 		UnlockReleaseBuffer(buffer);
 		block = next;
-		if (walked >= 0 && ++walked > (int) RelationGetNumberOfBlocks(index))
+		if (walked >= 0 && (++walked & 1023) == 0 && walked > (int) RelationGetNumberOfBlocks(index))
 			pq_corrupt(index, block, "The pages of a list form a circle.");
 	}
 

@@ -38,7 +38,10 @@ pq_make_tiles(const float *centroids, int k, int dims, float *tiles, float *norm
 			norms[c] = INFINITY;
 			continue;
 		}
+		/* whatever it is, it must not look like an unused column */
 		norms[c] = pq_kernels->dot(centroid, centroid, dims);
+		if (!isfinite(norms[c]))
+			norms[c] = FLT_MAX;
 		for (int j = 0; j < dims; j++)
 			column[(size_t) j * PQ_TILE] = centroid[j];
 	}
@@ -174,7 +177,9 @@ pq_kmeans(const float *points, size_t stride, int n, int dims, int k,
 		for (int c = 0; c < k; c++)
 			for (int j = 0; j < dims && counts[c] > 0; j++)
 				centroids[(size_t) c * dims + j] /= counts[c];
-		reseed_empty(centroids, counts, k, dims, &seed);
+		/* a centroid that is moved has to find its place again */
+		if (iteration + 1 < iterations)
+			reseed_empty(centroids, counts, k, dims, &seed);
 	}
 	pfree(tiles);
 	pfree(norms);

@@ -283,5 +283,7 @@ pq_read_directory(Relation index, const PqMetaPageData *meta, uint32 list, PqDir
 	LockBuffer(buffer, BUFFER_LOCK_SHARE);
 	pq_page_check(index, buffer, PQ_PAGE_DIRECTORY);
 	*entry = ((PqDirectoryEntry *) ((char *) BufferGetPage(buffer) + PQ_DIRECTORY_START))[list % PQ_ENTRIES_PER_PAGE];
+	if ((entry->head == InvalidBlockNumber) != (entry->insert == InvalidBlockNumber))
+		pq_corrupt(index, BufferGetBlockNumber(buffer), "A list has no first page.");
 	UnlockReleaseBuffer(buffer);
 }

@@ -54,6 +54,8 @@ typedef struct PqScanOpaque
 	const PqSpace *space;
 	PqSearch   *search;			/* NULL until the first row is asked for */
 	bool		unordered;		/* the query has no direction or is NULL */
+	bool		cut_off;		/* the query's values are too large to tell
+								 * distances by */
 	bool		never;			/* the filters match nothing */
 	bool		more;			/* entries are left */
 	int			probes;
@@ -70,6 +72,7 @@ typedef struct PqScanOpaque
 	EState	   *estate;
 	IndexInfo  *info;
 	Snapshot	snapshot;
+	BlockNumber heap_blocks;	/* of the table, as far as known */
 } PqScanOpaque;
 
 IndexScanDesc
@@ -174,6 +177,8 @@ lower_bound(const PqScanOpaque *so, float distance, float error)
 	const PqModel *model = so->search->pq->model;
 	double		least;
 
+	if (isinf(error) || so->cut_off)
+		return so->space->metric == PQ_METRIC_IP ? -INFINITY : 0;
 	if (so->space->metric == PQ_METRIC_IP)
 	{
 		if (model->distortion > 0)
@@ -192,11 +197,27 @@ lower_bound(const PqScanOpaque *so, float distance, float error)
 }
 
 /*
+ * A TID from a damaged page must not reach the table, which might take it for a
+ * wish to be extended.
+ */
+static void
+check_tid(IndexScanDesc scan, const PqCandidate *c)
+{
+	PqScanOpaque *so = scan->opaque;
+
+	if (PqCandidateBlock(c) >= so->heap_blocks)
+		so->heap_blocks = RelationGetNumberOfBlocks(scan->heapRelation);
+	if (PqCandidateBlock(c) >= so->heap_blocks || c->offset == InvalidOffsetNumber)
+		pq_corrupt(scan->indexRelation, c->place >> 16, "An entry leads beyond the end of the table.");
+}
+
+/*
  * Put the next batch of candidates into the heap of items.
  */
 static void
-next_batch(PqScanOpaque *so)
+next_batch(IndexScanDesc scan)
 {
+	PqScanOpaque *so = scan->opaque;
 	PqSearch   *search = so->search;
 	float	   *distances;
 	float	   *errors;
@@ -219,9 +240,10 @@ next_batch(PqScanOpaque *so)
 		const PqCandidate *c = &search->candidates[i];
 		PqItem	   *item = &so->items[so->nitems++];
 
+		check_tid(scan, c);
 		ItemPointerSet(&item->tid, PqCandidateBlock(c), c->offset);
 		item->distance = lower_bound(so, distances[i], errors[i]);
-		item->exact = so->unordered || (errors[i] == 0 && !projected);
+		item->exact = so->unordered || (errors[i] == 0 && !projected && !so->cut_off);
 	}
 	for (int i = so->nitems / 2 - 1; i >= 0; i--)
 		sift_down(so->items, so->nitems, i);
@@ -348,6 +370,7 @@ start_search(IndexScanDesc scan, PqScanOpaque *so)
 	else
 		so->unordered = !pq_embed(so->space, pq->model->dims, pq->model->inner, pq->model->padded,
 								  scan->orderByData->sk_argument, query);
+	so->cut_off = pq_cut_off(query, pq->model->inner);
 	so->search = pq_search_begin(index, pq);
 	so->search->filters = pq_filters_prepare(index, scan->keyData, scan->numberOfKeys,
 											 &so->search->nfilters, &so->never);
@@ -372,7 +395,7 @@ pq_gettuple(IndexScanDesc scan, ScanDirection direction)
 	{
 		start_search(scan, so);
 		if (!so->never)
-			next_batch(so);
+			next_batch(scan);
 	}
 	while (!so->never && !found)
 	{
@@ -387,7 +410,7 @@ pq_gettuple(IndexScanDesc scan, ScanDirection direction)
 			if (so->more && (jflow_pq_iterative_scan != PQ_ITERATIVE_OFF || starved))
 			{
 				CHECK_FOR_INTERRUPTS();
-				next_batch(so);
+				next_batch(scan);
 				continue;
 			}
 			if (so->nitems == 0)
@@ -406,7 +429,7 @@ pq_gettuple(IndexScanDesc scan, ScanDirection direction)
 			continue;
 		}
 		pop_item(so);
-		if (jflow_pq_iterative_scan == PQ_ITERATIVE_STRICT && item.distance < so->last)
+		if (jflow_pq_iterative_scan == PQ_ITERATIVE_STRICT && !so->unordered && item.distance < so->last)
 			continue;
 		so->last = item.distance;
 		so->returned++;

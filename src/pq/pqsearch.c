@@ -17,6 +17,7 @@
  */
 #include "postgres.h"
 
+#include <float.h>
 #include <math.h>
 
 #include "miscadmin.h"
@@ -196,7 +197,7 @@ list_score(const PqSearch *search, float dot, float norm)
 	if (isinf(norm))
 		return INFINITY;
 	score = search->pq->model->metric == PQ_METRIC_IP && !search->assign ? -dot : search->norm + norm - 2 * dot;
-	return isnan(score) ? SUM_LIMIT : score;
+	return isfinite(score) ? score : FLT_MAX;
 }
 
 /*
@@ -431,7 +432,7 @@ take_page(PqSearch *search, const PqProbe *probe, Page page, Reservoir *reservoi
 	pq_kernels->scan_blocks(&scan);
 	for (int b = 0; b < nblocks; b++)
 	{
-		uint32		mask = masks[b] & live[b];
+		uint32		mask = masks[b] & live[b] & PqUsedMask(header, b);
 
 		if (mask && search->nfilters > 0)
 			mask &= pq_filters_mask(search->filters, search->nfilters, page, layout, b);
@@ -584,8 +585,8 @@ pq_search_refine(PqSearch *search, float *distances, float *errors)
 		else
 			value = sqrtf(pq_kernels->code_l2(search->refine_query, search->refine_weight,
 											  (const uint8 *) code, model->inner));
-		distances[k] = isnan(value) ? INFINITY : value;
-		errors[k] = error >= 0 ? error : INFINITY;
+		distances[k] = isfinite(value) ? value : 0;
+		errors[k] = isfinite(value) && error >= 0 ? error : INFINITY;
 		ReleaseBuffer(ring[k % AHEAD]);
 	}
 }

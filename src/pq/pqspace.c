@@ -109,6 +109,9 @@ project(int dimension, float value, int inner, float *out)
 {
 	uint64		h = mix((uint64) dimension + 1);
 
+	/* sums must stay finite; what they are used for is approximate anyway */
+	if (fabsf(value) > 1e30f && !isinf(value))
+		value = copysignf(1e30f, value);
 	for (int i = 0; i < PROJECTION_SPREAD; i++)
 	{
 		int			start = inner * i / PROJECTION_SPREAD;
@@ -129,7 +132,20 @@ check_dims(int dims, int expected)
 }
 
 /*
- * Write the inner point of a value to out, followed by zeros.  Returns false
+ * Is a point one that was cut off, so that no distance to it can be told?
+ */
+bool
+pq_cut_off(const float *point, int inner)
+{
+	for (int j = 0; j < inner; j++)
+		if (fabsf(point[j]) >= PQ_LARGEST)
+			return true;
+	return false;
+}
+
+/*
+ * Write the inner point of a value to out, followed by zeros.  Coordinates
+ * beyond PQ_LARGEST are cut off, so that no square or sum overflows.  Returns false
  * for what cosine cannot tell: a vector of length zero.  Raises for another
  * number of dimensions and for values that are not finite.
  */
@@ -214,15 +230,17 @@ pq_embed(const PqSpace *space, int dims, int inner, int padded, Datum value, flo
 				 errmsg("NaN or infinite value in vector")));
 	if (space->metric == PQ_METRIC_COSINE)
 	{
-		float		scale;
+		double		scale;
 
 		if (norm <= 0)
 			return false;
-		scale = (float) (1.0 / sqrt(norm));
-		if (isinf(scale))
-			return false;
+		scale = 1.0 / sqrt(norm);
 		for (int j = 0; j < inner; j++)
-			out[j] *= scale;
+			out[j] = (float) (out[j] * scale);
+		return true;
 	}
+	for (int j = 0; j < inner; j++)
+		if (fabsf(out[j]) > PQ_LARGEST)
+			out[j] = copysignf(PQ_LARGEST, out[j]);
 	return true;
 }

@@ -33,7 +33,7 @@ vacuum_page(Relation index, Buffer buffer, const PqLayout *layout,
 
 	for (int b = 0; b * PQ_BLOCK < nused; b++)
 	{
-		uint32		live = PqPostingLive(page, layout)[b];
+		uint32		live = PqPostingLive(page, layout)[b] & PqUsedMask(PqPostingGetHeader(page), b);
 
 		keep[b] = live;
 		for (; live; live &= live - 1)
