@@ -99,6 +99,30 @@ SELECT jflow_pq_check('pq_wide_v'), jflow_pq_check('pq_wide_s');
 SELECT q.id, n.id FROM (SELECT * FROM pq_wide WHERE id <= 3) q,
 	LATERAL (SELECT id FROM pq_wide w ORDER BY w.v <-> q.v LIMIT 1) n ORDER BY 1;
 
+-- values whose squares overflow: no row is lost, and those that can be told apart are in order
+CREATE TABLE pq_huge (id int, v vector(2), s sparsevec(2000));
+INSERT INTO pq_huge SELECT i, ARRAY[i * 1e25, 1e25]::vector, format('{1:%s,%s:%s}/2000', i * 1e36, i + 1, -3e38)::sparsevec FROM generate_series(1, 100) i;
+INSERT INTO pq_huge SELECT i, ARRAY[i * 1e12, 1e12]::vector, format('{1:%s}/2000', i)::sparsevec FROM generate_series(101, 300) i;
+CREATE INDEX pq_huge_l2 ON pq_huge USING pq (v vector_l2_ops);
+SELECT count(DISTINCT id), count(*) FROM (SELECT id FROM pq_huge ORDER BY v <-> '[0,0]' LIMIT 1000) x;
+SELECT count(DISTINCT id), count(*) FROM (SELECT id FROM pq_huge ORDER BY v <-> '[3e38,-3e38]' LIMIT 1000) x;
+SELECT id FROM pq_huge ORDER BY v <-> '[1.5e14,1e12]' LIMIT 3;
+CREATE INDEX pq_huge_ip ON pq_huge USING pq (v vector_ip_ops);
+CREATE INDEX pq_huge_cosine ON pq_huge USING pq (v vector_cosine_ops);
+CREATE INDEX pq_huge_sparse ON pq_huge USING pq (s sparsevec_l2_ops);
+INSERT INTO pq_huge VALUES (301, '[3e38,3e38]', '{1:3e38}/2000'), (302, '[-3e38,1e-38]', '{1:-3e38,2:3e38}/2000');
+SELECT count(DISTINCT id), count(*) FROM (SELECT id FROM pq_huge ORDER BY v <#> '[1,1]' LIMIT 1000) x;
+SELECT count(DISTINCT id), count(*) FROM (SELECT id FROM pq_huge ORDER BY v <=> '[1,1]' LIMIT 1000) x;
+SELECT count(DISTINCT id), count(*) FROM (SELECT id FROM pq_huge ORDER BY s <-> '{1:1}/2000' LIMIT 1000) x;
+SELECT count(DISTINCT id), count(*) FROM (SELECT id FROM pq_huge ORDER BY v <-> '[3e38,-3e38]' LIMIT 1000) x;
+SELECT jflow_pq_check('pq_huge_l2'), jflow_pq_check('pq_huge_ip'), jflow_pq_check('pq_huge_cosine'), jflow_pq_check('pq_huge_sparse');
+
+-- a query without a direction has no order that strict could keep
+SET jflow.pq_iterative_scan = strict;
+SELECT count(*) FROM (SELECT id FROM pq_same ORDER BY v <=> '[0,0,0,0,0,0,0,0]' LIMIT 30000) x;
+SELECT count(*) FROM (SELECT id FROM pq_same ORDER BY v <=> NULL::vector LIMIT 30000) x;
+RESET jflow.pq_iterative_scan;
+
 -- shared codebooks
 SELECT jflow_train('wide', 'SELECT v FROM pq_wide', 'l2', 4);
 CREATE TABLE pq_shard (id int, v vector(5215));
@@ -159,5 +183,5 @@ SELECT count(*) FROM (SELECT id FROM pq_same ORDER BY v <-> '[1,2,3,4,5,6,7,9]' 
 
 SELECT jflow_pq_kernels();
 SELECT opcname FROM pg_opclass c JOIN pg_am a ON a.oid = opcmethod WHERE amname = 'pq' AND NOT amvalidate(c.oid);
-DROP TABLE pq_items, pq_tiny, pq_same, pq_wide, pq_shard, pq_free, pq_part, pq_unlogged, pq_temp;
+DROP TABLE pq_items, pq_tiny, pq_same, pq_wide, pq_huge, pq_shard, pq_free, pq_part, pq_unlogged, pq_temp;
 DROP FUNCTION probe, try, same;
