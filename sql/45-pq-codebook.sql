@@ -11,9 +11,12 @@ GRANT SELECT ON jflow.codebook TO PUBLIC;
 
 CREATE FUNCTION jflow.store_codebook(codebook pg_catalog.text, model pg_catalog.bytea) RETURNS void
 	LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	-- whom SET ROLE made the caller; current_user is the extension's owner here
+	me text := CASE current_setting('role') WHEN 'none' THEN session_user ELSE current_setting('role') END;
 BEGIN
-	INSERT INTO jflow.codebook AS c VALUES (store_codebook.codebook, session_user, store_codebook.model)
-		ON CONFLICT ON CONSTRAINT codebook_pkey DO UPDATE SET model = EXCLUDED.model WHERE c.owner = session_user;
+	INSERT INTO jflow.codebook AS c VALUES (store_codebook.codebook, me, store_codebook.model)
+		ON CONFLICT ON CONSTRAINT codebook_pkey DO UPDATE SET model = EXCLUDED.model WHERE c.owner = me;
 	IF NOT FOUND THEN
 		RAISE EXCEPTION 'codebook "%" belongs to another role', codebook USING ERRCODE = 'insufficient_privilege';
 	END IF;

@@ -1,6 +1,7 @@
 /*
  * pqselftest.c
- *		Each kernel that this machine can run against the portable ones.
+ *		Each kernel that this machine can run against the portable ones, and
+ *		k-means against its definition.
  */
 #include "postgres.h"
 
@@ -140,5 +141,108 @@ jflow_pq_kernels(PG_FUNCTION_ARGS)
 					(errcode(ERRCODE_INTERNAL_ERROR),
 					 errmsg("kernel %s of %s differs from the portable one", wrong, all[k]->name)));
 	}
+	PG_RETURN_BOOL(true);
+}
+
+static void
+complain_kmeans(const char *what)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INTERNAL_ERROR),
+			 errmsg("k-means test failed: %s", what)));
+}
+
+/* The nearest of k centroids, by definition. */
+static int
+nearest_plainly(const float *point, const float *centroids, int k, int dims, double *distance)
+{
+	int			at = 0;
+
+	*distance = INFINITY;
+	for (int c = 0; c < k; c++)
+	{
+		double		sum = 0;
+
+		for (int j = 0; j < dims; j++)
+			sum += ((double) point[j] - centroids[c * dims + j]) * ((double) point[j] - centroids[c * dims + j]);
+		if (sum < *distance)
+		{
+			at = c;
+			*distance = sum;
+		}
+	}
+	return at;
+}
+
+PG_FUNCTION_INFO_V1(jflow_pq_kmeans);
+/*
+ * jflow_pq_kmeans() RETURNS bool, or raises.
+ *
+ * Does k-means find clusters that are there, does it get along with too few and
+ * with equal points, and does the nearest centroid agree with its definition?
+ */
+Datum
+jflow_pq_kmeans(PG_FUNCTION_ARGS)
+{
+	enum
+	{
+		MEANS_DIMS = 12,
+		MEANS = 20,
+		MEANS_POINTS = 600
+	};
+	uint32		random = 7;
+	float	   *points = palloc(sizeof(float) * MEANS_POINTS * MEANS_DIMS);
+	float	   *centroids = palloc(sizeof(float) * 64 * MEANS_DIMS);
+	float	   *again = palloc(sizeof(float) * 64 * MEANS_DIMS);
+	float	   *tiles = palloc(sizeof(float) * 64 * MEANS_DIMS);
+	float		norms[64];
+	float		best[MEANS_POINTS];
+	int32		index[MEANS_POINTS];
+	double		error = 0;
+	double		distance;
+
+	for (int i = 0; i < MEANS_POINTS; i++)
+		for (int j = 0; j < MEANS_DIMS; j++)
+		{
+			random = random * 1664525 + 1013904223;
+			points[i * MEANS_DIMS + j] = ((i % MEANS) >> (j % 5) & 1) * 10 + (float) (random >> 8) / (1 << 24) * 0.1f;
+		}
+
+	pq_kmeans(points, MEANS_DIMS, MEANS_POINTS, MEANS_DIMS, MEANS, 10, centroids, 3);
+	pq_kmeans(points, MEANS_DIMS, MEANS_POINTS, MEANS_DIMS, MEANS, 10, again, 3);
+	if (memcmp(centroids, again, sizeof(float) * MEANS * MEANS_DIMS) != 0)
+		complain_kmeans("the same points gave other centroids");
+	for (int i = 0; i < MEANS_POINTS; i++)
+	{
+		nearest_plainly(points + i * MEANS_DIMS, centroids, MEANS, MEANS_DIMS, &distance);
+		error = Max(error, distance);
+	}
+	if (error > MEANS_DIMS * 0.2 * 0.2)
+		complain_kmeans("clusters far apart were not found");
+
+	pq_make_tiles(centroids, MEANS, MEANS_DIMS, tiles, norms);
+	for (int i = 0; i < MEANS_POINTS; i++)
+		best[i] = INFINITY;
+	pq_nearest(points, MEANS_DIMS, MEANS_POINTS, MEANS_DIMS, tiles, norms, PqRoundTile(MEANS) / PQ_TILE, 0, best, index);
+	for (int i = 0; i < MEANS_POINTS; i++)
+		if (index[i] != nearest_plainly(points + i * MEANS_DIMS, centroids, MEANS, MEANS_DIMS, &distance))
+			complain_kmeans("the nearest centroid is another one");
+
+	/* fewer points than centroids, no points, equal points */
+	pq_kmeans(points, MEANS_DIMS, 5, MEANS_DIMS, 40, 10, centroids, 3);
+	for (int i = 0; i < 5; i++)
+	{
+		nearest_plainly(points + i * MEANS_DIMS, centroids, 40, MEANS_DIMS, &distance);
+		if (distance != 0)
+			complain_kmeans("few points are not their own centroids");
+	}
+	pq_kmeans(points, MEANS_DIMS, 0, MEANS_DIMS, 4, 10, centroids, 3);
+	for (int i = 1; i < MEANS_POINTS; i++)
+		memcpy(points + i * MEANS_DIMS, points, sizeof(float) * MEANS_DIMS);
+	pq_kmeans(points, MEANS_DIMS, MEANS_POINTS, MEANS_DIMS, MEANS, 10, centroids, 3);
+	nearest_plainly(points, centroids, MEANS, MEANS_DIMS, &distance);
+	/* an empty cluster is put beside a full one, which moves that a little */
+	if (distance > 0.05)
+		complain_kmeans("equal points are not near their centroid");
 	PG_RETURN_BOOL(true);
 }
