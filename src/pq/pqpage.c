@@ -184,7 +184,11 @@ pq_new_buffer(Relation index, ForkNumber fork)
 	extend = !RELATION_IS_LOCAL(index);
 	if (extend)
 		LockRelationForExtension(index, ExclusiveLock);
-	/* locked from the start: VACUUM would offer an unlocked new page to others */
+
+	/*
+	 * locked from the start: VACUUM would offer an unlocked new page to
+	 * others
+	 */
 	buffer = ReadBufferExtended(index, fork, P_NEW, RBM_ZERO_AND_LOCK, NULL);
 	if (extend)
 		UnlockRelationForExtension(index, ExclusiveLock);
