@@ -223,6 +223,13 @@ build_fork(PqBuild *build, ForkNumber fork)
 		pq_load_write(build, writer);
 	}
 	pq_writer_end(writer);
+
+	/*
+	 * not before: a page that is locked holds interrupts, and so the workers'
+	 * last words
+	 */
+	if (build->parallel)
+		pq_parallel_end(build);
 	build->meta.tuples = build->indexed;
 	pq_write_meta(build->index, fork, &build->meta);
 	if (build->heap && build->nqueries > 0)

@@ -213,5 +213,4 @@ pq_load_write(PqBuild *build, PqWriter *writer)
 	pfree(entry);
 	ExecDropSingleTupleTableSlot(slot);
 	tuplesort_end(build->sort);
-	pq_parallel_end(build);
 }
