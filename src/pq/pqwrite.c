@@ -120,16 +120,6 @@ pq_writer_begin(Relation index, ForkNumber fork, const PqMetaPageData *meta, con
 }
 
 static void
-finish_page(PqWriter *writer)
-{
-	if (BufferIsValid(writer->refine))
-		UnlockReleaseBuffer(writer->refine);
-	if (BufferIsValid(writer->posting))
-		UnlockReleaseBuffer(writer->posting);
-	writer->refine = writer->posting = InvalidBuffer;
-}
-
-static void
 set_directory(PqWriter *writer, BlockNumber head, BlockNumber insert)
 {
 	Buffer		buffer = ReadBufferExtended(writer->index, writer->fork,
@@ -146,18 +136,39 @@ set_directory(PqWriter *writer, BlockNumber head, BlockNumber insert)
 	UnlockReleaseBuffer(buffer);
 }
 
-/* Start a posting page, linked to the one before it if the list has one. */
+/*
+ * Start a posting page, linked to the one before it if the list has one.
+ * Interrupts are held as long as a page is locked, so this, once per page, is
+ * where they are served: all pages are unlocked.
+ */
 static void
 start_page(PqWriter *writer, uint32 list)
 {
-	Buffer		buffer = add_page(writer->index, writer->fork, PQ_PAGE_POSTING, list);
-	BlockNumber block = BufferGetBlockNumber(buffer);
 	bool		first = list != writer->list;
+	Buffer		previous = writer->posting;
+	Buffer		buffer;
+	BlockNumber block;
 
+	if (BufferIsValid(writer->refine))
+		UnlockReleaseBuffer(writer->refine);
+	if (BufferIsValid(previous))
+		LockBuffer(previous, BUFFER_LOCK_UNLOCK);
+	writer->refine = InvalidBuffer;
+	CHECK_FOR_INTERRUPTS();
+
+	buffer = add_page(writer->index, writer->fork, PQ_PAGE_POSTING, list);
+	block = BufferGetBlockNumber(buffer);
 	pq_posting_init(BufferGetPage(buffer), writer->layout, list);
 	if (!first)
-		PqPostingGetHeader(BufferGetPage(writer->posting))->next = block;
-	finish_page(writer);
+	{
+		/* it may have been written to disk meanwhile */
+		LockBuffer(previous, BUFFER_LOCK_EXCLUSIVE);
+		PqPostingGetHeader(BufferGetPage(previous))->next = block;
+		MarkBufferDirty(previous);
+		LockBuffer(previous, BUFFER_LOCK_UNLOCK);
+	}
+	if (BufferIsValid(previous))
+		ReleaseBuffer(previous);
 	writer->list = list;
 	writer->posting = buffer;
 	set_directory(writer, first ? block : InvalidBlockNumber, block);
@@ -176,10 +187,7 @@ pq_writer_add(PqWriter *writer, const PqEntry *entry)
 
 	if (entry->list != writer->list ||
 		PqPostingGetHeader(BufferGetPage(writer->posting))->nused == layout->nslots)
-	{
-		CHECK_FOR_INTERRUPTS();
 		start_page(writer, entry->list);
-	}
 	header = PqPostingGetHeader(BufferGetPage(writer->posting));
 	slot = header->nused;
 	number = slot / layout->refine_slots;
@@ -199,6 +207,9 @@ pq_writer_add(PqWriter *writer, const PqEntry *entry)
 void
 pq_writer_end(PqWriter *writer)
 {
-	finish_page(writer);
+	if (BufferIsValid(writer->refine))
+		UnlockReleaseBuffer(writer->refine);
+	if (BufferIsValid(writer->posting))
+		UnlockReleaseBuffer(writer->posting);
 	pfree(writer);
 }
