@@ -67,6 +67,9 @@ ALTER TABLE t SET (parallel_workers = 2);
 CREATE INDEX t_pq ON t USING pq (e vector_l2_ops, kind);
 SELECT state('t_pq');
 SELECT jflow_pq_recall('t_pq', 50) >= 0.9 AS recall;
+-- again and again: the leader's wait for its workers has an end
+SELECT 'REINDEX INDEX t_pq' FROM generate_series(1, 30) \gexec
+SELECT state('t_pq');
 RESET max_parallel_maintenance_workers;
 
 -- temporary tables
