@@ -11,7 +11,7 @@ use IPC::Run;
 
 my $primary = PostgreSQL::Test::Cluster->new('primary');
 $primary->init(allows_streaming => 1);
-$primary->append_conf('postgresql.conf', "wal_consistency_checking = 'generic'\nmaintenance_work_mem = 64MB\n");
+$primary->append_conf('postgresql.conf', "wal_consistency_checking = 'generic'\nwal_keep_size = 2GB\nmaintenance_work_mem = 64MB\n");
 $primary->start;
 $primary->safe_psql('postgres', q{
 	CREATE EXTENSION jflow CASCADE;
