@@ -192,11 +192,14 @@ SELECT jflow_post('/index', ARRAY[jflow_doc(embedding => '[1,2,3]')], 'owned');
 SELECT jflow_drop('owned');
 SELECT jflow_create('owned');
 SELECT jflow_add('owned', 'store', uses => 'PQLiteIndexer', replicas => 0, uses_with => '{"dim": 3}');
+-- the detail names who runs the test
+\set VERBOSITY terse
 SELECT jflow_post('/index', ARRAY[jflow_doc(embedding => '[1,2,3]')], 'owned');
 RESET ROLE;
 GRANT USAGE, CREATE ON SCHEMA jflow_data TO regress_pq_owner;
 SET ROLE regress_pq_owner;
 SELECT jflow_post('/index', ARRAY[jflow_doc(embedding => '[1,2,3]')], 'owned');
+\set VERBOSITY default
 SELECT jflow_drop('owned');
 SELECT jflow_create('owned');
 SELECT jflow_add('owned', 'mine', uses => 'PQLiteIndexer', replicas => 0, uses_with => '{"dim": 3}');

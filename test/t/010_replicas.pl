@@ -82,7 +82,8 @@ is(sql(q{SELECT string_agg(text, ',') FROM jflow_post('/x', ARRAY(SELECT i::text
 	join(',', map { "$_ a0 b0" } 1 .. 50), 'answers come in order');
 is(sql(q{SELECT count(*) FROM jflow_post('/x', ARRAY(SELECT i::text FROM generate_series(1, 50) i), 'f', request_size => 1, ordered => false)}), '50', 'or not');
 is(sql(q{SELECT docs, requests, failed FROM jflow_post_query('/x', 'SELECT i AS id, i::text AS text FROM generate_series(1, 10000) i', 'f')}), '10000|100|0', 'a query');
-is(sql(q{SELECT text FROM jflow_post('/x', 'a', 'one', parameters => '{"who": 1}')}), 'postgres postgres jflow: one/e/0/0', 'a replica connects as the owner');
+is(sql(q{SELECT text FROM jflow_post('/x', 'a', 'one', parameters => '{"who": 1}')}),
+	sql("SELECT current_user || ' ' || current_user || ' jflow: one/e/0/0'"), 'a replica connects as the owner');
 like(sql(q{SELECT string_agg(DISTINCT backend_type, ',' ORDER BY backend_type) FROM pg_stat_activity WHERE backend_type LIKE 'jflow%'}), qr/jflow launcher,jflow replica/, 'processes have types');
 is(sql(q{SELECT flow, executor, wanted, running, last_error FROM jflow_status ORDER BY 1, 2}), "f|a|1|1|\nf|b|2|2|\none|e|1|1|", 'jflow_status');
 at_rest('posts');
