@@ -10,11 +10,13 @@
 
 #include <math.h>
 
+#include "access/table.h"
 #include "catalog/pg_type_d.h"
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
+#include "nodes/makefuncs.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
@@ -188,6 +190,40 @@ train_from_query(const char *query, const char *metric, int lists, int subvector
 	return pq_train(space, dims, pq_sample_finish(sample), sample->n, rows, lists, subvectors, budget / 2);
 }
 
+/*
+ * Store a codebook for the current user, with the rights of the table's owner.
+ * Nobody else can write there, so that what an index reads was made by training;
+ * and who trains is the current user, also within a function that runs as its
+ * owner.
+ */
+static void
+store(const char *name, bytea *model)
+{
+	Oid			types[] = {TEXTOID, TEXTOID, BYTEAOID};
+	Datum		args[3];
+	Relation	rel = table_openrv(makeRangeVar("jflow", "codebook", -1), RowExclusiveLock);
+	Oid			owner = rel->rd_rel->relowner;
+	Oid			userid;
+	int			sec_context;
+
+	table_close(rel, NoLock);
+	args[0] = CStringGetTextDatum(name);
+	args[1] = CStringGetTextDatum(GetUserNameFromId(GetUserId(), false));
+	args[2] = PointerGetDatum(model);
+	GetUserIdAndSecContext(&userid, &sec_context);
+	SetUserIdAndSecContext(owner, sec_context | SECURITY_LOCAL_USERID_CHANGE);
+	if (SPI_execute_with_args("INSERT INTO jflow.codebook AS c VALUES ($1, $2, $3) "
+							  "ON CONFLICT (codebook) DO UPDATE SET model = EXCLUDED.model "
+							  "WHERE c.owner OPERATOR(pg_catalog.=) EXCLUDED.owner",
+							  3, types, args, NULL, false, 0) != SPI_OK_INSERT)
+		elog(ERROR, "could not store the codebook");
+	SetUserIdAndSecContext(userid, sec_context);
+	if (SPI_processed == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("codebook \"%s\" belongs to another role", name)));
+}
+
 PG_FUNCTION_INFO_V1(jflow_train);
 /*
  * jflow_train(codebook, query, metric, lists, subvectors): store a model
@@ -204,8 +240,6 @@ jflow_train(PG_FUNCTION_ARGS)
 	PqTrained  *trained;
 	Size		tiles;
 	bytea	   *bytes;
-	Datum		args[2];
-	Oid			types[] = {TEXTOID, BYTEAOID};
 
 	if (name[0] == '\0' || strlen(name) >= NAMEDATALEN)
 		ereport(ERROR,
@@ -228,10 +262,7 @@ jflow_train(PG_FUNCTION_ARGS)
 	SET_VARSIZE(bytes, VARHDRSZ + trained->model->size + tiles);
 	memcpy(VARDATA(bytes), trained->model, trained->model->size);
 	memcpy(VARDATA(bytes) + trained->model->size, trained->tiles, tiles);
-	args[0] = CStringGetTextDatum(name);
-	args[1] = PointerGetDatum(bytes);
-	if (SPI_execute_with_args("SELECT jflow.store_codebook($1, $2)", 2, types, args, NULL, false, 0) != SPI_OK_SELECT)
-		elog(ERROR, "could not store the codebook");
+	store(name, bytes);
 	SPI_finish();
 	PG_RETURN_VOID();
 }
