@@ -35,8 +35,9 @@ static const struct config_enum_entry iterative_scan_options[] = {
 	{NULL, 0, false}
 };
 
-void
-jflow_define_settings(void)
+/* Those before "jflow.p". */
+static void
+define_settings_a_to_o(void)
 {
 	DefineCustomBoolVariable("jflow.allow_superuser_flows",
 							 "Lets flows that superusers own have replicas.",
@@ -94,7 +95,12 @@ jflow_define_settings(void)
 								GUC_UNIT_KB,
 								NULL, NULL, NULL);
 	}
+}
 
+/* Those from "jflow.p" on. */
+static void
+define_settings_p_to_z(void)
+{
 	DefineCustomEnumVariable("jflow.pq_iterative_scan",
 							 "Sets how a scan of a pq index goes on when its first candidates are used up.",
 							 NULL,
@@ -167,6 +173,12 @@ jflow_define_settings(void)
 							 PGC_SIGHUP,
 							 0,
 							 NULL, NULL, NULL);
+}
 
+void
+jflow_define_settings(void)
+{
+	define_settings_a_to_o();
+	define_settings_p_to_z();
 	MarkGUCPrefixReserved("jflow");
 }
