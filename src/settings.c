@@ -35,7 +35,7 @@ static const struct config_enum_entry iterative_scan_options[] = {
 	{NULL, 0, false}
 };
 
-/* Those before "jflow.p". */
+/* Those whose names begin with a to o. */
 static void
 define_settings_a_to_o(void)
 {
@@ -97,7 +97,7 @@ define_settings_a_to_o(void)
 	}
 }
 
-/* Those from "jflow.p" on. */
+/* Those whose names begin with p to z. */
 static void
 define_settings_p_to_z(void)
 {
