@@ -244,10 +244,14 @@ send_scout(TimestampTz *next)
 	sooner(next, TimestampTzPlusMilliseconds(now, 1000));
 }
 
-/* A start that came to nothing. */
+/*
+ * A start that came to nothing.  Under control, as is the worker's look at its
+ * entry: one that starts just now either finds the entry gone, or is found.
+ */
 static void
 start_failed(JflowPool *pool, JflowReplica *replica, const char *reason)
 {
+	LWLockAcquire(&jflow_shared->control, LW_EXCLUSIVE);
 	LWLockAcquire(&pool->lock, LW_EXCLUSIVE);
 	if (replica->state == REPLICA_STARTING && replica->pid == 0)
 	{
@@ -260,6 +264,7 @@ start_failed(JflowPool *pool, JflowReplica *replica, const char *reason)
 		jflow_clip(pool->reason, reason, JFLOW_REASON_LEN);
 	}
 	LWLockRelease(&pool->lock);
+	LWLockRelease(&jflow_shared->control);
 	ConditionVariableBroadcast(&jflow_shared->changed);
 }
 

@@ -347,8 +347,11 @@ choose_next_step(JflowSlot *slot, JflowHeaderStep *step)
 	return JFLOW_NONE;
 }
 
-/* One request, from its transaction's start to the end of it. */
-static void
+/*
+ * One request, from its transaction's start to the end of it.  Interrupts are
+ * held when this returns.  Returns whether it has touched temporary tables.
+ */
+static bool
 run_request(JflowSlot *slot, Running *running)
 {
 	dsa_pointer given = slot->docs;
@@ -395,15 +398,14 @@ run_request(JflowSlot *slot, Running *running)
 	slot->hops++;
 	slot->outcome = OUTCOME_OK;
 	put_messages(slot);
-	jflow_pool_end(jflow_my_replica, choose_next_step(slot, running->step));
-	QueryCancelPending = false;
-	current_header = NULL;
-	jflow_hygiene_clean(temp);
-	RESUME_INTERRUPTS();
+	return temp;
 }
 
-/* The request has failed: abort, and answer with the error. */
-static void
+/*
+ * The request has failed: abort, and let the answer be the error.  Interrupts
+ * are held when this returns; returns what run_request does.
+ */
+static bool
 fail_request(JflowSlot *slot)
 {
 	bool		temp = jflow_hygiene_temp();
@@ -433,7 +435,17 @@ fail_request(JflowSlot *slot)
 	jflow_payload_want(false);
 	slot->outcome = DsaPointerIsValid(slot->messages) ? OUTCOME_ERROR : OUTCOME_LOST;
 	slot->state = SLOT_RUNNING;
-	jflow_pool_end(jflow_my_replica, JFLOW_NONE);
+	return temp;
+}
+
+/*
+ * Give the slot away, and leave nothing of the request behind.  An error here
+ * ends the replica: the slot is no longer ours to answer with it.
+ */
+static void
+end_request(int next_step, bool temp)
+{
+	jflow_pool_end(jflow_my_replica, next_step);
 	QueryCancelPending = false;
 	current_header = NULL;
 	jflow_hygiene_clean(temp);
@@ -448,6 +460,7 @@ serve(int n)
 	TimestampTz started = GetCurrentTimestamp();
 	MemoryContext context = CurrentMemoryContext;
 	volatile bool failed = false;
+	volatile bool temp = false;
 	int64		docs = me->docs;
 	int64		us;
 	Running		running;
@@ -466,7 +479,7 @@ serve(int n)
 
 	PG_TRY();
 	{
-		run_request(slot, &running);
+		temp = run_request(slot, &running);
 	}
 	PG_CATCH();
 	{
@@ -478,10 +491,11 @@ serve(int n)
 			jflow_clip(me->last_error, error->message ? error->message : "", JFLOW_REASON_LEN);
 			FreeErrorData(error);
 		}
-		fail_request(slot);
+		temp = fail_request(slot);
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(context);
+	end_request(failed ? JFLOW_NONE : choose_next_step(slot, running.step), temp);
 
 	us = GetCurrentTimestamp() - started;
 	me->requests++;

@@ -376,7 +376,8 @@ fail_walk(Engine *engine, Walk *walk)
 /*
  * One slot is back.  It stays in the engine's list, and so is freed whatever is
  * raised here: what is reported to the client, or done with an answer, can be
- * interrupted.
+ * interrupted.  Nor may it be freed before this is done with it: the next owner
+ * fills it at once.
  */
 static void
 take_back(Engine *engine, int n)
