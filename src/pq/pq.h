@@ -300,7 +300,7 @@ extern bool pq_embed(const PqSpace *space, int dims, int inner, int padded, Datu
 
 /* pqkmeans.c */
 extern void pq_kmeans(const float *points, size_t stride, int n, int dims, int k, int iterations, float *centroids, uint64 seed);
-extern void pq_nearest(const float *points, size_t stride, int n, int dims, const float *tiles, const float *norms, int ntiles, int first, float *best, int32 *index);
+extern void pq_nearest(const float *points, size_t stride, const int *which, int n, int dims, const float *tiles, const float *norms, int ntiles, int first, float *best, int32 *index);
 extern void pq_make_tiles(const float *centroids, int k, int dims, float *tiles, float *norms);
 
 /* pqtrain.c */
@@ -339,6 +339,8 @@ extern PqIndex *pq_index_get(Relation index, MemoryContext owner);
 extern void pq_index_forget(Relation index);
 extern void pq_read_meta(Relation index, PqMetaPageData *meta);
 extern Buffer pq_read(PqIndex *pq, Relation index, BlockNumber block);
+extern void pq_prefetch(const PqIndex *pq, BlockNumber block);
+extern void pq_prefetch_pin(const PqIndex *pq, BlockNumber block);
 extern BlockNumber pq_list_head(PqIndex *pq, Relation index, uint32 list);
 
 /* pqfilter.c */
@@ -359,6 +361,14 @@ typedef struct PqCandidate
 	uint64		place;			/* refine block, then slot */
 	uint16		offset;			/* of the TID */
 } PqCandidate;
+
+/* What is accepted while lists are scanned. */
+typedef struct PqReservoir
+{
+	int			want;
+	bool		full;			/* something was turned away */
+	PqCandidate last;			/* if full: nothing behind this is wanted */
+} PqReservoir;
 
 #define PQ_ALL_USED PG_UINT64_MAX
 #define PqCandidateBlock(c) ((BlockNumber) (c)->rank)
@@ -388,7 +398,7 @@ typedef struct PqSearch
 	float		refine_bias;
 	PqProbe    *probes;			/* in the order they are scanned */
 	int			nprobes;
-	int			nseen;			/* of probes, those scanned before */
+	PqReservoir reservoir;
 	PqCandidate *candidates;
 	int			ncandidates;
 	int			maxcandidates;
@@ -402,6 +412,7 @@ extern PqSearch *pq_search_begin(Relation index, PqIndex *pq);
 extern void pq_search_query(PqSearch *search, const float *query);
 extern int	pq_search_rank(PqSearch *search, int nprobes);
 extern bool pq_search_codes(PqSearch *search, int want);
+extern void pq_search_more(PqSearch *search, int from, int want);
 extern void pq_search_refine(PqSearch *search, float *distances, float *errors);
 
 /* pqbuild.c */

@@ -13,6 +13,7 @@
 #include "postgres.h"
 
 #include "port/pg_crc32c.h"
+#include "storage/buf_internals.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 
@@ -237,6 +238,35 @@ pq_read(PqIndex *pq, Relation index, BlockNumber block)
 		ReadRecentBuffer(pq->file, MAIN_FORKNUM, block, *hint))
 		return *hint;
 	return *hint = ReadBuffer(index, block);
+}
+
+/*
+ * A block will be pinned soon: have its buffer's descriptor on its way.  That a
+ * hint is wrong costs nothing but time.
+ */
+void
+pq_prefetch_pin(const PqIndex *pq, BlockNumber block)
+{
+	Buffer		hint = pq->hints[block & pq->hint_mask];
+
+	if (hint > 0)
+		__builtin_prefetch(GetBufferDescriptor(hint - 1));
+}
+
+/* The same for a posting page that will be read: its ends, too. */
+void
+pq_prefetch(const PqIndex *pq, BlockNumber block)
+{
+	Buffer		hint = block == InvalidBlockNumber ? InvalidBuffer : pq->hints[block & pq->hint_mask];
+	const char *page;
+
+	if (hint <= 0)
+		return;
+	page = BufferGetBlock(hint);
+	__builtin_prefetch(GetBufferDescriptor(hint - 1));
+	__builtin_prefetch(page);
+	__builtin_prefetch(page + pq->layout.codes);
+	__builtin_prefetch(page + BLCKSZ - sizeof(PqPageOpaqueData));
 }
 
 /*

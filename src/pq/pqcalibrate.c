@@ -17,13 +17,13 @@
 #include "pq/pq.h"
 #include "pq/pqbuild.h"
 
-#define DEPTH 800				/* candidates looked at */
+#define DEPTH 3000				/* candidates looked at */
 
-static const int refine_steps[] = {20, 40, 60, 80, 100, 150, 200, 300, 400, 600, 800};
+static const int refine_steps[] = {20, 30, 40, 50, 60, 80, 100, 125, 150, 200, 250, 300, 400, 500, 600, 800, 1000, 1250, 1500, 2000, 2500, DEPTH};
 static const float goals[] = {0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.875, 0.9, 0.92, 0.94, 0.95, 0.96, 0.97, 0.975, 0.98, 0.985, 0.99, 0.993, 0.995, 0.997, 0.999};
 
 #define NREFINE ((int) lengthof(refine_steps))
-#define MAX_PROBE_STEPS 24
+#define PROBE_STEPS 32
 
 PqTruth *
 pq_truth_begin(const PqModel *model, const float *queries, int nqueries)
@@ -129,40 +129,83 @@ pq_truth_merge(PqTruth *truth, const PqNeighbour *neighbours)
 				offer(truth->neighbours + q * PQ_NEIGHBOURS, &neighbours[q * PQ_NEIGHBOURS + i]);
 }
 
-static int
-by_estimate(const void *a, const void *b)
+/* What was found with some effort: sums over the queries. */
+typedef struct Found
 {
-	const PqCandidate *x = a;
-	const PqCandidate *y = b;
-
-	return x->rank != y->rank ? (x->rank < y->rank ? -1 : 1) : 0;
-}
+	double		neighbours;
+	double		squares;		/* of a query's neighbours */
+} Found;
 
 /*
- * Count how many neighbours of one query are found at each refine step.
+ * Count how many neighbours of one query are found at each refine step; returns
+ * how many there are to find.
  */
 static int
-count_found(PqSearch *search, const PqNeighbour *neighbours, double *found)
+count_found(const PqSearch *search, const PqNeighbour *neighbours, Found *found)
 {
+	const PqCandidate *c = search->candidates;
+	int			counts[NREFINE] = {0};
 	int			looked = 0;
 
-	qsort(search->candidates, search->ncandidates, sizeof(PqCandidate), by_estimate);
 	for (int i = PQ_PASSED_OVER; i < PQ_NEIGHBOURS; i++)
 	{
 		const ItemPointerData *tid = &neighbours[i].tid;
-		int			rank;
+		int			at = 0;
+		int			rank = 0;
 
 		if (!ItemPointerIsValid(tid))
 			continue;
 		looked++;
-		for (rank = 0; rank < search->ncandidates; rank++)
-			if (PqCandidateBlock(&search->candidates[rank]) == ItemPointerGetBlockNumberNoCheck(tid) &&
-				search->candidates[rank].offset == ItemPointerGetOffsetNumberNoCheck(tid))
-				break;
+		while (at < search->ncandidates &&
+			   (PqCandidateBlock(&c[at]) != ItemPointerGetBlockNumberNoCheck(tid) ||
+				c[at].offset != ItemPointerGetOffsetNumberNoCheck(tid)))
+			at++;
+		if (at == search->ncandidates)
+			continue;
+		for (int k = 0; k < search->ncandidates; k++)
+			rank += c[k].rank < c[at].rank;
 		for (int r = 0; r < NREFINE; r++)
-			found[r] += rank < refine_steps[r] && rank < search->ncandidates;
+			counts[r] += rank < refine_steps[r];
+	}
+	for (int r = 0; r < NREFINE; r++)
+	{
+		found[r].neighbours += counts[r];
+		found[r].squares += (double) counts[r] * counts[r];
 	}
 	return looked;
+}
+
+/*
+ * The recall that an effort has: what was found, less one standard error, since
+ * a goal is to be reached and the queries are but a sample.
+ */
+static double
+recall_of(const Found *found, double looked, int nqueries)
+{
+	double		mean = found->neighbours / nqueries;
+	double		variance = Max(found->squares / nqueries - mean * mean, 0) / nqueries;
+
+	return Max(mean - sqrt(variance), 0) * nqueries / looked;
+}
+
+/* Numbers of lists to try, from one to half of them, evenly by ratio. */
+static int
+choose_steps(const PqModel *model, int *steps)
+{
+	double		most = Max(Min(16, model->nlists), model->nlists / 2);
+	double		ratio = Max(1.2, pow(most, 1.0 / (PROBE_STEPS - 2)));
+	int			nsteps = 0;
+
+	for (double p = 1; nsteps < PROBE_STEPS; p *= ratio)
+	{
+		int			probes = (int) rint(Min(p, most));
+
+		if (nsteps == 0 || probes > steps[nsteps - 1])
+			steps[nsteps++] = probes;
+		if (p >= most)
+			break;
+	}
+	return nsteps;
 }
 
 /*
@@ -174,47 +217,31 @@ pq_calibrate(Relation index, PqTruth *truth, PqMetaPageData *meta)
 {
 	const PqModel *model = truth->model;
 	PqIndex    *pq = pq_index_get(index, CurrentMemoryContext);
-	int			steps[MAX_PROBE_STEPS];
-	int			nsteps = 0;
-	double		found[MAX_PROBE_STEPS][NREFINE] = {0};
+	int			steps[PROBE_STEPS];
+	int			nsteps = choose_steps(model, steps);
+	Found		found[PROBE_STEPS][NREFINE] = {0};
 	double		looked = 0;
 	double		per_list = meta->tuples / model->nlists;
 	double		last_recall = -1;
 	PqSearch   *search = pq_search_begin(index, pq);
 
-	for (double p = 1; nsteps < MAX_PROBE_STEPS; p *= 1.5)
-	{
-		int			probes = (int) Min(rint(p), model->nlists);
-
-		if (nsteps > 0 && probes == steps[nsteps - 1])
-		{
-			if (probes == model->nlists)
-				break;
-			continue;
-		}
-		steps[nsteps++] = probes;
-		if (probes * 2 > model->nlists && probes > 16)
-			break;
-	}
 	for (int q = 0; q < truth->nqueries; q++)
 	{
-		bool		first = true;
+		int			n = 0;
+		int			scanned = 0;
 
+		pq_search_query(search, truth->queries + (size_t) q * model->padded);
 		for (int s = 0; s < nsteps; s++)
 		{
-			int			n;
+			int			ranked;
 
 			CHECK_FOR_INTERRUPTS();
-			search->probes = NULL;
-			pq_search_query(search, truth->queries + (size_t) q * model->padded);
-			pq_search_rank(search, steps[s]);
-			pq_search_codes(search, DEPTH);
+			ranked = pq_search_rank(search, steps[s]);
+			pq_search_more(search, scanned, DEPTH);
+			scanned = ranked;
 			n = count_found(search, truth->neighbours + q * PQ_NEIGHBOURS, found[s]);
-			if (first)
-				looked += n;
-			first = false;
-			pfree(search->probes);
 		}
+		looked += n;
 	}
 	meta->ncurve = 0;
 	for (int g = 0; g < (int) lengthof(goals) && looked > 0; g++)
@@ -226,8 +253,8 @@ pq_calibrate(Relation index, PqTruth *truth, PqMetaPageData *meta)
 			for (int r = 0; r < NREFINE; r++)
 			{
 				/* nanoseconds, roughly */
-				double		cost = steps[s] * (200 + per_list * (0.3 + 0.12 * model->nquads)) + refine_steps[r] * 150.0;
-				double		recall = found[s][r] / looked;
+				double		cost = steps[s] * (300 + per_list * (0.4 + 0.15 * model->nquads)) + refine_steps[r] * 170.0;
+				double		recall = recall_of(&found[s][r], looked, truth->nqueries);
 
 				if (recall >= goals[g] && cost < best)
 				{

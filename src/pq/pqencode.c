@@ -38,12 +38,12 @@ nearest_groups(const float *scores, int ngroups, int *out)
 }
 
 /*
- * Assign a batch by way of the groups: gather the points that look at a group,
- * so that its tiles are read once for all of them.
+ * Assign a batch by way of the groups: those of the points that look at a group
+ * go together, so that its tiles are read once for all of them.
  */
 static void
 assign_batch(const PqTrained *trained, const float *points, int n, int32 *lists,
-			 float *gathered, float *scores, bool *looks)
+			 float *scores, bool *looks)
 {
 	const PqModel *model = trained->model;
 	int			ngroups = PqRoundTile(model->ngroups);
@@ -58,7 +58,7 @@ assign_batch(const PqTrained *trained, const float *points, int n, int32 *lists,
 	}
 	if (model->ngroups == 1)
 	{
-		pq_nearest(points, model->padded, n, model->inner, trained->tiles, norms,
+		pq_nearest(points, model->padded, NULL, n, model->inner, trained->tiles, norms,
 				   model->ntiles, 0, best, lists);
 		return;
 	}
@@ -94,13 +94,11 @@ assign_batch(const PqTrained *trained, const float *points, int n, int32 *lists,
 		for (int p = 0; p < n; p++)
 			if (looks[p * ngroups + g])
 			{
-				memcpy(gathered + (size_t) count * model->padded, points + (size_t) p * model->padded,
-					   sizeof(float) * model->padded);
 				gbest[count] = best[p];
 				glist[count] = lists[p];
 				who[count++] = p;
 			}
-		pq_nearest(gathered, model->padded, count, model->inner,
+		pq_nearest(points, model->padded, who, count, model->inner,
 				   trained->tiles + (size_t) starts[g] * model->inner * PQ_TILE,
 				   norms + starts[g] * PQ_TILE, starts[g + 1] - starts[g],
 				   starts[g] * PQ_TILE, gbest, glist);
@@ -120,7 +118,6 @@ pq_assign(const PqTrained *trained, const float *points, int n, int32 *lists)
 {
 	const PqModel *model = trained->model;
 	int			ngroups = PqRoundTile(model->ngroups);
-	float	   *gathered = palloc(sizeof(float) * (Size) BATCH * model->padded);
 	float	   *scores = palloc(sizeof(float) * (Size) BATCH * ngroups);
 	bool	   *looks = palloc((Size) BATCH * ngroups);
 
@@ -128,9 +125,8 @@ pq_assign(const PqTrained *trained, const float *points, int n, int32 *lists)
 	{
 		CHECK_FOR_INTERRUPTS();
 		assign_batch(trained, points + (size_t) start * model->padded, Min(BATCH, n - start),
-					 lists + start, gathered, scores, looks);
+					 lists + start, scores, looks);
 	}
-	pfree(gathered);
 	pfree(scores);
 	pfree(looks);
 }
@@ -198,7 +194,7 @@ pq_encode(const PqModel *model, const PqLayout *layout, const float *points,
 			best[i] = INFINITY;
 			codes[i] = 0;
 		}
-		pq_nearest(residuals + m * width, padded, n, width, codebook,
+		pq_nearest(residuals + m * width, padded, NULL, n, width, codebook,
 				   PqModelArray(model, code_norms, float) + (size_t) m * PQ_TILE, 1, 0, best, codes);
 		for (int i = 0; i < n; i++)
 		{

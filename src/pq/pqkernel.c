@@ -32,25 +32,53 @@ portable_tile_dots(const float *x, size_t stride, int n, const float *tile,
 }
 
 static void
-portable_tile_best(const float *x, size_t stride, int n, const float *tile,
-				   int dims, const float *bias, int32 number, float *best,
-				   int32 *index)
+portable_tiles_best(const float *const *x, int n, const float *tiles,
+					int ntiles, int dims, const float *bias,
+					float *best, int32 *index)
+{
+	for (int t = 0; t < ntiles; t++)
+	{
+		const float *tile = tiles + (size_t) t * dims * PQ_TILE;
+
+		for (int p = 0; p < n; p++)
+		{
+			float		sum[PQ_TILE] = {0};
+
+			portable_tile_dots(x[p], 0, 1, tile, dims, sum);
+			for (int c = 0; c < PQ_TILE; c++)
+			{
+				float		score = bias[t * PQ_TILE + c] - 2.0f * sum[c];
+
+				if (score < best[p * PQ_TILE + c])
+				{
+					best[p * PQ_TILE + c] = score;
+					index[p * PQ_TILE + c] = t;
+				}
+			}
+		}
+	}
+}
+
+static void
+portable_tile_least(const float *scores, const int32 *numbers, int n,
+					float *least, int32 *place)
 {
 	for (int p = 0; p < n; p++)
 	{
-		float		sum[PQ_TILE] = {0};
+		const float *s = scores + p * PQ_TILE;
+		float		lowest = s[0];
+		int32		at = PG_INT32_MAX;
 
-		portable_tile_dots(x + p * stride, stride, 1, tile, dims, sum);
+		for (int c = 1; c < PQ_TILE; c++)
+			lowest = Min(lowest, s[c]);
 		for (int c = 0; c < PQ_TILE; c++)
 		{
-			float		score = bias[c] - 2.0f * sum[c];
+			int32		here = numbers[p * PQ_TILE + c] * PQ_TILE + c;
 
-			if (score < best[p * PQ_TILE + c])
-			{
-				best[p * PQ_TILE + c] = score;
-				index[p * PQ_TILE + c] = number;
-			}
+			at = s[c] == lowest && here < at ? here : at;
 		}
+		least[p] = lowest;
+		place[p] = at;
 	}
 }
 
@@ -152,7 +180,8 @@ portable_half_to_float(const uint16 *in, float *out, int dims)
 const PqKernels pq_kernels_portable = {
 	.name = "portable",
 	.tile_dots = portable_tile_dots,
-	.tile_best = portable_tile_best,
+	.tiles_best = portable_tiles_best,
+	.tile_least = portable_tile_least,
 	.scan_blocks = portable_scan_blocks,
 	.code_l2 = portable_code_l2,
 	.code_dot = portable_code_dot,

@@ -41,13 +41,21 @@ typedef struct PqKernels
 							  const float *tile, int dims, float *acc);
 
 	/*
-	 * The same with fresh sums; score = bias[c] - 2 * sum.  Where it is less
-	 * than best[p * 16 + c], that and index[p * 16 + c] = number are
-	 * replaced.
+	 * Score n points against the columns of ntiles tiles, score = bias[t * 16
+	 * + c] - 2 * dot.  Where a score is less than best[p * 16 + c], that
+	 * becomes it, and index[p * 16 + c] the number of the tile.
 	 */
-	void		(*tile_best) (const float *x, size_t stride, int n,
-							  const float *tile, int dims, const float *bias,
-							  int32 number, float *best, int32 *index);
+	void		(*tiles_best) (const float *const *x, int n, const float *tiles,
+							   int ntiles, int dims, const float *bias,
+							   float *best, int32 *index);
+
+	/*
+	 * Of each of n rows of 16 scores the least, and where it is: numbers[p *
+	 * 16 + c] * 16 + c.  Of equal scores the lowest such place counts,
+	 * whatever the kernel.  Scores are no NaNs.
+	 */
+	void		(*tile_least) (const float *scores, const int32 *numbers, int n,
+							   float *least, int32 *place);
 
 	/* see PqBlockScan; sum = table entries + (term * term_factor) >> 8 */
 	void		(*scan_blocks) (const PqBlockScan *scan);

@@ -71,27 +71,75 @@ keep_best(float32x4_t sum, const float *bias, int32 number, float *best, int32 *
 	vst1q_s32(index, vbslq_s32(less, vdupq_n_s32(number), vld1q_s32(index)));
 }
 
+/* Some points against one tile. */
+static inline __attribute__((always_inline))
+void
+best_of_tile(const float *const *x, int n, const float *tile, int dims,
+			 const float *bias, int32 number, float *best, int32 *index)
+{
+	float32x4_t sum[POINTS * PARTS];
+
+	for (int i = 0; i < n * PARTS; i++)
+		sum[i] = vdupq_n_f32(0);
+	for (int j = 0; j < dims; j++)
+	{
+		float32x4_t row[PARTS];
+
+		for (int i = 0; i < PARTS; i++)
+			row[i] = vld1q_f32(tile + (size_t) j * PQ_TILE + i * 4);
+#pragma GCC unroll 4
+		for (int p = 0; p < n; p++)
+#pragma GCC unroll 4
+			for (int i = 0; i < PARTS; i++)
+				sum[p * PARTS + i] = vfmaq_n_f32(sum[p * PARTS + i], row[i], x[p][j]);
+	}
+	for (int i = 0; i < n * PARTS; i++)
+		keep_best(sum[i], bias + i % PARTS * 4, number, best + i * 4, index + i * 4);
+}
+
 /* A point's sums do not depend on whether it comes alone or with others. */
 static void
-neon_tile_best(const float *x, size_t stride, int n, const float *tile,
-			   int dims, const float *bias, int32 number, float *best,
-			   int32 *index)
+neon_tiles_best(const float *const *x, int n, const float *tiles, int ntiles,
+				int dims, const float *bias, float *best, int32 *index)
 {
-	for (int p = 0; p < n;)
+	for (int t = 0; t < ntiles; t++)
 	{
-		float32x4_t sum[POINTS * PARTS];
-		int			m = p + POINTS <= n ? POINTS : 1;
+		const float *tile = tiles + (size_t) t * dims * PQ_TILE;
+		int			p = 0;
 
-		for (int i = 0; i < m * PARTS; i++)
-			sum[i] = vdupq_n_f32(0);
-		if (m == POINTS)
-			dots(x + p * stride, stride, POINTS, tile, dims, sum);
-		else
-			dots(x + p * stride, stride, 1, tile, dims, sum);
-		for (int i = 0; i < m * PARTS; i++)
-			keep_best(sum[i], bias + i % PARTS * 4, number,
-					  best + p * PQ_TILE + i * 4, index + p * PQ_TILE + i * 4);
-		p += m;
+		for (; p + POINTS <= n; p += POINTS)
+			best_of_tile(x + p, POINTS, tile, dims, bias + t * PQ_TILE, t, best + p * PQ_TILE, index + p * PQ_TILE);
+		for (; p < n; p++)
+			best_of_tile(x + p, 1, tile, dims, bias + t * PQ_TILE, t, best + p * PQ_TILE, index + p * PQ_TILE);
+	}
+}
+
+static void
+neon_tile_least(const float *scores, const int32 *numbers, int n,
+				float *least, int32 *place)
+{
+	static const int32 first[4] = {0, 1, 2, 3};
+	const		int32x4_t column = vld1q_s32(first);
+
+	for (int p = 0; p < n; p++)
+	{
+		float32x4_t s[PARTS];
+		int32x4_t	at = vdupq_n_s32(PG_INT32_MAX);
+		float		lowest;
+
+		for (int i = 0; i < PARTS; i++)
+			s[i] = vld1q_f32(scores + p * PQ_TILE + i * 4);
+		lowest = vminvq_f32(vminq_f32(vminq_f32(s[0], s[1]), vminq_f32(s[2], s[3])));
+		for (int i = 0; i < PARTS; i++)
+		{
+			int32x4_t	here = vld1q_s32(numbers + p * PQ_TILE + i * 4);
+
+			here = vaddq_s32(vshlq_n_s32(here, 4), vaddq_s32(column, vdupq_n_s32(i * 4)));
+			here = vbslq_s32(vceqq_f32(s[i], vdupq_n_f32(lowest)), here, vdupq_n_s32(PG_INT32_MAX));
+			at = vminq_s32(at, here);
+		}
+		least[p] = lowest;
+		place[p] = vminvq_s32(at);
 	}
 }
 
@@ -243,7 +291,8 @@ neon_half_to_float(const uint16 *in, float *out, int dims)
 const PqKernels pq_kernels_neon = {
 	.name = "neon",
 	.tile_dots = neon_tile_dots,
-	.tile_best = neon_tile_best,
+	.tiles_best = neon_tiles_best,
+	.tile_least = neon_tile_least,
 	.scan_blocks = neon_scan_blocks,
 	.code_l2 = neon_code_l2,
 	.code_dot = neon_code_dot,

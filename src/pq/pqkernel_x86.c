@@ -101,35 +101,122 @@ void
 }
 
 /*
- * A point's sums are added in the same order whether it comes alone or with
- * others, so that what it is assigned to does not depend on its neighbours.
+ * Two tiles at once, so that a point's value is loaded once for both.  A point's
+ * sums are added in the same order whether it comes alone or with others, so
+ * that what it is assigned to does not depend on its neighbours.
  */
-AVX512 static void
-avx512_tile_best(const float *x, size_t stride, int n, const float *tile,
-				 int dims, const float *bias, int32 number, float *best,
-				 int32 *index)
+AVX512 static inline
+__attribute__((always_inline))
+void
+			pair512(const float *const *x, const float *tile, int dims,
+					const float *bias, int32 number, float *best, int32 *index)
 {
-	__m512		b = _mm512_loadu_ps(bias);
-	__m512i		no = _mm512_set1_epi32(number);
-	int			p = 0;
+	const float *tile1 = tile + (size_t) dims * PQ_TILE;
+	__m512		sum0[POINTS512];
+	__m512		sum1[POINTS512];
 
-	for (; p + POINTS512 <= n; p += POINTS512)
-	{
-		__m512		sum[POINTS512];
-
-		for (int i = 0; i < POINTS512; i++)
-			sum[i] = _mm512_setzero_ps();
-		dots512(x + p * stride, stride, POINTS512, tile, dims, sum);
 #pragma GCC unroll 8
-		for (int i = 0; i < POINTS512; i++)
-			keep_best512(sum[i], b, no, best + (p + i) * PQ_TILE, index + (p + i) * PQ_TILE);
-	}
-	for (; p < n; p++)
+	for (int p = 0; p < POINTS512; p++)
+		sum0[p] = sum1[p] = _mm512_setzero_ps();
+	for (int j = 0; j < dims; j++)
 	{
-		__m512		sum = _mm512_setzero_ps();
+		__m512		row0 = _mm512_loadu_ps(tile + (size_t) j * PQ_TILE);
+		__m512		row1 = _mm512_loadu_ps(tile1 + (size_t) j * PQ_TILE);
 
-		dots512(x + p * stride, stride, 1, tile, dims, &sum);
-		keep_best512(sum, b, no, best + p * PQ_TILE, index + p * PQ_TILE);
+#pragma GCC unroll 8
+		for (int p = 0; p < POINTS512; p++)
+		{
+			__m512		value = _mm512_set1_ps(x[p][j]);
+
+			sum0[p] = _mm512_fmadd_ps(value, row0, sum0[p]);
+			sum1[p] = _mm512_fmadd_ps(value, row1, sum1[p]);
+		}
+	}
+#pragma GCC unroll 8
+	for (int p = 0; p < POINTS512; p++)
+	{
+		keep_best512(sum0[p], _mm512_loadu_ps(bias), _mm512_set1_epi32(number),
+					 best + p * PQ_TILE, index + p * PQ_TILE);
+		keep_best512(sum1[p], _mm512_loadu_ps(bias + PQ_TILE), _mm512_set1_epi32(number + 1),
+					 best + p * PQ_TILE, index + p * PQ_TILE);
+	}
+}
+
+AVX512 static inline
+__attribute__((always_inline))
+void
+			single512(const float *const *x, const float *tile, int dims,
+					  const float *bias, int32 number, float *best, int32 *index)
+{
+	__m512		sum[POINTS512];
+
+#pragma GCC unroll 8
+	for (int p = 0; p < POINTS512; p++)
+		sum[p] = _mm512_setzero_ps();
+	for (int j = 0; j < dims; j++)
+	{
+		__m512		row = _mm512_loadu_ps(tile + (size_t) j * PQ_TILE);
+
+#pragma GCC unroll 8
+		for (int p = 0; p < POINTS512; p++)
+			sum[p] = _mm512_fmadd_ps(_mm512_set1_ps(x[p][j]), row, sum[p]);
+	}
+#pragma GCC unroll 8
+	for (int p = 0; p < POINTS512; p++)
+		keep_best512(sum[p], _mm512_loadu_ps(bias), _mm512_set1_epi32(number),
+					 best + p * PQ_TILE, index + p * PQ_TILE);
+}
+
+AVX512 static void
+avx512_tiles_best(const float *const *x, int n, const float *tiles, int ntiles,
+				  int dims, const float *bias, float *best, int32 *index)
+{
+	int			whole = n - n % POINTS512;
+	const float *rest[POINTS512];
+	float		rest_best[POINTS512 * PQ_TILE];
+	int32		rest_index[POINTS512 * PQ_TILE];
+
+	/* What is left over, filled up with its last: one alone takes as long. */
+	for (int i = 0; i < POINTS512 && whole < n; i++)
+		rest[i] = x[Min(whole + i, n - 1)];
+	memset(rest_best, 0, sizeof(rest_best));
+	memcpy(rest_best, best + whole * PQ_TILE, sizeof(float) * PQ_TILE * (n - whole));
+	memcpy(rest_index, index + whole * PQ_TILE, sizeof(int32) * PQ_TILE * (n - whole));
+	for (int t = 0; t < ntiles; t += 2)
+	{
+		const float *tile = tiles + (size_t) t * dims * PQ_TILE;
+		const float *b = bias + t * PQ_TILE;
+
+		for (int p = 0; p < whole; p += POINTS512)
+			if (t + 1 < ntiles)
+				pair512(x + p, tile, dims, b, t, best + p * PQ_TILE, index + p * PQ_TILE);
+			else
+				single512(x + p, tile, dims, b, t, best + p * PQ_TILE, index + p * PQ_TILE);
+		if (whole < n && t + 1 < ntiles)
+			pair512(rest, tile, dims, b, t, rest_best, rest_index);
+		else if (whole < n)
+			single512(rest, tile, dims, b, t, rest_best, rest_index);
+	}
+	memcpy(best + whole * PQ_TILE, rest_best, sizeof(float) * PQ_TILE * (n - whole));
+	memcpy(index + whole * PQ_TILE, rest_index, sizeof(int32) * PQ_TILE * (n - whole));
+}
+
+AVX512 static void
+avx512_tile_least(const float *scores, const int32 *numbers, int n,
+				  float *least, int32 *place)
+{
+	const __m512i column = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+
+	for (int p = 0; p < n; p++)
+	{
+		__m512		s = _mm512_loadu_ps(scores + p * PQ_TILE);
+		__m512i		at = _mm512_loadu_si512(numbers + p * PQ_TILE);
+		float		lowest = _mm512_reduce_min_ps(s);
+		__mmask16	equal = _mm512_cmp_ps_mask(s, _mm512_set1_ps(lowest), _CMP_EQ_OQ);
+
+		at = _mm512_or_si512(_mm512_slli_epi32(at, 4), column);
+		least[p] = lowest;
+		place[p] = _mm512_mask_reduce_min_epi32(equal, at);
 	}
 }
 
@@ -362,28 +449,83 @@ void
 										   _mm256_castps_si256(less)));
 }
 
-AVX2 static void
-avx2_tile_best(const float *x, size_t stride, int n, const float *tile,
-			   int dims, const float *bias, int32 number, float *best,
-			   int32 *index)
+/* Some points against one tile. */
+AVX2 static inline
+__attribute__((always_inline))
+void
+			best2(const float *const *x, int n, const float *tile, int dims,
+				  const float *bias, int32 number, float *best, int32 *index)
 {
-	int			p = 0;
+	__m256		sum[2 * POINTS2];
 
-	for (; p < n;)
+#pragma GCC unroll 8
+	for (int i = 0; i < 2 * n; i++)
+		sum[i] = _mm256_setzero_ps();
+	for (int j = 0; j < dims; j++)
 	{
-		__m256		sum[2 * POINTS2];
-		int			m = p + POINTS2 <= n ? POINTS2 : 1;
+		__m256		left = _mm256_loadu_ps(tile + (size_t) j * PQ_TILE);
+		__m256		right = _mm256_loadu_ps(tile + (size_t) j * PQ_TILE + 8);
 
-		for (int i = 0; i < 2 * POINTS2; i++)
-			sum[i] = _mm256_setzero_ps();
-		if (m == POINTS2)
-			dots2(x + p * stride, stride, POINTS2, tile, dims, sum);
-		else
-			dots2(x + p * stride, stride, 1, tile, dims, sum);
-		for (int i = 0; i < 2 * m; i++)
-			keep_best2(sum[i], bias + (i & 1) * 8, number,
-					   best + p * PQ_TILE + i * 8, index + p * PQ_TILE + i * 8);
-		p += m;
+#pragma GCC unroll 4
+		for (int p = 0; p < n; p++)
+		{
+			__m256		value = _mm256_broadcast_ss(x[p] + j);
+
+			sum[2 * p] = _mm256_fmadd_ps(value, left, sum[2 * p]);
+			sum[2 * p + 1] = _mm256_fmadd_ps(value, right, sum[2 * p + 1]);
+		}
+	}
+#pragma GCC unroll 8
+	for (int i = 0; i < 2 * n; i++)
+		keep_best2(sum[i], bias + (i & 1) * 8, number, best + i * 8, index + i * 8);
+}
+
+AVX2 static void
+avx2_tiles_best(const float *const *x, int n, const float *tiles, int ntiles,
+				int dims, const float *bias, float *best, int32 *index)
+{
+	for (int t = 0; t < ntiles; t++)
+	{
+		const float *tile = tiles + (size_t) t * dims * PQ_TILE;
+		int			p = 0;
+
+		for (; p + POINTS2 <= n; p += POINTS2)
+			best2(x + p, POINTS2, tile, dims, bias + t * PQ_TILE, t, best + p * PQ_TILE, index + p * PQ_TILE);
+		for (; p < n; p++)
+			best2(x + p, 1, tile, dims, bias + t * PQ_TILE, t, best + p * PQ_TILE, index + p * PQ_TILE);
+	}
+}
+
+AVX2 static void
+avx2_tile_least(const float *scores, const int32 *numbers, int n,
+				float *least, int32 *place)
+{
+	const		__m256i column = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+	const		__m256i none = _mm256_set1_epi32(PG_INT32_MAX);
+
+	for (int p = 0; p < n; p++)
+	{
+		__m256		s0 = _mm256_loadu_ps(scores + p * PQ_TILE);
+		__m256		s1 = _mm256_loadu_ps(scores + p * PQ_TILE + 8);
+		__m256i		a0 = _mm256_loadu_si256((const __m256i *) (numbers + p * PQ_TILE));
+		__m256i		a1 = _mm256_loadu_si256((const __m256i *) (numbers + p * PQ_TILE + 8));
+		__m256		low = _mm256_min_ps(s0, s1);
+		__m256i		at;
+
+		/* the least in every lane */
+		low = _mm256_min_ps(low, _mm256_permute2f128_ps(low, low, 1));
+		low = _mm256_min_ps(low, _mm256_permute_ps(low, _MM_SHUFFLE(1, 0, 3, 2)));
+		low = _mm256_min_ps(low, _mm256_permute_ps(low, _MM_SHUFFLE(2, 3, 0, 1)));
+		a0 = _mm256_or_si256(_mm256_slli_epi32(a0, 4), column);
+		a1 = _mm256_add_epi32(_mm256_or_si256(_mm256_slli_epi32(a1, 4), column), _mm256_set1_epi32(8));
+		a0 = _mm256_blendv_epi8(none, a0, _mm256_castps_si256(_mm256_cmp_ps(s0, low, _CMP_EQ_OQ)));
+		a1 = _mm256_blendv_epi8(none, a1, _mm256_castps_si256(_mm256_cmp_ps(s1, low, _CMP_EQ_OQ)));
+		at = _mm256_min_epi32(a0, a1);
+		at = _mm256_min_epi32(at, _mm256_permute2x128_si256(at, at, 1));
+		at = _mm256_min_epi32(at, _mm256_shuffle_epi32(at, _MM_SHUFFLE(1, 0, 3, 2)));
+		at = _mm256_min_epi32(at, _mm256_shuffle_epi32(at, _MM_SHUFFLE(2, 3, 0, 1)));
+		least[p] = _mm256_cvtss_f32(low);
+		place[p] = _mm256_cvtsi256_si32(at);
 	}
 }
 
@@ -537,7 +679,8 @@ avx2_dot(const float *a, const float *b, int dims)
 const PqKernels pq_kernels_avx2 = {
 	.name = "avx2",
 	.tile_dots = avx2_tile_dots,
-	.tile_best = avx2_tile_best,
+	.tiles_best = avx2_tiles_best,
+	.tile_least = avx2_tile_least,
 	.scan_blocks = avx2_scan_blocks,
 	.code_l2 = avx2_code_l2,
 	.code_dot = avx2_code_dot,
@@ -548,7 +691,8 @@ const PqKernels pq_kernels_avx2 = {
 const PqKernels pq_kernels_avx512 = {
 	.name = "avx512",
 	.tile_dots = avx512_tile_dots,
-	.tile_best = avx512_tile_best,
+	.tiles_best = avx512_tiles_best,
+	.tile_least = avx512_tile_least,
 	.scan_blocks = avx512_scan_blocks,
 	.code_l2 = avx512_code_l2,
 	.code_dot = avx512_code_dot,

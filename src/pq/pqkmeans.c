@@ -49,46 +49,38 @@ pq_make_tiles(const float *centroids, int k, int dims, float *tiles, float *norm
 
 /*
  * For each of n points the nearest column of some tiles, numbered from first.
- * best comes in with the score to beat, squared distance less the point's
- * norm; where nothing beats it best and index stay.
+ * The points are the first n rows, or those that which names.  best comes in
+ * with the score to beat, squared distance less the point's norm; where nothing
+ * beats it best and index stay.
  */
 void
-pq_nearest(const float *points, size_t stride, int n, int dims,
+pq_nearest(const float *points, size_t stride, const int *which, int n, int dims,
 		   const float *tiles, const float *norms, int ntiles, int first,
 		   float *best, int32 *index)
 {
 	float		scores[POINTS * PQ_TILE];
 	int32		numbers[POINTS * PQ_TILE];
+	float		least[POINTS];
+	int32		place[POINTS];
+	const float *x[POINTS];
 
 	for (int start = 0; start < n; start += POINTS)
 	{
 		int			m = Min(POINTS, n - start);
 
 		for (int i = 0; i < m * PQ_TILE; i++)
-		{
 			scores[i] = INFINITY;
-			numbers[i] = 0;
-		}
-		for (int t = 0; t < ntiles; t++)
-			pq_kernels->tile_best(points + start * stride, stride, m,
-								  tiles + (size_t) t * dims * PQ_TILE, dims,
-								  norms + t * PQ_TILE, t, scores, numbers);
+		memset(numbers, 0, sizeof(int32) * PQ_TILE * m);
+		for (int i = 0; i < m; i++)
+			x[i] = points + (which ? which[start + i] : start + i) * stride;
+		pq_kernels->tiles_best(x, m, tiles, ntiles, dims, norms, scores, numbers);
+		pq_kernels->tile_least(scores, numbers, m, least, place);
 		for (int p = 0; p < m; p++)
-		{
-			const float *s = scores + p * PQ_TILE;
-			int			at = 0;
-
-			/* ties go to the lowest number, whatever the kernel */
-			for (int c = 1; c < PQ_TILE; c++)
-				if (s[c] < s[at] ||
-					(s[c] == s[at] && numbers[p * PQ_TILE + c] < numbers[p * PQ_TILE + at]))
-					at = c;
-			if (s[at] < best[start + p])
+			if (least[p] < best[start + p])
 			{
-				best[start + p] = s[at];
-				index[start + p] = first + numbers[p * PQ_TILE + at] * PQ_TILE + at;
+				best[start + p] = least[p];
+				index[start + p] = first + place[p];
 			}
-		}
 	}
 }
 
@@ -160,7 +152,7 @@ pq_kmeans(const float *points, size_t stride, int n, int dims, int k,
 		for (int start = 0; start < n; start += 8192)
 		{
 			CHECK_FOR_INTERRUPTS();
-			pq_nearest(points + (size_t) start * stride, stride, Min(8192, n - start), dims,
+			pq_nearest(points + (size_t) start * stride, stride, NULL, Min(8192, n - start), dims,
 					   tiles, norms, PqRoundTile(k) / PQ_TILE, 0, best + start, index + start);
 		}
 		memset(centroids, 0, sizeof(float) * (size_t) k * dims);

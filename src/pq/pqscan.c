@@ -36,7 +36,7 @@ double		jflow_pq_recall_goal = 0.95;
 int			jflow_pq_refine = 0;
 int			jflow_pq_iterative_scan = PQ_ITERATIVE_RELAXED;
 
-/* Largest batch: 16,384 candidates of 40 bytes, twice. */
+/* Largest batch: 16,384 candidates of 24 bytes, four times that in all. */
 #define MAX_BATCH 16384
 /* Rows that must have passed in-index filters before the first is returned. */
 #define MIN_FILTERED 50

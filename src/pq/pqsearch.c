@@ -28,6 +28,8 @@
 #define MIN_CANDIDATES 32
 /* Refine pages that are pinned ahead, so that their bytes are on their way. */
 #define AHEAD 8
+/* Bins of estimates. */
+#define HISTOGRAM 256
 /* Estimates are kept well within an int32. */
 #define SUM_LIMIT 1000000000
 /* What makes them positive. */
@@ -121,7 +123,6 @@ pq_search_query(PqSearch *search, const float *query)
 	memcpy(search->query, query, sizeof(float) * model->padded);
 	search->norm = pq_kernels->dot(query, query, model->inner);
 	search->nprobes = 0;
-	search->nseen = 0;
 	search->ncandidates = 0;
 	search->refine_bias = 0;
 	make_tables(search);
@@ -387,30 +388,63 @@ select_candidates(PqCandidate *c, int count, int n)
 	}
 }
 
-/* What is accepted while lists are scanned. */
-typedef struct Reservoir
-{
-	int			want;
-	bool		full;			/* something was turned away */
-	PqCandidate last;			/* if full: nothing behind this is wanted */
-} Reservoir;
-
+/*
+ * Keep the want best candidates, in the order in which they came but for those
+ * that are hard to tell.  A histogram of the estimates tells most at once; only
+ * those that share the bin of the last are compared.
+ */
 static void
-squeeze(PqSearch *search, Reservoir *reservoir)
+squeeze(PqSearch *search)
 {
-	select_candidates(search->candidates, search->ncandidates, reservoir->want - 1);
+	PqReservoir *reservoir = &search->reservoir;
+	PqCandidate *c = search->candidates;
+	PqCandidate *border = search->candidates + search->maxcandidates;
+	uint32		counts[HISTOGRAM] = {0};
+	uint32		low = PG_UINT32_MAX;
+	uint32		high = 0;
+	int			shift = 0;
+	uint32		bin = 0;
+	int			before = 0;
+	int			n = 0;
+	int			nborder = 0;
+
+	for (int i = 0; i < search->ncandidates; i++)
+	{
+		uint32		estimate = c[i].rank >> 32;
+
+		low = Min(low, estimate);
+		high = Max(high, estimate);
+	}
+	while ((high - low) >> shift >= HISTOGRAM)
+		shift++;
+	for (int i = 0; i < search->ncandidates; i++)
+		counts[((uint32) (c[i].rank >> 32) - low) >> shift]++;
+	while (before + counts[bin] < reservoir->want)
+		before += counts[bin++];
+	for (int i = 0; i < search->ncandidates; i++)
+	{
+		uint32		b = ((uint32) (c[i].rank >> 32) - low) >> shift;
+
+		if (b == bin)
+			border[nborder++] = c[i];
+		c[n] = c[i];
+		n += b < bin;
+	}
+	select_candidates(border, nborder, reservoir->want - n - 1);
+	memcpy(c + n, border, sizeof(PqCandidate) * (reservoir->want - n));
 	search->ncandidates = reservoir->want;
 	reservoir->full = true;
-	reservoir->last = search->candidates[reservoir->want - 1];
+	reservoir->last = c[reservoir->want - 1];
 }
 
 /*
  * Take what a locked posting page has to offer.
  */
 static void
-take_page(PqSearch *search, const PqProbe *probe, Page page, Reservoir *reservoir)
+take_page(PqSearch *search, const PqProbe *probe, Page page)
 {
 	const PqLayout *layout = &search->pq->layout;
+	PqReservoir *reservoir = &search->reservoir;
 	const PqPostingHeader *header = PqPostingGetHeader(page);
 	const uint32 *live = PqPostingLive(page, layout);
 	const ItemPointerData *tids = PqPostingTids(page, layout);
@@ -452,7 +486,63 @@ take_page(PqSearch *search, const PqProbe *probe, Page page, Reservoir *reservoi
 			c->place = (uint64) header->refine[slot / layout->refine_slots] << 16 |
 				slot % layout->refine_slots;
 			if (++search->ncandidates == 2 * reservoir->want)
-				squeeze(search, reservoir);
+				squeeze(search);
+		}
+	}
+}
+
+/*
+ * Make room for the want best and as many to choose from, and for as many again
+ * that squeeze() needs.
+ */
+static void
+empty_reservoir(PqSearch *search, int want)
+{
+	search->reservoir.want = want;
+	search->reservoir.full = false;
+	search->ncandidates = 0;
+	if (search->maxcandidates >= 2 * want)
+		return;
+	if (search->candidates)
+		pfree(search->candidates);
+	search->maxcandidates = 2 * want;
+	search->candidates = palloc(sizeof(PqCandidate) * search->maxcandidates * 2);
+}
+
+/* Scan the probed lists from a number on. */
+static void
+scan_lists(PqSearch *search, int from)
+{
+	PqIndex    *pq = search->pq;
+
+	for (int i = from; i < search->nprobes; i++)
+	{
+		PqProbe    *probe = &search->probes[i];
+		BlockNumber block;
+		BlockNumber steps = 0;
+
+		if (i + 1 < search->nprobes)
+			pq_prefetch(pq, pq->heads[search->probes[i + 1].slot]);
+		if (probe->used_rank == PQ_ALL_USED)
+			continue;
+		CHECK_FOR_INTERRUPTS();
+		block = pq_list_head(pq, search->index, probe->slot);
+		while (block != InvalidBlockNumber)
+		{
+			Buffer		buffer = pq_read(pq, search->index, block);
+
+			LockBuffer(buffer, BUFFER_LOCK_SHARE);
+			pq_posting_check(search->index, buffer, &pq->layout, probe->slot);
+			block = PqPostingGetHeader(BufferGetPage(buffer))->next;
+			pq_prefetch(pq, block);
+			take_page(search, probe, BufferGetPage(buffer));
+			UnlockReleaseBuffer(buffer);
+			if ((++steps & 1023) == 0)
+			{
+				CHECK_FOR_INTERRUPTS();
+				if (steps > RelationGetNumberOfBlocks(search->index))
+					pq_corrupt(search->index, block, "The pages of a list form a circle.");
+			}
 		}
 	}
 }
@@ -464,74 +554,45 @@ take_page(PqSearch *search, const PqProbe *probe, Page page, Reservoir *reservoi
 bool
 pq_search_codes(PqSearch *search, int want)
 {
-	Reservoir	reservoir = {0};
+	const PqReservoir *reservoir = &search->reservoir;
 
-	want = Max(want, MIN_CANDIDATES);
-	reservoir.want = want;
-	if (search->maxcandidates < 2 * want)
-	{
-		if (search->candidates)
-			pfree(search->candidates);
-		search->maxcandidates = 2 * want;
-		search->candidates = palloc(sizeof(PqCandidate) * search->maxcandidates);
-	}
-	search->ncandidates = 0;
-	for (int i = 0; i < search->nprobes; i++)
-	{
-		PqProbe    *probe = &search->probes[i];
-		BlockNumber block;
-		BlockNumber steps = 0;
-
-		if (probe->used_rank == PQ_ALL_USED)
-			continue;
-		CHECK_FOR_INTERRUPTS();
-		block = pq_list_head(search->pq, search->index, probe->slot);
-		while (block != InvalidBlockNumber)
-		{
-			Buffer		buffer = pq_read(search->pq, search->index, block);
-
-			LockBuffer(buffer, BUFFER_LOCK_SHARE);
-			pq_posting_check(search->index, buffer, &search->pq->layout, probe->slot);
-			take_page(search, probe, BufferGetPage(buffer), &reservoir);
-			block = PqPostingGetHeader(BufferGetPage(buffer))->next;
-			UnlockReleaseBuffer(buffer);
-			if ((++steps & 1023) == 0)
-			{
-				CHECK_FOR_INTERRUPTS();
-				if (steps > RelationGetNumberOfBlocks(search->index))
-					pq_corrupt(search->index, block, "The pages of a list form a circle.");
-			}
-		}
-	}
-	if (search->ncandidates > want)
-		squeeze(search, &reservoir);
+	empty_reservoir(search, Max(want, MIN_CANDIDATES));
+	scan_lists(search, 0);
+	if (search->ncandidates > reservoir->want)
+		squeeze(search);
 	for (int i = 0; i < search->nprobes; i++)
 	{
 		PqProbe    *probe = &search->probes[i];
 
-		if (!reservoir.full)
+		if (!reservoir->full)
 			probe->used_rank = PQ_ALL_USED;
-		else if (probe->used_rank < reservoir.last.rank ||
-				 (probe->used_rank == reservoir.last.rank && probe->used_offset < reservoir.last.offset))
+		else if (probe->used_rank < reservoir->last.rank ||
+				 (probe->used_rank == reservoir->last.rank && probe->used_offset < reservoir->last.offset))
 		{
-			probe->used_rank = reservoir.last.rank;
-			probe->used_offset = reservoir.last.offset;
+			probe->used_rank = reservoir->last.rank;
+			probe->used_offset = reservoir->last.offset;
 		}
 	}
-	search->nseen = search->nprobes;
-	return reservoir.full;
+	return reservoir->full;
 }
 
-#define ST_SORT sort_by_page
-#define ST_ELEMENT_TYPE PqCandidate
-#define ST_COMPARE(a, b) ((a)->place < (b)->place ? -1 : (a)->place > (b)->place)
-#define ST_SCOPE static
-#define ST_DEFINE
-#include "lib/sort_template.h"
+/*
+ * For measuring: see that the want best entries of the probed lists are among
+ * the candidates.  Only lists from a number on are scanned, the others have
+ * been; nothing is handed out.
+ */
+void
+pq_search_more(PqSearch *search, int from, int want)
+{
+	if (from == 0)
+		empty_reservoir(search, want);
+	scan_lists(search, from);
+}
 
 /*
  * For each candidate the distance to its refine code (or minus the inner
- * product), and how far that may be off.  Sorts the candidates by page.
+ * product), and how far that may be off.  Candidates that share a page mostly
+ * follow each other, since they were found that way.
  *
  * Refine pages are neither locked nor checked: the bytes of a live entry do not
  * change, whatever else is written to the page, and bytes of a damaged page are
@@ -546,7 +607,6 @@ pq_search_refine(PqSearch *search, float *distances, float *errors)
 	int			n = search->ncandidates;
 	Buffer		ring[AHEAD];
 
-	sort_by_page(c, n);
 	for (int i = 0; i < n + AHEAD - 1; i++)
 	{
 		int			k = i - (AHEAD - 1);
@@ -554,6 +614,8 @@ pq_search_refine(PqSearch *search, float *distances, float *errors)
 		float		error;
 		float		value;
 
+		if (i + AHEAD < n)
+			pq_prefetch_pin(search->pq, c[i + AHEAD].place >> 16);
 		if (i < n)
 		{
 			BlockNumber block = c[i].place >> 16;

@@ -16,12 +16,13 @@
 #define POINTS 11
 #define QUADS 130
 #define BLOCKS 3
+#define TILES 5
 
 typedef struct TestData
 {
 	float		x[POINTS * DIMS];
 	float		tile[DIMS * PQ_TILE];
-	float		bias[PQ_TILE];
+	float		bias[TILES * PQ_TILE];
 	uint8		codes[BLOCKS * QUADS * PQ_QUAD_BYTES];
 	uint8		terms[BLOCKS * PQ_BLOCK];
 	uint8		table[QUADS * PQ_QUAD_BYTES + 64];
@@ -63,6 +64,8 @@ compare(const PqKernels *a, const PqKernels *b, const TestData *m)
 	uint32		masks[2][BLOCKS];
 	static int32 sums[2][BLOCKS * PQ_BLOCK];
 	float		out[2][DIMS];
+	int32		places[2][POINTS];
+	const float *x[POINTS];
 
 	for (int dims = 1; dims <= DIMS; dims++)
 	{
@@ -73,13 +76,27 @@ compare(const PqKernels *a, const PqKernels *b, const TestData *m)
 		for (int k = 0; k < POINTS * PQ_TILE; k++)
 			if (!close_to(u[k], v[k]))
 				return "tile_dots";
+		/* as many tiles as fit, so that pairs and odd ones are tried */
 		for (int k = 0; k < POINTS * PQ_TILE; k++)
 			u[k] = v[k] = 0;
-		a->tile_best(m->x, DIMS, POINTS, m->tile, dims, m->bias, 7, u, i);
-		b->tile_best(m->x, DIMS, POINTS, m->tile, dims, m->bias, 7, v, j);
+		for (int p = 0; p < POINTS; p++)
+			x[p] = m->x + p * DIMS;
+		a->tiles_best(x, POINTS, m->tile, Min(TILES, DIMS / dims), dims, m->bias, u, i);
+		b->tiles_best(x, POINTS, m->tile, Min(TILES, DIMS / dims), dims, m->bias, v, j);
 		for (int k = 0; k < POINTS * PQ_TILE; k++)
 			if (!close_to(u[k], v[k]) || (i[k] != j[k] && fabsf(u[k]) > 1e-3f))
-				return "tile_best";
+				return "tiles_best";
+		/* scores that are often equal, since ties have an order */
+		for (int k = 0; k < POINTS * PQ_TILE; k++)
+		{
+			u[k] = m->codes[dims + k] % 5 - 2;
+			i[k] = m->codes[dims + 2 * k] % 3;
+		}
+		a->tile_least(u, i, POINTS, out[0], places[0]);
+		b->tile_least(u, i, POINTS, out[1], places[1]);
+		for (int p = 0; p < POINTS; p++)
+			if (out[0][p] != out[1][p] || places[0][p] != places[1][p])
+				return "tile_least";
 		if (!close_to(a->dot(m->x, m->tile, dims), b->dot(m->x, m->tile, dims)))
 			return "dot";
 		if (!close_to(a->code_dot(m->x, m->codes, dims), b->code_dot(m->x, m->codes, dims)))
@@ -122,7 +139,7 @@ jflow_pq_kernels(PG_FUNCTION_ARGS)
 		m->x[k] = (float) (NEXT % 2000) / 100 - 10;
 	for (int k = 0; k < DIMS * PQ_TILE; k++)
 		m->tile[k] = (float) (NEXT % 2000) / 100 - 10;
-	for (int k = 0; k < PQ_TILE; k++)
+	for (int k = 0; k < TILES * PQ_TILE; k++)
 		m->bias[k] = NEXT % 100;
 	for (int k = 0; k < (int) sizeof(m->codes); k++)
 		m->codes[k] = NEXT;
@@ -223,7 +240,7 @@ jflow_pq_kmeans(PG_FUNCTION_ARGS)
 	pq_make_tiles(centroids, MEANS, MEANS_DIMS, tiles, norms);
 	for (int i = 0; i < MEANS_POINTS; i++)
 		best[i] = INFINITY;
-	pq_nearest(points, MEANS_DIMS, MEANS_POINTS, MEANS_DIMS, tiles, norms, PqRoundTile(MEANS) / PQ_TILE, 0, best, index);
+	pq_nearest(points, MEANS_DIMS, NULL, MEANS_POINTS, MEANS_DIMS, tiles, norms, PqRoundTile(MEANS) / PQ_TILE, 0, best, index);
 	for (int i = 0; i < MEANS_POINTS; i++)
 		if (index[i] != nearest_plainly(points + i * MEANS_DIMS, centroids, MEANS, MEANS_DIMS, &distance))
 			complain_kmeans("the nearest centroid is another one");

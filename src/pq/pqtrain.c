@@ -19,8 +19,8 @@
 #define COARSE_ITERATIONS 10
 #define LIST_ITERATIONS 8
 #define REPAIR_ITERATIONS 3
-#define CODE_ITERATIONS 12
-#define CODE_SAMPLE 32768
+#define CODE_ITERATIONS 8
+#define CODE_SAMPLE 16384
 #define UNGROUPED_LISTS 64
 
 /*
@@ -256,13 +256,14 @@ train_lists(const PqSpace *space, int dims, const float *sample, int n,
 	pq_make_tiles(coarse, ngroups, inner, tiles, norms);
 	for (int i = 0; i < n; i++)
 		best[i] = INFINITY;
-	pq_nearest(sample, stride, n, inner, tiles, norms, PqRoundTile(ngroups) / PQ_TILE, 0, best, group);
+	pq_nearest(sample, stride, NULL, n, inner, tiles, norms, PqRoundTile(ngroups) / PQ_TILE, 0, best, group);
 	for (int i = 0; i < n; i++)
 		sizes[group[i]]++;
 	for (int g = 0; g < ngroups; g++)
 	{
+		/* whole tiles, since what is left of one costs as much as its lists */
 		share[g] = ngroups == 1 ? nlists :
-			Max(1, (int) rint((double) nlists * sizes[g] / Max(n, 1)));
+			Max(1, (int) rint((double) nlists * sizes[g] / Max(n, 1) / PQ_TILE)) * PQ_TILE;
 		share[g] = Min(share[g], Max(1, sizes[g]));
 		total += share[g];
 		ntiles += PqRoundTile(share[g]) / PQ_TILE;
@@ -307,16 +308,14 @@ train_lists(const PqSpace *space, int dims, const float *sample, int n,
  * the range of terms.
  */
 static void
-train_codes(PqTrained *trained, const float *sample, int n)
+train_codes(PqTrained *trained, const float *sample, const int32 *lists, int n)
 {
 	PqModel    *model = trained->model;
 	int			width = model->width;
-	int32	   *lists = palloc(sizeof(int32) * Max(n, 1));
 	float	   *residuals = palloc_extended(sizeof(float) * (Size) Max(n, 1) * model->padded,
 											MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
 	float	   *codes = palloc(sizeof(float) * PQ_TILE * width);
 
-	pq_assign(trained, sample, n, lists);
 	for (int i = 0; i < n; i++)
 		for (int j = 0; j < model->inner; j++)
 			residuals[(size_t) i * model->padded + j] = sample[(size_t) i * model->padded + j] -
@@ -329,7 +328,6 @@ train_codes(PqTrained *trained, const float *sample, int n)
 					  PqModelArray(model, codebooks, float) + (size_t) m * width * PQ_TILE,
 					  PqModelArray(model, code_norms, float) + (size_t) m * PQ_TILE);
 	}
-	pfree(lists);
 	pfree(residuals);
 	pfree(codes);
 }
@@ -339,18 +337,16 @@ train_codes(PqTrained *trained, const float *sample, int n)
  * beyond it is cut off, which costs that vector some precision only.
  */
 static void
-train_terms(PqTrained *trained, const float *sample, int n)
+train_terms(PqTrained *trained, const float *sample, const int32 *lists, int n)
 {
 	PqModel    *model = trained->model;
 	double		low = DBL_MAX;
 	double		high = -DBL_MAX;
 	double		sum = 0;
 	double		square = 0;
-	int32	   *lists = palloc(sizeof(int32) * Max(n, 1));
 
 	model->term_min = 0;
 	model->term_step = 0;
-	pq_assign(trained, sample, n, lists);
 	for (int i = 0; i < n && model->metric != PQ_METRIC_IP; i++)
 	{
 		double		term = 0;
@@ -382,7 +378,6 @@ train_terms(PqTrained *trained, const float *sample, int n)
 		if (!isfinite(model->term_min) || !isfinite(model->term_step))
 			model->term_min = model->term_step = 0;
 	}
-	pfree(lists);
 }
 
 /*
@@ -397,27 +392,31 @@ train_refine(PqModel *model, const float *sample, int n)
 	float		lowest = FLT_MAX;
 	float		highest = -FLT_MAX;
 	bool		whole = n > 0;
+	float	   *high = palloc(sizeof(float) * model->inner);
 
 	for (int j = 0; j < model->inner; j++)
+		low[j] = high[j] = n > 0 ? sample[j] : 0;
+	for (int i = 0; i < n; i++)
 	{
-		float		from = n > 0 ? sample[j] : 0;
-		float		to = from;
+		const float *point = sample + (size_t) i * model->padded;
 
-		for (int i = 0; i < n; i++)
+		for (int j = 0; j < model->inner; j++)
 		{
-			float		value = sample[(size_t) i * model->padded + j];
-
-			from = Min(from, value);
-			to = Max(to, value);
-			whole = whole && value == rintf(value);
+			low[j] = Min(low[j], point[j]);
+			high[j] = Max(high[j], point[j]);
 		}
-		low[j] = from;
-		step[j] = (to - from) / 255;
+		for (int j = 0; j < model->inner && whole; j++)
+			whole = point[j] == rintf(point[j]);
+	}
+	for (int j = 0; j < model->inner; j++)
+	{
+		step[j] = (high[j] - low[j]) / 255;
 		if (!isfinite(step[j]))
 			step[j] = 0;
-		lowest = Min(lowest, from);
-		highest = Max(highest, to);
+		lowest = Min(lowest, low[j]);
+		highest = Max(highest, high[j]);
 	}
+	pfree(high);
 	if (whole && lowest >= 0 && highest <= 255)
 		lowest = 0;
 	if (whole && highest - lowest <= 255)
@@ -441,6 +440,8 @@ pq_train(const PqSpace *space, int dims, float *sample, int n, double expected,
 	int			width;
 	int			count;
 	int			most;
+	int			ncoded = Min(n, CODE_SAMPLE);
+	int32	   *coded = palloc(sizeof(int32) * Max(ncoded, 1));
 	PqTrained  *trained;
 
 	pq_model_geometry(inner, subvectors, &width, &count);
@@ -452,8 +453,10 @@ pq_train(const PqSpace *space, int dims, float *sample, int n, double expected,
 	most = (int) Min(budget / (sizeof(float) * 3 * inner), PQ_MAX_LISTS / 2);
 	lists = Max(1, Min(Min(lists, most), Max(n, 1)));
 	trained = train_lists(space, dims, sample, n, count * width, lists, subvectors);
-	train_codes(trained, sample, Min(n, CODE_SAMPLE));
-	train_terms(trained, sample, Min(n, CODE_SAMPLE));
+	pq_assign(trained, sample, ncoded, coded);
+	train_codes(trained, sample, coded, ncoded);
+	train_terms(trained, sample, coded, ncoded);
+	pfree(coded);
 	train_refine(trained->model, sample, n);
 	if (inner != dims)
 		trained->model->distortion = 2.0f / sqrtf(2.0f * inner);
