@@ -36,6 +36,9 @@ include $(PGXS)
 $(DATA_built): $(SQL_PARTS)
 	cat $^ > $@
 
+# Loops over the dimensions of vectors, as the server builds its own arithmetic.
+src/pq/pqencode.o src/pq/pqkernel.o src/pq/pqkmeans.o src/pq/pqspace.o src/pq/pqtrain.o: CFLAGS += $(CFLAGS_VECTORIZE)
+
 # Every object depends on every header: the tree is small, and a stale object is dear.
 $(OBJS): $(wildcard src/*.h src/*/*.h)
 endif

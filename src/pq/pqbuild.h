@@ -23,9 +23,9 @@ enum
 
 /* Queries that recall is calibrated with, and neighbours of each. */
 #define PQ_QUERIES 100
-#define PQ_NEIGHBOURS 20
+#define PQ_NEIGHBOURS 17
 /* Of these, the nearest are passed over; see pqcalibrate.c. */
-#define PQ_PASSED_OVER 10
+#define PQ_PASSED_OVER 7
 
 typedef struct PqNeighbour
 {

@@ -4,8 +4,8 @@
  *
  * Some sample rows serve as queries; their true neighbours are collected while
  * the table is loaded.  A row's nearest neighbours may be near copies of it, as
- * a query from elsewhere would have none, so recall is measured over the second
- * ten of its neighbours.
+ * a query from elsewhere would have none, so recall is measured over its ten
+ * neighbours behind those.
  */
 #include "postgres.h"
 
@@ -274,8 +274,8 @@ pq_calibrate(Relation index, PqTruth *truth, PqMetaPageData *meta)
 
 /*
  * The effort for a goal, between the points of the curve that lie around it.
- * Goals beyond the curve get four times its end; without a curve an eighth of
- * the lists is probed.
+ * Beyond the curve twice the effort is taken to halve what is missed, up to four
+ * times its end; without a curve an eighth of the lists is probed.
  */
 const PqCurvePoint *
 pq_curve_for(const PqMetaPageData *meta, double recall, PqCurvePoint *point)
@@ -293,8 +293,11 @@ pq_curve_for(const PqMetaPageData *meta, double recall, PqCurvePoint *point)
 		i++;
 	if (i == n)
 	{
-		point->probes = curve[n - 1].probes * 4;
-		point->refine = curve[n - 1].refine * 2;
+		double		factor = (1 - curve[n - 1].recall) / Max(1 - recall, 0.001);
+
+		factor = Max(1, Min(4, factor));
+		point->probes = (int) ceil(curve[n - 1].probes * factor);
+		point->refine = (int) ceil(curve[n - 1].refine * Min(factor, 2));
 	}
 	else if (i == 0)
 		*point = curve[0];

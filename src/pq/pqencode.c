@@ -133,10 +133,10 @@ pq_assign(const PqTrained *trained, const float *points, int n, int32 *lists)
 
 /*
  * The refine code of a point; returns its distance to the point, rounded up,
- * or infinity where that cannot be told.
+ * or infinity where that cannot be told.  inverse has 1 / step, 0 for a step of 0.
  */
 static float
-encode_refine(const PqModel *model, const float *point, uint8 *code)
+encode_refine(const PqModel *model, const float *inverse, const float *point, uint8 *code)
 {
 	const float *low = PqModelArray(model, refine_min, float);
 	const float *step = PqModelArray(model, refine_step, float);
@@ -144,12 +144,17 @@ encode_refine(const PqModel *model, const float *point, uint8 *code)
 
 	for (int j = 0; j < model->inner; j++)
 	{
-		float		value = step[j] > 0 ? (point[j] - low[j]) / step[j] : 0;
-		double		rest;
+		float		value = (point[j] - low[j]) * inverse[j];
 
-		value = Max(0, Min(255, rintf(value)));
-		code[j] = (uint8) value;
-		rest = (double) point[j] - ((double) low[j] + (double) step[j] * value);
+		/* compared so that a NaN becomes 0 */
+		value = value > 0 ? value : 0;
+		value = value < 255 ? value : 255;
+		code[j] = (uint8) (int32) (value + 0.5f);
+	}
+	for (int j = 0; j < model->inner; j++)
+	{
+		double		rest = (double) point[j] - ((double) low[j] + (double) step[j] * code[j]);
+
 		square += rest * rest;
 	}
 	if (pq_cut_off(point, model->inner))
@@ -170,7 +175,11 @@ pq_encode(const PqModel *model, const PqLayout *layout, const float *points,
 	float	   *best = palloc(sizeof(float) * n);
 	int32	   *codes = palloc(sizeof(int32) * n);
 	double	   *terms = palloc0(sizeof(double) * n);
+	const float *step = PqModelArray(model, refine_step, float);
+	float	   *inverse = palloc(sizeof(float) * model->inner);
 
+	for (int j = 0; j < model->inner; j++)
+		inverse[j] = step[j] > 0 ? 1 / step[j] : 0;
 	for (int i = 0; i < n; i++)
 	{
 		double		norm = 0;
@@ -213,11 +222,12 @@ pq_encode(const PqModel *model, const PqLayout *layout, const float *points,
 		if (model->term_step > 0)
 			term = rint((terms[i] - model->term_min) / model->term_step);
 		entries[i]->term = term > 0 ? (uint8) Min(255, term) : 0;
-		entries[i]->error = encode_refine(model, points + (size_t) i * padded,
+		entries[i]->error = encode_refine(model, inverse, points + (size_t) i * padded,
 										  PqEntryRefine(entries[i], layout));
 	}
 	pfree(residuals);
 	pfree(best);
 	pfree(codes);
 	pfree(terms);
+	pfree(inverse);
 }
