@@ -21,11 +21,16 @@ enum
 	PQ_PHASE_LOG
 };
 
-/* Queries that recall is calibrated with, and neighbours of each. */
+/* Queries that recall is calibrated with. */
 #define PQ_QUERIES 100
-#define PQ_NEIGHBOURS 17
-/* Of these, the nearest are passed over; see pqcalibrate.c. */
+/*
+ * Of the neighbours of each, the nearest are passed over and the next ten
+ * count; see pqcalibrate.c.  Where vectors are projected, the ten that are
+ * truly nearest lie among more of them.
+ */
 #define PQ_PASSED_OVER 7
+#define PqLastNeighbour(model) (PQ_PASSED_OVER + ((model)->distortion > 0 ? 50 : 10))
+#define PQ_NEIGHBOURS 57
 
 typedef struct PqNeighbour
 {

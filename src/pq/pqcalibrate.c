@@ -64,11 +64,11 @@ nearer(const PqNeighbour *a, const PqNeighbour *b)
 	return ItemPointerGetOffsetNumberNoCheck(&a->tid) < ItemPointerGetOffsetNumberNoCheck(&b->tid);
 }
 
-/* Insert a row among a query's neighbours, if it is one. */
+/* Insert a row among the n neighbours of a query, if it is one. */
 static void
-offer(PqNeighbour *neighbours, const PqNeighbour *offered)
+offer(PqNeighbour *neighbours, int n, const PqNeighbour *offered)
 {
-	int			at = PQ_NEIGHBOURS - 1;
+	int			at = n - 1;
 
 	if (!nearer(offered, &neighbours[at]))
 		return;
@@ -85,6 +85,7 @@ pq_truth_rows(PqTruth *truth, const float *points, const ItemPointerData *tids, 
 {
 	const PqModel *model = truth->model;
 	bool		dot_only = model->metric == PQ_METRIC_IP;
+	int			last = PqLastNeighbour(model);
 	float	   *dots = palloc(sizeof(float) * PQ_TILE * n);
 	float	   *norms = palloc(sizeof(float) * n);
 
@@ -107,10 +108,10 @@ pq_truth_rows(PqTruth *truth, const float *points, const ItemPointerData *tids, 
 				PqNeighbour row;
 
 				row.distance = norms[i] - 2 * dots[i * PQ_TILE + c];
-				if (row.distance > neighbours[PQ_NEIGHBOURS - 1].distance)
+				if (row.distance > neighbours[last - 1].distance)
 					continue;
 				row.tid = tids[i];
-				offer(neighbours, &row);
+				offer(neighbours, last, &row);
 			}
 		}
 	}
@@ -125,9 +126,10 @@ void
 pq_truth_merge(PqTruth *truth, const PqNeighbour *neighbours)
 {
 	for (int q = 0; q < truth->nqueries; q++)
-		for (int i = 0; i < PQ_NEIGHBOURS; i++)
+		for (int i = 0; i < PqLastNeighbour(truth->model); i++)
 			if (!isinf(neighbours[q * PQ_NEIGHBOURS + i].distance))
-				offer(truth->neighbours + q * PQ_NEIGHBOURS, &neighbours[q * PQ_NEIGHBOURS + i]);
+				offer(truth->neighbours + q * PQ_NEIGHBOURS, PqLastNeighbour(truth->model),
+					  &neighbours[q * PQ_NEIGHBOURS + i]);
 }
 
 /* What was found with some effort: sums over the queries. */
@@ -148,7 +150,7 @@ count_found(const PqSearch *search, const PqNeighbour *neighbours, Found *found)
 	int			counts[NREFINE] = {0};
 	int			looked = 0;
 
-	for (int i = PQ_PASSED_OVER; i < PQ_NEIGHBOURS; i++)
+	for (int i = PQ_PASSED_OVER; i < PqLastNeighbour(search->pq->model); i++)
 	{
 		const ItemPointerData *tid = &neighbours[i].tid;
 		int			at = 0;
@@ -189,11 +191,11 @@ recall_of(const Found *found, double looked, int nqueries)
 	return Max(mean - sqrt(variance), 0) * nqueries / looked;
 }
 
-/* Numbers of lists to try, from one to half of them, evenly by ratio. */
+/* Numbers of lists to try, from one to half of many, evenly by ratio. */
 static int
 choose_steps(const PqModel *model, int *steps)
 {
-	double		most = Max(Min(16, model->nlists), model->nlists / 2);
+	double		most = Max(Min(256, model->nlists), model->nlists / 2);
 	double		ratio = Max(1.2, pow(most, 1.0 / (PROBE_STEPS - 2)));
 	int			nsteps = 0;
 

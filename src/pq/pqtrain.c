@@ -21,7 +21,9 @@
 #define REPAIR_ITERATIONS 2
 #define CODE_ITERATIONS 8
 #define CODE_SAMPLE 16384
-#define UNGROUPED_LISTS 64
+#define UNGROUPED_LISTS 96
+/* Rows of a list, where there are so few that pages would stay empty. */
+#define MIN_LIST_ROWS 128
 
 /*
  * Width of subvectors and their number for an inner space; subvectors = 0 asks
@@ -235,7 +237,8 @@ train_lists(const PqSpace *space, int dims, const float *sample, int n,
 			int stride, int nlists, int subvectors)
 {
 	int			inner = pq_inner_dims(space->type, dims);
-	int			ngroups = nlists <= UNGROUPED_LISTS ? 1 : (int) ceil(sqrt(nlists));
+	int			ngroups = nlists <= UNGROUPED_LISTS ? 1 :
+		(int) Min(ceil(sqrt(nlists)), nlists / (2 * PQ_TILE));
 	float	   *coarse = palloc(sizeof(float) * (Size) ngroups * inner);
 	float	   *tiles = palloc(sizeof(float) * (Size) PqRoundTile(ngroups) * inner);
 	float	   *norms = palloc(sizeof(float) * PqRoundTile(ngroups));
@@ -447,7 +450,7 @@ pq_train(const PqSpace *space, int dims, float *sample, int n, double expected,
 	pq_model_geometry(inner, subvectors, &width, &count);
 	if (lists == 0)
 	{
-		lists = (int) Min(2 * sqrt(expected), PQ_MAX_LISTS / 2);
+		lists = (int) Min(Min(2 * sqrt(expected), expected / MIN_LIST_ROWS), PQ_MAX_LISTS / 2);
 		lists = Min(lists, n / 16);
 	}
 	most = (int) Min(budget / (sizeof(float) * 3 * inner), PQ_MAX_LISTS / 2);
@@ -459,6 +462,6 @@ pq_train(const PqSpace *space, int dims, float *sample, int n, double expected,
 	pfree(coded);
 	train_refine(trained->model, sample, n);
 	if (inner != dims)
-		trained->model->distortion = 2.0f / sqrtf(2.0f * inner);
+		trained->model->distortion = 0.8f / sqrtf(2.0f * inner);
 	return trained;
 }
