@@ -295,6 +295,7 @@ extern void pq_am_init(void);
 extern const PqSpace *pq_index_space(Relation index);
 extern int	pq_index_dims(Relation index, const PqSpace *space);
 extern int	pq_inner_dims(PqType type, int dims);
+extern struct varlena *pq_detoast(const PqSpace *space, int dims, Datum value);
 extern bool pq_cut_off(const float *point, int inner);
 extern bool pq_embed(const PqSpace *space, int dims, int inner, int padded, Datum value, float *out);
 

@@ -36,10 +36,19 @@
 Relation
 pq_open_index(Oid oid, Relation *heap)
 {
-	Relation	index = relation_open(oid, AccessShareLock);
+	Relation	index = try_relation_open(oid, AccessShareLock);
 	Oid			table;
 	AclResult	acl;
 
+	if (!index)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("index with OID %u does not exist", oid)));
+	if (index->rd_rel->relkind == RELKIND_PARTITIONED_INDEX)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("index \"%s\" is partitioned", RelationGetRelationName(index)),
+				 errhint("Name the index of a partition.")));
 	if (index->rd_rel->relkind != RELKIND_INDEX ||
 		index->rd_rel->relam != get_index_am_oid("pq", true))
 		ereport(ERROR,

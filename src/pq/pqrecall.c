@@ -44,7 +44,15 @@ typedef struct Recall
 	int			nqueries;
 	int			wanted;
 	int			k;
+	const PqSpace *space;
+	int			dims;
 } Recall;
+
+static Datum
+detoast(const Recall *recall, Datum value)
+{
+	return PointerGetDatum(pq_detoast(recall->space, recall->dims, value));
+}
 
 /* Call per row of the table that the snapshot sees and that has a vector. */
 static void
@@ -69,7 +77,7 @@ each_row(Recall *recall, void (*call) (Recall *recall, ItemPointer tid, Datum va
 		if (nulls[0])
 			continue;
 		old = MemoryContextSwitchTo(GetPerTupleMemoryContext(recall->estate));
-		call(recall, &slot->tts_tid, PointerGetDatum(PG_DETOAST_DATUM(values[0])));
+		call(recall, &slot->tts_tid, detoast(recall, values[0]));
 		MemoryContextSwitchTo(old);
 	}
 	table_endscan(scan);
@@ -145,11 +153,16 @@ search_index(Recall *recall, RecallQuery *query)
 	{
 		Datum		values[INDEX_MAX_KEYS];
 		bool		nulls[INDEX_MAX_KEYS];
+		MemoryContext old;
 
 		ResetPerTupleExprContext(recall->estate);
 		GetPerTupleExprContext(recall->estate)->ecxt_scantuple = slot;
 		FormIndexDatum(recall->info, slot, recall->estate, values, nulls);
-		found += !nulls[0] && distance_to(recall, values[0], query->value) <= limit;
+		if (nulls[0])
+			continue;
+		old = MemoryContextSwitchTo(GetPerTupleMemoryContext(recall->estate));
+		found += distance_to(recall, detoast(recall, values[0]), query->value) <= limit;
+		MemoryContextSwitchTo(old);
 	}
 	index_endscan(scan);
 	ExecDropSingleTupleTableSlot(slot);
@@ -176,6 +189,8 @@ jflow_pq_recall(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("queries and k must be between 1 and 10000")));
 	recall.index = pq_open_index(PG_GETARG_OID(0), &recall.heap);
+	recall.space = pq_index_space(recall.index);
+	recall.dims = pq_index_dims(recall.index, recall.space);
 	recall.distance = index_getprocinfo(recall.index, 1, PQ_DISTANCE_PROC);
 	recall.estate = CreateExecutorState();
 	recall.info = BuildIndexInfo(recall.index);

@@ -7,7 +7,6 @@
  */
 #include "postgres.h"
 
-#include "common/hashfn.h"
 #include "utils/memutils.h"
 
 #include "pq/pq.h"
@@ -50,12 +49,41 @@ sift_down(PqSample *sample, int i, int n)
 }
 
 /*
+ * A hash of all of a point: points that begin alike must not be taken or left
+ * together.  The general hash function would take longer than the rest.
+ */
+static uint64
+hash_point(const float *point, int dims)
+{
+	uint64		hash = dims;
+	int			j = 0;
+
+	for (; j + 2 <= dims; j += 2)
+	{
+		uint64		bits;
+
+		memcpy(&bits, point + j, sizeof(bits));
+		hash = (hash ^ bits) * UINT64CONST(0x9e3779b97f4a7c15);
+		hash ^= hash >> 32;
+	}
+	if (j < dims)
+	{
+		uint32		bits;
+
+		memcpy(&bits, point + j, sizeof(bits));
+		hash = (hash ^ bits) * UINT64CONST(0x9e3779b97f4a7c15);
+	}
+	hash *= UINT64CONST(0xff51afd7ed558ccd);
+	return hash ^ hash >> 33;
+}
+
+/*
  * Consider a point.
  */
 void
 pq_sample_add(PqSample *sample, const float *point, int dims)
 {
-	uint64		hash = hash_bytes_extended((const unsigned char *) point, sizeof(float) * Min(dims, 64), 0);
+	uint64		hash = hash_point(point, dims);
 	int			place;
 
 	if (sample->n < sample->capacity)

@@ -38,8 +38,8 @@ int			jflow_pq_iterative_scan = PQ_ITERATIVE_RELAXED;
 
 /* Largest batch: 16,384 candidates of 24 bytes, four times that in all. */
 #define MAX_BATCH 16384
-/* Rows that must have passed in-index filters before the first is returned. */
-#define MIN_FILTERED 50
+/* Candidates, past all filters, to have before the first row is returned. */
+#define MIN_ITEMS 50
 
 typedef struct PqItem
 {
@@ -53,6 +53,7 @@ typedef struct PqScanOpaque
 	MemoryContext context;		/* of one search */
 	const PqSpace *space;
 	PqSearch   *search;			/* NULL until the first row is asked for */
+	Datum		query;			/* the vector asked for, detoasted */
 	bool		unordered;		/* the query has no direction or is NULL */
 	bool		cut_off;		/* the query's values are too large to tell
 								 * distances by */
@@ -67,6 +68,7 @@ typedef struct PqScanOpaque
 	int			nitems;
 	int			maxitems;
 	/* fetching exact distances */
+	MemoryContext row_context;	/* of one row's vector */
 	IndexFetchTableData *fetch;
 	TupleTableSlot *slot;
 	EState	   *estate;
@@ -271,11 +273,12 @@ fetch_distance(IndexScanDesc scan, PqScanOpaque *so, PqItem *item)
 	Datum		value;
 	bool		isnull;
 	Datum		distance;
+	MemoryContext old;
 
 	if (!so->fetch)
 	{
-		MemoryContext old = MemoryContextSwitchTo(so->context);
-
+		old = MemoryContextSwitchTo(so->context);
+		so->row_context = AllocSetContextCreate(so->context, "pq row", ALLOCSET_DEFAULT_SIZES);
 		so->fetch = table_index_fetch_begin(scan->heapRelation);
 		so->slot = table_slot_create(scan->heapRelation, NULL);
 		if (scan->indexRelation->rd_index->indkey.values[0] == 0)
@@ -305,11 +308,14 @@ fetch_distance(IndexScanDesc scan, PqScanOpaque *so, PqItem *item)
 		ExecClearTuple(so->slot);
 		return false;
 	}
+	old = MemoryContextSwitchTo(so->row_context);
+	value = PointerGetDatum(pq_detoast(so->space, so->search->pq->model->dims, value));
 	distance = FunctionCall2Coll(index_getprocinfo(scan->indexRelation, 1, PQ_DISTANCE_PROC),
-								 scan->indexRelation->rd_indcollation[0], value,
-								 scan->orderByData->sk_argument);
-	ExecClearTuple(so->slot);
+								 scan->indexRelation->rd_indcollation[0], value, so->query);
 	item->distance = DatumGetFloat8(distance);
+	MemoryContextSwitchTo(old);
+	MemoryContextReset(so->row_context);
+	ExecClearTuple(so->slot);
 	if (isnan(item->distance))
 		item->distance = INFINITY;
 	item->exact = true;
@@ -368,8 +374,11 @@ start_search(IndexScanDesc scan, PqScanOpaque *so)
 	if (scan->orderByData->sk_flags & SK_ISNULL)
 		so->unordered = true;
 	else
+	{
+		so->query = PointerGetDatum(pq_detoast(so->space, pq->model->dims, scan->orderByData->sk_argument));
 		so->unordered = !pq_embed(so->space, pq->model->dims, pq->model->inner, pq->model->padded,
-								  scan->orderByData->sk_argument, query);
+								  so->query, query);
+	}
 	so->cut_off = pq_cut_off(query, pq->model->inner);
 	so->search = pq_search_begin(index, pq);
 	so->search->filters = pq_filters_prepare(index, scan->keyData, scan->numberOfKeys,
@@ -401,9 +410,11 @@ pq_gettuple(IndexScanDesc scan, ScanDirection direction)
 	{
 		PqItem		item;
 
-		/* too few rows passed the filters for their order to be believed */
-		bool		starved = so->search->nfilters > 0 && so->returned == 0 &&
-			so->nitems < MIN_FILTERED && so->more;
+		/*
+		 * too few rows passed the filters, or the nearest lists are too short,
+		 * for the order of what was found to be believed
+		 */
+		bool		starved = so->returned == 0 && so->nitems < MIN_ITEMS && so->more;
 
 		if (so->nitems == 0 || so->returned >= so->quota || starved)
 		{

@@ -132,6 +132,51 @@ check_dims(int dims, int expected)
 }
 
 /*
+ * A value, detoasted: of the dimensions expected and with room for all its
+ * elements, so that neither we nor its type's own functions read beyond it.
+ */
+struct varlena *
+pq_detoast(const PqSpace *space, int dims, Datum value)
+{
+	struct varlena *raw = PG_DETOAST_DATUM(value);
+	Size		size = VARSIZE(raw);
+	bool		whole = false;
+
+	switch (space->type)
+	{
+		case PQ_TYPE_VECTOR:
+			if (size >= offsetof(Vector, x))
+			{
+				check_dims(((Vector *) raw)->dim, dims);
+				whole = size >= VECTOR_SIZE(dims);
+			}
+			break;
+		case PQ_TYPE_HALFVEC:
+			if (size >= offsetof(HalfVector, x))
+			{
+				check_dims(((HalfVector *) raw)->dim, dims);
+				whole = size >= HALFVEC_SIZE(dims);
+			}
+			break;
+		case PQ_TYPE_SPARSEVEC:
+			if (size >= offsetof(SparseVector, indices))
+			{
+				int			nnz = ((SparseVector *) raw)->nnz;
+
+				check_dims(((SparseVector *) raw)->dim, dims);
+				whole = nnz >= 0 && nnz <= SPARSEVEC_MAX_NNZ && size >= SPARSEVEC_SIZE(nnz);
+			}
+			break;
+	}
+	if (!whole)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("vector is corrupted"),
+				 errdetail("It is shorter than its header says.")));
+	return raw;
+}
+
+/*
  * Is a point one that was cut off, so that no distance to it can be told?
  */
 bool
@@ -152,14 +197,11 @@ pq_cut_off(const float *point, int inner)
 bool
 pq_embed(const PqSpace *space, int dims, int inner, int padded, Datum value, float *out)
 {
-	struct varlena *raw = PG_DETOAST_DATUM(value);
-	Size		size = VARSIZE(raw);
+	struct varlena *raw = pq_detoast(space, dims, value);
 	bool		projected = space->type == PQ_TYPE_SPARSEVEC ? dims > inner : dims != inner;
 	float	   *dense = projected && space->type == PQ_TYPE_HALFVEC ? palloc(sizeof(float) * dims) : out;
 	double		norm = 0;
 
-	if (size < offsetof(Vector, x))
-		ereport(ERROR, (errcode(ERRCODE_DATA_CORRUPTED), errmsg("invalid vector")));
 	memset(out, 0, sizeof(float) * padded);
 	switch (space->type)
 	{
@@ -167,9 +209,6 @@ pq_embed(const PqSpace *space, int dims, int inner, int padded, Datum value, flo
 			{
 				Vector	   *v = (Vector *) raw;
 
-				check_dims(v->dim, dims);
-				if (size < VECTOR_SIZE(dims))
-					ereport(ERROR, (errcode(ERRCODE_DATA_CORRUPTED), errmsg("invalid vector")));
 				if (!projected)
 					memcpy(out, v->x, sizeof(float) * dims);
 				else
@@ -181,9 +220,6 @@ pq_embed(const PqSpace *space, int dims, int inner, int padded, Datum value, flo
 			{
 				HalfVector *v = (HalfVector *) raw;
 
-				check_dims(v->dim, dims);
-				if (size < HALFVEC_SIZE(dims))
-					ereport(ERROR, (errcode(ERRCODE_DATA_CORRUPTED), errmsg("invalid vector")));
 				pq_kernels->half_to_float((const uint16 *) v->x, dense, dims);
 				if (projected)
 				{
@@ -196,12 +232,8 @@ pq_embed(const PqSpace *space, int dims, int inner, int padded, Datum value, flo
 		case PQ_TYPE_SPARSEVEC:
 			{
 				SparseVector *v = (SparseVector *) raw;
-				const float *values;
+				const float *values = SPARSEVEC_VALUES(v);
 
-				check_dims(v->dim, dims);
-				if (v->nnz < 0 || v->nnz > SPARSEVEC_MAX_NNZ || size < SPARSEVEC_SIZE(v->nnz))
-					ereport(ERROR, (errcode(ERRCODE_DATA_CORRUPTED), errmsg("invalid vector")));
-				values = SPARSEVEC_VALUES(v);
 				for (int i = 0; i < v->nnz; i++)
 				{
 					if (projected)

@@ -202,4 +202,11 @@ RESET maintenance_work_mem;
 SELECT * FROM returned((SELECT e FROM t WHERE id = 5));
 SELECT jflow_pq_check('t_pq');
 DROP TABLE t;
+-- rows that begin alike and are stored in order: all parts of the table are learned from
+CREATE TABLE t (id int, e vector(68));
+INSERT INTO t SELECT i, (array_fill(0::real, '{64}') || ARRAY[i / 200, i % 200 / 50.0, i % 7 / 50.0, i % 13 / 50.0]::real[])::vector
+FROM generate_series(0, 4799) i;
+CREATE INDEX t_pq ON t USING pq (e vector_l2_ops) WITH (lists = 16);
+SELECT imbalance < 4 AS balanced FROM jflow_pq_info('t_pq');
+DROP TABLE t;
 DROP SCHEMA pq_edge CASCADE;
