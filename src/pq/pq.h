@@ -261,6 +261,7 @@ typedef struct PqIndex
 	PqMetaPageData meta;
 	PqLayout	layout;
 	PqModel    *model;
+	BlockNumber nblocks;		/* of the file, as far as known */
 	BlockNumber *heads;			/* per slot, as far as known */
 	Buffer	   *hints;			/* where blocks were last seen, by number */
 	uint32		hint_mask;
@@ -339,6 +340,7 @@ extern BlockNumber pq_stream_pages(Size bytes);
 extern PqIndex *pq_index_get(Relation index, MemoryContext owner);
 extern void pq_index_forget(Relation index);
 extern void pq_read_meta(Relation index, PqMetaPageData *meta);
+extern void pq_block_check(PqIndex *pq, Relation index, BlockNumber block);
 extern Buffer pq_read(PqIndex *pq, Relation index, BlockNumber block);
 extern void pq_prefetch(const PqIndex *pq, BlockNumber block);
 extern void pq_prefetch_pin(const PqIndex *pq, BlockNumber block);

@@ -158,6 +158,7 @@ make_copy(Relation index, const PqMetaPageData *meta)
 	pq_layout_init(&pq->layout, pq->model, meta->nfilters, meta->filter_width);
 	pq->heads = palloc(sizeof(BlockNumber) * meta->nslots);
 	read_heads(pq, index);
+	pq->nblocks = nblocks;
 	while (nhints < nblocks && nhints < MAX_HINTS)
 		nhints *= 2;
 	pq->hints = palloc0(sizeof(Buffer) * nhints);
@@ -226,6 +227,18 @@ pq_index_forget(Relation index)
 }
 
 /*
+ * See that a block, whose number comes from a page, lies within the file.
+ */
+void
+pq_block_check(PqIndex *pq, Relation index, BlockNumber block)
+{
+	if (block >= pq->nblocks)
+		pq->nblocks = RelationGetNumberOfBlocks(index);
+	if (block >= pq->nblocks)
+		pq_corrupt(index, block, "A link leads beyond the end of the file.");
+}
+
+/*
  * Pin a block, trying first the buffer it was in last time: that saves the
  * look-up in the shared hash table.  The hint may be wrong or another block's.
  */
@@ -237,6 +250,7 @@ pq_read(PqIndex *pq, Relation index, BlockNumber block)
 	if (*hint != InvalidBuffer && !RelationUsesLocalBuffers(index) &&
 		ReadRecentBuffer(pq->file, MAIN_FORKNUM, block, *hint))
 		return *hint;
+	pq_block_check(pq, index, block);
 	return *hint = ReadBuffer(index, block);
 }
 

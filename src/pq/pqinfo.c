@@ -5,6 +5,7 @@
  */
 #include "postgres.h"
 
+#include <float.h>
 #include <math.h>
 
 #include "access/htup_details.h"
@@ -76,6 +77,7 @@ typedef struct Walk
 	double		dead;
 	int			lists;			/* that have entries */
 	double		largest;
+	double		found;			/* entries whose row the snapshot sees */
 	/* for the check: of the table */
 	Relation	heap;
 	BlockNumber heap_blocks;
@@ -106,6 +108,60 @@ mark(Walk *walk, BlockNumber block)
 }
 
 /*
+ * Compare an entry's refine code, and how far that is said to be off, with those
+ * of its row.
+ */
+static void
+check_refine(Walk *walk, BlockNumber block, int slot, const PqEntry *entry)
+{
+	const PqLayout *layout = &walk->pq->layout;
+	Buffer		buffer = ReadBuffer(walk->index, block);
+	const char *at = PageGetContents(BufferGetPage(buffer)) + slot % layout->refine_slots * layout->refine_size;
+	const uint8 *code = (const uint8 *) at + sizeof(float);
+	float		error;
+	double		most = 0;
+	bool		fits = true;
+
+	memcpy(&error, at, sizeof(error));
+	for (int j = 0; j < layout->inner; j++)
+	{
+		int			off = abs((int) code[j] - (int) PqEntryRefine(entry, layout)[j]);
+		double		step = PqModelArray(walk->pq->model, refine_step, float)[j];
+
+		/* other kernels round otherwise, and the error changes with that */
+		fits &= off <= 1;
+		most += off * off * step * step;
+	}
+	ReleaseBuffer(buffer);
+	if (isinf(entry->error) || isinf(error))
+		fits &= error == entry->error;
+	else
+		fits &= fabs(error - entry->error) <= sqrt(most) + 1e-3 * entry->error + FLT_MIN;
+	if (!fits)
+		pq_corrupt(walk->index, block, "A refine code does not fit its row.");
+}
+
+/*
+ * Compare an entry's filter values with those of its row.
+ */
+static void
+check_filters(Walk *walk, Page page, BlockNumber block, int slot, const Datum *values, const bool *isnull)
+{
+	const PqLayout *layout = &walk->pq->layout;
+	int64		filters[PQ_MAX_FILTERS];
+	uint32		nulls = pq_filter_form(walk->index, values, isnull, filters);
+
+	for (int i = 0; i < layout->nfilters; i++)
+	{
+		uint32		stored = ((uint32 *) ((char *) page + layout->nulls[i]))[slot / PQ_BLOCK];
+
+		if ((stored >> (slot % PQ_BLOCK) & 1) != (nulls >> i & 1) ||
+			memcmp((char *) page + layout->filter[i] + slot * layout->width[i], &filters[i], layout->width[i]) != 0)
+			pq_corrupt(walk->index, block, "An entry's filter values do not fit its row.");
+	}
+}
+
+/*
  * Compare an entry with what its row would be coded as.
  */
 static void
@@ -125,6 +181,7 @@ check_codes(Walk *walk, Page page, BlockNumber block, uint32 list, int slot, con
 
 	if (!table_index_fetch_tuple(walk->fetch, &tid, GetActiveSnapshot(), walk->slot, &again, NULL))
 		return;
+	walk->found++;
 	GetPerTupleExprContext(walk->estate)->ecxt_scantuple = walk->slot;
 	FormIndexDatum(walk->info, walk->slot, walk->estate, values, nulls);
 	point = palloc0(sizeof(float) * model->padded);
@@ -139,20 +196,33 @@ check_codes(Walk *walk, Page page, BlockNumber block, uint32 list, int slot, con
 	/* other kernels round otherwise, which moves a code or a step of the term */
 	if (wrong > 1 + model->subvectors / 16 || abs(term - entry->term) > 1 + wrong)
 		pq_corrupt(walk->index, block, "An entry's codes do not fit its row.");
-	{
-		BlockNumber rblock = PqPostingGetHeader(page)->refine[slot / layout->refine_slots];
-		Buffer		buffer = ReadBuffer(walk->index, rblock);
-		const uint8 *code = (uint8 *) PageGetContents(BufferGetPage(buffer)) +
-			slot % layout->refine_slots * layout->refine_size + sizeof(float);
-		int			off = 0;
-
-		for (int j = 0; j < model->inner; j++)
-			off += abs((int) code[j] - (int) PqEntryRefine(entry, layout)[j]) > 1;
-		ReleaseBuffer(buffer);
-		if (off > 0)
-			pq_corrupt(walk->index, rblock, "A refine code does not fit its row.");
-	}
+	check_refine(walk, PqPostingGetHeader(page)->refine[slot / layout->refine_slots], slot, entry);
+	check_filters(walk, page, block, slot, values, nulls);
 	ResetPerTupleExprContext(walk->estate);
+}
+
+/*
+ * See that inserts into a list start at a page of it.
+ */
+static void
+check_insert_page(Walk *walk, uint32 list)
+{
+	BlockNumber at = walk->pq->meta.directory_start + list / PQ_ENTRIES_PER_PAGE;
+	PqDirectoryEntry entry;
+	Buffer		buffer;
+	bool		fits;
+
+	pq_read_directory(walk->index, &walk->pq->meta, list, &entry);
+	if (entry.insert == InvalidBlockNumber)
+		return;
+	if (entry.insert >= RelationGetNumberOfBlocks(walk->index))
+		pq_corrupt(walk->index, at, "A link leads beyond the end of the file.");
+	buffer = ReadBuffer(walk->index, entry.insert);
+	fits = pq_page_valid(BufferGetPage(buffer), PQ_PAGE_POSTING) &&
+		PqPageGetOpaque(BufferGetPage(buffer))->owner == list;
+	ReleaseBuffer(buffer);
+	if (!fits)
+		pq_corrupt(walk->index, at, "Inserts into a list would start at a page of another.");
 }
 
 static void
@@ -224,6 +294,8 @@ walk_lists(Walk *walk)
 		BlockNumber block = pq_list_head(walk->pq, walk->index, list);
 		double		before = walk->live;
 
+		if (walk->heap)
+			check_insert_page(walk, list);
 		if (walk->heap && block != InvalidBlockNumber)
 			pq_read_centroid(walk->index, walk->pq, list, centroid);
 		while (block != InvalidBlockNumber)
@@ -250,10 +322,53 @@ walk_lists(Walk *walk)
 	}
 }
 
+/*
+ * Count the rows that the index should have; every one that the snapshot sees
+ * must have been met in the index, and no entry may lead to another's.
+ */
+static void
+count_rows(Walk *walk)
+{
+	TableScanDesc scan = table_beginscan(walk->heap, GetActiveSnapshot(), 0, NULL);
+	ExprState  *predicate = ExecPrepareQual(walk->info->ii_Predicate, walk->estate);
+	ExprContext *econtext = GetPerTupleExprContext(walk->estate);
+	const PqSpace *space = pq_index_space(walk->index);
+	const PqModel *model = walk->pq->model;
+	float	   *point = palloc(sizeof(float) * model->padded);
+	double		rows = 0;
+
+	econtext->ecxt_scantuple = walk->slot;
+	while (table_scan_getnextslot(scan, ForwardScanDirection, walk->slot))
+	{
+		Datum		values[INDEX_MAX_KEYS];
+		bool		nulls[INDEX_MAX_KEYS];
+		MemoryContext old;
+
+		CHECK_FOR_INTERRUPTS();
+		ResetExprContext(econtext);
+		if (predicate && !ExecQual(predicate, econtext))
+			continue;
+		FormIndexDatum(walk->info, walk->slot, walk->estate, values, nulls);
+		if (nulls[0])
+			continue;
+		old = MemoryContextSwitchTo(econtext->ecxt_per_tuple_memory);
+		rows += space->metric != PQ_METRIC_COSINE ||
+			pq_embed(space, model->dims, model->inner, model->padded, values[0], point);
+		MemoryContextSwitchTo(old);
+	}
+	table_endscan(scan);
+	if (rows != walk->found)
+		ereport(ERROR,
+				(errcode(ERRCODE_INDEX_CORRUPTED),
+				 errmsg("index \"%s\" is corrupted", RelationGetRelationName(walk->index)),
+				 errdetail("It leads to %.0f of the %.0f rows that it should have.", walk->found, rows),
+				 errhint("Rebuild the index with REINDEX.")));
+}
+
 PG_FUNCTION_INFO_V1(jflow_pq_check);
 /*
  * jflow_pq_check(index regclass) RETURNS int8: raises where the index is
- * corrupted, and returns the number of entries otherwise.
+ * corrupted or lacks a row, and returns the number of entries otherwise.
  */
 Datum
 jflow_pq_check(PG_FUNCTION_ARGS)
@@ -268,6 +383,9 @@ jflow_pq_check(PG_FUNCTION_ARGS)
 	walk.slot = table_slot_create(walk.heap, NULL);
 	walk.fetch = table_index_fetch_begin(walk.heap);
 	walk_lists(&walk);
+	/* one that is not valid may lack rows, or not have those of old snapshots */
+	if (walk.index->rd_index->indisvalid && !walk.index->rd_index->indcheckxmin)
+		count_rows(&walk);
 	table_index_fetch_end(walk.fetch);
 	ExecDropSingleTupleTableSlot(walk.slot);
 	FreeExecutorState(walk.estate);

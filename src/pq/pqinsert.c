@@ -141,6 +141,7 @@ put_entry(Relation index, PqIndex *pq, Buffer posting, int slot, const PqEntry *
 		refine = pq_new_buffer(index, MAIN_FORKNUM);
 	else
 	{
+		pq_block_check(pq, index, block);
 		refine = ReadBuffer(index, block);
 		/* before it is locked: a damaged number may lead to the posting page */
 		pq_page_check(index, refine, PQ_PAGE_REFINE);

@@ -411,8 +411,8 @@ pq_gettuple(IndexScanDesc scan, ScanDirection direction)
 		PqItem		item;
 
 		/*
-		 * too few rows passed the filters, or the nearest lists are too short,
-		 * for the order of what was found to be believed
+		 * too few rows passed the filters, or the nearest lists are too
+		 * short, for the order of what was found to be believed
 		 */
 		bool		starved = so->returned == 0 && so->nitems < MIN_ITEMS && so->more;
 

@@ -92,6 +92,7 @@ vacuum_list(IndexVacuumInfo *info, PqIndex *pq, uint32 list, IndexBulkDeleteResu
 		int			dead = 0;
 
 		vacuum_delay_point_compat();
+		pq_block_check(pq, index, block);
 		buffer = ReadBufferExtended(index, MAIN_FORKNUM, block, RBM_NORMAL, info->strategy);
 		LockBuffer(buffer, callback ? BUFFER_LOCK_EXCLUSIVE : BUFFER_LOCK_SHARE);
 		pq_posting_check(index, buffer, &pq->layout, list);

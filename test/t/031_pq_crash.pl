@@ -87,37 +87,5 @@ unlike(slurp_file($standby->logfile), qr/inconsistent page|PANIC/, 'replayed pag
 is($primary->safe_psql('postgres', "SET enable_seqscan = off; SELECT count(*) FROM (SELECT id FROM volatile ORDER BY v <-> v(1) LIMIT 10) x"),
 	'0', 'an unlogged index is empty after a crash');
 $standby->stop;
-
-# a damaged file raises an error and never crashes the server
-$primary->append_conf('postgresql.conf', "zero_damaged_pages = off\n");
-my $path = $primary->safe_psql('postgres', "CHECKPOINT; SELECT pg_relation_filepath('items_v')");
-my $pages = $primary->safe_psql('postgres', "SELECT pg_relation_size('items_v') / 8192");
 $primary->stop;
-my $file = $primary->data_dir . "/$path";
-my $sound = slurp_file($file);
-my $caught = 0;
-srand(42);
-for my $round (1 .. 6)
-{
-	my $bytes = $sound;
-	substr($bytes, int(rand(length $bytes)), 1) = chr(int(rand(256))) for 1 .. 400;
-	substr($bytes, int(rand(length($bytes) - 48)), 48) = "\xff" x 48 for 1 .. ($round % 2 ? 0 : 200);
-	substr($bytes, 8192 * int(rand($pages)) + 24, 16) = join('', map { chr(int(rand(256))) } 1 .. 16);
-	open(my $fh, '>:raw', $file) or die;
-	print $fh $bytes;
-	close $fh;
-	$primary->start;
-	my $blocks = $primary->safe_psql('postgres', "SELECT pg_relation_size('items')");
-	$primary->psql('postgres', $ordered);
-	$primary->psql('postgres', $top);
-	$caught++ if $primary->psql('postgres', "SELECT jflow_pq_check('items_v')") != 0;
-	is($primary->safe_psql('postgres', "SELECT pg_relation_size('items')"), $blocks,
-		"damage $round: no scan extends the table");
-	$primary->psql('postgres', "INSERT INTO items VALUES (-$round, v(5), 1)");
-	$primary->psql('postgres', "DELETE FROM items WHERE id < 50");
-	$primary->psql('postgres', "VACUUM items");
-	unlike(slurp_file($primary->logfile), qr/terminated by signal|PANIC/, "damage $round: no crash");
-	$primary->stop;
-}
-ok($caught >= 5, "jflow_pq_check notices damage ($caught of 6)");
 done_testing();
