@@ -83,6 +83,47 @@ $primary->safe_psql('postgres', 'VACUUM items');
 ok($primary->safe_psql('postgres', "SELECT jflow_pq_recall('items_v', 50)") > 0.85, 'recall holds after the load');
 $primary->wait_for_catchup($standby);
 is($standby->safe_psql('postgres', $ordered), $primary->safe_psql('postgres', $all), 'the standby has all rows');
+
+# a cursor of the standby that is half-way while VACUUM is replayed, and stays
+# valid as the primary is told of it
+$standby->append_conf('postgresql.conf', "hot_standby_feedback = on\nwal_receiver_status_interval = 1\nmax_standby_streaming_delay = -1\n");
+$standby->reload;
+$primary->poll_query_until('postgres', 'SELECT backend_xmin IS NOT NULL FROM pg_stat_replication') or die 'no feedback';
+$primary->safe_psql('postgres', q{
+	-- the sum of the next n numbers of a cursor
+	CREATE FUNCTION rest(c refcursor, n int) RETURNS int8 LANGUAGE plpgsql AS $$
+	DECLARE
+		id int;
+		sum int8 := 0;
+	BEGIN
+		FOR i IN 1 .. n LOOP
+			FETCH c INTO id;
+			EXIT WHEN NOT FOUND;
+			sum := sum + id;
+		END LOOP;
+		RETURN sum;
+	END $$});
+my $sum = $primary->safe_psql('postgres', 'SELECT sum(id) FROM items');
+$primary->wait_for_catchup($standby);
+my $reader = $standby->background_psql('postgres');
+$reader->query_safe($_) for 'SET enable_seqscan = off', 'SET enable_sort = off', 'BEGIN ISOLATION LEVEL REPEATABLE READ',
+  'DECLARE c CURSOR FOR SELECT id FROM items ORDER BY v <-> v(7)';
+my $first = $reader->query_safe("SELECT rest('c', 20)");
+# feedback of the cursor's snapshot has arrived once the primary's horizon is not younger
+my $horizon = $standby->safe_psql('postgres', "SELECT backend_xmin FROM pg_stat_activity WHERE state = 'idle in transaction'");
+$primary->poll_query_until('postgres', "SELECT backend_xmin::text::int8 <= $horizon FROM pg_stat_replication") or die 'no feedback';
+$primary->safe_psql('postgres', 'DELETE FROM items WHERE id % 2 = 0');
+$primary->safe_psql('postgres', 'VACUUM items');
+$primary->safe_psql('postgres', 'INSERT INTO items SELECT i, v(i), i % 50 FROM generate_series(9000001, 9001000) i');
+$primary->safe_psql('postgres', 'VACUUM items');
+$primary->wait_for_catchup($standby);
+is($first + $reader->query_safe("SELECT rest('c', 1000000)"), $sum, 'a cursor on the standby returns the rows of its snapshot while VACUUM is replayed');
+$reader->quit;
+$primary->safe_psql('postgres', 'VACUUM items');
+$primary->wait_for_catchup($standby);
+is($standby->safe_psql('postgres', $ordered), $primary->safe_psql('postgres', $all), 'and another the rows of now');
+is($standby->safe_psql('postgres', q{SELECT jflow_pq_check('items_v') >= count(*) FROM items}), 't', 'the index is sound on the standby');
+
 unlike(slurp_file($standby->logfile), qr/inconsistent page|PANIC/, 'replayed pages are like the written ones');
 is($primary->safe_psql('postgres', "SET enable_seqscan = off; SELECT count(*) FROM (SELECT id FROM volatile ORDER BY v <-> v(1) LIMIT 10) x"),
 	'0', 'an unlogged index is empty after a crash');

@@ -65,6 +65,28 @@ cmp_ok($far, '<', 4 * 1024 * 1024, "of 5,000 rows $far");
 cmp_ok($end, '<', 4 * 1024 * 1024, "of all rows $end");
 cmp_ok($closed, '<', 512 * 1024, "and nothing when it is closed ($closed)");
 
+# of vectors that are stored out of line, and of short ones, which are copied to be read
+for my $dims (20, 3000)
+{
+	my $wide = $node->safe_psql(
+		'postgres', qq{
+		CREATE TABLE wide (id int, v vector($dims));
+		INSERT INTO wide SELECT s.id, (SELECT array_agg(sin(s.id * j * 0.37)) FROM generate_series(1, $dims) j)::vector FROM seed s WHERE s.id <= 4000000 / $dims AND s.id <= 3000;
+		SET client_min_messages = error;
+		CREATE INDEX wide_v ON wide USING pq (v vector_l2_ops);
+		SET enable_seqscan = off; SET enable_sort = off;
+		SELECT count(*) FROM (SELECT id FROM wide ORDER BY v <-> (SELECT v FROM wide WHERE id = 1) LIMIT 10) x;
+		SELECT own() AS before \\gset
+		BEGIN;
+		DECLARE c CURSOR FOR SELECT id FROM wide ORDER BY v <-> (SELECT v FROM wide WHERE id = 7);
+		MOVE ALL FROM c;
+		SELECT own() - :before;
+		COMMIT;
+		DROP TABLE wide});
+	my $most = (split /\n/, $wide)[-1];
+	cmp_ok($most, '<', 4 * 1024 * 1024, "a scan of vectors of $dims dimensions has $most bytes");
+}
+
 # many searches, inserts and failures in one session
 my $many = $node->safe_psql(
 	'postgres', q{
