@@ -7,7 +7,7 @@ import sys
 import numpy as np
 
 import sets
-from server import build, check_plan, client, exists, sparse_text, use_only, vector_text, warm
+from server import build, check_plan, client, exists, sparse_text, use_only, vector_text, warm, watched
 from vectors import ServerError, buckets, load_table, psql, write_vecs
 
 NEW_ROWS = 3000
@@ -20,6 +20,9 @@ SHARES = (500, 100, 10, 1)		# of 1000
 LADDERS = {
     "pq": ["SET jflow.pq_recall = %s" % r for r in (0.9, 0.95, 0.97, 0.98, 0.99, 0.995)],
     "hnsw": ["SET hnsw.ef_search = %d" % n for n in (20, 30, 40, 50, 60, 80, 120, 160, 240, 400)]}
+# What scans of pq indexes hold, and what the backend keeps of the indexes.
+SCAN_MEMORY = ("SELECT coalesce(sum(total_bytes) FILTER (WHERE name = 'pq scan' OR parent = 'pq scan'), 0), "
+               "coalesce(sum(total_bytes) FILTER (WHERE name = 'pq index'), 0) FROM pg_backend_memory_contexts")
 ITERATIVE = ["SET hnsw.iterative_scan = relaxed_order", "SET hnsw.max_scan_tuples = 2000000",
              "SET hnsw.scan_mem_multiplier = 16"]
 
@@ -80,6 +83,28 @@ def growth(results, folder, data_set, options):
         check_plan(index, statement, vector_text(sets.queries(folder, data_set.name)[0]))
         results.put(tenth, method, "build", made)
         results.put(tenth, method, "curve", ladder(statement, files, method, 0.995))
+
+
+def memory(results, folder, data_set):
+    """What a build and a scan allocate."""
+    table, index = data_set.name, "%s_pq_memory" % data_set.name
+    for workers in (0, 1):
+        psql("DROP INDEX IF EXISTS %s" % index)
+        made = watched("SET client_min_messages = error; SET maintenance_work_mem = '256MB'; "
+                       "SET max_parallel_maintenance_workers = %d; CREATE INDEX %s ON %s"
+                       % (workers, index, definition(table, "pq", sets.opclass(data_set))))
+        log("   build, %d workers: %.1f MB" % (made["workers"], made["mb"]))
+        results.put(table, "pq", "build memory, %d workers" % workers, made)
+    use_only(table, index)
+    sample = vector_text(sets.queries(folder, data_set.name)[0])
+    taken = psql("SET enable_seqscan = off; SET jflow.pq_recall = 0.99; BEGIN; "
+                 "DECLARE c CURSOR FOR SELECT id FROM %s ORDER BY embedding %s '%s'; MOVE 10 FROM c; %s; "
+                 "MOVE 100000 FROM c; %s; COMMIT" % (table, data_set.operator, sample, SCAN_MEMORY, SCAN_MEMORY))
+    for rows, line in zip((10, 100000), taken.split("\n")):
+        scan, kept = (round(int(n) / 2 ** 20, 2) for n in line.split("|"))
+        log("   scan of %d rows: %.2f MB, and %.2f MB kept of the index" % (rows, scan, kept))
+        results.put(table, "pq", "scan memory, %d rows" % rows, {"mb": scan, "kept_mb": kept})
+    psql("DROP INDEX %s" % index)
 
 
 def filter_files(folder, data_set, share):

@@ -118,6 +118,21 @@ def summary(report, name):
     return table(("index", "build", "size", *("q/s at %.2f" % r for r in goals), "inserts/s"), rows)
 
 
+def memory_table(report, name):
+    rows = []
+    for workers in (0, 1):
+        made = report.get(name, "pq", "build memory, %d workers" % workers)
+        if made:
+            rows.append(verdict("build, `maintenance_work_mem = 256MB`, %s" % (
+                "alone" if made["workers"] == 0 else "with %d worker" % made["workers"]), made["mb"], ("256 MB", 256), True, "%.0f MB"))
+    for count in (10, 100000):
+        scan = report.get(name, "pq", "scan memory, %d rows" % count)
+        if scan:
+            rows.append(verdict("scan of %s rows (beside %.2f MB that the session keeps of the index)" % (
+                format(count, ","), scan["kept_mb"]), scan["mb"], ("4 MB", 4), True, "%.2f MB"))
+    return ["Private memory:", ""] + table(("what", "measured", "bar", "met"), rows) if rows else []
+
+
 def points(report, name):
     out = []
     for index in ("pq", "hnsw", "ivfflat", "faiss"):
@@ -170,6 +185,7 @@ def write(report, docs):
             with open(os.path.join(docs, "img", "pq-%s.svg" % name), "w", encoding="utf-8") as f:
                 f.write(plot)
             out += ["![recall against queries a second](img/pq-%s.svg)" % name, ""]
+        out += memory_table(report, name)
         out += points(report, name)
     for title, lines in (("Filtered search, SIFT", filter_table(report)), ("5,215 dimensions", wide_table(report))):
         if lines:

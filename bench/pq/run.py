@@ -23,7 +23,7 @@ from server import build, check_plan, client, exists, index_bytes, use_only, vec
 from vectors import ServerError, load_table, psql
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-PARTS = ("curves", "insert", "growth", "filter", "wide")
+PARTS = ("curves", "insert", "growth", "filter", "memory", "wide")
 INDEXES = ("pq", "hnsw", "ivfflat", "faiss")
 OPTIONS = {"pq": "", "hnsw": "WITH (m = 16, ef_construction = 64)"}
 
@@ -154,6 +154,8 @@ def main():
             extra.growth(results, options.folder, data_set, options)
         if "filter" in options.parts and name == "sift":
             extra.filtered(results, options.folder, data_set, options)
+        if "memory" in options.parts and "pq" in options.indexes:
+            extra.memory(results, options.folder, data_set)
     if "wide" in options.parts:
         extra.wide(results, options.folder, options)
 

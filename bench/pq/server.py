@@ -32,6 +32,51 @@ def build(index, definition, settings=""):
     return {"build_s": round(time.monotonic() - start, 2), "bytes": index_bytes(index)}
 
 
+def private_kb(pid):
+    """Memory of a process that it shares with none, in kB; 0 when it is gone."""
+    try:
+        with open("/proc/%d/status" % pid) as f:
+            return next((int(line.split()[1]) for line in f if line.startswith("RssAnon:")), 0)
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+
+
+def workers_of(pid):
+    """Parallel workers that a backend has now."""
+    found = []
+    for entry in os.listdir("/proc"):
+        try:
+            if entry.isdigit():
+                with open("/proc/%s/cmdline" % entry, "rb") as f:
+                    if b"parallel worker for PID %d" % pid in f.read():
+                        found.append(int(entry))
+        except (FileNotFoundError, ProcessLookupError):
+            pass
+    return found
+
+
+def watched(sql):
+    """Runs SQL; returns how much private memory (MB) its backend and the workers
+    took at most, beyond what the backend had before.  The server must be on this
+    machine, and its processes ours to look into."""
+    run = subprocess.Popen(["psql", "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1"], stdin=subprocess.PIPE,
+                           stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    run.stdin.write(b"SELECT pg_backend_pid();\n")
+    run.stdin.flush()
+    pid = int(run.stdout.readline())
+    before, most, workers = private_kb(pid), 0, 0
+    run.stdin.write(sql.encode() + b";\n")
+    run.stdin.close()
+    while run.poll() is None:
+        there = workers_of(pid)
+        workers = max(workers, len(there))
+        most = max(most, sum(private_kb(p) for p in [pid] + there))
+        time.sleep(0.01)
+    if run.returncode != 0:
+        raise ServerError(run.stderr.read().decode().strip())
+    return {"mb": round((most - before) / 1024, 1), "workers": workers}
+
+
 def index_bytes(index):
     return int(psql("SELECT pg_relation_size('%s')" % index))
 

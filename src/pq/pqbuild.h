@@ -73,6 +73,7 @@ typedef struct PqBuild
 
 /* pqload.c: rows to sorted entries */
 typedef struct PqLoader PqLoader;
+extern int	pq_sort_memory(const PqBuild *build, int participants);
 extern void pq_sort_begin(PqBuild *build, SortCoordinate coordinate, int memory);
 extern PqLoader *pq_loader_begin(PqBuild *build, PqTruth *truth, SortCoordinate coordinate, int memory);
 extern void pq_loader_row(Relation index, ItemPointer tid, Datum *values, bool *isnull, bool alive, void *arg);

@@ -50,6 +50,22 @@ sort_descriptor(void)
 }
 
 /*
+ * What maintenance_work_mem leaves to the sort of each of so many processes, in
+ * kB: not what the model and its two copies of the centroids take, nor a part
+ * for all that is small or lies between.
+ */
+int
+pq_sort_memory(const PqBuild *build, int participants)
+{
+	const PqModel *model = build->trained->model;
+	Size		centroids = sizeof(float) * (Size) PqModelSlots(model) * model->inner;
+	Size		taken = (model->size + 2 * centroids) / 1024;
+	Size		share = (maintenance_work_mem - maintenance_work_mem / 16) / participants;
+
+	return (int) Max(64, share > taken ? share - taken : 0);
+}
+
+/*
  * Start a sort of entries in so many kB.
  */
 void
@@ -181,7 +197,7 @@ pq_load(PqBuild *build, PqTruth *truth)
 
 	if (pq_parallel_load(build, truth))
 		return;
-	loader = pq_loader_begin(build, truth, NULL, maintenance_work_mem);
+	loader = pq_loader_begin(build, truth, NULL, pq_sort_memory(build, 1));
 	build->tuples = table_index_build_scan(build->heap, build->index, build->info, true, true,
 										   pq_loader_row, loader, NULL);
 	build->indexed = pq_loader_end(loader);

@@ -82,7 +82,7 @@ load_part(PqBuild *build, PqShared *shared, Sharedsort *sort, PqNeighbour *piece
 	coordinate->isWorker = true;
 	coordinate->nParticipants = -1;
 	coordinate->sharedsort = sort;
-	loader = pq_loader_begin(build, truth, coordinate, Max(64, maintenance_work_mem / shared->participants));
+	loader = pq_loader_begin(build, truth, coordinate, pq_sort_memory(build, shared->participants));
 	scan = table_beginscan_parallel(build->heap, PqSharedScan(shared));
 	tuples = table_index_build_scan(build->heap, build->index, build->info, true, leader,
 									pq_loader_row, loader, scan);
@@ -253,7 +253,7 @@ pq_parallel_load(PqBuild *build, PqTruth *truth)
 	coordinate->isWorker = false;
 	coordinate->nParticipants = context->nworkers_launched + 1;
 	coordinate->sharedsort = sort;
-	pq_sort_begin(build, coordinate, maintenance_work_mem);
+	pq_sort_begin(build, coordinate, pq_sort_memory(build, 1));
 	tuplesort_performsort(build->sort);
 	return true;
 }

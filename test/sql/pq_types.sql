@@ -92,6 +92,7 @@ BEGIN
 END $$;
 
 SET plan_cache_mode = force_generic_plan;
+SET enable_seqscan = off;
 SELECT unnest(ARRAY[
 	'TRUNCATE items',
 	'INSERT INTO items SELECT * FROM points WHERE id <= 1500',
