@@ -35,7 +35,9 @@ typedef struct PqKernels
 
 	/*
 	 * acc[p * 16 + c] += sum over j < dims of x[p * stride + j] * tile[j * 16
-	 * + c], for n points
+	 * + c], for n points.  What is said of a point does not depend on how
+	 * many come with it, but with a stride of 0 sums may be added in another
+	 * order.
 	 */
 	void		(*tile_dots) (const float *x, size_t stride, int n,
 							  const float *tile, int dims, float *acc);

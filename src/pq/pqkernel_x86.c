@@ -83,9 +83,14 @@ avx512_tile_dots(const float *x, size_t stride, int n, const float *tile,
 			_mm512_storeu_ps(acc + (p + i) * PQ_TILE, sum[i]);
 	}
 	for (; p < n; p++)
-		_mm512_storeu_ps(acc + p * PQ_TILE,
-						 dot512_one(x + p * stride, tile, dims,
-									_mm512_loadu_ps(acc + p * PQ_TILE)));
+	{
+		sum[0] = _mm512_loadu_ps(acc + p * PQ_TILE);
+		if (stride == 0)
+			sum[0] = dot512_one(x, tile, dims, sum[0]);
+		else
+			dots512(x + p * stride, stride, 1, tile, dims, sum);
+		_mm512_storeu_ps(acc + p * PQ_TILE, sum[0]);
+	}
 }
 
 AVX512 static inline

@@ -121,6 +121,37 @@ compare(const PqKernels *a, const PqKernels *b, const TestData *m)
 	return NULL;
 }
 
+/*
+ * Is the same said of a point whether it comes alone or with others?  Builds
+ * with workers rely on it, as they batch rows otherwise.
+ */
+static bool
+indifferent(const PqKernels *kernels, const TestData *m)
+{
+	float		together[POINTS * PQ_TILE] = {0};
+	float		best[POINTS * PQ_TILE] = {0};
+	int32		numbers[POINTS * PQ_TILE] = {0};
+	const float *x[POINTS];
+	bool		same = true;
+
+	for (int p = 0; p < POINTS; p++)
+		x[p] = m->x + p * DIMS;
+	kernels->tile_dots(m->x, DIMS, POINTS, m->tile, DIMS, together);
+	kernels->tiles_best(x, POINTS, m->tile, 1, DIMS, m->bias, best, numbers);
+	for (int p = 0; p < POINTS; p++)
+	{
+		float		alone[PQ_TILE] = {0};
+		float		alone_best[PQ_TILE] = {0};
+		int32		number[PQ_TILE] = {0};
+
+		kernels->tile_dots(x[p], DIMS, 1, m->tile, DIMS, alone);
+		kernels->tiles_best(&x[p], 1, m->tile, 1, DIMS, m->bias, alone_best, number);
+		same &= memcmp(alone, together + p * PQ_TILE, sizeof(alone)) == 0 &&
+			memcmp(alone_best, best + p * PQ_TILE, sizeof(alone_best)) == 0;
+	}
+	return same;
+}
+
 PG_FUNCTION_INFO_V1(jflow_pq_kernels);
 /*
  * jflow_pq_kernels() RETURNS bool: do all kernels of this machine agree with the
@@ -149,9 +180,14 @@ jflow_pq_kernels(PG_FUNCTION_ARGS)
 		m->table[k] = NEXT;
 	for (int k = 0; k < DIMS; k++)
 		m->halves[k] = k < 4 ? k : NEXT;
-	for (int k = 1; k < n; k++)
+	for (int k = 0; k < n; k++)
 	{
 		const char *wrong = compare(all[0], all[k], m);
+
+		if (!indifferent(all[k], m))
+			ereport(ERROR,
+					(errcode(ERRCODE_INTERNAL_ERROR),
+					 errmsg("kernels of %s say another thing of a point that comes alone", all[k]->name)));
 
 		if (wrong)
 			ereport(ERROR,
