@@ -114,5 +114,40 @@ $watch->quit;
 $node->safe_psql('postgres', 'VACUUM target');
 is($node->safe_psql('postgres', "SELECT jflow_pq_check('target_v')"), $rows->(), 'VACUUM ends what the others began');
 unlike(slurp_file($node->logfile), qr/PANIC|terminated by signal|buffer refcount leak|snapshot .* still active/, 'nothing leaked, nobody crashed');
+
+# killed, which takes the server down with it: what was done is there, the rest is not
+$node->append_conf('postgresql.conf', "restart_after_crash = on\n");
+$node->restart;
+
+sub kill_at
+{
+	my ($sql, $condition, $name) = @_;
+	my $run = IPC::Run::start(
+		[ 'psql', '-XAtq', '-d', $node->connstr('postgres') . " application_name=doomed", map { ('-c', $_) } split /;\s*/, $sql ],
+		'>', '/dev/null', '2>', '/dev/null');
+	my $offset = -s $node->logfile;
+	my $pid = '';
+	while ($pid eq '' && $run->pumpable)
+	{
+		$pid = $node->safe_psql('postgres', qq{SELECT pid FROM pg_stat_activity a LEFT JOIN pg_stat_progress_create_index c USING (pid)
+			LEFT JOIN pg_stat_progress_vacuum w USING (pid) WHERE application_name = 'doomed' AND backend_type = 'client backend' AND $condition});
+	}
+	ok($pid ne '' && kill('KILL', $pid), "$name: killed");
+	$run->finish;
+	$node->wait_for_log(qr/database system is ready to accept connections/, $offset) if $pid ne '';
+	is( $node->safe_psql(
+			'postgres', q{SET enable_seqscan = off; SET enable_sort = off;
+		SELECT count(*) || ' ' || count(DISTINCT v::text) FROM (SELECT id, v FROM target ORDER BY v <-> v(3) LIMIT 1000000) x}),
+		$node->safe_psql('postgres', q{SELECT count(*) || ' ' || count(DISTINCT v::text) FROM target}), "$name: a scan returns all rows");
+	ok($node->safe_psql('postgres', "SELECT jflow_pq_check('target_v')") >= $rows->(), "$name: the index is sound");
+	return;
+}
+my $size = $node->safe_psql('postgres', "SELECT pg_relation_size('target')");
+kill_at('CREATE INDEX items_v ON items USING pq (v vector_l2_ops)', "c.phase ~ 'coding|sorting|writing|calibrating'", 'build');
+is($node->safe_psql('postgres', q{SELECT to_regclass('items_v') IS NULL}), 't', 'build: no index is left');
+kill_at('INSERT INTO target SELECT id, v FROM seed, generate_series(1, 20)', "pg_relation_size('target') > $size + 400000", 'insert');
+kill_at('DELETE FROM target WHERE id % 2 = 0; SET vacuum_cost_limit = 1; SET vacuum_cost_delay = 2; VACUUM target', "w.phase = 'vacuuming indexes'", 'vacuum');
+$node->safe_psql('postgres', 'CREATE INDEX items_v ON items USING pq (v vector_l2_ops); VACUUM target');
+is($node->safe_psql('postgres', "SELECT jflow_pq_check('target_v')"), $rows->(), 'and all goes on');
 $node->stop;
 done_testing();
