@@ -90,11 +90,11 @@ SELECT fill();
 SELECT set_config('pq_corrupt.bytes', '', false);
 CREATE FUNCTION turned(v vector) RETURNS vector IMMUTABLE LANGUAGE plpgsql AS $$
 BEGIN
-	RETURN CASE WHEN current_setting('pq_corrupt.bytes') = '' THEN v ELSE current_setting('pq_corrupt.bytes')::bytea::vector END;
+	RETURN CASE WHEN current_setting('pq_corrupt.bytes') = '' THEN v ELSE current_setting('pq_corrupt.bytes')::bytea::public.vector END;
 END $$;
 CREATE FUNCTION turned(v sparsevec) RETURNS sparsevec IMMUTABLE LANGUAGE plpgsql AS $$
 BEGIN
-	RETURN CASE WHEN current_setting('pq_corrupt.bytes') = '' THEN v ELSE current_setting('pq_corrupt.bytes')::bytea::sparsevec END;
+	RETURN CASE WHEN current_setting('pq_corrupt.bytes') = '' THEN v ELSE current_setting('pq_corrupt.bytes')::bytea::public.sparsevec END;
 END $$;
 CREATE INDEX t_turned_vector ON t USING pq ((turned(vector)::vector(3)) vector_l2_ops);
 CREATE INDEX t_turned_sparsevec ON t USING pq ((turned(sparsevec)::sparsevec(3)) sparsevec_l2_ops);
