@@ -131,7 +131,9 @@ pq_kmeans(const float *points, size_t stride, int n, int dims, int k,
 	float	   *norms = palloc(sizeof(float) * PqRoundTile(k));
 	float	   *best = palloc(sizeof(float) * Max(n, 1));
 	int32	   *index = palloc(sizeof(int32) * Max(n, 1));
+	int32	   *before = palloc(sizeof(int32) * Max(n, 1));
 	int		   *counts = palloc(sizeof(int) * k);
+	bool		settled = false;
 
 	for (int c = 0; c < k; c++)
 	{
@@ -140,7 +142,7 @@ pq_kmeans(const float *points, size_t stride, int n, int dims, int k,
 		else
 			memset(centroids + (size_t) c * dims, 0, sizeof(float) * dims);
 	}
-	for (int iteration = 0; iteration < iterations && n > k; iteration++)
+	for (int iteration = 0; iteration < iterations && n > k && !settled; iteration++)
 	{
 		CHECK_FOR_INTERRUPTS();
 		pq_make_tiles(centroids, k, dims, tiles, norms);
@@ -155,6 +157,9 @@ pq_kmeans(const float *points, size_t stride, int n, int dims, int k,
 			pq_nearest(points + (size_t) start * stride, stride, NULL, Min(8192, n - start), dims,
 					   tiles, norms, PqRoundTile(k) / PQ_TILE, 0, best + start, index + start);
 		}
+		/* where no point has moved, none will */
+		settled = iteration > 0 && memcmp(index, before, sizeof(int32) * n) == 0;
+		memcpy(before, index, sizeof(int32) * n);
 		memset(centroids, 0, sizeof(float) * (size_t) k * dims);
 		memset(counts, 0, sizeof(int) * k);
 		for (int i = 0; i < n; i++)
@@ -170,12 +175,13 @@ pq_kmeans(const float *points, size_t stride, int n, int dims, int k,
 			for (int j = 0; j < dims && counts[c] > 0; j++)
 				centroids[(size_t) c * dims + j] /= counts[c];
 		/* a centroid that is moved has to find its place again */
-		if (iteration + 1 < iterations)
+		if (iteration + 1 < iterations && !settled)
 			reseed_empty(centroids, counts, k, dims, &seed);
 	}
 	pfree(tiles);
 	pfree(norms);
 	pfree(best);
 	pfree(index);
+	pfree(before);
 	pfree(counts);
 }
