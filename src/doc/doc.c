@@ -8,6 +8,7 @@
  */
 #include "postgres.h"
 
+#include "access/detoast.h"
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
@@ -180,31 +181,119 @@ deform_row(Datum datum, Datum *values, bool *nulls, int natts)
 	ReleaseTupleDesc(desc);
 }
 
+/*
+ * A row on its way into a datum: as many values as its type has attributes,
+ * none of them toasted.
+ */
+typedef struct Row
+{
+	Datum	   *values;
+	bool	   *nulls;
+	bool		has_null;
+	Size		header;			/* bytes */
+	Size		data;
+} Row;
+
+/* Prepare a row of the type's first natts values; others are NULL. */
+static void
+prepare_row(TupleDesc desc, const Datum *values, const bool *nulls, int natts, Row *row)
+{
+	row->has_null = false;
+	row->values = palloc(sizeof(Datum) * desc->natts);
+	row->nulls = palloc(sizeof(bool) * desc->natts);
+	for (int i = 0; i < desc->natts; i++)
+	{
+		row->values[i] = i < natts ? values[i] : (Datum) 0;
+		row->nulls[i] = i < natts ? nulls[i] : true;
+		row->has_null |= row->nulls[i];
+		if (!row->nulls[i] && TupleDescAttr(desc, i)->attlen == -1 &&
+			(VARATT_IS_EXTERNAL(DatumGetPointer(row->values[i])) ||
+			 VARATT_IS_COMPRESSED(DatumGetPointer(row->values[i]))))
+			row->values[i] = PointerGetDatum(detoast_attr((struct varlena *) DatumGetPointer(row->values[i])));
+	}
+	row->header = MAXALIGN(SizeofHeapTupleHeader + (row->has_null ? BITMAPLEN(desc->natts) : 0));
+	row->data = heap_compute_data_size(desc, row->values, row->nulls);
+}
+
+/* A datum of a row type whose header tells what the server wants it to. */
+static HeapTupleHeader
+header_of_type(TupleDesc desc)
+{
+	Datum	   *values = palloc0(sizeof(Datum) * desc->natts);
+	bool	   *nulls = palloc(sizeof(bool) * desc->natts);
+
+	memset(nulls, true, sizeof(bool) * desc->natts);
+	return heap_form_tuple(desc, values, nulls)->t_data;
+}
+
+/*
+ * Write a prepared row as a composite datum into zeroed memory.  Only what
+ * depends on the values is set here, the rest comes from another datum of the
+ * type: releases of the server differ in what a header holds.
+ */
+static void
+write_row(TupleDesc desc, const Row *row, HeapTupleHeader model, char *target)
+{
+	HeapTupleHeader header = (HeapTupleHeader) target;
+
+	memcpy(header, model, SizeofHeapTupleHeader);
+	HeapTupleHeaderSetDatumLength(header, row->header + row->data);
+	header->t_hoff = row->header;
+	heap_fill_tuple(desc, row->values, row->nulls, target + row->header, row->data,
+					&header->t_infomask, row->has_null ? header->t_bits : NULL);
+}
+
 /* Form a composite datum of the given type from its first natts values. */
 static Datum
 form_row(Oid type, const Datum *values, const bool *nulls, int natts)
 {
 	TupleDesc	desc = lookup_rowtype_tupdesc(type, -1);
-	Datum		result;
+	HeapTuple	tuple;
+	Row			row;
 
-	if (desc->natts == natts)
-		result = HeapTupleGetDatum(heap_form_tuple(desc, (Datum *) values,
-												   (bool *) nulls));
-	else
-	{
-		Datum	   *all_values = palloc0(desc->natts * sizeof(Datum));
-		bool	   *all_nulls = palloc(desc->natts * sizeof(bool));
-
-		memset(all_nulls, true, desc->natts * sizeof(bool));
-		memcpy(all_values, values, natts * sizeof(Datum));
-		memcpy(all_nulls, nulls, natts * sizeof(bool));
-		result = HeapTupleGetDatum(heap_form_tuple(desc, all_values, all_nulls));
-		pfree(all_values);
-		pfree(all_nulls);
-	}
+	prepare_row(desc, values, nulls, natts, &row);
+	tuple = heap_form_tuple(desc, row.values, row.nulls);
 	ReleaseTupleDesc(desc);
+	pfree(row.values);
+	pfree(row.nulls);
 
-	return result;
+	return HeapTupleGetDatum(tuple);
+}
+
+/*
+ * An array of composite datums, each written where it stays: documents can be
+ * large, and are formed at each hop.
+ */
+static Datum
+form_array(Oid type, const Row *rows, int n, TupleDesc desc)
+{
+	uint64		size = ARR_OVERHEAD_NONULLS(1);
+	HeapTupleHeader model = header_of_type(desc);
+	ArrayType  *array;
+	char	   *next;
+
+	for (int i = 0; i < n; i++)
+		size += MAXALIGN(rows[i].header + rows[i].data);
+	if (!AllocSizeIsValid(size))
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("%d documents or matches have " UINT64_FORMAT " bytes, more than one request can hold",
+						n, size),
+				 errhint("Use a smaller request_size.")));
+	array = palloc0(size);
+	SET_VARSIZE(array, size);
+	array->ndim = 1;
+	array->dataoffset = 0;
+	array->elemtype = type;
+	ARR_DIMS(array)[0] = n;
+	ARR_LBOUND(array)[0] = 1;
+	next = ARR_DATA_PTR(array);
+	for (int i = 0; i < n; i++)
+	{
+		write_row(desc, &rows[i], model, next);
+		next += MAXALIGN(rows[i].header + rows[i].data);
+	}
+	return PointerGetDatum(array);
 }
 
 /* Values of the result point into the datum. */
@@ -268,23 +357,24 @@ jflow_docs_deform(Datum array, const char *what)
 	return result;
 }
 
-static Datum
-form_elements(Datum *elems, int n, Oid type)
-{
-	return PointerGetDatum(construct_array(elems, n, type, -1, false, TYPALIGN_DOUBLE));
-}
-
 /* A jflow_doc[] in the current memory context. */
 Datum
 jflow_docs_form(const JflowDocs *docs)
 {
-	Datum	   *elems = palloc(sizeof(Datum) * Max(docs->ndocs, 1));
+	Oid			type = jflow_types()->doc;
+	TupleDesc	desc;
+	Row		   *rows;
 	Datum		result;
 
+	if (docs->ndocs == 0)
+		return jflow_docs_empty();
+	desc = lookup_rowtype_tupdesc(type, -1);
+	rows = palloc_extended(sizeof(Row) * docs->ndocs, MCXT_ALLOC_HUGE);
 	for (int i = 0; i < docs->ndocs; i++)
-		elems[i] = jflow_doc_form(&docs->docs[i]);
-	result = form_elements(elems, docs->ndocs, jflow_types()->doc);
-	pfree(elems);
+		prepare_row(desc, docs->docs[i].values, docs->docs[i].nulls, DOC_NATTS, &rows[i]);
+	result = form_array(type, rows, docs->ndocs, desc);
+	ReleaseTupleDesc(desc);
+	pfree(rows);
 
 	return result;
 }
@@ -326,13 +416,19 @@ Datum
 jflow_matches_form(const JflowMatch *matches, int nmatches)
 {
 	Oid			type = jflow_types()->match;
-	Datum	   *elems = palloc(sizeof(Datum) * Max(nmatches, 1));
+	TupleDesc	desc;
+	Row		   *rows;
 	Datum		result;
 
+	if (nmatches == 0)
+		return PointerGetDatum(construct_empty_array(type));
+	desc = lookup_rowtype_tupdesc(type, -1);
+	rows = palloc_extended(sizeof(Row) * nmatches, MCXT_ALLOC_HUGE);
 	for (int i = 0; i < nmatches; i++)
-		elems[i] = form_row(type, matches[i].values, matches[i].nulls, MATCH_NATTS);
-	result = form_elements(elems, nmatches, type);
-	pfree(elems);
+		prepare_row(desc, matches[i].values, matches[i].nulls, MATCH_NATTS, &rows[i]);
+	result = form_array(type, rows, nmatches, desc);
+	ReleaseTupleDesc(desc);
+	pfree(rows);
 
 	return result;
 }

@@ -21,6 +21,13 @@
 
 #define NONE (-1)
 
+/* Matches of one document, sorted and cut at the end. */
+typedef struct MatchList
+{
+	JflowMatch *matches;
+	int			n;
+} MatchList;
+
 /*
  * The documents merged so far, with a hash table from id to the first of its
  * documents; those of one id are chained.
@@ -28,6 +35,7 @@
 typedef struct Merge
 {
 	JflowDoc   *docs;
+	MatchList  *matches;		/* NULL: not merged, the first one's stay */
 	int		   *next;			/* chain of one id */
 	int		   *part;			/* the last part merged into the document */
 	int			ndocs;
@@ -36,11 +44,12 @@ typedef struct Merge
 } Merge;
 
 static void
-merge_init(Merge *merge, int capacity)
+merge_init(Merge *merge, int capacity, bool merge_matches)
 {
 	uint32		nbuckets = pg_nextpower2_32(Max(capacity, 8)) * 2;
 
 	merge->docs = palloc_extended(sizeof(JflowDoc) * Max(capacity, 1), MCXT_ALLOC_HUGE);
+	merge->matches = merge_matches ? palloc0(sizeof(MatchList) * Max(capacity, 1)) : NULL;
 	merge->next = palloc(sizeof(int) * Max(capacity, 1));
 	merge->part = palloc(sizeof(int) * Max(capacity, 1));
 	merge->ndocs = 0;
@@ -85,15 +94,6 @@ find_bucket(const Merge *merge, Datum id)
 	return bucket;
 }
 
-static int
-append_doc(Merge *merge, const JflowDoc *doc, int part)
-{
-	merge->docs[merge->ndocs] = *doc;
-	merge->next[merge->ndocs] = NONE;
-	merge->part[merge->ndocs] = part;
-	return merge->ndocs++;
-}
-
 /* Objects are merged by key, the first one's values win. */
 static Datum
 merge_tags(Datum first, Datum second)
@@ -104,23 +104,42 @@ merge_tags(Datum first, Datum second)
 	return DirectFunctionCall2(jsonb_concat, second, first);
 }
 
-/* One match list after the other; sorted and cut later. */
-static Datum
-append_matches(Datum first, Datum second)
+static void
+append_matches(MatchList *list, const JflowDoc *doc)
 {
-	JflowMatch *a,
-			   *b;
-	int			na = jflow_matches_deform(first, &a);
-	int			nb = jflow_matches_deform(second, &b);
+	JflowMatch *matches;
+	int			n;
 
-	a = repalloc(a, sizeof(JflowMatch) * Max(na + nb, 1));
-	memcpy(a + na, b, sizeof(JflowMatch) * nb);
-	return jflow_matches_form(a, na + nb);
+	if (doc->nulls[DOC_MATCHES])
+		return;
+	n = jflow_matches_deform(doc->values[DOC_MATCHES], &matches);
+	if (list->matches == NULL)
+		list->matches = matches;
+	else
+	{
+		list->matches = repalloc(list->matches, sizeof(JflowMatch) * Max(list->n + n, 1));
+		memcpy(list->matches + list->n, matches, sizeof(JflowMatch) * n);
+		pfree(matches);
+	}
+	list->n += n;
+}
+
+static int
+append_doc(Merge *merge, const JflowDoc *doc, int part)
+{
+	merge->docs[merge->ndocs] = *doc;
+	merge->next[merge->ndocs] = NONE;
+	merge->part[merge->ndocs] = part;
+	if (merge->matches)
+		append_matches(&merge->matches[merge->ndocs], doc);
+	return merge->ndocs++;
 }
 
 static void
-merge_doc(JflowDoc *into, const JflowDoc *from, bool merge_matches)
+merge_doc(Merge *merge, int number, const JflowDoc *from)
 {
+	JflowDoc   *into = &merge->docs[number];
+
 	for (int i = 0; i < DOC_NATTS; i++)
 	{
 		if (from->nulls[i])
@@ -132,14 +151,14 @@ merge_doc(JflowDoc *into, const JflowDoc *from, bool merge_matches)
 		}
 		else if (i == DOC_TAGS)
 			into->values[i] = merge_tags(into->values[i], from->values[i]);
-		else if (i == DOC_MATCHES && merge_matches)
-			into->values[i] = append_matches(into->values[i], from->values[i]);
 	}
+	if (merge->matches)
+		append_matches(&merge->matches[number], from);
 }
 
 /* Merge one document: into the first of its id that this part has not met. */
 static void
-merge_one(Merge *merge, const JflowDoc *doc, int part, bool merge_matches)
+merge_one(Merge *merge, const JflowDoc *doc, int part)
 {
 	uint32		bucket = find_bucket(merge, doc->values[DOC_ID]);
 	int			last = NONE;
@@ -148,7 +167,7 @@ merge_one(Merge *merge, const JflowDoc *doc, int part, bool merge_matches)
 	{
 		if (merge->part[i] != part)
 		{
-			merge_doc(&merge->docs[i], doc, merge_matches);
+			merge_doc(merge, i, doc);
 			merge->part[i] = part;
 			return;
 		}
@@ -194,10 +213,10 @@ match_order(const void *a, const void *b)
  * "limit" of them.  Scores that are NaN cannot be ordered and come last.
  */
 static Datum
-finish_matches(Datum value, int limit)
+finish_matches(const MatchList *list, int limit)
 {
-	JflowMatch *matches;
-	int			n = jflow_matches_deform(value, &matches);
+	JflowMatch *matches = list->matches;
+	int			n = list->n;
 	int			kept = 0;
 	uint32		nbuckets = pg_nextpower2_32(Max(n, 8)) * 2;
 	int		   *buckets = palloc(sizeof(int) * nbuckets);
@@ -242,19 +261,19 @@ reduce(const Datum *parts, int nparts, bool merge_matches, int limit)
 		deformed[i] = jflow_docs_deform(parts[i], "documents");
 		total += deformed[i]->ndocs;
 	}
-	merge_init(&merge, total);
+	merge_init(&merge, total, merge_matches);
 	for (int i = 0; i < nparts; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
 		for (int j = 0; j < deformed[i]->ndocs; j++)
-			merge_one(&merge, &deformed[i]->docs[j], i, merge_matches);
+			merge_one(&merge, &deformed[i]->docs[j], i);
 	}
 	if (merge_matches)
 	{
 		for (int i = 0; i < merge.ndocs; i++)
 			if (!merge.docs[i].nulls[DOC_MATCHES])
 				merge.docs[i].values[DOC_MATCHES] =
-					finish_matches(merge.docs[i].values[DOC_MATCHES], limit);
+					finish_matches(&merge.matches[i], limit);
 	}
 	result.ndocs = merge.ndocs;
 	result.docs = merge.docs;
