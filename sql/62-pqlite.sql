@@ -13,6 +13,7 @@ CREATE TABLE jflow.shard (
 	"position" pg_catalog.text,
 	moved pg_catalog.int8,
 	trained pg_catalog.int8,
+	due pg_catalog.bool NOT NULL DEFAULT false,
 	PRIMARY KEY (flow, executor, shard),
 	UNIQUE ("schema", "table")
 );

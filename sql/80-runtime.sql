@@ -19,6 +19,9 @@ CREATE TRIGGER runtime_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON j
 	FOR EACH STATEMENT EXECUTE FUNCTION jflow.runtime_changed();
 CREATE TRIGGER runtime_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON jflow.executor
 	FOR EACH STATEMENT EXECUTE FUNCTION jflow.runtime_changed();
+-- indexes are to be made, by a mover
+CREATE TRIGGER runtime_changed AFTER UPDATE OF due ON jflow.shard
+	FOR EACH STATEMENT EXECUTE FUNCTION jflow.runtime_changed();
 
 CREATE FUNCTION @extschema@.jflow_start(flow pg_catalog.text) RETURNS pg_catalog.int4
 	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;

@@ -110,6 +110,9 @@ typedef struct PqliteLeaf
 	char	   *name;			/* qualified and quoted */
 	bool		wanted;			/* not about to be dropped */
 	Oid			index;			/* a usable pq index, or InvalidOid */
+	SPIPlanPtr	search;			/* without a filter; one of the store's plans */
+	int			search_limit;
+	bool		search_planned; /* it has been executed */
 } PqliteLeaf;
 
 typedef struct PqlitePlan
@@ -140,6 +143,7 @@ typedef struct PqliteStore
 	int			nwanted;
 	bool		moving;			/* a leaf is not live */
 	int64		trained;		/* pages when it was indexed; 0: it is not */
+	bool		due;			/* a mover is about to make indexes */
 
 	PqliteColumn *columns;
 	int			ncolumns;
@@ -169,6 +173,7 @@ extern const JflowContext *pqlite_context(void);
 extern char *pqlite_quote_type(Oid type, int32 typmod);
 extern SPIPlanPtr pqlite_plan(PqliteStore *store, const char *sql, int nargs, const Oid *types,
 							  int cursor_options);
+extern bool pqlite_is_kept(const PqliteStore *store, SPIPlanPtr plan);
 extern void pqlite_force_index_scans(void);
 extern const PqliteColumn *pqlite_column_by_name(const PqliteStore *store, const char *name);
 extern const PqliteColumn *pqlite_column_by_attr(const PqliteStore *store, int attr);
@@ -186,6 +191,7 @@ typedef struct PqliteShardRow
 	char	   *position;		/* NULL: nothing looked at yet */
 	int64		moved;			/* 0: nothing */
 	int64		trained;		/* 0: never */
+	bool		due;			/* its index is to be made */
 } PqliteShardRow;
 
 /* pqlite_layout.c */
@@ -255,7 +261,8 @@ typedef struct PqliteIndexStatus
 	double		recall;			/* -1: not measured */
 } PqliteIndexStatus;
 
-extern void pqlite_index_if_due(PqliteStore *store);
+extern void pqlite_index_if_due(PqliteStore *store, const JflowContext *context);
+extern void pqlite_index_one(PqliteStore *store, const PqliteShardRow *rows, int nrows);
 extern void pqlite_drop_indexes(PqliteStore *store);
 extern void pqlite_index_status(PqliteStore *store, const PqliteLeaf *leaf, int nqueries,
 								PqliteIndexStatus *status);

@@ -30,6 +30,12 @@
 
 #define DEFAULT_WORKSPACE "jflow_data"
 
+/*
+ * Searches read the vectors of many rows and the texts of few: vectors of up to
+ * so many dimensions stay in the row while texts are moved out of it.
+ */
+#define MAX_INLINE_DIM 1000
+
 static void
 run(const char *sql)
 {
@@ -341,6 +347,8 @@ pqlite_create(const JflowContext *context, const PqliteOptions *options, bool sp
 	{
 		run(psprintf("CREATE TABLE %s (%s) PARTITION BY LIST (shard)", name,
 					 column_list(columns, ncolumns)));
+		if (sparse || options->dim <= MAX_INLINE_DIM)
+			run(psprintf("ALTER TABLE %s ALTER COLUMN %s SET STORAGE MAIN", name, field));
 		relid = get_relname_relid(table, get_namespace_oid(schema, false));
 	}
 	nleaves = existing_leaves(relid, &shards, &relids);

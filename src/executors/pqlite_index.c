@@ -4,11 +4,15 @@
  *		hold.
  *
  * A table of few documents is searched exactly.  The post that makes it large
- * trains a codebook of all leaves, which they share, and indexes each of them;
- * so does the one that makes it GROWTH times as large as when it was trained,
- * since the number of lists follows from the number of rows.  An index can only
- * be made while nobody else writes, so a post that meets other writers leaves it
- * to the next one.
+ * has a codebook trained of all leaves, which they share, and each of them
+ * indexed; so does the one that makes it GROWTH times as large as when it was
+ * trained, since the number of lists follows from the number of rows.
+ *
+ * In a replica the post only notes that this is due, and a mover does it: posts
+ * take no longer, and searches are exact until then.  Where there is no mover
+ * the post does it itself.  Since it has written already, which nobody else may
+ * be doing while an index is made, one that meets other writers leaves it to the
+ * next.
  */
 #include "postgres.h"
 
@@ -20,6 +24,7 @@
 #include "commands/trigger.h"
 #include "miscadmin.h"
 #include "parser/parse_func.h"
+#include "postmaster/bgworker.h"
 #include "storage/bufmgr.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -30,7 +35,7 @@
 
 #define MIN_PAGES 64			/* below, rows are not even counted */
 #define MIN_ROWS 5000			/* below, searches are exact */
-#define GROWTH 16
+#define GROWTH 4
 #define RECALL_AT 10
 
 /* Can a pq index hold columns of this type? */
@@ -170,35 +175,64 @@ is_large_enough(const PqliteStore *store, int64 pages)
 	return SPI_processed == MIN_ROWS;
 }
 
+/* Change rows of jflow.shard of a store: $3 is a shard, $4 pages. */
 static void
-note_trained(const PqliteStore *store, int64 pages)
+change_rows(const PqliteStore *store, const char *sql, int shard, int64 pages)
 {
-	Oid			types[3] = {TEXTOID, TEXTOID, INT8OID};
-	Datum		values[3];
+	Oid			types[4] = {TEXTOID, TEXTOID, INT4OID, INT8OID};
+	Datum		values[4];
 	JflowCatalogState state;
 
 	values[0] = CStringGetTextDatum(store->flow);
 	values[1] = CStringGetTextDatum(store->executor);
-	values[2] = Int64GetDatum(pages);
+	values[2] = Int32GetDatum(shard);
+	values[3] = Int64GetDatum(pages);
 	jflow_catalog_begin(&state);
-	(void) jflow_catalog_execute("UPDATE jflow.shard SET trained = $3 WHERE flow = $1 AND executor = $2",
-								 3, types, values, NULL);
+	(void) jflow_catalog_execute(sql, 4, types, values, NULL);
 	jflow_catalog_end(&state);
 }
 
+/* Note how large the store was when a leaf, or with -1 all of them, was indexed. */
+static void
+note_trained(const PqliteStore *store, int shard, int64 pages)
+{
+	change_rows(store, "UPDATE jflow.shard SET trained = $4, due = false "
+				"WHERE flow = $1 AND executor = $2 AND $3 IN (shard, -1)", shard, pages);
+}
+
+/* Is there a codebook that new indexes shall share? */
+static bool
+shares_codebook(const PqliteStore *store)
+{
+	return !store->options->has_codebook && can_train();
+}
+
 /*
- * After a post has written: make what indexes are due.  SPI must be connected.
- * Leaves that are new among indexed ones get an index at once.
+ * What a mover will do: make the index of one leaf, or with -1 of all.
+ */
+static void
+note_due(const PqliteStore *store, int shard)
+{
+	change_rows(store, "UPDATE jflow.shard SET due = true "
+				"WHERE flow = $1 AND executor = $2 AND $3 IN (shard, -1) AND $4 IS NOT NULL",
+				shard, 0);
+}
+
+/*
+ * After a post has written: make what indexes are due, or let a mover do it.
+ * SPI must be connected.  Leaves that are new among indexed ones get an index at
+ * once.
  */
 void
-pqlite_index_if_due(PqliteStore *store)
+pqlite_index_if_due(PqliteStore *store, const JflowContext *context)
 {
+	bool		has_mover = MyBgworkerEntry != NULL && context->executor->replicas > 0;
 	bool		missing = false;
 	bool		due;
 	bool		codebook;
 	int64		pages;
 
-	if (!store->own || !OidIsValid(get_am_oid("pq", true)))
+	if (!store->own || !OidIsValid(get_am_oid("pq", true)) || (has_mover && store->due))
 		return;
 	for (int i = 0; i < store->nleaves; i++)
 		missing |= !OidIsValid(store->leaves[i].index);
@@ -210,16 +244,58 @@ pqlite_index_if_due(PqliteStore *store)
 	due = is_large_enough(store, pages);
 	if (!due && !(missing && store->trained > 0))
 		return;
+	if (has_mover)
+	{
+		for (int i = 0; i < store->nleaves; i++)
+			if (due || !OidIsValid(store->leaves[i].index))
+				note_due(store, store->leaves[i].shard);
+		return;
+	}
 	if (!pqlite_lock_layout_if_free(store->relid))
 		return;
 
-	codebook = !store->options->has_codebook && can_train();
+	codebook = shares_codebook(store);
 	if (due && codebook)
 		train(store);
 	for (int i = 0; i < store->nleaves; i++)
 		if (due || !OidIsValid(store->leaves[i].index))
 			index_leaf(store, &store->leaves[i], codebook);
-	note_trained(store, due ? pages : store->trained);
+	note_trained(store, -1, due ? pages : store->trained);
+}
+
+/*
+ * Make the index of one leaf for which that is due, in a transaction that has
+ * written nothing.  If it is due for all of them, they are to be trained anew:
+ * that only reads, and comes first.  Then writers of this one leaf wait until its
+ * index is made.
+ */
+void
+pqlite_index_one(PqliteStore *store, const PqliteShardRow *rows, int nrows)
+{
+	bool		codebook = shares_codebook(store);
+	bool		all = true;
+	int64		pages = 0;
+	const PqliteLeaf *leaf = NULL;
+	int			shard = -1;
+
+	for (int i = 0; i < nrows; i++)
+	{
+		all &= rows[i].due;
+		if (rows[i].due && shard < 0)
+			shard = rows[i].shard;
+	}
+	for (int i = 0; i < store->nleaves; i++)
+		if (store->leaves[i].shard == shard)
+			leaf = &store->leaves[i];
+	if (leaf == NULL)
+		return;
+	SPI_connect();
+	pages = all ? pages_of(store) : store->trained;
+	if (all && codebook)
+		train(store);
+	index_leaf(store, leaf, codebook);
+	note_trained(store, shard, Max(pages, 1));
+	SPI_finish();
 }
 
 /*
@@ -229,14 +305,14 @@ pqlite_index_if_due(PqliteStore *store)
 void
 pqlite_drop_indexes(PqliteStore *store)
 {
-	if (store->trained == 0)
+	if (store->trained == 0 && !store->due)
 		return;
 	for (int i = 0; i < store->nleaves; i++)
 		if (OidIsValid(store->leaves[i].index))
 			run(psprintf("DROP INDEX %s",
 						 quote_qualified_identifier(get_namespace_name(get_rel_namespace(store->leaves[i].index)),
 													get_rel_name(store->leaves[i].index))));
-	note_trained(store, 0);
+	note_trained(store, -1, 0);
 }
 
 /* Distances of the nearest rows of a leaf. */

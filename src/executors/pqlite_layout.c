@@ -42,7 +42,8 @@ enum
 	Anum_shard_state,
 	Anum_shard_position,
 	Anum_shard_moved,
-	Anum_shard_trained
+	Anum_shard_trained,
+	Anum_shard_due
 };
 
 Oid			pqlite_shard_relid = InvalidOid;
@@ -116,6 +117,7 @@ pqlite_read_shards(const char *flow, const char *executor, PqliteShardRow **rows
 		row->moved = isnull ? 0 : DatumGetInt64(moved);
 		trained = heap_getattr(tuple, Anum_shard_trained, desc, &isnull);
 		row->trained = isnull ? 0 : DatumGetInt64(trained);
+		row->due = DatumGetBool(heap_getattr(tuple, Anum_shard_due, desc, &isnull));
 	}
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
@@ -462,6 +464,7 @@ check_shards(PqliteStore *store, const PqliteShardRow *rows, int nrows)
 					 errhint("Set the option back, or use another executor or workspace.")));
 		store->trained = Max(store->trained, rows[i].trained);
 		store->moving |= strcmp(rows[i].state, "live") != 0;
+		store->due |= rows[i].due;
 	}
 	if (options->dim != store->dim)
 		ereport(ERROR,

@@ -240,11 +240,19 @@ reshard_step(const JflowFlow *flow, const JflowExecutor *executor, int batch, bo
 	PqliteShardRow *rows;
 	int			nrows;
 	bool		live = true;
+	bool		due = false;
 
 	pqlite_lock_store_name(flow->name, executor->name);
 	store = pqlite_store_find(flow, executor);
 	if (store == NULL || !store->own)
 		return MOVE_DONE;
+	if (store->due && !store->moving && !at_once)
+	{
+		/* Without the layout lock, so that it keeps no writers waiting. */
+		nrows = pqlite_read_shards(flow->name, executor->name, &rows);
+		pqlite_index_one(store, rows, nrows);
+		return MOVE_MORE;
+	}
 	pqlite_lock_layout(store->relid, RowExclusiveLock);
 	AcceptInvalidationMessages();
 	if (!store->valid)
@@ -254,13 +262,16 @@ reshard_step(const JflowFlow *flow, const JflowExecutor *executor, int batch, bo
 	for (int i = 0; i < nrows; i++)
 	{
 		live &= strcmp(rows[i].state, "live") == 0;
+		due |= rows[i].due;
 		if (strcmp(rows[i].state, "moving") == 0)
 		{
 			move_batch(store, &rows[i], executor->shards, batch);
 			return MOVE_MORE;
 		}
 	}
-	return live ? MOVE_DONE : settle(store, rows, nrows, executor->shards, at_once);
+	if (live)
+		return due && !at_once ? MOVE_MORE : MOVE_DONE;
+	return settle(store, rows, nrows, executor->shards, at_once);
 }
 
 /*

@@ -6,14 +6,18 @@
  * are ordered by (distance, id), so rows at one distance around the limit must
  * be told apart by id: without an index the statement sorts by both; with one,
  * which knows distances only, it fetches all rows at the last distance (WITH
- * TIES) and sorts those.
+ * TIES), of which the receiver of its rows keeps the first by id.
  */
 #include "postgres.h"
 
 #include <math.h>
 
 #include "catalog/pg_type.h"
+#include "executor/tuptable.h"
+#include "nodes/params.h"
+#include "tcop/dest.h"
 #include "utils/builtins.h"
+#include "utils/datum.h"
 #include "utils/guc.h"
 #include "utils/snapmgr.h"
 
@@ -30,6 +34,17 @@ typedef struct Search
 	PqliteCondition condition;
 	SPIPlanPtr *plans;			/* per leaf; NULL: another shard's */
 } Search;
+
+/* Keeps the best of the rows that statements send. */
+typedef struct Receiver
+{
+	DestReceiver pub;
+	MemoryContext context;		/* of the matches */
+	JflowMatch *matches;
+	int			n;
+	int			allocated;
+	int			limit;
+} Receiver;
 
 /* Does this call read that leaf?  See docs/pqlite.md. */
 static bool
@@ -74,32 +89,52 @@ append_select(const Search *search, const PqliteLeaf *leaf, StringInfo sql)
 }
 
 static SPIPlanPtr
-leaf_plan(const Search *search, const PqliteLeaf *leaf)
+leaf_plan(const Search *search, PqliteLeaf *leaf)
 {
 	PqliteStore *store = search->store;
 	const PqliteCondition *condition = &search->condition;
-	const char *by_id = store->own ? "" : " COLLATE pg_catalog.\"C\"";
+	bool		filtered = search->parameters.filter != NULL;
+	SPIPlanPtr	plan;
 	Oid		   *types = palloc(sizeof(Oid) * (condition->nargs + 1));
 	StringInfoData sql;
 
+	if (!filtered && leaf->search && leaf->search_limit == search->parameters.limit)
+		return leaf->search;
 	initStringInfo(&sql);
+	append_select(search, leaf, &sql);
 	if (OidIsValid(leaf->index))
-	{
-		appendStringInfoString(&sql, "SELECT * FROM (");
-		append_select(search, leaf, &sql);
-		appendStringInfo(&sql, " FETCH FIRST %d ROWS WITH TIES) s ORDER BY score, id%s LIMIT %d",
-						 search->parameters.limit, by_id, search->parameters.limit);
-	}
+		appendStringInfo(&sql, " FETCH FIRST %d ROWS WITH TIES", search->parameters.limit);
 	else
-	{
-		append_select(search, leaf, &sql);
-		appendStringInfo(&sql, ", t.%s%s%s LIMIT %d", store->columns[store->id].quoted,
-						 store->own ? "" : "::pg_catalog.text", by_id, search->parameters.limit);
-	}
+		appendStringInfo(&sql, ", t.%s%s LIMIT %d", store->columns[store->id].quoted,
+						 store->own ? "" : "::pg_catalog.text COLLATE pg_catalog.\"C\"",
+						 search->parameters.limit);
 	memcpy(types, condition->types, sizeof(Oid) * condition->nargs);
 	types[condition->nargs] = store->columns[store->vector].sent_type;
-	return pqlite_plan(store, sql.data, condition->nargs + 1, types,
-					   search->parameters.filter ? CURSOR_OPT_CUSTOM_PLAN : CURSOR_OPT_GENERIC_PLAN);
+	plan = pqlite_plan(store, sql.data, condition->nargs + 1, types,
+					   filtered ? CURSOR_OPT_CUSTOM_PLAN : CURSOR_OPT_GENERIC_PLAN);
+	if (!filtered)
+	{
+		leaf->search = pqlite_is_kept(store, plan) ? plan : NULL;
+		leaf->search_limit = search->parameters.limit;
+		leaf->search_planned = false;
+	}
+	return plan;
+}
+
+/* Has the statement of each leaf been planned, as we like it? */
+static bool
+all_planned(const Search *search)
+{
+	for (int i = 0; i < search->store->nleaves; i++)
+	{
+		const PqliteLeaf *leaf = &search->store->leaves[i];
+
+		if (search->plans[i] &&
+			!(search->plans[i] == leaf->search && leaf->search_planned &&
+			  SPI_plan_is_valid(leaf->search)))
+			return false;
+	}
+	return true;
 }
 
 /* Settings of the index that parameters of the request ask for. */
@@ -118,7 +153,7 @@ apply_settings(const PqliteParameters *parameters)
  * Let statements without a filter use the index of a leaf.  The planner knows
  * what a scan of the index costs, but takes a distance for as cheap as an
  * addition and so the exact search for cheaper.  With a filter it decides: few
- * rows are better looked at one by one.
+ * rows are better looked at one by one.  Plans that are there stay as they are.
  */
 static void
 prefer_indexes(const Search *search)
@@ -128,7 +163,7 @@ prefer_indexes(const Search *search)
 
 	for (int i = 0; i < search->store->nleaves; i++)
 		indexed |= OidIsValid(search->store->leaves[i].index);
-	if (!indexed || search->parameters.filter)
+	if (!indexed || search->parameters.filter || all_planned(search))
 		return;
 	for (int i = 0; i < lengthof(settings); i++)
 		(void) set_config_option(settings[i], "off", PGC_USERSET, PGC_S_SESSION,
@@ -158,29 +193,74 @@ match_order(const void *a, const void *b)
 	return order != 0 ? order : alen - blen;
 }
 
-/* Add the matches that a statement has found. */
+/* Keep the first matches, in order. */
 static void
-collect(JflowMatch **matches, int *n, int *allocated)
+cut(Receiver *receiver)
 {
-	if (*n + SPI_processed > *allocated)
-	{
-		*allocated = *n + SPI_processed;
-		*matches = *matches ? repalloc(*matches, sizeof(JflowMatch) * *allocated) :
-			palloc(sizeof(JflowMatch) * *allocated);
-	}
-	for (uint64 i = 0; i < SPI_processed; i++)
-	{
-		JflowMatch *match = &(*matches)[*n];
-
+	qsort(receiver->matches, receiver->n, sizeof(JflowMatch), match_order);
+	for (int i = receiver->limit; i < receiver->n; i++)
 		for (int att = 0; att < MATCH_NATTS; att++)
-			match->values[att] = SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc,
-											   att + 1, &match->nulls[att]);
+			if (att != MATCH_SCORE && !receiver->matches[i].nulls[att])
+				pfree(DatumGetPointer(receiver->matches[i].values[att]));
+	receiver->n = Min(receiver->n, receiver->limit);
+}
 
-		/* a zero vector or a missing one of a user's table is near nothing */
-		if (!match->nulls[MATCH_SCORE] && !isnan(DatumGetFloat8(match->values[MATCH_SCORE])) &&
-			!match->nulls[MATCH_ID])
-			(*n)++;
+/* A row of a statement.  Ties can be many: room is made by dropping the last. */
+static bool
+receive(TupleTableSlot *slot, DestReceiver *self)
+{
+	Receiver   *receiver = (Receiver *) self;
+	JflowMatch *match;
+	MemoryContext old;
+
+	slot_getallattrs(slot);
+
+	/* a zero vector or a missing one of a user's table is near nothing */
+	if (slot->tts_isnull[MATCH_ID] || slot->tts_isnull[MATCH_SCORE] ||
+		isnan(DatumGetFloat8(slot->tts_values[MATCH_SCORE])))
+		return true;
+	old = MemoryContextSwitchTo(receiver->context);
+	if (receiver->n == receiver->allocated && receiver->n >= 2 * receiver->limit)
+		cut(receiver);
+	if (receiver->n == receiver->allocated)
+	{
+		receiver->allocated = Max(2 * receiver->allocated, 32);
+		receiver->matches = receiver->matches ?
+			repalloc_huge(receiver->matches, sizeof(JflowMatch) * receiver->allocated) :
+			palloc(sizeof(JflowMatch) * receiver->allocated);
 	}
+	match = &receiver->matches[receiver->n++];
+	for (int att = 0; att < MATCH_NATTS; att++)
+	{
+		match->nulls[att] = slot->tts_isnull[att];
+		if (!match->nulls[att])
+			match->values[att] = att == MATCH_SCORE ? slot->tts_values[att] :
+				datumCopy(slot->tts_values[att], false, -1);
+	}
+	MemoryContextSwitchTo(old);
+	return true;
+}
+
+static void
+receiver_startup(DestReceiver *self, int operation, TupleDesc desc)
+{
+}
+
+static void
+receiver_done(DestReceiver *self)
+{
+}
+
+static void
+receiver_init(Receiver *receiver, int limit)
+{
+	memset(receiver, 0, sizeof(*receiver));
+	receiver->pub.receiveSlot = receive;
+	receiver->pub.rStartup = receiver_startup;
+	receiver->pub.rShutdown = receiver->pub.rDestroy = receiver_done;
+	receiver->pub.mydest = DestNone;
+	receiver->context = CurrentMemoryContext;
+	receiver->limit = limit;
 }
 
 /* The matches of one query vector, in the current memory context. */
@@ -188,33 +268,40 @@ static int
 search_one(Search *search, Datum vector, JflowMatch **matches)
 {
 	PqliteStore *store = search->store;
-	int			nargs = search->condition.nargs + 1;
-	Datum	   *values = palloc(sizeof(Datum) * nargs);
-	int			n = 0,
-				allocated = 0,
-				asked = 0;
+	const PqliteCondition *condition = &search->condition;
+	ParamListInfo params = makeParamList(condition->nargs + 1);
+	SPIExecuteOptions options = {0};
+	Receiver	receiver;
 
-	*matches = NULL;
-	memcpy(values, search->condition.values, sizeof(Datum) * (nargs - 1));
-	values[nargs - 1] = vector;
+	for (int i = 0; i <= condition->nargs; i++)
+	{
+		ParamExternData *param = &params->params[i];
+
+		param->value = i < condition->nargs ? condition->values[i] : vector;
+		param->isnull = false;
+		param->pflags = PARAM_FLAG_CONST;
+		param->ptype = i < condition->nargs ? condition->types[i] :
+			store->columns[store->vector].sent_type;
+	}
+	receiver_init(&receiver, search->parameters.limit);
+	options.params = params;
+	options.read_only = true;
+	options.dest = &receiver.pub;
 	for (int i = 0; i < store->nleaves; i++)
 	{
 		int			result;
 
 		if (search->plans[i] == NULL)
 			continue;
-		result = SPI_execute_plan(search->plans[i], values, NULL, true, 0);
+		result = SPI_execute_plan_extended(search->plans[i], &options);
 		if (result < 0)
 			elog(ERROR, "search failed: %s", SPI_result_code_string(result));
-		collect(matches, &n, &allocated);
-		asked++;
+		if (search->plans[i] == store->leaves[i].search)
+			store->leaves[i].search_planned = true;
 	}
-	if (asked > 1)
-	{
-		qsort(*matches, n, sizeof(JflowMatch), match_order);
-		n = Min(n, search->parameters.limit);
-	}
-	return n;
+	cut(&receiver);
+	*matches = receiver.matches;
+	return receiver.n;
 }
 
 /*
@@ -295,13 +382,13 @@ jflow_pqlite_search(PG_FUNCTION_ARGS)
 	pqlite_condition_init(&search.condition);
 	pqlite_compile_filter(search.store, search.parameters.filter, "t", &search.condition);
 	apply_settings(&search.parameters);
-	prefer_indexes(&search);
 
 	SPI_connect();
 	search.plans = palloc0(sizeof(SPIPlanPtr) * Max(search.store->nleaves, 1));
 	for (int i = 0; i < search.store->nleaves; i++)
 		if (reads_leaf(&search, &search.store->leaves[i]))
 			search.plans[i] = leaf_plan(&search, &search.store->leaves[i]);
+	prefer_indexes(&search);
 	search_docs(&search, docs, outer);
 	SPI_finish();
 	PopActiveSnapshot();

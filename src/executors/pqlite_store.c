@@ -335,6 +335,8 @@ pqlite_plan(PqliteStore *store, const char *sql, int nargs, const Oid *types, in
 			pfree(store->plans[i].sql);
 		}
 		store->nplans = 0;
+		for (int i = 0; i < store->nleaves; i++)
+			store->leaves[i].search = NULL;
 	}
 
 	plan = SPI_prepare_cursor(sql, nargs, (Oid *) types, cursor_options);
@@ -349,6 +351,16 @@ pqlite_plan(PqliteStore *store, const char *sql, int nargs, const Oid *types, in
 	entry->plan = plan;
 	store->nplans++;
 	return plan;
+}
+
+/* Will a prepared statement be there at the next call? */
+bool
+pqlite_is_kept(const PqliteStore *store, SPIPlanPtr plan)
+{
+	for (int i = store->nplans - 1; i >= 0; i--)
+		if (store->plans[i].plan == plan)
+			return true;
+	return false;
 }
 
 /*

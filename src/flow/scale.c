@@ -21,6 +21,7 @@
 #define Anum_shard_flow 1
 #define Anum_shard_executor 2
 #define Anum_shard_state 9
+#define Anum_shard_due 13
 
 static JflowScaleShards scale_stored_shards = NULL;
 static JflowMoveRows move_stored_rows = NULL;
@@ -52,7 +53,7 @@ jflow_move_rows(const char *flow, const char *executor, int batch)
 }
 
 /*
- * Are rows of an executor still to be moved?  Reads the catalog by scan, so
+ * Are rows of an executor still to be moved, or to be indexed?  Reads the catalog by scan, so
  * that anybody may ask.
  */
 bool
@@ -75,7 +76,8 @@ jflow_is_moving(const char *flow, const char *executor)
 		bool		isnull;
 		Datum		state = heap_getattr(tuple, Anum_shard_state, RelationGetDescr(rel), &isnull);
 
-		moving = strcmp(TextDatumGetCString(state), "live") != 0;
+		moving = strcmp(TextDatumGetCString(state), "live") != 0 ||
+			DatumGetBool(heap_getattr(tuple, Anum_shard_due, RelationGetDescr(rel), &isnull));
 	}
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);

@@ -479,16 +479,34 @@ take_all_back(Engine *engine)
 	}
 }
 
+/*
+ * How many requests may still be out when it is worth to wake up.  Of the shards
+ * of one executor nothing can be made before the last has answered; if there is
+ * nothing else to do, it alone shall wake us.  What fails always does.
+ */
+static uint32
+choose_wake(const Engine *engine, bool blocked, uint32 outstanding)
+{
+	if (engine->outer == NULL && !blocked)
+	{
+		if (engine->plain)
+			return engine->exhausted ? 0 : outstanding / 2;
+		if (engine->exhausted && engine->nwalks == 1)
+			for (int i = 0; i < engine->plan->flow->nexecutors; i++)
+				if (engine->first->runs[i].pending == engine->out)
+					return 0;
+	}
+	return outstanding > 0 ? outstanding - 1 : 0;
+}
+
 /* Sleep until something came back, or was freed if we wait for that. */
 static void
 wait_for_something(Engine *engine, bool blocked)
 {
 	JflowGatewayEntry *entry = &jflow_gateways[MyProcNumberCompat];
 	uint32		outstanding = pg_atomic_read_u32(&entry->outstanding);
-	uint32		wake_at = outstanding > 0 ? outstanding - 1 : 0;
+	uint32		wake_at = choose_wake(engine, blocked, outstanding);
 
-	if (engine->plain && !blocked && engine->outer == NULL)
-		wake_at = engine->exhausted ? 0 : outstanding / 2;
 	pg_atomic_write_u32(&entry->wake_at, wake_at);
 	pg_memory_barrier();
 	if (pg_atomic_read_u32(&entry->outstanding) > wake_at || (blocked && outstanding == 0))

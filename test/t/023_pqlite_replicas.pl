@@ -36,6 +36,21 @@ is( $node->safe_psql(
 	parameters => '{"limit": 5}') d, unnest(d.matches) m}),
 	'100,101,99,102,98', 'replicas search');
 
+# the index is made after the post, by a mover, and every row is found before and after
+is( $node->safe_psql(
+		'postgres', q{SELECT docs, failed FROM jflow_post_query('/index',
+	'SELECT i AS id, i::text AS text, ARRAY[i]::vector AS embedding FROM generate_series(3001, 9000) i', 'f')}),
+	'6000|0', 'a post makes the store large');
+my $nearest = q{SELECT string_agg(m.id, ',') FROM jflow_post('/search', ARRAY[jflow_doc(embedding => '[8000.2]')], 'f',
+	parameters => '{"limit": 5}') d, unnest(d.matches) m};
+is($node->safe_psql('postgres', $nearest), '8000,8001,7999,8002,7998', 'a new row is found at once');
+ok( $node->poll_query_until(
+		'postgres', q{SELECT bool_and((tags->>'indexed')::float8 = 1) FROM jflow_post('/status', NULL::jflow_doc[], 'f')}),
+	'a mover makes the indexes of all shards');
+is($node->safe_psql('postgres', q{SELECT count(*) FROM jflow.shard WHERE due OR trained IS NULL}), '0', 'and notes that they are made');
+like($node->safe_psql('postgres', $nearest), qr/^8000,/, 'a search by the index finds the nearest');
+$node->safe_psql('postgres', q{SELECT jflow_post('/delete', (SELECT array_agg(jflow_doc(id => i::text)) FROM generate_series(3001, 9000) i), 'f')});
+
 # races in replicas
 $node->pgbench(
 	'--no-vacuum --client=4 --transactions=100',
