@@ -137,15 +137,29 @@ all_planned(const Search *search)
 	return true;
 }
 
-/* Settings of the index that parameters of the request ask for. */
+/*
+ * Settings of the index that parameters of the request ask for.  Its recall is
+ * calibrated by stored rows as queries.  Queries of a sparse store are mostly
+ * texts shorter than those; about twice as many of their matches are missed, so
+ * half as many misses are allowed.
+ */
 static void
-apply_settings(const PqliteParameters *parameters)
+apply_settings(const Search *search)
 {
+	const PqliteParameters *parameters = &search->parameters;
+	double		recall = parameters->recall;
+
 	if (parameters->probes >= 0 && GetConfigOption("jflow.pq_probes", true, false))
 		(void) set_config_option("jflow.pq_probes", psprintf("%d", parameters->probes),
 								 PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-	if (parameters->recall >= 0 && GetConfigOption("jflow.pq_recall", true, false))
-		(void) set_config_option("jflow.pq_recall", psprintf("%g", parameters->recall),
+	if (recall < 0 && search->store->sparse)
+	{
+		const char *setting = GetConfigOption("jflow.pq_recall", true, false);
+
+		recall = setting ? 1 - (1 - strtod(setting, NULL)) / 2 : -1;
+	}
+	if (recall >= 0 && GetConfigOption("jflow.pq_recall", true, false))
+		(void) set_config_option("jflow.pq_recall", psprintf("%g", recall),
 								 PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 }
 
@@ -381,7 +395,7 @@ jflow_pqlite_search(PG_FUNCTION_ARGS)
 	pqlite_parameters_read(PG_GETARG_JSONB_P(1), search.store->options->limit, &search.parameters);
 	pqlite_condition_init(&search.condition);
 	pqlite_compile_filter(search.store, search.parameters.filter, "t", &search.condition);
-	apply_settings(&search.parameters);
+	apply_settings(&search);
 
 	SPI_connect();
 	search.plans = palloc0(sizeof(SPIPlanPtr) * Max(search.store->nleaves, 1));
