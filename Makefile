@@ -24,7 +24,7 @@ INCLUDEDIR_VECTOR = $(shell $(PG_CONFIG) --includedir-server)/extension/vector
 override with_llvm := no
 
 # These targets set a machine up first and so must not need PGXS to be there.
-TOPLEVEL = setup demo check bench soak
+TOPLEVEL = setup demo check check-upgrade bench soak
 ifneq (,$(filter $(TOPLEVEL),$(MAKECMDGOALS)))
 .PHONY: $(TOPLEVEL)
 $(TOPLEVEL):

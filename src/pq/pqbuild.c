@@ -201,7 +201,11 @@ build_fork(PqBuild *build, ForkNumber fork)
 	build->meta.nfilters = pq_filter_count(build->index, build->meta.filter_width);
 	pq_index_forget(build->index);
 
-	if (options && options->codebook)
+	/*
+	 * pg_upgrade puts the old index in the place of this one, and has not
+	 * restored the privileges to read codebooks yet.
+	 */
+	if (options && options->codebook && !IsBinaryUpgrade)
 		build->trained = pq_codebook_load(build, (char *) options + options->codebook);
 	if (build->trained && build->heap)
 		queries_from_table(build);
