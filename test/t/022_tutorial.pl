@@ -20,7 +20,10 @@ my ($stdout, $stderr) = run_command([ 'psql', '-XAtq', '-v', 'ON_ERROR_STOP=1', 
 my $file = PostgreSQL::Test::Utils::tempdir() . '/tutorial.sql';
 append_to_file($file, $script);
 ($stdout, $stderr) = run_command([ 'psql', '-XAtq', '-v', 'ON_ERROR_STOP=1', '-d', $node->connstr('postgres'), '-f', $file ]);
-is($stderr, '', 'the snippets run');
+is(join("\n", grep { !/INFO: / } split(/\n/, $stderr)), '', 'the snippets run');
+like($stderr, qr/INFO: .*DONE/, 'the progress of a post is shown');
+like($stdout, qr/^fast_executor\|1\|1\nslow_executor\|2\|2$/m, 'an executor has two replicas');
+is(() = $stdout =~ /^40\|4\|0$/mg, 2, 'all documents are posted, with one replica and with two');
 like($stdout, qr/"words": 5/, 'a function of one\'s own');
 like($stdout, qr/^workspace\.pqlite_executor_0\|40$/m, 'one shard has all documents');
 like($stdout, qr/^workspace\.pqlite_executor_0\|t\nworkspace\.pqlite_executor_1\|t$/m, 'two shards have some each');
