@@ -184,17 +184,40 @@ is_past(const PqliteStore *store, int64 moved)
 }
 
 /*
- * All rows have been moved: drop leaves that are not wanted, and let the others
- * live, unless that has to wait or a leaf got rows meanwhile.
+ * Have all rows been moved, with no snapshot in use that is older, so that leaves
+ * that are not wanted can be dropped?
+ */
+static bool
+can_drop(const PqliteStore *store, const PqliteShardRow *rows, int nrows, int wanted)
+{
+	bool		superfluous = false;
+
+	for (int i = 0; i < nrows; i++)
+	{
+		if (strcmp(rows[i].state, "moving") == 0 || !is_past(store, rows[i].moved))
+			return false;
+		superfluous |= rows[i].shard >= wanted;
+	}
+	return superfluous;
+}
+
+/*
+ * All rows have been moved: drop leaves that are not wanted, for which the caller
+ * has locked the parent, and let the others live, unless that has to wait or a
+ * leaf got rows meanwhile.
  */
 static JflowMove
-settle(PqliteStore *store, const PqliteShardRow *rows, int nrows, int wanted, bool at_once)
+settle(PqliteStore *store, const PqliteShardRow *rows, int nrows, int wanted, bool locked,
+	   bool at_once)
 {
 	bool		done = true;
 
 	for (int i = 0; i < nrows && !at_once; i++)
 		if (!is_past(store, rows[i].moved))
 			return MOVE_WAIT;
+	for (int i = 0; i < nrows; i++)
+		if (rows[i].shard >= wanted && !locked)
+			return MOVE_MORE;
 
 	SPI_connect();
 	for (int i = 0; i < nrows; i++)
@@ -206,7 +229,6 @@ settle(PqliteStore *store, const PqliteShardRow *rows, int nrows, int wanted, bo
 		for (int leaf = 0; leaf < store->nleaves; leaf++)
 			if (store->leaves[leaf].shard == rows[i].shard)
 				name = store->leaves[leaf].name;
-		LockRelationOid(store->relid, AccessExclusiveLock);
 		if (SPI_execute(psprintf("SELECT FROM %s LIMIT 1", name), false, 1) != SPI_OK_SELECT)
 			elog(ERROR, "could not read table %s", name);
 		if (SPI_processed > 0)
@@ -241,17 +263,25 @@ reshard_step(const JflowFlow *flow, const JflowExecutor *executor, int batch, bo
 	int			nrows;
 	bool		live = true;
 	bool		due = false;
+	bool		locked = at_once;
 
 	pqlite_lock_store_name(flow->name, executor->name);
 	store = pqlite_store_find(flow, executor);
 	if (store == NULL || !store->own)
 		return MOVE_DONE;
+	nrows = pqlite_read_shards(flow->name, executor->name, &rows);
 	if (store->due && !store->moving && !at_once)
 	{
 		/* Without the layout lock, so that it keeps no writers waiting. */
-		nrows = pqlite_read_shards(flow->name, executor->name, &rows);
 		pqlite_index_one(store, rows, nrows);
 		return MOVE_MORE;
+	}
+
+	/* Everybody locks the parent before the layout, and so do we. */
+	if (!at_once && can_drop(store, rows, nrows, executor->shards))
+	{
+		LockRelationOid(store->relid, AccessExclusiveLock);
+		locked = true;
 	}
 	pqlite_lock_layout(store->relid, RowExclusiveLock);
 	AcceptInvalidationMessages();
@@ -271,7 +301,7 @@ reshard_step(const JflowFlow *flow, const JflowExecutor *executor, int batch, bo
 	}
 	if (live)
 		return due && !at_once ? MOVE_MORE : MOVE_DONE;
-	return settle(store, rows, nrows, executor->shards, at_once);
+	return settle(store, rows, nrows, executor->shards, locked, at_once);
 }
 
 /*
@@ -300,13 +330,14 @@ pqlite_scale(const char *flow_name, const char *executor_name, int shards, bool 
 	store = pqlite_store_find(flow, executor);
 	if (store)
 	{
+		if (at_once)
+			LockRelationOid(store->relid, AccessExclusiveLock);
+
 		/* writers in flight end first, and those to come see the new leaves */
 		pqlite_lock_layout(store->relid, ExclusiveLock);
 		AcceptInvalidationMessages();
 		if (!store->valid)
 			store = pqlite_store_find(flow, executor);
-		if (at_once)
-			LockRelationOid(store->relid, AccessExclusiveLock);
 		pqlite_add_leaves(store, shards);
 		change_shards(store, "UPDATE jflow.shard SET state = 'moving', \"position\" = $4, moved = COALESCE($5, moved) "
 					  "WHERE flow = $1 AND executor = $2 AND $3 IS NOT NULL", 0, NULL, 0);
