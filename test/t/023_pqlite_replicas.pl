@@ -88,5 +88,31 @@ for my $shards (5, 1, 3)
 		"3000|3000|" . ($shards - 1), "each row is in one of $shards shards");
 }
 
+# a crash while posts are stored and the index is due: what was acknowledged is there
+# once, and the index is made without help
+$node->safe_psql('postgres', q{SELECT jflow_post('/clear', NULL::jflow_doc[], 'f')});
+my $poster = $node->background_psql('postgres', on_error_stop => 0);
+my $acknowledged = 0;
+for my $first (map { $_ * 2000 } 0 .. 3)
+{
+	$acknowledged += $poster->query_safe(qq{SELECT docs FROM jflow_post_query('/index',
+		'SELECT i AS id, ARRAY[i]::vector AS embedding FROM generate_series($first + 1, $first + 2000) i', 'f')});
+}
+is($acknowledged, 8000, 'posts are acknowledged');
+$poster->{stdin} .= q{SELECT docs FROM jflow_post_query('/index',
+	'SELECT i AS id, ARRAY[i]::vector AS embedding FROM generate_series(8001, 100000) i', 'f');} . "\n";
+$poster->{run}->pump_nb;
+$node->poll_query_until('postgres', 'SELECT count(*) > 8000 FROM jflow_data.store') or die 'the post does not begin';
+$node->stop('immediate');
+eval { $poster->quit };
+$node->start;
+is( $node->safe_psql('postgres', q{SELECT count(*) - count(DISTINCT id), count(*) FILTER (WHERE id::int <= 8000), count(*) >= 8000 FROM jflow_data.store}),
+	'0|8000|t', 'after a crash every acknowledged document is there once');
+ok( $node->poll_query_until('postgres', q{SELECT count(*) = 0 AND (SELECT count(*) > 0 FROM jflow.shard WHERE trained > 0) FROM jflow.shard WHERE due}),
+	'and the indexes are made, without help');
+is($node->safe_psql('postgres', q{SELECT jflow_wait('f')}), 't', 'the flow runs again');
+is( $node->safe_psql('postgres', q{SELECT d.matches[1].id FROM jflow_post('/search', ARRAY[jflow_doc(embedding => '[7777]')], 'f') d}),
+	'7777', 'and searches');
+
 $node->stop;
 done_testing();
