@@ -143,6 +143,7 @@ typedef struct PqliteStore
 	int			nwanted;
 	bool		moving;			/* a leaf is not live */
 	int64		trained;		/* pages when it was indexed; 0: it is not */
+	int64		count_at;		/* pages below which it has few rows */
 	bool		due;			/* a mover is about to make indexes */
 
 	PqliteColumn *columns;
@@ -208,6 +209,7 @@ extern void pqlite_claim_table(PqliteStore *store);
 extern void pqlite_drop_data(const JflowFlow *flow);
 
 /* pqlite_lock.c */
+extern void pqlite_lock_parent(Oid relid);
 extern void pqlite_lock_layout(Oid relid, LOCKMODE mode);
 extern LOCKMODE pqlite_layout_mode(const PqliteStore *store, int nids);
 extern bool pqlite_lock_layout_if_free(Oid relid);
@@ -268,7 +270,7 @@ extern void pqlite_index_status(PqliteStore *store, const PqliteLeaf *leaf, int 
 								PqliteIndexStatus *status);
 
 /* pqlite_reshard.c */
-extern JflowMove pqlite_move_rows(const char *flow, const char *executor, int batch);
+extern JflowMove pqlite_move_rows(const char *flow, const char *executor, int batch, bool busy);
 extern void pqlite_scale(const char *flow, const char *executor, int shards, bool at_once);
 
 /*

@@ -163,15 +163,21 @@ pages_of(const PqliteStore *store)
 	return pages;
 }
 
-/* Is it time to train anew? */
+/*
+ * Is it time to train anew?  Rows are counted when there may be enough of them,
+ * to judge by those that were counted last.
+ */
 static bool
-is_large_enough(const PqliteStore *store, int64 pages)
+is_large_enough(PqliteStore *store, int64 pages)
 {
 	if (store->trained > 0)
 		return pages >= store->trained * GROWTH;
-	if (pages < MIN_PAGES)
+	if (pages < Max(store->count_at, MIN_PAGES))
 		return false;
 	run(psprintf("SELECT FROM %s LIMIT %d", store->name, MIN_ROWS));
+	store->count_at = pages + 1;
+	if (SPI_processed > 0 && SPI_processed < MIN_ROWS)
+		store->count_at += pages * (MIN_ROWS - SPI_processed) / SPI_processed / 2;
 	return SPI_processed == MIN_ROWS;
 }
 

@@ -44,6 +44,18 @@ acquire(Oid class, uint32 object, LOCKMODE mode)
 	return LockAcquire(&tag, mode, false, false) == LOCKACQUIRE_OK;
 }
 
+/*
+ * Lock the parent of a store that was found, which is locked for reading, against
+ * all others.  Two who did so at once would wait for each other if they kept what
+ * they have.  The store may be another afterwards.
+ */
+void
+pqlite_lock_parent(Oid relid)
+{
+	UnlockRelationOid(relid, AccessShareLock);
+	LockRelationOid(relid, AccessExclusiveLock);
+}
+
 /* Lock the layout of a store: its leaves will not change meanwhile. */
 void
 pqlite_lock_layout(Oid relid, LOCKMODE mode)

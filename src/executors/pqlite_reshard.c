@@ -256,7 +256,8 @@ settle(PqliteStore *store, const PqliteShardRow *rows, int nrows, int wanted, bo
  * the flow's owner.
  */
 static JflowMove
-reshard_step(const JflowFlow *flow, const JflowExecutor *executor, int batch, bool at_once)
+reshard_step(const JflowFlow *flow, const JflowExecutor *executor, int batch, bool busy,
+			 bool at_once)
 {
 	PqliteStore *store;
 	PqliteShardRow *rows;
@@ -272,6 +273,9 @@ reshard_step(const JflowFlow *flow, const JflowExecutor *executor, int batch, bo
 	nrows = pqlite_read_shards(flow->name, executor->name, &rows);
 	if (store->due && !store->moving && !at_once)
 	{
+		if (busy)
+			return MOVE_WAIT;
+
 		/* Without the layout lock, so that it keeps no writers waiting. */
 		pqlite_index_one(store, rows, nrows);
 		return MOVE_MORE;
@@ -280,7 +284,7 @@ reshard_step(const JflowFlow *flow, const JflowExecutor *executor, int batch, bo
 	/* Everybody locks the parent before the layout, and so do we. */
 	if (!at_once && can_drop(store, rows, nrows, executor->shards))
 	{
-		LockRelationOid(store->relid, AccessExclusiveLock);
+		pqlite_lock_parent(store->relid);
 		locked = true;
 	}
 	pqlite_lock_layout(store->relid, RowExclusiveLock);
@@ -331,7 +335,7 @@ pqlite_scale(const char *flow_name, const char *executor_name, int shards, bool 
 	if (store)
 	{
 		if (at_once)
-			LockRelationOid(store->relid, AccessExclusiveLock);
+			pqlite_lock_parent(store->relid);
 
 		/* writers in flight end first, and those to come see the new leaves */
 		pqlite_lock_layout(store->relid, ExclusiveLock);
@@ -342,7 +346,7 @@ pqlite_scale(const char *flow_name, const char *executor_name, int shards, bool 
 		change_shards(store, "UPDATE jflow.shard SET state = 'moving', \"position\" = $4, moved = COALESCE($5, moved) "
 					  "WHERE flow = $1 AND executor = $2 AND $3 IS NOT NULL", 0, NULL, 0);
 		CommandCounterIncrement();
-		while (at_once && reshard_step(flow, executor, AT_ONCE_BATCH, true) != MOVE_DONE)
+		while (at_once && reshard_step(flow, executor, AT_ONCE_BATCH, false, true) != MOVE_DONE)
 		{
 			CHECK_FOR_INTERRUPTS();
 			CommandCounterIncrement();
@@ -358,7 +362,7 @@ pqlite_scale(const char *flow_name, const char *executor_name, int shards, bool 
  * checked that it may.
  */
 JflowMove
-pqlite_move_rows(const char *flow_name, const char *executor_name, int batch)
+pqlite_move_rows(const char *flow_name, const char *executor_name, int batch, bool busy)
 {
 	JflowFlow  *flow = jflow_flow_open(flow_name, false);
 	const JflowExecutor *executor = jflow_flow_executor(flow, executor_name);
@@ -370,7 +374,7 @@ pqlite_move_rows(const char *flow_name, const char *executor_name, int batch)
 	if (strcmp(executor->uses, PQLITE_CLASS) != 0)
 		return MOVE_DONE;
 	become_owner(flow, &owner);
-	result = reshard_step(flow, executor, batch, false);
+	result = reshard_step(flow, executor, batch, busy, false);
 	end_owner(&owner);
 	return result;
 }
@@ -390,5 +394,6 @@ jflow_reshard_step(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("batch must be positive")));
-	PG_RETURN_BOOL(pqlite_move_rows(flow, text_to_cstring(PG_GETARG_TEXT_PP(1)), batch) == MOVE_DONE);
+	PG_RETURN_BOOL(pqlite_move_rows(flow, text_to_cstring(PG_GETARG_TEXT_PP(1)), batch, false) ==
+				   MOVE_DONE);
 }

@@ -260,8 +260,9 @@ pqlite_store_for_read(const JflowContext *context)
 
 /*
  * The store that documents are written to; its layout is locked until the end
- * of the transaction.  If it is not there it is made, or NULL is returned.  The
- * documents decide which field is stored, if nothing else does.
+ * of the transaction; without documents, against all other writers.  If it is
+ * not there it is made, or NULL is returned.  The documents decide which field is
+ * stored, if nothing else does.
  */
 PqliteStore *
 pqlite_store_for_write(const JflowContext *context, const JflowDocs *docs, bool create)
@@ -298,7 +299,7 @@ pqlite_store_for_write(const JflowContext *context, const JflowDocs *docs, bool 
 
 	for (;;)
 	{
-		pqlite_lock_layout(store->relid, pqlite_layout_mode(store, docs->ndocs));
+		pqlite_lock_layout(store->relid, docs ? pqlite_layout_mode(store, docs->ndocs) : ExclusiveLock);
 		AcceptInvalidationMessages();
 		if (store->valid)
 			break;

@@ -598,10 +598,16 @@ jflow_pqlite_clear(PG_FUNCTION_ARGS)
 
 	if (!pqlite_is_doer(context))
 		PG_RETURN_DATUM(jflow_docs_empty());
-	store = pqlite_store_for_write(context, jflow_docs_deform(PG_GETARG_DATUM(0), "documents"), false);
+	PreventCommandIfReadOnly(context->endpoint);
+	PreventCommandDuringRecovery(context->endpoint);
+
+	/* TRUNCATE will lock the parent, which everybody does before the layout. */
+	store = pqlite_store_find(context->flow, context->executor);
+	if (store && store->own)
+		pqlite_lock_parent(store->relid);
+	store = pqlite_store_for_write(context, NULL, false);
 	if (store == NULL)
 		PG_RETURN_NULL();
-	pqlite_lock_layout(store->relid, ExclusiveLock);
 	SPI_connect();
 	pqlite_drop_indexes(store);
 	if (SPI_execute(psprintf(store->own ? "TRUNCATE %s" : "DELETE FROM %s", store->name),

@@ -118,24 +118,26 @@ extern void jflow_register_storage(JflowDropData drop_data);
 /*
  * And it moves rows when the number of shards of an executor has been changed in
  * jflow.executor: in this transaction, or else by steps that it leaves to a
- * mover.  Each step is a transaction of the flow's owner.
+ * mover, as it does with the making of indexes.  Each step is a transaction of
+ * the flow's owner.  What keeps writers waiting is put off while "busy".
  */
 typedef enum JflowMove
 {
 	MOVE_DONE,					/* all rows are where they belong */
 	MOVE_MORE,
-	MOVE_WAIT					/* until older snapshots are gone */
+	MOVE_WAIT					/* until older snapshots are gone, or until it
+								 * is quiet */
 } JflowMove;
 
 typedef void (*JflowScaleShards) (const char *flow, const char *executor, int shards, bool at_once);
-typedef JflowMove (*JflowMoveRows) (const char *flow, const char *executor, int batch);
+typedef JflowMove (*JflowMoveRows) (const char *flow, const char *executor, int batch, bool busy);
 
 #define JFLOW_MOVE_BATCH 1000	/* rows; also the default of
 								 * jflow.reshard_step */
 
 extern void jflow_register_scale(JflowScaleShards scale_shards, JflowMoveRows move_rows);
 extern void jflow_scale_shards(const char *flow, const char *executor, int shards, bool at_once);
-extern JflowMove jflow_move_rows(const char *flow, const char *executor, int batch);
+extern JflowMove jflow_move_rows(const char *flow, const char *executor, int batch, bool busy);
 extern bool jflow_is_moving(const char *flow, const char *executor);
 
 /* function.c: names of executor functions, as stored and as called. */

@@ -47,9 +47,9 @@ jflow_scale_shards(const char *flow, const char *executor, int shards, bool at_o
 
 /* Move at most so many rows.  The current user is the flow's owner. */
 JflowMove
-jflow_move_rows(const char *flow, const char *executor, int batch)
+jflow_move_rows(const char *flow, const char *executor, int batch, bool busy)
 {
-	return move_stored_rows ? move_stored_rows(flow, executor, batch) : MOVE_DONE;
+	return move_stored_rows ? move_stored_rows(flow, executor, batch, busy) : MOVE_DONE;
 }
 
 /*

@@ -24,19 +24,50 @@
 #include "flow/flow.h"
 #include "runtime/pool.h"
 #include "runtime/workers.h"
+#include "settings.h"
 
 /* Nobody tells when the last older snapshot has gone, so look again. */
 #define LOOK_AGAIN_MS 200
 
+/* For so long what keeps writers waiting is put off while there are requests. */
+#define PATIENCE_MS 10000
+
+/*
+ * Have replicas of the executor served requests since we looked last, less than
+ * our patience ago?
+ */
+static bool
+is_busy(const JflowPool *pool, TimestampTz since)
+{
+	static int64 seen = -1;
+	int64		served = 0;
+	bool		busy;
+
+	for (int r = 0; r < jflow_max_replicas; r++)
+	{
+		const JflowReplica *replica = &jflow_replicas[r];
+		const JflowPool *other = &jflow_pools[replica->pool];
+
+		/* without a lock: it is only a guess what is worth waiting for */
+		if (replica->state != REPLICA_FREE && other->database == pool->database &&
+			strcmp(other->flow, pool->flow) == 0 && strcmp(other->executor, pool->executor) == 0)
+			served += replica->requests;
+	}
+	busy = served != seen &&
+		!TimestampDifferenceExceeds(since, GetCurrentTimestamp(), PATIENCE_MS);
+	seen = served;
+	return busy;
+}
+
 static JflowMove
-move_step(const JflowPool *pool)
+move_step(const JflowPool *pool, bool busy)
 {
 	JflowMove	result;
 
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
 	PushActiveSnapshot(GetTransactionSnapshot());
-	result = jflow_move_rows(pool->flow, pool->executor, JFLOW_MOVE_BATCH);
+	result = jflow_move_rows(pool->flow, pool->executor, JFLOW_MOVE_BATCH, busy);
 	/* The scout shall see that no mover is wanted any more. */
 	if (result == MOVE_DONE)
 		jflow_pending_dirty();
@@ -47,13 +78,13 @@ move_step(const JflowPool *pool)
 
 /* A step; what it raises is kept for jflow_status and ends the worker. */
 static JflowMove
-move_step_or_exit(JflowPool *pool)
+move_step_or_exit(JflowPool *pool, bool busy)
 {
 	JflowMove	result;
 
 	PG_TRY();
 	{
-		result = move_step(pool);
+		result = move_step(pool, busy);
 	}
 	PG_CATCH();
 	{
@@ -75,8 +106,9 @@ void
 jflow_mover_run(JflowReplica *me)
 {
 	JflowPool  *pool = &jflow_pools[me->pool];
+	TimestampTz since = GetCurrentTimestamp();
 
-	pgstat_report_activity(STATE_RUNNING, "moving rows between shards");
+	pgstat_report_activity(STATE_RUNNING, "moving rows between shards, or making their indexes");
 	while (!me->stop)
 	{
 		JflowMove	result;
@@ -87,7 +119,7 @@ jflow_mover_run(JflowReplica *me)
 			ConfigReloadPending = false;
 			ProcessConfigFile(PGC_SIGHUP);
 		}
-		result = move_step_or_exit(pool);
+		result = move_step_or_exit(pool, is_busy(pool, since));
 		pgstat_report_stat(false);
 		if (result == MOVE_DONE)
 		{
