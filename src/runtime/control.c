@@ -159,7 +159,7 @@ jflow_start(PG_FUNCTION_ARGS)
 						flow->name, wanted, jflow_max_replicas)));
 	on_run_state("INSERT INTO jflow.run_state (flow, system_identifier, database) "
 				 "VALUES ($1, $2, $3) ON CONFLICT DO NOTHING", flow->name);
-	jflow_pending_dirty();
+	jflow_pending_start(flow->name);
 	PG_RETURN_INT32(wanted);
 }
 
@@ -174,7 +174,7 @@ jflow_stop(PG_FUNCTION_ARGS)
 	on_run_state("DELETE FROM jflow.run_state WHERE flow = $1 AND system_identifier = $2 "
 				 "AND database = $3", flow->name);
 	if (jflow_shared)
-		jflow_pending_dirty();
+		jflow_pending_stop(flow->name);
 	PG_RETURN_VOID();
 }
 
@@ -255,7 +255,7 @@ jflow_restart(PG_FUNCTION_ARGS)
 	require_preload();
 	if (jflow_flow_executor(flow, name) == NULL)
 		jflow_executor_missing(flow, name);
-	jflow_pending_restart(MyDatabaseId, flow->name, name);
+	jflow_pending_restart(flow->name, name);
 	PG_RETURN_VOID();
 }
 
@@ -269,6 +269,14 @@ is_scouted(uint64 dirty)
 	LWLockAcquire(&jflow_shared->control, LW_SHARED);
 	entry = jflow_database_entry(MyDatabaseId, false);
 	scouted = !jflow_shared->rescan && (entry == NULL || entry->scouted >= dirty);
+
+	/* Where there was no room, another scout comes if there will be some. */
+	if (scouted && entry && entry->no_room)
+	{
+		scouted = entry->dirty == entry->scouted;
+		for (int i = 0; i < jflow_max_pools; i++)
+			scouted &= !(jflow_pools[i].used && jflow_pools[i].closed);
+	}
 	LWLockRelease(&jflow_shared->control);
 	return scouted;
 }

@@ -268,7 +268,21 @@ start_failed(JflowPool *pool, JflowReplica *replica, const char *reason)
 	ConditionVariableBroadcast(&jflow_shared->changed);
 }
 
-/* Start one more replica of a pool. */
+/* Will entries of replicas be free without anybody's doing? */
+static bool
+some_leave(void)
+{
+	for (int i = 0; i < jflow_max_replicas; i++)
+		if (jflow_replicas[i].state != REPLICA_FREE &&
+			(jflow_replicas[i].stop || jflow_pools[jflow_replicas[i].pool].closed))
+			return true;
+	return false;
+}
+
+/*
+ * Start one more replica of a pool.  If that fails, next_start of the pool says
+ * when to try again, unless a replica that leaves will wake us.
+ */
 static bool
 start_replica(int p)
 {
@@ -291,7 +305,11 @@ start_replica(int p)
 	}
 	if (replica == NULL)
 	{
+		bool		wait = some_leave();
+
 		LWLockRelease(&jflow_shared->control);
+		if (wait)
+			return false;
 		LWLockAcquire(&pool->lock, LW_EXCLUSIVE);
 		pool->failures++;
 		pool->next_start = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), 5000);
@@ -343,6 +361,29 @@ stop_replica(JflowReplica *replica)
 	replica->stop = true;
 	if (replica->state != REPLICA_STARTING)
 		jflow_wake_process(replica->proc);
+}
+
+/* A closed pool without replicas: whoever found no entry may have its. */
+static void
+free_pool(JflowPool *pool)
+{
+	LWLockAcquire(&jflow_shared->control, LW_EXCLUSIVE);
+	LWLockAcquire(&pool->lock, LW_EXCLUSIVE);
+	if (pool->running == 0 && pool->starting == 0 && pool->head < 0)
+		pool->used = false;
+	LWLockRelease(&pool->lock);
+	for (int i = 0; i < JFLOW_MAX_DATABASES && !pool->used; i++)
+	{
+		JflowDatabase *entry = &jflow_shared->databases[i];
+
+		if (!OidIsValid(entry->database) || !entry->no_room)
+			continue;
+		entry->dirty++;
+		entry->next_scout = 0;
+		SetLatch(MyLatch);
+	}
+	LWLockRelease(&jflow_shared->control);
+	ConditionVariableBroadcast(&jflow_shared->changed);
 }
 
 /* Bring one pool nearer to what is wanted. */
@@ -426,7 +467,7 @@ tend_pool(int p, TimestampTz *next)
 			sooner(next, pool->next_start);
 		else if (start_replica(p))
 			SetLatch(MyLatch);
-		else
+		else if (pool->next_start > now)
 			sooner(next, pool->next_start);
 	}
 
@@ -434,15 +475,7 @@ tend_pool(int p, TimestampTz *next)
 		(pool->closed || pool->blocked || pool->failures > 0))
 		jflow_pool_flush(p, NULL);
 	if (pool->closed && live == 0 && stopping == 0 && pool->head < 0)
-	{
-		LWLockAcquire(&jflow_shared->control, LW_EXCLUSIVE);
-		LWLockAcquire(&pool->lock, LW_EXCLUSIVE);
-		if (pool->running == 0 && pool->starting == 0 && pool->head < 0)
-			pool->used = false;
-		LWLockRelease(&pool->lock);
-		LWLockRelease(&jflow_shared->control);
-		ConditionVariableBroadcast(&jflow_shared->changed);
-	}
+		free_pool(pool);
 }
 
 /* Entry point of the worker. */

@@ -6,6 +6,9 @@
  * stop flows, note that this database changed; at commit a counter in shared
  * memory goes up and the launcher sends a scout.  To send one for nothing costs
  * a little; nothing is noted after a rollback.
+ *
+ * What must hold for the next post already does not wait for the scout: the
+ * pools of a flow that was stopped are closed at commit.
  */
 #include "postgres.h"
 
@@ -19,16 +22,24 @@
 #include "runtime/workers.h"
 #include "settings.h"
 
-typedef struct Restart
+typedef enum PendingKind
 {
+	PENDING_START,				/* undoes a PENDING_STOP before it */
+	PENDING_STOP,
+	PENDING_RESTART
+} PendingKind;
+
+typedef struct Pending
+{
+	PendingKind kind;
 	SubTransactionId subxact;
 	char		flow[NAMEDATALEN];
-	char		executor[NAMEDATALEN];
-	struct Restart *next;
-} Restart;
+	char		executor[NAMEDATALEN];	/* of PENDING_RESTART */
+	struct Pending *next;
+} Pending;
 
 static bool dirty = false;
-static Restart *restarts = NULL;
+static Pending *pending = NULL; /* newest first, in the transaction's memory */
 
 PG_FUNCTION_INFO_V1(jflow_runtime_changed);
 
@@ -73,33 +84,61 @@ mark_dirty(void)
 	LWLockRelease(&jflow_shared->control);
 }
 
-/* Replicas of the executor that are older than now are to be replaced. */
+/*
+ * A flow was stopped: its pools take no more requests.  The scout that comes
+ * gives back those that are queued.
+ */
 static void
-mark_restart(const Restart *restart)
+close_pool(JflowPool *pool)
+{
+	pool->closed = true;
+	pool->wanted = 0;
+}
+
+/* Replicas that are older than now are to be replaced. */
+static void
+restart_pool(JflowPool *pool)
+{
+	pool->restart_before = GetCurrentTimestamp();
+	pool->failures = 0;
+	pool->next_start = 0;
+}
+
+/* Carry out what was noted about a flow or an executor.  Raises nothing. */
+static void
+apply(const Pending *change)
 {
 	LWLockAcquire(&jflow_shared->control, LW_EXCLUSIVE);
 	for (int i = 0; i < jflow_max_pools; i++)
 	{
 		JflowPool  *pool = &jflow_pools[i];
 
-		if (pool->used && pool->database == MyDatabaseId &&
-			strcmp(pool->flow, restart->flow) == 0 &&
-			strcmp(pool->executor, restart->executor) == 0)
-		{
-			LWLockAcquire(&pool->lock, LW_EXCLUSIVE);
-			pool->restart_before = GetCurrentTimestamp();
-			pool->failures = 0;
-			pool->next_start = 0;
-			LWLockRelease(&pool->lock);
-		}
+		if (!pool->used || pool->database != MyDatabaseId || strcmp(pool->flow, change->flow) != 0)
+			continue;
+		LWLockAcquire(&pool->lock, LW_EXCLUSIVE);
+		if (change->kind == PENDING_STOP)
+			close_pool(pool);
+		else if (strcmp(pool->executor, change->executor) == 0)
+			restart_pool(pool);
+		LWLockRelease(&pool->lock);
 	}
 	LWLockRelease(&jflow_shared->control);
+}
+
+/* Was the flow started or stopped again after that? */
+static bool
+is_outdated(const Pending *stop)
+{
+	for (const Pending *later = pending; later != stop; later = later->next)
+		if (later->kind != PENDING_RESTART && strcmp(later->flow, stop->flow) == 0)
+			return true;
+	return false;
 }
 
 static void
 at_transaction_end(XactEvent event, void *arg)
 {
-	if (!dirty && restarts == NULL)
+	if (!dirty && pending == NULL)
 		return;
 	switch (event)
 	{
@@ -109,15 +148,18 @@ at_transaction_end(XactEvent event, void *arg)
 					 errmsg("cannot PREPARE a transaction that has started, stopped or changed a started flow")));
 			break;
 		case XACT_EVENT_COMMIT:
+			for (const Pending *change = pending; change; change = change->next)
+				if (change->kind == PENDING_RESTART ||
+					(change->kind == PENDING_STOP && !is_outdated(change)))
+					apply(change);
+			/* last: should the flow be started meanwhile, a scout sees to it */
 			if (dirty)
 				mark_dirty();
-			for (Restart *restart = restarts; restart; restart = restart->next)
-				mark_restart(restart);
 			jflow_wake_launcher();
 			/* FALLTHROUGH */
 		case XACT_EVENT_ABORT:
 			dirty = false;
-			restarts = NULL;	/* in the transaction's memory */
+			pending = NULL;
 			break;
 		default:
 			break;
@@ -128,7 +170,7 @@ static void
 at_subtransaction_end(SubXactEvent event, SubTransactionId mine,
 					  SubTransactionId parent, void *arg)
 {
-	Restart   **link = &restarts;
+	Pending   **link = &pending;
 
 	if (event != SUBXACT_EVENT_ABORT_SUB && event != SUBXACT_EVENT_COMMIT_SUB)
 		return;
@@ -153,6 +195,13 @@ jflow_pending_init(void)
 	RegisterSubXactCallback(at_subtransaction_end, NULL);
 }
 
+/* Has this transaction changed what shall run? */
+bool
+jflow_pending_any(void)
+{
+	return dirty || pending;
+}
+
 /* This transaction changes what shall run. */
 void
 jflow_pending_dirty(void)
@@ -160,24 +209,40 @@ jflow_pending_dirty(void)
 	dirty = true;
 }
 
-/* Has this transaction changed what shall run? */
-bool
-jflow_pending_any(void)
+static void
+note(PendingKind kind, const char *flow, const char *executor)
 {
-	return dirty || restarts;
+	Pending    *change = MemoryContextAllocZero(TopTransactionContext, sizeof(Pending));
+
+	change->kind = kind;
+	change->subxact = GetCurrentSubTransactionId();
+	jflow_clip(change->flow, flow, NAMEDATALEN);
+	jflow_clip(change->executor, executor, NAMEDATALEN);
+	change->next = pending;
+	pending = change;
+}
+
+/* At commit, let a scout open the pools of a flow. */
+void
+jflow_pending_start(const char *flow)
+{
+	note(PENDING_START, flow, "");
+	dirty = true;
+}
+
+/* At commit, close the pools of a flow. */
+void
+jflow_pending_stop(const char *flow)
+{
+	note(PENDING_STOP, flow, "");
+	dirty = true;
 }
 
 /* At commit, replace the replicas of an executor one by one. */
 void
-jflow_pending_restart(Oid database, const char *flow, const char *executor)
+jflow_pending_restart(const char *flow, const char *executor)
 {
-	Restart    *restart = MemoryContextAllocZero(TopTransactionContext, sizeof(Restart));
-
-	restart->subxact = GetCurrentSubTransactionId();
-	jflow_clip(restart->flow, flow, NAMEDATALEN);
-	jflow_clip(restart->executor, executor, NAMEDATALEN);
-	restart->next = restarts;
-	restarts = restart;
+	note(PENDING_RESTART, flow, executor);
 }
 
 /*

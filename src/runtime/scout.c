@@ -109,6 +109,11 @@ want_pool(const JflowFlow *flow, const JflowExecutor *executor, int shard, int w
 	}
 	if (pool == NULL)
 	{
+		JflowDatabase *entry = jflow_database_entry(MyDatabaseId, false);
+
+		/* The launcher sends another scout when an entry is free again. */
+		if (entry)
+			entry->no_room = true;
 		ereport(LOG,
 				(errmsg("jflow has no room for executor \"%s\" of flow \"%s\"", executor->name, flow->name),
 				 errhint("Raise jflow.max_replicas.")));
@@ -215,6 +220,7 @@ jflow_scout_main(Datum arg)
 	{
 		jflow_shared->scout_pid = MyProcPid;
 		seen = entry->dirty;
+		entry->no_room = false;
 	}
 	round = ++jflow_shared->scout_round;
 	LWLockRelease(&jflow_shared->control);

@@ -159,6 +159,7 @@ typedef struct JflowDatabase
 	int			blocked;		/* statements that need it to be left alone */
 	int			scout_pid;
 	int			started;		/* flows that are started */
+	bool		no_room;		/* the last scout found no entry for a pool */
 	int			failures;		/* of scouts, in a row */
 	TimestampTz next_scout;
 } JflowDatabase;

@@ -24,9 +24,11 @@ extern void jflow_ddl_init(void);
 
 /* pending.c: what takes effect at commit. */
 extern void jflow_pending_init(void);
-extern void jflow_pending_dirty(void);
 extern bool jflow_pending_any(void);
-extern void jflow_pending_restart(Oid database, const char *flow, const char *executor);
+extern void jflow_pending_dirty(void);
+extern void jflow_pending_start(const char *flow);
+extern void jflow_pending_stop(const char *flow);
+extern void jflow_pending_restart(const char *flow, const char *executor);
 extern JflowDatabase *jflow_database_entry(Oid database, bool create);
 
 #endif							/* JFLOW_WORKERS_H */

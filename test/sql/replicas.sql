@@ -207,8 +207,28 @@ SELECT flow, executor, endpoint, count, errors, docs, mean_ms > 0 AS mean, p50_m
 	FROM jflow_stat_endpoints WHERE flow = 'sh' AND endpoint <> '/hash' ORDER BY flow, executor, endpoint COLLATE "C";
 SELECT DISTINCT name FROM jflow_config() WHERE value IS NOT NULL ORDER BY name;
 
+-- a flow that was stopped takes no post, at once; what a transaction did last holds
 SELECT jflow_stop('r');
+SELECT text FROM jflow_post('/x', 'hello', 'r');
+SELECT jflow_start('r');
 SELECT jflow_wait('r');
+BEGIN;
+SELECT jflow_stop('r');
+SELECT jflow_start('r');
+COMMIT;
+SELECT text FROM jflow_post('/x', 'hello', 'r');
+BEGIN;
+SAVEPOINT s;
+SELECT jflow_stop('r');
+ROLLBACK TO s;
+COMMIT;
+SELECT text FROM jflow_post('/x', 'hello', 'r');
+BEGIN;
+SELECT jflow_stop('r');
+SAVEPOINT s;
+SELECT jflow_start('r');
+ROLLBACK TO s;
+COMMIT;
 SELECT text FROM jflow_post('/x', 'hello', 'r');
 SELECT jflow_drop(flow) FROM jflow_flows WHERE owner = 'jflow_runner' ORDER BY flow;
 RESET ROLE;

@@ -42,6 +42,18 @@ $node->restart;
 wait_state($node, q{SELECT running <= 2 AND wanted = 3 AND last_error LIKE '%jflow.max\_replicas%' FROM jflow_status WHERE flow = 'f'},
 	'too small jflow.max_replicas: the reason names it');
 
+# at that limit a flow that is stopped and started again gets what the old one leaves
+owner_sql($node, q{SELECT jflow_stop('f'); SELECT jflow_create('g'); SELECT jflow_add('g', 'e', uses => 'shout', shards => 2)});
+start_flow($node, 'g');
+for my $round (1 .. 3)
+{
+	owner_sql($node, q{SELECT jflow_stop('g')});
+	owner_sql($node, q{SELECT jflow_start('g')});
+	is(ask($node, q{SELECT text FROM jflow_post('/x', 'a', 'g')}), 'A', "round $round: a post waits for its replicas");
+	is(ask($node, q{SELECT jflow_wait('g', timeout => '4s')}), 't', "round $round: they run");
+}
+owner_sql($node, q{SELECT jflow_stop('g'); SELECT jflow_start('f')});
+
 # and when there is room, everything runs by itself
 $node->append_conf('postgresql.conf', 'jflow.max_replicas = 16');
 $node->restart;
