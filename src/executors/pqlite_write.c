@@ -289,7 +289,10 @@ find_leaves(PqliteStore *store, WriteItem **items, int nitems)
 	}
 }
 
-/* The leaf that a new document goes to. */
+/*
+ * The leaf that a new document goes to.  The post may have been planned with
+ * another number of shards than there are now.
+ */
 static PqliteLeaf *
 new_leaf(PqliteStore *store, const JflowContext *context, JflowPolling polling, Datum id)
 {
@@ -300,7 +303,7 @@ new_leaf(PqliteStore *store, const JflowContext *context, JflowPolling polling, 
 	{
 		text	   *t = DatumGetTextPP(id);
 
-		shard = jflow_shard_of_id(VARDATA_ANY(t), VARSIZE_ANY_EXHDR(t), context->shards);
+		shard = jflow_shard_of_id(VARDATA_ANY(t), VARSIZE_ANY_EXHDR(t), wanted);
 	}
 	return &store->leaves[shard % wanted];
 }

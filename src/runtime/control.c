@@ -306,7 +306,7 @@ is_running(const JflowFlow *flow, bool started)
 			int			p = jflow_pool_find(flow->name, flow->executors[i].name, shard, NULL);
 			int			fresh = 0;
 
-			if (p < 0)
+			if (p < 0 || jflow_pools[p].draining)
 			{
 				if (wanted > 0)
 					return false;
@@ -327,13 +327,13 @@ is_running(const JflowFlow *flow, bool started)
 				return false;
 		}
 	}
-	/* Pools that were closed may still have replicas. */
+	/* Pools that are not wanted any more may still have replicas. */
 	for (int r = 0; r < jflow_max_replicas; r++)
 	{
 		JflowReplica *replica = &jflow_replicas[r];
 		JflowPool  *pool = &jflow_pools[replica->pool];
 
-		if (replica->state != REPLICA_FREE && pool->closed && pool->database == MyDatabaseId &&
+		if (replica->state != REPLICA_FREE && (pool->closed || pool->draining) && pool->database == MyDatabaseId &&
 			strcmp(pool->flow, flow->name) == 0)
 			return false;
 	}

@@ -409,11 +409,10 @@ finish_executors(Post *post)
 	}
 }
 
-/* All requests of a post. */
+/* All requests of a post, without replicas. */
 static void
-run_post(void *arg)
+run_post(Post *post)
 {
-	Post	   *post = arg;
 	MemoryContext old = MemoryContextSwitchTo(post->request_context);
 	Datum		docs;
 	bool		any = false;
@@ -435,6 +434,24 @@ run_post(void *arg)
 		finish_executors(post);
 	MemoryContextReset(post->request_context);
 	MemoryContextSwitchTo(old);
+}
+
+/*
+ * Replicas may be scaled away between the plan and the moment from which they
+ * stay for us: then plan again.
+ */
+static void
+run_planned(void *arg)
+{
+	Post	   *post = arg;
+
+	while (post->plan->remote && !jflow_walk_post(post))
+	{
+		CHECK_FOR_INTERRUPTS();
+		post->plan = jflow_plan_post(post->options);
+	}
+	if (!post->plan->remote)
+		run_post(post);
 }
 
 static void
@@ -499,12 +516,10 @@ jflow_post_run(const JflowPostOptions *options, JflowSource *source,
 			   JflowSink sink, void *sink_arg, JflowPostResult *result)
 {
 	Post		post;
-	JflowFlow  *flow;
+	const char *flow;
 
 	check_stack_depth();
 	check_options(options);
-	flow = jflow_flow_for_post(options->flow);
-	warn_not_preloaded(flow);
 
 	memset(&post, 0, sizeof(post));
 	post.options = options;
@@ -513,17 +528,18 @@ jflow_post_run(const JflowPostOptions *options, JflowSource *source,
 	post.sink_arg = sink_arg;
 	post.result = result;
 	post.request_size = options->request_size ? options->request_size : jflow_request_size;
-	post.plan = jflow_plan_post(flow, options);
+	post.plan = jflow_plan_post(options);
+	flow = pstrdup(post.plan->flow->name);
+	warn_not_preloaded(post.plan->flow);
 	post.request_context = AllocSetContextCreate(CurrentMemoryContext, "jflow request",
 												 ALLOCSET_DEFAULT_SIZES);
 
-	jflow_progress_begin(&post.progress, flow->name, options->endpoint,
+	jflow_progress_begin(&post.progress, flow, options->endpoint,
 						 count_steps(source, post.request_size), options->show_progress);
 	PG_TRY();
 	{
 		jflow_run_before_deadline(options->timeout_ms,
-								  psprintf("post to flow \"%s\"", flow->name),
-								  post.plan->remote ? jflow_walk_post : run_post, &post);
+								  psprintf("post to flow \"%s\"", flow), run_planned, &post);
 	}
 	PG_CATCH();
 	{

@@ -15,7 +15,10 @@
 
 #define DEADLINE_GRACE_MS 1000
 
-/* All about a post that its replicas need, in one chunk. */
+/*
+ * All about a post that its replicas need, in one chunk; it holds their pools
+ * from here on.  InvalidDsaPointer if a pool that the plan found is gone.
+ */
 dsa_pointer
 jflow_header_make(Post *post)
 {
@@ -94,6 +97,11 @@ jflow_header_make(Post *post)
 		to->parameters = size;
 		memcpy(HEADER_AT(header, size), step->parameters, VARSIZE_ANY(step->parameters));
 		size += MAXALIGN(VARSIZE_ANY(step->parameters));
+	}
+	if (!jflow_header_hold(header))
+	{
+		jflow_payload_free(chunk);
+		return InvalidDsaPointer;
 	}
 	return chunk;
 }

@@ -24,7 +24,7 @@ typedef struct JflowHeaderStep
 	int			retries;
 	int64		timeout_ms;
 	int			shards;
-	Size		pools;			/* offset of an array of JflowPoolRef */
+	Size		pools;			/* offset of an array of JflowPoolRef; 0: none */
 	Size		parameters;		/* offset of a Jsonb */
 } JflowHeaderStep;
 
@@ -51,5 +51,7 @@ typedef struct JflowHeader
 extern JflowHeader *jflow_header(dsa_pointer chunk);
 extern void jflow_header_pin(dsa_pointer chunk);
 extern void jflow_header_unpin(dsa_pointer chunk);
+extern bool jflow_header_hold(JflowHeader *header);
+extern void jflow_header_let_go(JflowHeader *header, int nsteps);
 
 #endif							/* JFLOW_HEADER_H */

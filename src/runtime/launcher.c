@@ -363,6 +363,24 @@ stop_replica(JflowReplica *replica)
 		jflow_wake_process(replica->proc);
 }
 
+/*
+ * A pool that is not wanted any more is closed when no post refers to it.  Under
+ * control, since a scout may want it again.
+ */
+static void
+close_if_drained(JflowPool *pool)
+{
+	LWLockAcquire(&jflow_shared->control, LW_EXCLUSIVE);
+	LWLockAcquire(&pool->lock, LW_EXCLUSIVE);
+	if (pool->draining && pg_atomic_read_u32(&pool->holders) == 0)
+	{
+		pool->closed = true;
+		pool->wanted = 0;
+	}
+	LWLockRelease(&pool->lock);
+	LWLockRelease(&jflow_shared->control);
+}
+
 /* A closed pool without replicas: whoever found no entry may have its. */
 static void
 free_pool(JflowPool *pool)
@@ -402,6 +420,8 @@ tend_pool(int p, TimestampTz *next)
 	bool		blocked,
 				healthy = false;
 
+	if (pool->draining && !pool->closed)
+		close_if_drained(pool);
 	LWLockAcquire(&jflow_shared->control, LW_SHARED);
 	entry = jflow_database_entry(pool->database, false);
 	blocked = entry && entry->blocked > 0;

@@ -10,8 +10,10 @@
 
 #include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
+#include "miscadmin.h"
 #include "regex/regex.h"
 #include "utils/builtins.h"
+#include "utils/inval.h"
 #include "utils/numeric.h"
 
 #include "compat.h"
@@ -274,8 +276,9 @@ is_in_chain(int pool)
 /*
  * Find the pools of a step's shards.  Without one of them the flow is not
  * started; with one that already waits for this post, the step runs here.
+ * Returns false if the flow's definition has changed meanwhile.
  */
-static void
+static bool
 find_pools(JflowStep *step, JflowPlan *plan)
 {
 	const JflowExecutor *executor = step->executor;
@@ -283,7 +286,7 @@ find_pools(JflowStep *step, JflowPlan *plan)
 
 	step->remote = false;
 	if (jflow_shared == NULL || executor->replicas == 0)
-		return;
+		return true;
 	step->pools = palloc(sizeof(JflowPoolRef) * executor->shards);
 	for (int shard = 0; shard < executor->shards; shard++)
 	{
@@ -296,6 +299,9 @@ find_pools(JflowStep *step, JflowPlan *plan)
 			pool = jflow_pool_find(plan->flow->name, executor->name, shard, &step->pools[shard]);
 			if (pool != JFLOW_NONE)
 				break;
+			AcceptInvalidationMessages();
+			if (!plan->flow->valid)
+				return false;
 			ereport(ERROR,
 					(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
 					 errmsg("there are no replicas for executor \"%s\" of flow \"%s\"",
@@ -306,6 +312,7 @@ find_pools(JflowStep *step, JflowPlan *plan)
 	}
 	step->remote = !in_chain;
 	plan->remote |= step->remote;
+	return true;
 }
 
 /*
@@ -345,12 +352,9 @@ find_chains(JflowPlan *plan)
 	}
 }
 
-/*
- * Plan a post to a flow, in the current memory context.  Raises undefined_object
- * if the target matches no executor, and whatever is wrong with a function.
- */
-JflowPlan *
-jflow_plan_post(JflowFlow *flow, const JflowPostOptions *options)
+/* Returns NULL if the flow's definition has changed meanwhile. */
+static JflowPlan *
+plan_flow(JflowFlow *flow, const JflowPostOptions *options)
 {
 	JflowPlan  *plan = palloc(sizeof(JflowPlan));
 	Oid			owner = jflow_flow_owner(flow);
@@ -367,8 +371,8 @@ jflow_plan_post(JflowFlow *flow, const JflowPostOptions *options)
 		step->executor = &flow->executors[i];
 		step->active = is_target(options->target_executor, step->executor->name);
 		any_target |= step->active;
-		if (step->active)
-			find_pools(step, plan);
+		if (step->active && !find_pools(step, plan))
+			return NULL;
 		if (step->active)
 			plan_step(step, plan, owner, options->parameters);
 	}
@@ -381,4 +385,22 @@ jflow_plan_post(JflowFlow *flow, const JflowPostOptions *options)
 	if (plan->remote)
 		find_chains(plan);
 	return plan;
+}
+
+/*
+ * Plan a post to the flow that the options name, in the current memory context.
+ * Raises undefined_object if the target matches no executor, and whatever is
+ * wrong with a function.
+ */
+JflowPlan *
+jflow_plan_post(const JflowPostOptions *options)
+{
+	for (;;)
+	{
+		JflowPlan  *plan = plan_flow(jflow_flow_for_post(options->flow), options);
+
+		if (plan)
+			return plan;
+		CHECK_FOR_INTERRUPTS();
+	}
 }

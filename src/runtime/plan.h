@@ -43,6 +43,6 @@ typedef struct JflowPlan
 	bool		remote;			/* some step runs in replicas */
 } JflowPlan;
 
-extern JflowPlan *jflow_plan_post(JflowFlow *flow, const JflowPostOptions *options);
+extern JflowPlan *jflow_plan_post(const JflowPostOptions *options);
 
 #endif							/* JFLOW_PLAN_H */

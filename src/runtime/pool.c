@@ -27,11 +27,85 @@ jflow_header_pin(dsa_pointer chunk)
 	pg_atomic_add_fetch_u32(&jflow_header(chunk)->refs, 1);
 }
 
+/*
+ * The last of a post's slots, or the post itself, lets go of its pools.  The
+ * caller holds no lock.
+ */
 void
 jflow_header_unpin(dsa_pointer chunk)
 {
-	if (pg_atomic_sub_fetch_u32(&jflow_header(chunk)->refs, 1) == 0)
-		jflow_payload_free(chunk);
+	JflowHeader *header = jflow_header(chunk);
+
+	if (pg_atomic_sub_fetch_u32(&header->refs, 1) > 0)
+		return;
+	jflow_header_let_go(header, header->nsteps);
+	jflow_payload_free(chunk);
+}
+
+/* A post refers to a pool.  Returns false if it takes no requests any more. */
+static bool
+hold_pool(const JflowPoolRef *ref)
+{
+	JflowPool  *pool = &jflow_pools[ref->pool];
+	bool		open;
+
+	/* The lock keeps the launcher from closing it between test and count. */
+	LWLockAcquire(&pool->lock, LW_SHARED);
+	open = pool->used && !pool->closed && pool->generation == ref->generation;
+	if (open)
+		pg_atomic_fetch_add_u32(&pool->holders, 1);
+	LWLockRelease(&pool->lock);
+	return open;
+}
+
+/*
+ * An entry that is used anew meanwhile is held, too: that does not hurt, it is
+ * drained a little later.
+ */
+static void
+let_go_pool(const JflowPoolRef *ref)
+{
+	JflowPool  *pool = &jflow_pools[ref->pool];
+
+	/*
+	 * Who sets draining wakes the launcher: it sees the count, or we the
+	 * flag.
+	 */
+	if (pg_atomic_sub_fetch_u32(&pool->holders, 1) == 0 && pool->draining)
+		jflow_wake_launcher();
+}
+
+/*
+ * Hold all pools that a new header refers to, or none: returns false if one of
+ * them takes no requests any more.
+ */
+bool
+jflow_header_hold(JflowHeader *header)
+{
+	for (int i = 0; i < header->nsteps; i++)
+	{
+		JflowHeaderStep *step = &header->steps[i];
+
+		for (int shard = 0; step->pools && shard < step->shards; shard++)
+		{
+			if (hold_pool(&HEADER_POOLS(header, i)[shard]))
+				continue;
+			while (--shard >= 0)
+				let_go_pool(&HEADER_POOLS(header, i)[shard]);
+			jflow_header_let_go(header, i);
+			return false;
+		}
+	}
+	return true;
+}
+
+/* Let go of the pools of the first steps. */
+void
+jflow_header_let_go(JflowHeader *header, int nsteps)
+{
+	for (int i = 0; i < nsteps; i++)
+		for (int shard = 0; header->steps[i].pools && shard < header->steps[i].shards; shard++)
+			let_go_pool(&HEADER_POOLS(header, i)[shard]);
 }
 
 /* A slot to fill, or JFLOW_NONE if all are taken. */

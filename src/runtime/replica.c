@@ -232,7 +232,7 @@ call(Running *running, JflowRunnable *runnable)
 	context.executor = prepared.executor;
 	context.endpoint = known.endpoint;
 	context.shard = running->slot->shard;
-	context.shards = prepared.executor->shards;
+	context.shards = running->step->shards; /* as the post was planned */
 	context.replica = jflow_replicas[jflow_my_replica].number;
 	context.replicas = prepared.executor->replicas;
 	context.post = running->header->post;

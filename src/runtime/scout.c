@@ -123,7 +123,7 @@ want_pool(const JflowFlow *flow, const JflowExecutor *executor, int shard, int w
 	if (!pool->used)
 	{
 		pool->generation++;
-		pool->closed = pool->blocked = false;
+		pool->closed = pool->draining = pool->blocked = false;
 		pool->database = MyDatabaseId;
 		pool->owner = owner;
 		strlcpy(pool->flow, flow->name, NAMEDATALEN);
@@ -139,6 +139,7 @@ want_pool(const JflowFlow *flow, const JflowExecutor *executor, int shard, int w
 	if (pool->blocked && trouble == NULL)
 		pool->reason[0] = '\0';
 	pool->wanted = trouble ? 0 : wanted;
+	pool->draining = false;
 	pool->blocked = trouble != NULL;
 	if (trouble)
 		jflow_clip(pool->reason, trouble, JFLOW_REASON_LEN);
@@ -147,6 +148,29 @@ want_pool(const JflowFlow *flow, const JflowExecutor *executor, int shard, int w
 	pool->shards = executor->shards;
 	pool->scouted = round;
 	LWLockRelease(&pool->lock);
+}
+
+/*
+ * Pools that a smaller number of replicas or shards leaves without use go on
+ * with what they have until the posts that refer to them have ended; the
+ * launcher closes them then.  The caller holds the control lock.
+ */
+static void
+drain_pools(const JflowFlow *flow, const JflowExecutor *executor, Oid owner, int round)
+{
+	for (int i = 0; i < jflow_max_pools; i++)
+	{
+		JflowPool  *pool = &jflow_pools[i];
+
+		if (!pool->used || pool->closed || pool->database != MyDatabaseId ||
+			pool->owner != owner || pool->shard == JFLOW_MOVER || pool->scouted == round ||
+			strcmp(pool->flow, flow->name) != 0 || strcmp(pool->executor, executor->name) != 0)
+			continue;
+		LWLockAcquire(&pool->lock, LW_EXCLUSIVE);
+		pool->draining = true;
+		pool->scouted = round;
+		LWLockRelease(&pool->lock);
+	}
 }
 
 /* One flow that is started.  Raises what is wrong with its definition. */
@@ -173,6 +197,8 @@ want_flow(const char *name, int round)
 			want_pool(flow, executor, shard, executor->replicas, owner, trouble, round);
 		if (moving[i])
 			want_pool(flow, executor, JFLOW_MOVER, 1, owner, trouble, round);
+		if (trouble == NULL)
+			drain_pools(flow, executor, owner, round);
 	}
 	LWLockRelease(&jflow_shared->control);
 }

@@ -84,6 +84,7 @@ typedef struct JflowPool
 	LWLock		lock;
 	bool		used;			/* under control */
 	bool		closed;			/* takes no more requests */
+	bool		draining;		/* not wanted: closed when nobody holds it */
 	uint32		generation;		/* grows when the entry is used anew */
 
 	/* what it is for; changed under control and the pool's lock */
@@ -96,6 +97,13 @@ typedef struct JflowPool
 	int			shards;
 	int			wanted;
 	int			scouted;		/* the scout that has last seen it */
+
+	/*
+	 * Headers that refer to the entry.  A post that was planned with the pool
+	 * shall end with it: while there are holders the pool is not closed for
+	 * want of use.
+	 */
+	pg_atomic_uint32 holders;
 
 	/* the queue */
 	int			head;

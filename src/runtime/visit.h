@@ -46,6 +46,6 @@ extern void jflow_visit_floating(Visit *visit);
 extern bool jflow_run_in_subtransaction(JflowGuarded function, void *arg, const char *what);
 
 /* walk.c: through replicas */
-extern void jflow_walk_post(void *post);
+extern bool jflow_walk_post(Post *post);
 
 #endif							/* JFLOW_VISIT_H */

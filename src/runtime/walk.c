@@ -734,11 +734,13 @@ is_plain(const JflowPlan *plan)
 	return starts == 1;
 }
 
-/* All requests of a post, through replicas. */
-void
-jflow_walk_post(void *arg)
+/*
+ * All requests of a post, through replicas.  Returns false, and has done nothing,
+ * if a pool is gone that was there when the post was planned.
+ */
+bool
+jflow_walk_post(Post *post)
 {
-	Post	   *post = arg;
 	Engine		engine;
 
 	init_calls();
@@ -751,15 +753,18 @@ jflow_walk_post(void *arg)
 	engine.plain = is_plain(post->plan);
 	engine.returned = JFLOW_NONE;
 	engine.contexts = MemoryContextAlloc(engine.context, sizeof(MemoryContext) * (engine.prefetch + 1));
-	engine.header = jflow_header_make(post);
-	engine.header_valid = true;
 	engine.outer = engines;
 	engines = &engine;
 	PG_TRY();
 	{
-		run_walks(&engine);
-		if (post->progress.failed == 0)
-			finish_executors(&engine);
+		engine.header = jflow_header_make(post);
+		engine.header_valid = DsaPointerIsValid(engine.header);
+		if (engine.header_valid)
+		{
+			run_walks(&engine);
+			if (post->progress.failed == 0)
+				finish_executors(&engine);
+		}
 	}
 	PG_FINALLY();
 	{
@@ -771,4 +776,5 @@ jflow_walk_post(void *arg)
 			jflow_header_unpin(engine.header);
 	}
 	PG_END_TRY();
+	return engine.header_valid;
 }
