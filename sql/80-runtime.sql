@@ -45,6 +45,10 @@ CREATE FUNCTION @extschema@.jflow_cancel(post pg_catalog.int8) RETURNS pg_catalo
 CREATE FUNCTION jflow.is_started(flow pg_catalog.text) RETURNS pg_catalog.bool
 	AS 'MODULE_PATHNAME', 'jflow_is_started' LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED;
 
+-- why no replica can start in this database
+CREATE FUNCTION jflow.trouble() RETURNS pg_catalog.text
+	AS 'MODULE_PATHNAME', 'jflow_trouble' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+
 CREATE FUNCTION jflow.pools(
 		OUT flow pg_catalog.text, OUT executor pg_catalog.text, OUT shard pg_catalog.int4,
 		OUT running pg_catalog.int4, OUT starting pg_catalog.int4, OUT queued pg_catalog.int4,
@@ -91,7 +95,9 @@ CREATE VIEW @extschema@.jflow_status WITH (security_barrier) AS
 	SELECT e.flow, e.name AS executor, jflow.is_started(e.flow) AS started,
 		CASE WHEN jflow.is_started(e.flow) THEN e.replicas * e.shards ELSE 0 END AS wanted,
 		coalesce(p.running, 0) AS running, coalesce(p.starting, 0) AS starting,
-		coalesce(p.failing, 0) AS failing, coalesce(p.queued, 0) AS queued, p.last_error
+		coalesce(p.failing, 0) AS failing, coalesce(p.queued, 0) AS queued,
+		coalesce(p.last_error, CASE WHEN jflow.is_started(e.flow) AND e.replicas > 0
+			AND coalesce(p.running, 0) = 0 THEN jflow.trouble() END) AS last_error
 	FROM jflow.executor e LEFT JOIN (
 		SELECT flow, executor,
 			(pg_catalog.sum(running) FILTER (WHERE shard IS NOT NULL))::pg_catalog.int4 AS running,

@@ -34,6 +34,13 @@ PG_FUNCTION_INFO_V1(jflow_scale);
 PG_FUNCTION_INFO_V1(jflow_restart);
 PG_FUNCTION_INFO_V1(jflow_wait);
 PG_FUNCTION_INFO_V1(jflow_is_started);
+PG_FUNCTION_INFO_V1(jflow_trouble);
+
+/*
+ * How long a launcher may not be there: one that ended is started again after a
+ * second; one that found no slot at server start never comes.
+ */
+#define LAUNCHER_PATIENCE_MS 5000
 
 /* Columns of jflow.run_state. */
 enum
@@ -384,6 +391,43 @@ jflow_wait(PG_FUNCTION_ARGS)
 	PG_RETURN_BOOL(result);
 }
 
+/* Why no replica at all can start in this database, or NULL. */
+static const char *
+find_trouble(void)
+{
+	JflowDatabase *entry;
+	bool		no_room;
+
+	if (jflow_shared == NULL)
+		return "jflow is not in shared_preload_libraries";
+	if (!jflow_enabled)
+		return "jflow.enabled is off";
+	if (RecoveryInProgress() && !jflow_standby_replicas)
+		return "jflow.standby_replicas is off";
+	if (jflow_shared->launcher_pid == 0)
+		return "the launcher does not run: if this lasts, raise max_worker_processes";
+	if (jflow_shared->no_slot)
+		return "there is no free background worker slot: raise max_worker_processes";
+	LWLockAcquire(&jflow_shared->control, LW_SHARED);
+	entry = jflow_database_entry(MyDatabaseId, false);
+	no_room = entry && entry->no_room;
+	LWLockRelease(&jflow_shared->control);
+	return no_room ? "there are more executors and shards than jflow.max_replicas" : NULL;
+}
+
+/*
+ * jflow.trouble() RETURNS text
+ */
+Datum
+jflow_trouble(PG_FUNCTION_ARGS)
+{
+	const char *trouble = find_trouble();
+
+	if (trouble == NULL)
+		PG_RETURN_NULL();
+	PG_RETURN_TEXT_P(cstring_to_text(trouble));
+}
+
 /*
  * A post has found no pool.  If the flow is started, a scout is about to make
  * it: wait for that.  Raises object_not_in_prerequisite_state otherwise.
@@ -391,6 +435,7 @@ jflow_wait(PG_FUNCTION_ARGS)
 void
 jflow_await_pools(const JflowFlow *flow)
 {
+	TimestampTz started = GetCurrentTimestamp();
 	uint64		dirty;
 
 	if (!jflow_flow_started(flow->name) || !jflow_enabled)
@@ -415,17 +460,16 @@ jflow_await_pools(const JflowFlow *flow)
 	ConditionVariablePrepareToSleep(&jflow_shared->changed);
 	while (!is_scouted(dirty))
 	{
-		/*
-		 * Without a slot there is no launcher, or none that could do
-		 * anything.
-		 */
-		if (max_worker_processes == 0 || jflow_shared->no_slot)
+		if (max_worker_processes == 0 || jflow_shared->no_slot ||
+			(jflow_shared->launcher_pid == 0 &&
+			 TimestampDifferenceExceeds(started, GetCurrentTimestamp(), LAUNCHER_PATIENCE_MS)))
 			ereport(ERROR,
 					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 					 errmsg("flow \"%s\" has no replica", flow->name),
 					 errdetail("There is no free background worker slot."),
 					 errhint("Raise max_worker_processes.")));
-		ConditionVariableSleep(&jflow_shared->changed, PG_WAIT_EXTENSION);
+		(void) ConditionVariableTimedSleep(&jflow_shared->changed, LAUNCHER_PATIENCE_MS / 10,
+										   PG_WAIT_EXTENSION);
 	}
 	ConditionVariableCancelSleep();
 }

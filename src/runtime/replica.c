@@ -347,6 +347,18 @@ choose_next_step(JflowSlot *slot, JflowHeaderStep *step)
 	return JFLOW_NONE;
 }
 
+/* What jflow_run says of errors in a function, for those around it. */
+static void
+request_error_context(void *arg)
+{
+	const Running *running = arg;
+	const JflowReplica *me = &jflow_replicas[jflow_my_replica];
+
+	errcontext("executor \"%s\", shard %d, replica %d, request " INT64_FORMAT,
+			   jflow_pools[me->pool].executor, running->slot->shard, me->number,
+			   running->slot->request);
+}
+
 /*
  * One request, from its transaction's start to the end of it.  Interrupts are
  * held when this returns.  Returns whether it has touched temporary tables.
@@ -358,23 +370,31 @@ run_request(JflowSlot *slot, Running *running)
 	dsa_pointer answer = given;
 	Datum		given_docs;
 	JflowReplica *me = &jflow_replicas[jflow_my_replica];
+	ErrorContextCallback callback;
 	int64		left = 0;
 	bool		temp,
 				writes;
+
+	callback.callback = request_error_context;
+	callback.arg = running;
+	callback.previous = error_context_stack;
 
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
 	if (running->header->read_only)
 		XactReadOnly = true;
 
+	error_context_stack = &callback;
 	know(running);
 	jflow_clip(me->endpoint, known.endpoint, NAMEDATALEN);
 	prepare(known.endpoint);
 	given_docs = running->docs = jflow_payload_docs(given, &running->parts, &running->nparts);
+	error_context_stack = callback.previous;
 	if (running->header->deadline != DT_NOEND)
 		left = Max((running->header->deadline - GetCurrentTimestamp()) / 1000, 0) + DEADLINE_GRACE_MS;
 	jflow_run_before_deadline(left, "post", call_in_time, running);
 
+	error_context_stack = &callback;
 	me->docs += jflow_docs_count(running->docs);
 	if (running->docs != given_docs)
 		answer = unsent = put_answer(running->docs);
@@ -383,6 +403,7 @@ run_request(JflowSlot *slot, Running *running)
 	writes = TransactionIdIsValid(GetTopTransactionIdIfAny());
 	if (writes)
 		fire_deferred_triggers();
+	error_context_stack = callback.previous;
 	CHECK_FOR_INTERRUPTS();
 	HOLD_INTERRUPTS();
 	if (writes)

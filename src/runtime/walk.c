@@ -186,7 +186,9 @@ jflow_walk_submit(Engine *engine, Walk *walk, int step, int shard, int stages, D
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 				 errmsg("a request of %zu bytes is too large for jflow.memory_limit", size),
 				 errdetail("One request may have %zu bytes.", jflow_payload_max()),
-				 errhint("Raise jflow.memory_limit, or lower request_size.")));
+				 errhint("Raise jflow.memory_limit, or lower request_size."),
+				 errcontext("executor \"%s\", shard %d, request " INT64_FORMAT,
+							plan->executor->name, shard, walk ? walk->number : 0)));
 	n = jflow_slot_take();
 	if (n == JFLOW_NONE)
 		return false;
@@ -222,7 +224,6 @@ jflow_walk_submit(Engine *engine, Walk *walk, int step, int shard, int stages, D
 	if (walk)
 		walk->out--;
 	jflow_slot_free(n);
-	(void) plan;
 	raise_refused(engine, step, shard);
 }
 

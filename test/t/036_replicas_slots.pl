@@ -27,12 +27,24 @@ $node->append_conf('postgresql.conf', 'max_worker_processes = 1');
 $node->restart;
 fails_with($node, q{SELECT * FROM jflow_post('/x', 'a', 'f')}, '55000', qr/max_worker_processes/,
 	'one slot: a post');
-is($node->safe_psql('postgres', q{SELECT wanted, running FROM jflow_status WHERE flow = 'f'}), '3|0', 'one slot: the status');
+like($node->safe_psql('postgres', q{SELECT wanted, running, last_error FROM jflow_status WHERE flow = 'f'}),
+	qr/^3\|0\|.*max_worker_processes/, 'one slot: the status');
+
+# taken by another worker before the launcher could have it
+$node->append_conf('postgresql.conf', 'max_logical_replication_workers = 1');
+$node->restart;
+is($node->safe_psql('postgres', q{SELECT count(*) FROM pg_stat_activity WHERE backend_type LIKE 'jflow%'}), '0', 'no launcher');
+fails_with($node, q{SELECT * FROM jflow_post('/x', 'a', 'f')}, '55000', qr/max_worker_processes/, 'no launcher: a post');
+like($node->safe_psql('postgres', q{SELECT wanted, running, last_error FROM jflow_status WHERE flow = 'f'}),
+	qr/^3\|0\|.*launcher.*max_worker_processes/, 'no launcher: the status');
+$node->append_conf('postgresql.conf', 'max_logical_replication_workers = 0');
 
 # none: not even the launcher
 $node->append_conf('postgresql.conf', 'max_worker_processes = 0');
 $node->restart;
 fails_with($node, q{SELECT * FROM jflow_post('/x', 'a', 'f')}, '55000', qr/max_worker_processes|launcher/, 'no slot: a post');
+like($node->safe_psql('postgres', q{SELECT wanted, running, last_error FROM jflow_status WHERE flow = 'f'}),
+	qr/^3\|0\|.*max_worker_processes/, 'no slot: the status');
 is(ask($node, q{SELECT jflow_wait('f', timeout => '100 ms')}), 'f', 'no slot: jflow_wait returns');
 like(ask($node, 'SELECT string_agg(c::text, chr(10)) FROM jflow_config() c'), qr/max_worker_processes|launcher|slots/, 'no slot: jflow_config()');
 

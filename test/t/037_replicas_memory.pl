@@ -25,9 +25,9 @@ start_flow($node, $_) for ('f', 'g');
 
 # one request that can never fit, in or out
 fails_with($node, q{SELECT length(text) FROM jflow_post('/x', repeat('a', 30000000), 'f')}, '54000',
-	qr/jflow\.memory_limit/, 'a request larger than the area');
+	qr/jflow\.memory_limit.*CONTEXT:  executor "a", shard 0, request 1$/ms, 'a request larger than the area');
 fails_with($node, q{SELECT length(text) FROM jflow_post('/grow', 'a', 'f', parameters => '{"size": 30000000}')}, '54000',
-	qr/jflow\.memory_limit/, 'an answer larger than the area');
+	qr/jflow\.memory_limit.*CONTEXT:  executor "b", shard 0, replica \d, request 1$/ms, 'an answer larger than the area');
 is_at_rest($node, 'after requests that are too large');
 is(ask($node, q{SELECT text FROM jflow_post('/x', 'a', 'f')}), 'A', 'others go on');
 is(ask($node, q{SELECT sum(length(text)) FROM jflow_post('/x', (SELECT array_agg(repeat('a', 500000)) FROM generate_series(1, 60)),
