@@ -21,12 +21,14 @@ int			jflow_request_size = 100;
 bool		jflow_preloaded = false;
 bool		jflow_allow_superuser_flows = false;
 bool		jflow_enabled = true;
+int			jflow_log_min_duration = -1;
 int			jflow_max_replicas = 32;
 int			jflow_max_requests = 1024;
 int			jflow_memory_limit = 256 * 1024;
 int			jflow_prefetch = 0;
 int			jflow_restart_delay_max = 300;
 bool		jflow_standby_replicas = false;
+int			jflow_timeout = 0;
 
 static const struct config_enum_entry iterative_scan_options[] = {
 	{"off", PQ_ITERATIVE_OFF, false},
@@ -65,6 +67,15 @@ define_settings_a_to_o(void)
 							   PGC_USERSET,
 							   0,
 							   NULL, NULL, NULL);
+
+	DefineCustomIntVariable("jflow.log_min_duration",
+							"Sets the time from which on the call of an executor is logged.",
+							"0 logs all calls, -1 none.",
+							&jflow_log_min_duration,
+							-1, -1, INT_MAX,
+							PGC_SUSET,
+							GUC_UNIT_MS,
+							NULL, NULL, NULL);
 
 	if (process_shared_preload_libraries_in_progress)
 	{
@@ -173,6 +184,15 @@ define_settings_p_to_z(void)
 							 PGC_SIGHUP,
 							 0,
 							 NULL, NULL, NULL);
+
+	DefineCustomIntVariable("jflow.timeout",
+							"Sets the time limit of posts that name none.",
+							"0 means no limit.",
+							&jflow_timeout,
+							0, 0, INT_MAX,
+							PGC_USERSET,
+							GUC_UNIT_MS,
+							NULL, NULL, NULL);
 }
 
 void

@@ -23,6 +23,7 @@
 #include "compat.h"
 #include "runtime/gateway.h"
 #include "runtime/query_source.h"
+#include "settings.h"
 
 PG_FUNCTION_INFO_V1(jflow_post_docs);
 PG_FUNCTION_INFO_V1(jflow_post_texts);
@@ -99,6 +100,7 @@ get_options(FunctionCallInfo fcinfo, JflowPostOptions *options)
 	options->endpoint = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	options->flow = PG_ARGISNULL(2) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(2));
 	options->parameters = PG_ARGISNULL(3) ? empty_object() : PG_GETARG_JSONB_P(3);
+	options->timeout_ms = jflow_timeout;
 	if (nargs <= 4)
 		return;
 	options->target_executor = PG_ARGISNULL(4) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(4));
@@ -112,7 +114,8 @@ get_options(FunctionCallInfo fcinfo, JflowPostOptions *options)
 	}
 	options->show_progress = !PG_ARGISNULL(6) && PG_GETARG_BOOL(6);
 	options->continue_on_error = !PG_ARGISNULL(7) && PG_GETARG_BOOL(7);
-	options->timeout_ms = PG_ARGISNULL(8) ? 0 : jflow_interval_ms(PG_GETARG_INTERVAL_P(8));
+	if (!PG_ARGISNULL(8))
+		options->timeout_ms = jflow_interval_ms(PG_GETARG_INTERVAL_P(8));
 	options->ordered = PG_ARGISNULL(9) || PG_GETARG_BOOL(9);
 }
 
@@ -392,6 +395,7 @@ jflow_search(PG_FUNCTION_ARGS)
 	options.endpoint = "/search";
 	options.flow = PG_ARGISNULL(2) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(2));
 	options.ordered = true;
+	options.timeout_ms = jflow_timeout;
 	options.parameters = PG_ARGISNULL(4) ? empty_object() : PG_GETARG_JSONB_P(4);
 	if (!JB_ROOT_IS_OBJECT(options.parameters))
 		ereport(ERROR,

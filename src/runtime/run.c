@@ -17,9 +17,11 @@
 #include "utils/lsyscache.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
+#include "utils/timestamp.h"
 
 #include "compat.h"
 #include "runtime/run.h"
+#include "settings.h"
 
 /*
  * Look a function up for a flow's owner.  The result is allocated in the
@@ -111,6 +113,27 @@ call(JflowRunnable *runnable, Datum docs, Jsonb *parameters)
 	return jflow_docs_complete(result, psprintf("result of function %s", runnable->name));
 }
 
+/* The same, and tells the server's log if it takes long. */
+static Datum
+call_and_log(JflowRunnable *runnable, const JflowContext *context, Datum docs, Jsonb *parameters)
+{
+	int			limit = jflow_log_min_duration;
+	TimestampTz started;
+	Datum		result;
+	int64		us;
+
+	if (limit < 0)
+		return call(runnable, docs, parameters);
+	started = GetCurrentTimestamp();
+	result = call(runnable, docs, parameters);
+	us = GetCurrentTimestamp() - started;
+	if (us / 1000 >= limit)
+		ereport(LOG_SERVER_ONLY,
+				(errmsg("duration: %.3f ms  endpoint %s of flow \"%s\": function %s",
+						us / 1000.0, context->endpoint, context->flow->name, runnable->name)));
+	return result;
+}
+
 /*
  * Run an executor function on documents.  Returns its documents, each with an
  * id, or those given where it returns NULL; in the current memory context.
@@ -151,7 +174,7 @@ jflow_run(JflowRunnable *runnable, JflowContext *context, Datum docs, Jsonb *par
 	jflow_context = context;
 	PG_TRY();
 	{
-		result = call(runnable, docs, parameters);
+		result = call_and_log(runnable, context, docs, parameters);
 	}
 	PG_FINALLY();
 	{
