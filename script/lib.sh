@@ -64,17 +64,41 @@ mount_small() {
 	[ "$(id -u)" -eq 0 ] && mount -t tmpfs -o "size=16m,mode=711,uid=$(id -u "$run_user")" none "$work/small" 2>/dev/null
 }
 
+# A server can look for extensions elsewhere since version 18, or with a patch of
+# Debian's.
+looks_elsewhere() {
+	[ "$PG_MAJOR" -ge 18 ] || grep -q extension_destdir "$bindir/postgres"
+}
+
+# copy_server: one of an own build that can not is copied to $work/pg whole, since
+# it finds its files relative to where it is.
+copy_server() {
+	local prefix
+	prefix=$(dirname "$bindir")
+	case $("$PG_CONFIG" --sharedir) in
+		"$prefix"/*) ;;
+		*) die "this server can load an extension from its own directories only; run make install" ;;
+	esac
+	cp -r "$prefix" "$work/pg"
+	[ "$(id -u)" -ne 0 ] || chown -R "$run_user" "$work/pg"
+	export PG_CONFIG=$work/pg/bin/pg_config
+	bindir=$work/pg/bin
+	destdir=
+}
+
 # build_jflow: copy the tree to $work/src, build it there, install to $work/inst.
 # Leaves the compiler's output in $work/build.log.
 build_jflow() {
 	bindir=$("$PG_CONFIG" --bindir)
+	destdir=$work/inst
+	looks_elsewhere || copy_server
 	mkdir -p "$work/src"
 	tar -C "$top" --exclude=./.git --exclude='*.o' --exclude='*.so' --exclude='*.bc' \
 		--exclude=./tmp_check -cf - . | tar -C "$work/src" -xf -
 	[ "$(id -u)" -ne 0 ] || chown -R "$run_user" "$work/src"
 	cd "$work/src"
 	if ! as_user make -s -j2 PG_CONFIG="$PG_CONFIG" >"$work/build.log" 2>&1 ||
-		! as_user make -s install PG_CONFIG="$PG_CONFIG" DESTDIR="$work/inst" >>"$work/build.log" 2>&1; then
+		! as_user make -s install PG_CONFIG="$PG_CONFIG" DESTDIR="$destdir" >>"$work/build.log" 2>&1; then
 		cat "$work/build.log" >&2
 		die "the build failed"
 	fi
@@ -87,12 +111,14 @@ write_conf() {
 	libdir=$("$PG_CONFIG" --pkglibdir)
 	sharedir=$("$PG_CONFIG" --sharedir)
 	{
-		if [ "$PG_MAJOR" -ge 18 ]; then
-			say "extension_control_path = '$work/inst$sharedir:\$system'"
+		if [ -z "$destdir" ]; then
+			:
+		elif [ "$PG_MAJOR" -ge 18 ]; then
+			say "extension_control_path = '$destdir$sharedir:\$system'"
 		else
-			say "extension_destdir = '$work/inst'"
+			say "extension_destdir = '$destdir'"
 		fi
-		say "dynamic_library_path = '$work/inst$libdir:\$libdir'"
+		[ -z "$destdir" ] || say "dynamic_library_path = '$destdir$libdir:\$libdir'"
 		say "fsync = off"
 	} >"$work/test.conf"
 	chmod 644 "$work/test.conf"

@@ -388,8 +388,8 @@ pqlite_add_leaves(const PqliteStore *store, int shards)
 			found |= store->leaves[i].shard == shard;
 		if (found)
 			continue;
-		SPI_connect();
 		name = leaf_name(store->table, shard);
+		SPI_connect();
 		(void) make_leaf(store->schema, store->table, shard);
 		SPI_finish();
 		jflow_catalog_begin(&state);
