@@ -18,6 +18,7 @@
 #include "access/table.h"
 #include "catalog/indexing.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_extension.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "executor/spi.h"
@@ -171,6 +172,13 @@ jflow_catalog_changed(PG_FUNCTION_ARGS)
 						"jflow.catalog_changed")));
 	CacheInvalidateRelcacheByRelid(RelationGetRelid(trigger->tg_relation));
 	return PointerGetDatum(NULL);
+}
+
+/* Let all backends forget what they cached, when this transaction commits. */
+void
+jflow_catalog_forget(void)
+{
+	CacheInvalidateRelcacheByRelid(jflow_catalog_relid("flow"));
 }
 
 /*
@@ -455,6 +463,40 @@ jflow_suggest_flow_error(const char *name)
 }
 
 /*
+ * The library reads the catalog's tables by the numbers of their columns: those
+ * of another version may differ.  Raises object_not_in_prerequisite_state then.
+ */
+static void
+check_version(void)
+{
+	Relation	rel = table_open(ExtensionRelationId, AccessShareLock);
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	char	   *version = NULL;
+
+	ScanKeyInit(&key, Anum_pg_extension_extname, BTEqualStrategyNumber, F_NAMEEQ,
+				CStringGetDatum("jflow"));
+	scan = systable_beginscan(rel, ExtensionNameIndexId, true, NULL, 1, &key);
+	tuple = systable_getnext(scan);
+	if (HeapTupleIsValid(tuple))
+	{
+		bool		isnull;
+
+		version = TextDatumGetCString(heap_getattr(tuple, Anum_pg_extension_extversion,
+												   RelationGetDescr(rel), &isnull));
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	if (version && strcmp(version, JFLOW_VERSION) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the library of jflow has version %s, but the extension has version %s",
+						JFLOW_VERSION, version),
+				 errhint("Run ALTER EXTENSION jflow UPDATE if the library is newer, or restart the server so that it loads the library that is installed.")));
+}
+
+/*
  * A flow from the cache or from the catalog, not pinned yet; NULL if there is
  * none.
  */
@@ -472,6 +514,7 @@ flow_lookup(const char *name)
 	if (entry && entry->flow)
 		return entry->flow;
 
+	check_version();
 	tables.flow = jflow_catalog_relid("flow");
 	tables.executor = jflow_catalog_relid("executor");
 	tables.class = jflow_catalog_relid("class");

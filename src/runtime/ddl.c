@@ -24,6 +24,7 @@
 #include "utils/acl.h"
 
 #include "compat.h"
+#include "flow/flow.h"
 #include "runtime/pool.h"
 #include "runtime/workers.h"
 #include "settings.h"
@@ -178,6 +179,14 @@ drops_extension(const DropStmt *stmt)
 	return false;
 }
 
+/* Does a statement bring the extension to another version? */
+static bool
+is_update(Node *stmt)
+{
+	return IsA(stmt, AlterExtensionStmt) &&
+		strcmp(((AlterExtensionStmt *) stmt)->extname, "jflow") == 0;
+}
+
 /* Make room for a statement that needs it. */
 static void
 before_statement(Node *stmt)
@@ -206,6 +215,10 @@ before_statement(Node *stmt)
 			if (drops_extension((DropStmt *) stmt) && superuser())
 				empty_database(MyDatabaseId);
 			break;
+		case T_AlterExtensionStmt:
+			if (is_update(stmt) && superuser())
+				empty_database(MyDatabaseId);
+			break;
 		case T_DropOwnedStmt:
 			if (superuser())
 				empty_database(MyDatabaseId);
@@ -220,13 +233,21 @@ process_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 				ProcessUtilityContext context, ParamListInfo params,
 				QueryEnvironment *environment, DestReceiver *dest, QueryCompletion *completion)
 {
+	Node	   *stmt = pstmt->utilityStmt;
+
 	if (!nothing_started())
-		before_statement(pstmt->utilityStmt);
+		before_statement(stmt);
 	if (previous_utility)
 		previous_utility(pstmt, query, read_only_tree, context, params, environment, dest, completion);
 	else
 		standard_ProcessUtility(pstmt, query, read_only_tree, context, params, environment, dest,
 								completion);
+	if (is_update(stmt))
+	{
+		/* What could not run with the other version may run now. */
+		jflow_catalog_forget();
+		jflow_pending_dirty();
+	}
 }
 
 /* For _PG_init. */
