@@ -174,6 +174,14 @@ jflow_catalog_changed(PG_FUNCTION_ARGS)
 	return PointerGetDatum(NULL);
 }
 
+/* Read flows anew from here on. */
+void
+jflow_flow_cache_reset(void)
+{
+	if (flow_cache)
+		cache_invalidate((Datum) 0, InvalidOid);
+}
+
 /* Let all backends forget what they cached, when this transaction commits. */
 void
 jflow_catalog_forget(void)

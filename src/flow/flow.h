@@ -69,6 +69,7 @@ extern bool jflow_class_exists(const char *class_name);
 extern const char *jflow_uses_class(const char *uses);
 extern Oid	jflow_catalog_relid(const char *name);
 extern void jflow_catalog_forget(void);
+extern void jflow_flow_cache_reset(void);
 extern void jflow_suggest_flow_error(const char *name) JFLOW_NORETURN;
 
 /*

@@ -275,7 +275,8 @@ is_scouted(uint64 dirty)
 
 	LWLockAcquire(&jflow_shared->control, LW_SHARED);
 	entry = jflow_database_entry(MyDatabaseId, false);
-	scouted = !jflow_shared->rescan && (entry == NULL || entry->scouted >= dirty);
+	scouted = !jflow_shared->rescan &&
+		(entry ? entry->scouted >= dirty : jflow_shared->unseen == 0);
 
 	/* Where there was no room, another scout comes if there will be some. */
 	if (scouted && entry && entry->no_room)
@@ -288,6 +289,7 @@ is_scouted(uint64 dirty)
 	return scouted;
 }
 
+/* What a scout must have seen that sees all that we see. */
 static uint64
 dirty_now(void)
 {
@@ -296,9 +298,23 @@ dirty_now(void)
 
 	LWLockAcquire(&jflow_shared->control, LW_SHARED);
 	entry = jflow_database_entry(MyDatabaseId, false);
-	dirty = entry ? entry->dirty : 0;
+	dirty = entry ? entry->dirty + entry->committing : 0;
 	LWLockRelease(&jflow_shared->control);
 	return dirty;
+}
+
+/* Counts the changes committed in this database. */
+uint64
+jflow_changes(void)
+{
+	JflowDatabase *entry;
+	uint64		changes;
+
+	LWLockAcquire(&jflow_shared->control, LW_SHARED);
+	entry = jflow_database_entry(MyDatabaseId, false);
+	changes = entry ? entry->dirty : 0;
+	LWLockRelease(&jflow_shared->control);
+	return changes;
 }
 
 /* Do all pools of a flow have the replicas that its definition wants? */

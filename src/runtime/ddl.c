@@ -248,6 +248,8 @@ process_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 		jflow_catalog_forget();
 		jflow_pending_dirty();
 	}
+	else if (IsA(stmt, DropRoleStmt))
+		jflow_pending_roles();
 }
 
 /* For _PG_init. */

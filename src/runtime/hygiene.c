@@ -14,6 +14,7 @@
 #include "commands/sequence.h"
 #include "storage/lock.h"
 #include "utils/portal.h"
+#include "utils/snapmgr.h"
 
 #include "runtime/hygiene.h"
 
@@ -35,7 +36,10 @@ jflow_hygiene_clean(bool temp)
 	if (temp)
 	{
 		StartTransactionCommand();
+		PushActiveSnapshot(GetTransactionSnapshot());	/* for deleting toasted
+														 * rows */
 		ResetTempTableNamespace();
+		PopActiveSnapshot();
 		CommitTransactionCommand();
 	}
 }

@@ -82,7 +82,10 @@ list_databases(void)
 	HeapTuple	tuple;
 	MemoryContext old;
 
+	LWLockAcquire(&jflow_shared->control, LW_EXCLUSIVE);
 	jflow_shared->rescan = false;
+	jflow_shared->unseen++;		/* at least, until they are counted */
+	LWLockRelease(&jflow_shared->control);
 	StartTransactionCommand();
 	rel = table_open(DatabaseRelationId, AccessShareLock);
 	scan = systable_beginscan(rel, InvalidOid, false, NULL, 0, NULL);
@@ -116,6 +119,7 @@ enter_databases(void)
 			entry->dirty++;
 		unseen = list_delete_first(unseen);
 	}
+	jflow_shared->unseen = list_length(unseen);
 	LWLockRelease(&jflow_shared->control);
 }
 
@@ -512,6 +516,8 @@ jflow_launcher_main(Datum arg)
 	LWLockAcquire(&jflow_shared->control, LW_EXCLUSIVE);
 	jflow_shared->launcher_pid = MyProcPid;
 	jflow_shared->launcher_proc = MyProcNumberCompat;
+	if (jflow_shared->unseen > 0)
+		jflow_shared->rescan = true;	/* a launcher before us knew them */
 	LWLockRelease(&jflow_shared->control);
 	MemoryContextSwitchTo(AllocSetContextCreate(TopMemoryContext, "jflow launcher",
 												ALLOCSET_DEFAULT_SIZES));
@@ -545,7 +551,7 @@ jflow_launcher_main(Datum arg)
 		{
 			if (jflow_shared->rescan)
 				list_databases();
-			if (unseen)
+			if (unseen || jflow_shared->unseen > 0)
 				enter_databases();
 			send_scout(&next);
 		}

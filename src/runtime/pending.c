@@ -39,6 +39,8 @@ typedef struct Pending
 } Pending;
 
 static bool dirty = false;
+static bool announced = false;	/* counted in "committing" */
+static bool roles_changed = false;
 static Pending *pending = NULL; /* newest first, in the transaction's memory */
 
 PG_FUNCTION_INFO_V1(jflow_runtime_changed);
@@ -57,7 +59,7 @@ jflow_database_entry(Oid database, bool create)
 			return entry;
 		if (room == NULL && (!OidIsValid(entry->database) ||
 							 (entry->dirty == entry->scouted && entry->started == 0 &&
-							  entry->blocked == 0)))
+							  entry->blocked == 0 && entry->committing == 0)))
 			room = entry;
 	}
 	if (!create || room == NULL)
@@ -67,6 +69,26 @@ jflow_database_entry(Oid database, bool create)
 	return room;
 }
 
+/*
+ * Others see what a transaction has changed a moment before it can say so: a
+ * post that misses a pool meanwhile must know that a scout is to come.
+ */
+static void
+announce(void)
+{
+	JflowDatabase *entry;
+
+	LWLockAcquire(&jflow_shared->control, LW_EXCLUSIVE);
+	entry = jflow_database_entry(MyDatabaseId, true);
+	if (entry)
+	{
+		entry->committing++;
+		announced = true;
+	}
+	LWLockRelease(&jflow_shared->control);
+}
+
+/* The transaction has ended, in whatever way. */
 static void
 mark_dirty(void)
 {
@@ -76,11 +98,30 @@ mark_dirty(void)
 	entry = jflow_database_entry(MyDatabaseId, true);
 	if (entry)
 	{
+		entry->committing -= announced;
 		entry->dirty++;
 		entry->next_scout = 0;
 	}
 	else
 		jflow_shared->rescan = true;
+	LWLockRelease(&jflow_shared->control);
+	announced = false;
+}
+
+/* Roles are those of all databases. */
+static void
+mark_roles_changed(void)
+{
+	LWLockAcquire(&jflow_shared->control, LW_EXCLUSIVE);
+	for (int i = 0; i < JFLOW_MAX_DATABASES; i++)
+	{
+		JflowDatabase *entry = &jflow_shared->databases[i];
+
+		if (!OidIsValid(entry->database) || entry->started == 0)
+			continue;
+		entry->dirty++;
+		entry->next_scout = 0;
+	}
 	LWLockRelease(&jflow_shared->control);
 }
 
@@ -138,11 +179,17 @@ is_outdated(const Pending *stop)
 static void
 at_transaction_end(XactEvent event, void *arg)
 {
-	if (!dirty && pending == NULL)
+	if (!dirty && pending == NULL && !roles_changed)
 		return;
 	switch (event)
 	{
+		case XACT_EVENT_PRE_COMMIT:
+			if (dirty)
+				announce();
+			break;
 		case XACT_EVENT_PRE_PREPARE:
+			if (!dirty && pending == NULL)
+				break;
 			ereport(ERROR,
 					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 					 errmsg("cannot PREPARE a transaction that has started, stopped or changed a started flow")));
@@ -153,12 +200,22 @@ at_transaction_end(XactEvent event, void *arg)
 					(change->kind == PENDING_STOP && !is_outdated(change)))
 					apply(change);
 			/* last: should the flow be started meanwhile, a scout sees to it */
+			if (roles_changed)
+				mark_roles_changed();
 			if (dirty)
 				mark_dirty();
 			jflow_wake_launcher();
-			/* FALLTHROUGH */
+			dirty = roles_changed = false;
+			pending = NULL;
+			break;
+		case XACT_EVENT_PREPARE:
 		case XACT_EVENT_ABORT:
-			dirty = false;
+			if (announced)
+			{
+				mark_dirty();
+				jflow_wake_launcher();
+			}
+			dirty = roles_changed = false;
 			pending = NULL;
 			break;
 		default:
@@ -193,6 +250,13 @@ jflow_pending_init(void)
 {
 	RegisterXactCallback(at_transaction_end, NULL);
 	RegisterSubXactCallback(at_subtransaction_end, NULL);
+}
+
+/* This transaction changes who may run what. */
+void
+jflow_pending_roles(void)
+{
+	roles_changed = true;
 }
 
 /* Has this transaction changed what shall run? */

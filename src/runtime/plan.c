@@ -13,7 +13,6 @@
 #include "miscadmin.h"
 #include "regex/regex.h"
 #include "utils/builtins.h"
-#include "utils/inval.h"
 #include "utils/numeric.h"
 
 #include "compat.h"
@@ -276,7 +275,7 @@ is_in_chain(int pool)
 /*
  * Find the pools of a step's shards.  Without one of them the flow is not
  * started; with one that already waits for this post, the step runs here.
- * Returns false if the flow's definition has changed meanwhile.
+ * Returns false if the flow's definition may have changed meanwhile.
  */
 static bool
 find_pools(JflowStep *step, JflowPlan *plan)
@@ -299,8 +298,8 @@ find_pools(JflowStep *step, JflowPlan *plan)
 			pool = jflow_pool_find(plan->flow->name, executor->name, shard, &step->pools[shard]);
 			if (pool != JFLOW_NONE)
 				break;
-			AcceptInvalidationMessages();
-			if (!plan->flow->valid)
+			/* Replicas may have been scaled away since the flow was read. */
+			if (!plan->fresh || plan->changes != jflow_changes())
 				return false;
 			ereport(ERROR,
 					(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
@@ -352,15 +351,23 @@ find_chains(JflowPlan *plan)
 	}
 }
 
-/* Returns NULL if the flow's definition has changed meanwhile. */
+/* Returns NULL if the flow's definition may have changed meanwhile. */
 static JflowPlan *
-plan_flow(JflowFlow *flow, const JflowPostOptions *options)
+plan_flow(const JflowPostOptions *options, bool fresh)
 {
 	JflowPlan  *plan = palloc(sizeof(JflowPlan));
-	Oid			owner = jflow_flow_owner(flow);
+	JflowFlow  *flow;
+	Oid			owner;
 	bool		any_target = options->target_executor == NULL;
 
-	plan->flow = flow;
+	plan->fresh = fresh;
+	if (fresh)
+	{
+		plan->changes = jflow_changes();
+		jflow_flow_cache_reset();
+	}
+	plan->flow = flow = jflow_flow_for_post(options->flow);
+	owner = jflow_flow_owner(flow);
 	plan->endpoint = options->endpoint;
 	plan->remote = false;
 	plan->steps = palloc0(sizeof(JflowStep) * Max(flow->nexecutors, 1));
@@ -395,12 +402,12 @@ plan_flow(JflowFlow *flow, const JflowPostOptions *options)
 JflowPlan *
 jflow_plan_post(const JflowPostOptions *options)
 {
-	for (;;)
-	{
-		JflowPlan  *plan = plan_flow(jflow_flow_for_post(options->flow), options);
+	JflowPlan  *plan = plan_flow(options, false);
 
-		if (plan)
-			return plan;
+	while (plan == NULL)
+	{
 		CHECK_FOR_INTERRUPTS();
+		plan = plan_flow(options, true);
 	}
+	return plan;
 }

@@ -38,6 +38,8 @@ typedef struct JflowStep
 typedef struct JflowPlan
 {
 	JflowFlow  *flow;
+	bool		fresh;			/* flow was read since there were so many ... */
+	uint64		changes;		/* ... changes in this database */
 	const char *endpoint;
 	JflowStep  *steps;			/* one per executor, in order of definition */
 	bool		remote;			/* some step runs in replicas */

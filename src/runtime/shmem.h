@@ -163,6 +163,7 @@ typedef struct JflowDatabase
 {
 	Oid			database;		/* InvalidOid: free */
 	uint64		dirty;			/* changes committed */
+	int			committing;		/* changes that may be seen already */
 	uint64		scouted;		/* of them seen by a scout */
 	int			blocked;		/* statements that need it to be left alone */
 	int			scout_pid;
@@ -201,6 +202,7 @@ typedef struct JflowShared
 	int			launcher_pid;
 	int			launcher_proc;
 	bool		rescan;			/* look at all databases */
+	int			unseen;			/* of them have no entry yet */
 	bool		no_slot;		/* for a scout, when last tried */
 	int			scout_pid;
 	Oid			scout_database;

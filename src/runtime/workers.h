@@ -26,6 +26,7 @@ extern void jflow_ddl_init(void);
 extern void jflow_pending_init(void);
 extern bool jflow_pending_any(void);
 extern void jflow_pending_dirty(void);
+extern void jflow_pending_roles(void);
 extern void jflow_pending_start(const char *flow);
 extern void jflow_pending_stop(const char *flow);
 extern void jflow_pending_restart(const char *flow, const char *executor);

@@ -53,6 +53,22 @@ is(ask($node, q{SELECT jflow_wait('f')}), 't', 'it runs again');
 my ($replica) = running_pids($node);
 kill 'TERM', worker_pid($node, 'jflow launcher'), $replica;
 wait_state($node, "SELECT count(*) = 1 FROM jflow_stat_replicas WHERE state = 'idle' AND pid <> $replica", 'a replica lost meanwhile is replaced');
+
+# a scout that is terminated at work is followed by another
+my $locker = $node->background_psql('postgres');
+$locker->query_safe('BEGIN; LOCK TABLE jflow.run_state IN ACCESS EXCLUSIVE MODE');
+owner_sql($node, q{SELECT jflow_scale('f', 'e', 2)});
+my $scouts = q{SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'jflow scout' AND wait_event_type = 'Lock'};
+wait_state($node, $scouts, 'a scout waits for a lock');
+my $scout = worker_pid($node, 'jflow scout');
+kill 'TERM', $scout;
+wait_state($node, "$scouts AND pid <> $scout", 'terminated, it is followed by another');
+kill 'TERM', worker_pid($node, 'jflow launcher'), worker_pid($node, 'jflow scout');
+wait_state($node, $scouts, 'also if the launcher is terminated with it');
+is(ask($node, q{SELECT count(*) FROM jflow_stat_replicas WHERE state = 'idle'}), '1', 'the replica of before runs on');
+$locker->query_safe('COMMIT');
+is(ask($node, q{SELECT jflow_wait('f')}), 't', 'what is wanted runs at last');
+$locker->quit;
 $holder->quit;
 is_at_rest($node, 'at the end');
 $node->stop;
