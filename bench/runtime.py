@@ -6,13 +6,16 @@ Runs psql and pgbench against the server that the environment names, which has
 jflow preloaded; prints a table in Markdown.  Whole calls, medians of RUNS runs.
 Figures of Jina 3.0 were measured apart, on another 2-core machine.
 """
+import math
 import os
 import statistics
 import threading
 import time
 
+import scaling_plot
 from common import RUNS, corpus, load, machine, pgbench_times, psql, sklearn_times, timed_sql
 
+SCALES = (1, 2, 4)
 FLOWS = "{bench,noop,cpu,kill}"
 TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -84,17 +87,33 @@ def timed_with_shares(sql, warm_up, flow):
     return wall, shares, (machine_busy() - busy) / wall
 
 
-def corpus_rows(texts, report):
+def rates(times, requests):
+    """Requests a second by number of replicas: of the median run."""
+    return {n: requests / statistics.median(runs) for n, runs in times.items()}
+
+
+def draw(curves):
+    """Where PLOT names a file, write the curves there."""
+    path = os.environ.get("PLOT")
+    if path:
+        title = "Replicas on %d processors: throughput" % os.cpu_count()
+        with open(path, "w") as f:
+            f.write(scaling_plot.svg(title, curves))
+
+
+def corpus_rows(texts, report, curves):
     query = "SELECT docs FROM jflow_post_query('/foo', 'SELECT id, text FROM bench', 'bench')"
     warm_up = "SELECT count(*) FROM jflow_post('/foo', 'warm up', 'bench')"
-    times = {1: [], 2: []}
+    times = {n: [] for n in SCALES}
     peer, shares = [], ""
     for _ in range(RUNS):
         peer.append(sklearn_times(texts)[1])
-        for replicas in (1, 2):
+        for replicas in SCALES:
             scale("bench", "slow_executor", replicas)
             timed_sql(query, warm_up)
             times[replicas].append(timed_sql(query, warm_up))
+    scale("bench", "slow_executor", 2)
+    curves["TF-IDF, 100 posts a request"] = rates(times, math.ceil(len(texts) / 100))
     wall, of_replicas, busy = timed_with_shares(";".join([query] * 5), warm_up, "bench")
     shares = "; with 2 replicas they use %s %% of a processor each, all of the machine %.0f %% of %d" % (
         ", ".join("%.0f" % (100 * s) for s in sorted(of_replicas)), 100 * busy, 100 * os.cpu_count())
@@ -105,16 +124,17 @@ def corpus_rows(texts, report):
            "%.2f times as fast" % (one / two), "1.7 times, or both cores 90 % busy", "1.4 times")
 
 
-def cpu_rows(report):
+def cpu_rows(report, curves):
     loops = 100000
     post = "SELECT docs FROM jflow_post_query('/x', 'SELECT i AS id FROM generate_series(1, %d) i', 'cpu', '{\"loops\": %d}', request_size => 1)"
     warm_up = "SELECT count(*) FROM jflow_post('/x', 'warm up', 'cpu', '{\"loops\": 1}')"
     loops = int(loops * 0.010 / (timed_sql(post % (100, loops), warm_up) / 100))
-    times = {1: [], 2: []}
+    times = {n: [] for n in SCALES}
     for _ in range(RUNS):
-        for replicas in (1, 2):
+        for replicas in SCALES:
             scale("cpu", "a", replicas)
             times[replicas].append(timed_sql(post % (200, loops), warm_up))
+    curves["10 ms of computing a request"] = rates(times, 200)
     one, two = statistics.median(times[1]), statistics.median(times[2])
     report("a function of 10 ms a request, 2 replicas against 1", "%.1f and %.1f ms a request" % (one * 5, two * 5),
            "%.2f times as fast" % (one / two), "1.9 times", "1.7 times")
@@ -203,8 +223,10 @@ def main():
     print(machine(texts), end="\n\n")
     print("| what | measured | result | bar | Jina |")
     print("| --- | --- | --- | --- | --- |")
-    corpus_rows(texts, report)
-    cpu_rows(report)
+    curves = {}
+    corpus_rows(texts, report, curves)
+    cpu_rows(report, curves)
+    draw(curves)
     noop_rows(report)
     fairness_row(report)
     memory_row(report)
