@@ -86,6 +86,8 @@ def use_only(table, index):
     chosen = "'%s'::regclass" % index if index else "0"
     psql("UPDATE pg_index SET indisvalid = (indexrelid = %s), indisready = (indexrelid = %s)"
          " WHERE indrelid = '%s'::regclass" % (chosen, chosen, table))
+    # which VACUUM clears when all are hidden, and then inserts forget them
+    psql("UPDATE pg_class SET relhasindex = true WHERE oid = '%s'::regclass" % table)
 
 
 def warm(table, index=None):
