@@ -39,6 +39,8 @@ srand($seed);
 note("seed $seed");
 
 my $watch = $node->background_psql('postgres');
+# a victim that is gone in the meantime is worth a warning, which is no error
+$watch->query_safe('SET client_min_messages = error');
 
 # run statements in a session of its own, and end them by a function as soon as
 # a condition holds
