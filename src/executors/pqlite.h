@@ -143,7 +143,7 @@ typedef struct PqliteStore
 	int			nwanted;
 	bool		moving;			/* a leaf is not live */
 	int64		trained;		/* pages when it was indexed; 0: it is not */
-	int64		count_at;		/* pages below which it has few rows */
+	int64		count_in;		/* documents to be written before rows are counted */
 	bool		due;			/* a mover is about to make indexes */
 
 	PqliteColumn *columns;
@@ -159,6 +159,7 @@ typedef struct PqliteStore
 	bool		claimed;		/* an existing table: ours to write to */
 	struct PqlitePlan *plans;
 	int			nplans;
+	int			plans_size;
 	MemoryContext context;
 	int			refcount;
 	bool		forgotten;		/* not in the cache any more */
@@ -174,7 +175,6 @@ extern const JflowContext *pqlite_context(void);
 extern char *pqlite_quote_type(Oid type, int32 typmod);
 extern SPIPlanPtr pqlite_plan(PqliteStore *store, const char *sql, int nargs, const Oid *types,
 							  int cursor_options);
-extern bool pqlite_is_kept(const PqliteStore *store, SPIPlanPtr plan);
 extern void pqlite_force_index_scans(void);
 extern const PqliteColumn *pqlite_column_by_name(const PqliteStore *store, const char *name);
 extern const PqliteColumn *pqlite_column_by_attr(const PqliteStore *store, int attr);
@@ -263,7 +263,7 @@ typedef struct PqliteIndexStatus
 	double		recall;			/* -1: not measured */
 } PqliteIndexStatus;
 
-extern void pqlite_index_if_due(PqliteStore *store, const JflowContext *context);
+extern void pqlite_index_if_due(PqliteStore *store, const JflowContext *context, int written);
 extern void pqlite_index_one(PqliteStore *store, const PqliteShardRow *rows, int nrows);
 extern void pqlite_drop_indexes(PqliteStore *store);
 extern void pqlite_index_status(PqliteStore *store, const PqliteLeaf *leaf, int nqueries,

@@ -35,6 +35,7 @@
 
 #define MIN_PAGES 64			/* below, rows are not even counted */
 #define MIN_ROWS 5000			/* below, searches are exact */
+#define MIN_WRITTEN 128			/* before rows are counted anew */
 #define GROWTH 4
 #define RECALL_AT 10
 
@@ -164,20 +165,20 @@ pages_of(const PqliteStore *store)
 }
 
 /*
- * Is it time to train anew?  Rows are counted when there may be enough of them,
- * to judge by those that were counted last.
+ * Is it time to train anew?  Rows are counted when enough may have come since
+ * they were counted last, of which other replicas have written the most.  The
+ * size of the table alone says little: it may be full of dead rows.
  */
 static bool
-is_large_enough(PqliteStore *store, int64 pages)
+is_large_enough(PqliteStore *store, int64 pages, int written)
 {
 	if (store->trained > 0)
 		return pages >= store->trained * GROWTH;
-	if (pages < Max(store->count_at, MIN_PAGES))
+	store->count_in -= written;
+	if (pages < MIN_PAGES || store->count_in > 0)
 		return false;
 	run(psprintf("SELECT FROM %s LIMIT %d", store->name, MIN_ROWS));
-	store->count_at = pages + 1;
-	if (SPI_processed > 0 && SPI_processed < MIN_ROWS)
-		store->count_at += pages * (MIN_ROWS - SPI_processed) / SPI_processed / 2;
+	store->count_in = Max((MIN_ROWS - (int64) SPI_processed) / 8, MIN_WRITTEN + pages / 16);
 	return SPI_processed == MIN_ROWS;
 }
 
@@ -225,12 +226,13 @@ note_due(const PqliteStore *store, int shard)
 }
 
 /*
- * After a post has written: make what indexes are due, or let a mover do it.
+ * After a post has written so many documents: make what indexes are due, or let
+ * a mover do it.
  * SPI must be connected.  Leaves that are new among indexed ones get an index at
  * once.
  */
 void
-pqlite_index_if_due(PqliteStore *store, const JflowContext *context)
+pqlite_index_if_due(PqliteStore *store, const JflowContext *context, int written)
 {
 	bool		has_mover = MyBgworkerEntry != NULL && context->executor->replicas > 0;
 	bool		missing = false;
@@ -247,7 +249,7 @@ pqlite_index_if_due(PqliteStore *store, const JflowContext *context)
 	pages = pages_of(store);
 	if (pages < 0)
 		return;
-	due = is_large_enough(store, pages);
+	due = is_large_enough(store, pages, written);
 	if (!due && !(missing && store->trained > 0))
 		return;
 	if (has_mover)

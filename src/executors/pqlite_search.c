@@ -114,7 +114,7 @@ leaf_plan(const Search *search, PqliteLeaf *leaf)
 					   filtered ? CURSOR_OPT_CUSTOM_PLAN : CURSOR_OPT_GENERIC_PLAN);
 	if (!filtered)
 	{
-		leaf->search = pqlite_is_kept(store, plan) ? plan : NULL;
+		leaf->search = plan;
 		leaf->search_limit = search->parameters.limit;
 		leaf->search_planned = false;
 	}

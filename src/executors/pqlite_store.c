@@ -22,7 +22,7 @@
 #include "compat.h"
 #include "executors/pqlite.h"
 
-#define MAX_PLANS 64			/* of a store; above, all are made anew */
+#define MAX_PLANS 64			/* of a store; above, the next call makes all anew */
 
 typedef struct StoreKey
 {
@@ -113,11 +113,25 @@ find_entry(const char *flow, const char *executor)
 	return entry;
 }
 
+/* Forget all prepared statements. */
+static void
+forget_plans(PqliteStore *store)
+{
+	while (store->nplans > 0)
+	{
+		PqlitePlan *entry = &store->plans[--store->nplans];
+
+		SPI_freeplan(entry->plan);
+		pfree(entry->sql);
+	}
+	for (int i = 0; i < store->nleaves; i++)
+		store->leaves[i].search = NULL;
+}
+
 static void
 store_free(PqliteStore *store)
 {
-	for (int i = 0; i < store->nplans; i++)
-		SPI_freeplan(store->plans[i].plan);
+	forget_plans(store);
 	MemoryContextDelete(store->context);
 }
 
@@ -132,11 +146,18 @@ store_unpin(void *arg)
 		store_free(store);
 }
 
+/*
+ * Statements become too many by filters and limits that vary.  They are forgotten
+ * here, while nobody uses the store: a call may hold several, one of each leaf
+ * say, and whoever called it may be running others.
+ */
 static PqliteStore *
 store_pin(PqliteStore *store)
 {
 	MemoryContextCallback *callback = palloc(sizeof(MemoryContextCallback));
 
+	if (store->refcount == 0 && store->nplans > MAX_PLANS + 2 * store->nleaves)
+		forget_plans(store);
 	callback->func = store_unpin;
 	callback->arg = store;
 	MemoryContextRegisterResetCallback(CurrentMemoryContext, callback);
@@ -166,7 +187,8 @@ store_read(const JflowFlow *flow, const JflowExecutor *executor)
 	store->uses_with = DatumGetJsonbPCopy(JsonbPGetDatum(executor->uses_with));
 	store->options = pqlite_options_read(store->uses_with);
 	store->what = psprintf("executor \"%s\" of flow \"%s\"", executor->name, flow->name);
-	store->plans = palloc(sizeof(PqlitePlan) * MAX_PLANS);
+	store->plans_size = MAX_PLANS;
+	store->plans = palloc(sizeof(PqlitePlan) * store->plans_size);
 	found = pqlite_read_layout(store);
 	MemoryContextSwitchTo(old);
 	if (!found)
@@ -313,8 +335,8 @@ pqlite_store_for_write(const JflowContext *context, const JflowDocs *docs, bool 
 }
 
 /*
- * A prepared statement of a store, made at its first use.  Statements are told
- * apart by their text alone.
+ * A prepared statement of a store, made at its first use.  It is there until the
+ * store is unpinned.  Statements are told apart by their text alone.
  */
 SPIPlanPtr
 pqlite_plan(PqliteStore *store, const char *sql, int nargs, const Oid *types, int cursor_options)
@@ -327,41 +349,21 @@ pqlite_plan(PqliteStore *store, const char *sql, int nargs, const Oid *types, in
 		if (store->plans[i].hash == hash && strcmp(store->plans[i].sql, sql) == 0)
 			return store->plans[i].plan;
 
-	/* Somebody further up may be running one of them. */
-	if (store->nplans == MAX_PLANS && store->refcount == 1)
-	{
-		for (int i = 0; i < store->nplans; i++)
-		{
-			SPI_freeplan(store->plans[i].plan);
-			pfree(store->plans[i].sql);
-		}
-		store->nplans = 0;
-		for (int i = 0; i < store->nleaves; i++)
-			store->leaves[i].search = NULL;
-	}
-
 	plan = SPI_prepare_cursor(sql, nargs, (Oid *) types, cursor_options);
 	if (plan == NULL)
 		elog(ERROR, "could not prepare statement: %s", SPI_result_code_string(SPI_result));
-	if (store->nplans == MAX_PLANS)
-		return plan;
-	SPI_keepplan(plan);
+	if (store->nplans == store->plans_size)
+	{
+		store->plans = repalloc(store->plans, sizeof(PqlitePlan) * store->plans_size * 2);
+		store->plans_size *= 2;
+	}
 	entry = &store->plans[store->nplans];
 	entry->hash = hash;
 	entry->sql = MemoryContextStrdup(store->context, sql);
 	entry->plan = plan;
+	SPI_keepplan(plan);
 	store->nplans++;
 	return plan;
-}
-
-/* Will a prepared statement be there at the next call? */
-bool
-pqlite_is_kept(const PqliteStore *store, SPIPlanPtr plan)
-{
-	for (int i = store->nplans - 1; i >= 0; i--)
-		if (store->plans[i].plan == plan)
-			return true;
-	return false;
 }
 
 /*

@@ -420,7 +420,7 @@ jflow_pqlite_index(PG_FUNCTION_ARGS)
 	if (store->own)
 	{
 		upsert_own(store, context, last, n);
-		pqlite_index_if_due(store, context);
+		pqlite_index_if_due(store, context, n);
 	}
 	else
 		upsert_existing(store, last, n);

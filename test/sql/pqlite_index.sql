@@ -1,0 +1,34 @@
+-- Are indexes made, and statements kept, whatever a store has been through?
+SET client_min_messages = error;
+CREATE FUNCTION docs(first int, last int, text text DEFAULT '') RETURNS jflow_doc[] LANGUAGE sql AS $$
+	SELECT array_agg(jflow_doc(id => i::text, text => text, embedding => ARRAY[i, i % 7, 1]::vector,
+		tags => jsonb_build_object('n', i)) ORDER BY i) FROM generate_series(first, last) i $$;
+SELECT jflow_create('f');
+SELECT jflow_add('f', 'store', uses => 'PQLiteIndexer', replicas => 0, shards => 3, workspace => 'made',
+	uses_with => '{"dim": 3, "metric": "l2", "columns": {"n": "int4"}}');
+
+-- while rows are moved a search has a statement for each leaf, one set for each
+-- limit or filter: more than are kept, and the last is kept at any place in a call
+SELECT count(*) FROM jflow_post('/index', docs(1, 100), 'f');
+UPDATE jflow.shard SET state = 'moving';
+CREATE PROCEDURE search(k int, filter jsonb) LANGUAGE plpgsql AS $$ BEGIN
+	ASSERT (SELECT count(DISTINCT m.id) FROM jflow_post('/search', docs(1, 1), 'f', jsonb_build_object('limit', k, 'filter', filter)) d, unnest(d.matches) m) = k;
+END $$;
+\set ECHO errors
+SELECT format('CALL search(%s, NULL)', k), format('CALL search(%s, ''{"n": {"$gte": 0}}'')', k) FROM generate_series(1, 100) k \gexec
+\set ECHO all
+DROP PROCEDURE search;
+UPDATE jflow.shard SET state = 'live';
+
+-- a table of many dead rows: it is not large, but is indexed once it has enough
+-- that live
+SELECT count(*) FROM generate_series(1, 60) i, jflow_post('/index', docs(1, 100, repeat(chr(32 + i), 500)), 'f');
+SELECT sum(pg_relation_size(inhrelid)) > 64 * 8192 AS bloated FROM pg_inherits WHERE inhparent = 'made.store'::regclass;
+SELECT count(*) AS indexes FROM pg_indexes WHERE schemaname = 'made' AND indexdef LIKE '%USING pq%';
+SELECT count(*) FROM generate_series(1, 60) i, jflow_post('/index', docs(i * 100, i * 100 + 99), 'f');
+SELECT count(*) AS indexes FROM pg_indexes WHERE schemaname = 'made' AND indexdef LIKE '%USING pq%';
+SELECT count(*) FROM jflow.shard WHERE trained > 0;
+
+SELECT jflow_drop('f', drop_data => true);
+DROP SCHEMA made;
+DROP FUNCTION docs;
