@@ -143,7 +143,7 @@ typedef struct PqliteStore
 	int			nwanted;
 	bool		moving;			/* a leaf is not live */
 	int64		trained;		/* pages when it was indexed; 0: it is not */
-	int64		count_in;		/* documents to be written before rows are counted */
+	int64		count_in;		/* documents until rows are counted */
 	bool		due;			/* a mover is about to make indexes */
 
 	PqliteColumn *columns;

@@ -22,7 +22,7 @@
 #include "compat.h"
 #include "executors/pqlite.h"
 
-#define MAX_PLANS 64			/* of a store; above, the next call makes all anew */
+#define MAX_PLANS 64			/* of a store; above, all are made anew */
 
 typedef struct StoreKey
 {

@@ -68,6 +68,7 @@ sub operation
 
 # One session, so that the test spends its time on the operations.
 my $session = $node->background_psql('postgres', on_error_stop => 0);
+$session->set_query_timer_restart;
 sub answer { my $out = $session->query($_[0]); return $out . $session->{stderr}; }
 $session->query_safe('SET client_min_messages = error');
 $session->query_safe('SET ROLE flow_owner');

@@ -25,25 +25,29 @@ start_flow($node, 'f');
 my $post = q{SELECT count(*), count(DISTINCT id), bool_and(text = 'DOC ' || id)
 	FROM jflow_post('/x', (SELECT array_agg(jflow_doc(id => i::text, text => 'doc ' || i)) FROM generate_series(1, 20000) i),
 	'f', request_size => 20)};
-my @sessions = map { post_in_background($node, $post) } 1 .. 2;
 my $kills = 0;
-while ($node->safe_psql('postgres', 'SELECT count(*) FROM jflow_progress') ne '0' && $kills < 12)
+for my $round (1 .. 20)
 {
-	my $pid = $node->safe_psql('postgres', q{SELECT pid FROM jflow_stat_replicas WHERE state = 'busy' LIMIT 1});
-	next if $pid eq '';
-	next if $node->safe_psql('postgres', "SELECT pg_terminate_backend($pid)") ne 't';
-	$kills++;
-	$node->poll_query_until('postgres', "SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $pid)");
-	$node->poll_query_until('postgres',
-		q{SELECT bool_and(running = wanted) OR NOT EXISTS (SELECT FROM jflow_progress) FROM jflow_status WHERE flow = 'f'});
+	my @sessions = map { post_in_background($node, $post) } 1 .. 2;
+	while ($node->safe_psql('postgres', 'SELECT count(*) FROM jflow_progress') ne '0' && $kills < 12)
+	{
+		my $pid = $node->safe_psql('postgres', q{SELECT pid FROM jflow_stat_replicas WHERE state = 'busy' LIMIT 1});
+		next if $pid eq '';
+		next if $node->safe_psql('postgres', "SELECT pg_terminate_backend($pid)") ne 't';
+		$kills++;
+		$node->poll_query_until('postgres', "SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $pid)");
+		$node->poll_query_until('postgres',
+			q{SELECT bool_and(running = wanted) OR NOT EXISTS (SELECT FROM jflow_progress) FROM jflow_status WHERE flow = 'f'});
+	}
+	for my $session (@sessions)
+	{
+		my ($out, $err) = finish_background($session);
+		is($err, '', 'a post under fire succeeds');
+		is($out, '20000|20000|t', 'with every document once');
+	}
+	last if $kills >= 3;	# few moments are caught on a busy machine
 }
 cmp_ok($kills, '>=', 3, "$kills replicas were terminated under load");
-for my $session (@sessions)
-{
-	my ($out, $err) = finish_background($session);
-	is($err, '', 'a post under fire succeeds');
-	is($out, '20000|20000|t', 'with every document once');
-}
 is(ask($node, q{SELECT jflow_wait('f')}), 't', 'all replicas are back');
 is_at_rest($node, 'after the terminations');
 

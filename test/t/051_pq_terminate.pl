@@ -124,6 +124,7 @@ $node->restart;
 sub kill_at
 {
 	my ($sql, $condition, $name) = @_;
+	my $watch = $node->background_psql('postgres');	# a new psql each time would look too seldom
 	my $run = IPC::Run::start(
 		[ 'psql', '-XAtq', '-d', $node->connstr('postgres') . " application_name=doomed", map { ('-c', $_) } split /;\s*/, $sql ],
 		'>', '/dev/null', '2>', '/dev/null');
@@ -131,11 +132,13 @@ sub kill_at
 	my $pid = '';
 	while ($pid eq '' && $run->pumpable)
 	{
-		$pid = $node->safe_psql('postgres', qq{SELECT pid FROM pg_stat_activity a LEFT JOIN pg_stat_progress_create_index c USING (pid)
+		$pid = $watch->query_safe(qq{SELECT pid FROM pg_stat_activity a LEFT JOIN pg_stat_progress_create_index c USING (pid)
 			LEFT JOIN pg_stat_progress_vacuum w USING (pid) WHERE application_name = 'doomed' AND backend_type = 'client backend' AND $condition});
+		$run->pump_nb;
 	}
 	ok($pid ne '' && kill('KILL', $pid), "$name: killed");
 	$run->finish;
+	eval { $watch->quit };	# the server took it down
 	$node->wait_for_log(qr/database system is ready to accept connections/, $offset) if $pid ne '';
 	is( $node->safe_psql(
 			'postgres', q{SET enable_seqscan = off; SET enable_sort = off;
