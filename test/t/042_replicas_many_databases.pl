@@ -11,8 +11,8 @@ use Test::More;
 
 my $node = new_node('main', 'max_worker_processes = 16', 'fsync = off');
 prepare_database($node);
-my $databases = 80;		# there are entries for 64
-my @started = (3, 30, 51, 66, 79);
+my $databases = 300;		# there are entries for 64
+my @started = (3, 30, 66, 151, 299);
 $node->safe_psql('postgres', join("\n", 'CREATE DATABASE small TEMPLATE template0;',
 	map { "CREATE DATABASE db$_ TEMPLATE small STRATEGY wal_log;" } 1 .. $databases));
 for my $n (@started, 5)
