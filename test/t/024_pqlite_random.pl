@@ -1,5 +1,6 @@
 # Do random operations through replicas do what they do to a plain table, while
-# shards are added and taken away and indexes are made?  JFLOW_SEED repeats a run.
+# shards are added and taken away and indexes are made?  JFLOW_SEED repeats a run,
+# JFLOW_STEPS makes it longer.
 use strict;
 use warnings;
 use FindBin;
@@ -74,7 +75,7 @@ $session->query_safe('SET client_min_messages = error');
 $session->query_safe('SET ROLE flow_owner');
 my $wrong = 0;
 my %done;
-for my $step (1 .. 300)
+for my $step (1 .. ($ENV{JFLOW_STEPS} || 1000))
 {
 	my ($name, $ours, $theirs) = operation();
 	my $got = answer($ours);
