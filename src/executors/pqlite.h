@@ -259,7 +259,7 @@ extern void pqlite_compile_filter(const PqliteStore *store, const JflowFilter *f
 /* pqlite_index.c */
 typedef struct PqliteIndexStatus
 {
-	double		tuples;			/* rows that are indexed */
+	bool		indexed;		/* it holds every row, new ones too */
 	double		recall;			/* -1: not measured */
 } PqliteIndexStatus;
 

@@ -180,7 +180,13 @@ float_operand(const PqliteColumn *column, Numeric number, JflowFilterOp *op,
 		return beside(op, d > 0 ? 1 : -1);
 	}
 	*type = column->type;
-	if (narrow)
+	if (narrow && (float) d == 0)
+	{
+		/* too small, which the input function refuses, or zero */
+		*value = Float4GetDatum(0);
+		nearest = int64_to_numeric(0);
+	}
+	else if (narrow)
 	{
 		char	   *string = DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(number)));
 
@@ -249,7 +255,8 @@ column_operand(const PqliteColumn *column, const JsonbValue *operand, JflowFilte
 			if (operand->type != jbvString)
 				return OUTCOME_FALSE;
 			*type = column->type;
-			*value = pqlite_parse(column->type, column->typmod,
+			/* as it is written: rounded to the column's precision it is another */
+			*value = pqlite_parse(column->type, -1,
 								  pnstrdup(operand->val.string.val, operand->val.string.len));
 			return OUTCOME_COMPARE;
 	}

@@ -388,18 +388,10 @@ void
 pqlite_index_status(PqliteStore *store, const PqliteLeaf *leaf, int nqueries,
 					PqliteIndexStatus *status)
 {
-	status->tuples = 0;
+	status->indexed = OidIsValid(leaf->index);
 	status->recall = -1;
-	if (!OidIsValid(leaf->index))
+	if (!status->indexed)
 		return;
-	run(psprintf("SELECT c.reltuples::pg_catalog.float8 FROM pg_catalog.pg_class c WHERE c.oid = %u", leaf->index));
-	if (SPI_processed == 1)
-	{
-		bool		isnull;
-
-		status->tuples = DatumGetFloat8(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc,
-													  1, &isnull));
-	}
 	if (nqueries > 0)
 		status->recall = measure_recall(store, leaf, nqueries);
 }

@@ -210,7 +210,7 @@ leaf_status(PqliteStore *store, const PqliteLeaf *leaf, int nqueries)
 	push_string(&state, "table", leaf->name);
 	push_numeric(&state, "rows", int64_to_numeric(rows));
 	push_numeric(&state, "bytes", int64_to_numeric(bytes));
-	push_float(&state, "indexed", rows > 0 ? Min((double) index.tuples / rows, 1.0) : 0);
+	push_float(&state, "indexed", index.indexed && rows > 0 ? 1 : 0);
 	if (index.recall >= 0)
 		push_float(&state, "recall", index.recall);
 	push_string(&state, "field", jflow_doc_attr_name(store->columns[store->vector].attr));

@@ -3,8 +3,9 @@
  *		Values of typed columns, from JSON.
  *
  * A value that does not fit its column is an error rather than something near
- * it: a filter must mean the same on the column as on the tags.  Only floating
- * point rounds, as it does everywhere.
+ * it: a filter must mean the same on the column as on the tags.  What has a
+ * precision rounds to it, as it does everywhere: floating point, and types with
+ * a modifier like numeric(6,2).
  */
 #include "postgres.h"
 

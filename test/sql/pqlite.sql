@@ -53,6 +53,16 @@ SELECT count(*), sum((tags->>'rows')::int) FROM jflow_post('/status', NULL::jflo
 SELECT count(*) FROM jflow_post('/index', ARRAY[jflow_doc(id => 'twice', text => 'first', embedding => '[100,0,0]'), jflow_doc(id => 'twice', text => 'last', embedding => '[200,0,0]')], 'f');
 SELECT text, embedding FROM jflow_data.store WHERE id = 'twice';
 
+-- a number or time that a typed column cannot hold lies between those that it can
+SELECT jflow_create('typed');
+SELECT jflow_add('typed', 'typed', uses => 'PQLiteIndexer', replicas => 0, uses_with => '{"dim": 1, "columns": {"t": "timestamp(0)", "f": "float4"}}');
+SELECT id FROM jflow_post('/index', ARRAY[jflow_doc(id => 'a', embedding => '[1]', tags => '{"t": "2024-01-01 00:00:00", "f": 0}')], 'typed');
+SELECT left(filter::text, 40) AS filter, count(d.id) AS found FROM unnest(ARRAY['{"t": {"$lt": "2024-01-01 00:00:00.4"}}', '{"t": "2024-01-01 00:00:00.4"}',
+	'{"t": {"$in": ["2024-01-01 00:00:00.4"]}}', '{"t": "2024-01-01"}', '{"f": {"$gt": 1e-50}}', '{"f": {"$lt": 1e-50}}', '{"f": 1e-50}',
+	'{"f": {"$gt": -1e-400}}', '{"f": {"$in": [1e-50, 1]}}', '{"f": 0}', '{"f": {"$lt": 1e-45}}']::jsonb[]) filter
+	LEFT JOIN LATERAL jflow_post('/filter', NULL::jflow_doc[], 'typed', jsonb_build_object('filter', filter)) d ON true GROUP BY 1 ORDER BY 1;
+SELECT jflow_drop('typed', drop_data => true);
+
 -- ties at the limit are decided by id
 SELECT count(*) FROM jflow_post('/index', (SELECT array_agg(jflow_doc(id => 'tie' || i, embedding => '[-50,0,0]')) FROM generate_series(1, 30) i), 'f', request_size => 1);
 SELECT array_agg(m.id) FROM jflow_post('/search', ARRAY[jflow_doc(embedding => '[-50,0,0]')], 'f', parameters => '{"limit": 5}') d, unnest(d.matches) m;

@@ -29,6 +29,10 @@ SELECT count(*) FROM generate_series(1, 60) i, jflow_post('/index', docs(i * 100
 SELECT count(*) AS indexes FROM pg_indexes WHERE schemaname = 'made' AND indexdef LIKE '%USING pq%';
 SELECT count(*) FROM jflow.shard WHERE trained > 0;
 
+-- what is stored later is in the index too
+SELECT count(*) FROM jflow_post('/index', docs(7001, 8000), 'f');
+SELECT id, tags->'indexed' AS indexed FROM jflow_post('/status', NULL::jflow_doc[], 'f') ORDER BY id;
+
 SELECT jflow_drop('f', drop_data => true);
 DROP SCHEMA made;
 DROP FUNCTION docs;
