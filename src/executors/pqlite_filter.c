@@ -255,7 +255,11 @@ column_operand(const PqliteColumn *column, const JsonbValue *operand, JflowFilte
 			if (operand->type != jbvString)
 				return OUTCOME_FALSE;
 			*type = column->type;
-			/* as it is written: rounded to the column's precision it is another */
+
+			/*
+			 * as it is written: rounded to the column's precision it is
+			 * another
+			 */
 			*value = pqlite_parse(column->type, -1,
 								  pnstrdup(operand->val.string.val, operand->val.string.len));
 			return OUTCOME_COMPARE;
