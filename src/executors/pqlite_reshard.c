@@ -41,10 +41,10 @@ static void
 become_owner(const JflowFlow *flow, OwnerState *state)
 {
 	char	   *schema = get_namespace_name(jflow_types()->schema);
+	Oid			owner = jflow_flow_owner(flow);
 
 	GetUserIdAndSecContext(&state->userid, &state->sec_context);
-	SetUserIdAndSecContext(jflow_flow_owner(flow),
-						   state->sec_context | SECURITY_LOCAL_USERID_CHANGE);
+	SetUserIdAndSecContext(owner, jflow_owner_security(owner, state->userid, state->sec_context));
 	state->guc_level = NewGUCNestLevel();
 	(void) set_config_option("search_path",
 							 psprintf("\"$user\", public, %s, pg_temp", quote_identifier(schema)),
@@ -54,7 +54,7 @@ become_owner(const JflowFlow *flow, OwnerState *state)
 static void
 end_owner(const OwnerState *state)
 {
-	AtEOXact_GUC(true, state->guc_level);
+	AtEOXact_GUC(false, state->guc_level);
 	SetUserIdAndSecContext(state->userid, state->sec_context);
 }
 
@@ -94,6 +94,25 @@ move_rows(PqliteStore *store, int from, int to, Datum *ids, int nids)
 					   1, types, CURSOR_OPT_GENERIC_PLAN);
 	if (SPI_execute_plan(plan, values, NULL, false, 0) < 0)
 		elog(ERROR, "could not move rows of table %s", store->name);
+	if (SPI_processed == nids)
+		return;
+
+	/*
+	 * Somebody may have deleted the others.  If not, they would stay for
+	 * ever.
+	 */
+	plan = pqlite_plan(store,
+					   psprintf("SELECT FROM %s WHERE shard = %d AND id = ANY ($1) LIMIT 1",
+								store->name, from),
+					   1, types, CURSOR_OPT_GENERIC_PLAN);
+	if (SPI_execute_plan(plan, values, NULL, false, 1) < 0)
+		elog(ERROR, "could not read table %s", store->name);
+	if (SPI_processed > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_TRIGGERED_ACTION_EXCEPTION),
+				 errmsg("rows of table %s cannot be moved to shard %d", store->name, to),
+				 errdetail("A trigger or rule on it keeps them in shard %d.", from),
+				 errhint("Remove it, or let it return the row.")));
 }
 
 /*
@@ -309,6 +328,21 @@ reshard_step(const JflowFlow *flow, const JflowExecutor *executor, int batch, bo
 }
 
 /*
+ * A leaf is dropped once it is empty, and only one that is looked at under a new
+ * snapshot is known to be: rows may have been committed to it meanwhile.
+ */
+static void
+check_isolation(void)
+{
+	if (IsolationUsesXactSnapshot())
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("rows cannot be moved between shards in a transaction of isolation level %s",
+						XactIsoLevel == XACT_SERIALIZABLE ? "serializable" : "repeatable read"),
+				 errhint("Use READ COMMITTED.")));
+}
+
+/*
  * The number of shards of an executor is about to change: make the leaves that
  * are missing and let rows be moved.  jflow.executor is changed by the caller
  * in the same transaction, before.  With "at_once" all rows are moved here.
@@ -329,8 +363,10 @@ pqlite_scale(const char *flow_name, const char *executor_name, int shards, bool 
 				 errmsg("the number of shards of executor \"%s\" of flow \"%s\" is that of its table's partitions",
 						executor_name, flow_name),
 				 errhint("Add partitions to the table, or take some away.")));
+	check_isolation();
 	become_owner(flow, &owner);
 	PushActiveSnapshot(GetTransactionSnapshot());
+	pqlite_lock_store_name(flow_name, executor_name);
 	store = pqlite_store_find(flow, executor);
 	if (store)
 	{
@@ -394,6 +430,7 @@ jflow_reshard_step(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("batch must be positive")));
+	check_isolation();
 	PG_RETURN_BOOL(pqlite_move_rows(flow, text_to_cstring(PG_GETARG_TEXT_PP(1)), batch, false) ==
 				   MOVE_DONE);
 }

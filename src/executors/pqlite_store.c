@@ -321,12 +321,19 @@ pqlite_store_for_write(const JflowContext *context, const JflowDocs *docs, bool 
 
 	for (;;)
 	{
-		pqlite_lock_layout(store->relid, docs ? pqlite_layout_mode(store, docs->ndocs) : ExclusiveLock);
+		Oid			relid = store->relid;
+
+		pqlite_lock_layout(relid, docs ? pqlite_layout_mode(store, docs->ndocs) : ExclusiveLock);
 		AcceptInvalidationMessages();
 		if (store->valid)
 			break;
 		store = pqlite_store_find(context->flow, context->executor);
-		if (store->valid)
+		if (store == NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_OBJECT),
+					 errmsg("the store of executor \"%s\" of flow \"%s\" was dropped",
+							context->executor->name, context->flow->name)));
+		if (store->valid && store->relid == relid)
 			break;
 	}
 	if (!store->own && !store->claimed)

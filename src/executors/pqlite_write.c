@@ -511,8 +511,8 @@ jflow_pqlite_update(PG_FUNCTION_ARGS)
 	if (!pqlite_is_doer(context))
 		PG_RETURN_DATUM(jflow_docs_empty());
 	docs = jflow_docs_deform(PG_GETARG_DATUM(0), "documents");
-	store = pqlite_store_for_write(context, docs, false);
-	if (store == NULL || docs->ndocs == 0)
+	store = docs->ndocs > 0 ? pqlite_store_for_write(context, docs, false) : NULL;
+	if (store == NULL)
 		PG_RETURN_DATUM(jflow_docs_empty());
 	pqlite_check_docs(store, docs, false);
 	items = sort_items(docs, &rounds);
@@ -556,8 +556,8 @@ jflow_pqlite_delete(PG_FUNCTION_ARGS)
 	if (!pqlite_is_doer(context))
 		PG_RETURN_DATUM(jflow_docs_empty());
 	docs = jflow_docs_deform(PG_GETARG_DATUM(0), "documents");
-	store = pqlite_store_for_write(context, docs, false);
-	if (store == NULL || docs->ndocs == 0)
+	store = docs->ndocs > 0 ? pqlite_store_for_write(context, docs, false) : NULL;
+	if (store == NULL)
 		PG_RETURN_DATUM(jflow_docs_empty());
 	items = sort_items(docs, &rounds);
 	lock_items(store, items, docs->ndocs);

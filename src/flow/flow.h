@@ -90,6 +90,7 @@ extern uint64 jflow_catalog_execute(const char *sql, int nargs, const Oid *types
 
 /* acl.c */
 extern Oid	jflow_flow_owner(const JflowFlow *flow);
+extern int	jflow_owner_security(Oid owner, Oid caller, int sec_context);
 extern void jflow_check_flow_owner(const JflowFlow *flow);
 extern bool jflow_may_post(const JflowFlow *flow);
 extern void jflow_check_may_post(const JflowFlow *flow);

@@ -66,6 +66,7 @@ move_step(const JflowPool *pool, bool busy)
 
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
+	XactIsoLevel = XACT_READ_COMMITTED; /* whatever is the owner's default */
 	PushActiveSnapshot(GetTransactionSnapshot());
 	result = jflow_move_rows(pool->flow, pool->executor, JFLOW_MOVE_BATCH, busy);
 	/* The scout shall see that no mover is wanted any more. */

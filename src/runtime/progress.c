@@ -343,8 +343,11 @@ jflow_cancel(PG_FUNCTION_ARGS)
 		if (post == 0 || slot->post != post || slot->database != MyDatabaseId)
 			continue;
 		userid = slot->userid;
-		if (!has_privs_of_role(GetUserId(), userid) &&
-			!has_privs_of_role(GetUserId(), ROLE_PG_SIGNAL_BACKEND))
+
+		/* as for pg_cancel_backend */
+		if ((superuser_arg(userid) && !superuser()) ||
+			(!has_privs_of_role(GetUserId(), userid) &&
+			 !has_privs_of_role(GetUserId(), ROLE_PG_SIGNAL_BACKEND)))
 			ereport(ERROR,
 					(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 					 errmsg("permission denied to cancel post " INT64_FORMAT, post)));

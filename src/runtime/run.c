@@ -39,21 +39,6 @@ jflow_run_prepare(const char *function, Oid owner)
 	return runnable;
 }
 
-/*
- * The security context of a call.  The owner's code must not leave anything in
- * the session that would later run, or be found, with the rights of the caller:
- * a deferred trigger, a temporary table, a held cursor.  A superuser could do
- * that anyway, and nobody needs protection from himself.
- */
-static int
-call_security(Oid owner, Oid caller, int sec_context)
-{
-	sec_context |= SECURITY_LOCAL_USERID_CHANGE;
-	if (owner != caller && !superuser_arg(owner))
-		sec_context |= SECURITY_RESTRICTED_OPERATION;
-	return sec_context;
-}
-
 /* Adds the line that says where in a flow an error came from. */
 static void
 run_error_context(void *arg)
@@ -165,7 +150,7 @@ jflow_run(JflowRunnable *runnable, JflowContext *context, Datum docs, Jsonb *par
 
 	GetUserIdAndSecContext(&userid, &sec_context);
 	SetUserIdAndSecContext(runnable->owner,
-						   call_security(runnable->owner, userid, sec_context));
+						   jflow_owner_security(runnable->owner, userid, sec_context));
 	guc_level = NewGUCNestLevel();
 	set_search_path();
 

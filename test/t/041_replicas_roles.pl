@@ -111,6 +111,8 @@ wait_state($node, q{SELECT count(*) = 1 FROM jflow_requests WHERE flow = 'g'}, '
 my $id = $node->safe_psql('postgres', 'SELECT post FROM jflow_progress');
 my $answer = ask($node, "SET ROLE mallory; SELECT jflow_cancel($id)");
 like($answer, qr/^(f|42501: .*)$/, 'a stranger cannot cancel it');
+$node->safe_psql('postgres', 'GRANT pg_signal_backend TO mallory');
+like(ask($node, "SET ROLE mallory; SELECT jflow_cancel($id)"), qr/^42501: /, 'nor who may signal backends, but not a superuser\'s');
 is($node->safe_psql('postgres', 'SELECT count(*) FROM jflow_progress'), '1', 'it runs on');
 like(ask($node, "SET ROLE flow_owner; SELECT jflow_cancel($id)"), qr/^42501: /, 'nor can the flow\'s owner, a superuser\'s one');
 is(ask($node, "SELECT jflow_cancel($id)"), 't', 'the caller\'s own role can');
