@@ -38,7 +38,8 @@ typedef struct Pending
 	struct Pending *next;
 } Pending;
 
-static bool dirty = false;
+static bool dirty = false;		/* the catalog was changed */
+static bool scout_anyway = false;	/* even if no flow was started before */
 static bool announced = false;	/* counted in "committing" */
 static bool roles_changed = false;
 static Pending *pending = NULL; /* newest first, in the transaction's memory */
@@ -88,24 +89,51 @@ announce(void)
 	LWLockRelease(&jflow_shared->control);
 }
 
-/* The transaction has ended, in whatever way. */
+/*
+ * Has a scout looked at a database since its last change, and found no flow that
+ * is started?  The caller holds the control lock.
+ */
+static bool
+nothing_started(const JflowDatabase *entry)
+{
+	return entry->started == 0 && entry->dirty == entry->scouted &&
+		!jflow_shared->rescan && jflow_shared->unseen == 0;
+}
+
+/*
+ * The transaction has ended, in whatever way.
+ *
+ * Only now can be said whether a scout must see its changes: they are visible,
+ * so a scout for a flow that is started from here on will see them, and what has
+ * been started before is counted.  To ask when the change is made would miss a
+ * start between change and commit.
+ */
 static void
 mark_dirty(void)
 {
 	JflowDatabase *entry;
+	bool		done = false;
 
 	LWLockAcquire(&jflow_shared->control, LW_EXCLUSIVE);
 	entry = jflow_database_entry(MyDatabaseId, true);
 	if (entry)
 	{
+		done = !scout_anyway && nothing_started(entry);
 		entry->committing -= announced;
 		entry->dirty++;
-		entry->next_scout = 0;
+		if (done)
+			entry->scouted = entry->dirty;
+		else
+			entry->next_scout = 0;
 	}
 	else
 		jflow_shared->rescan = true;
 	LWLockRelease(&jflow_shared->control);
 	announced = false;
+	if (done)
+		ConditionVariableBroadcast(&jflow_shared->changed);
+	else
+		jflow_wake_launcher();
 }
 
 /* Roles are those of all databases. */
@@ -117,12 +145,20 @@ mark_roles_changed(void)
 	{
 		JflowDatabase *entry = &jflow_shared->databases[i];
 
-		if (!OidIsValid(entry->database) || entry->started == 0)
+		if (!OidIsValid(entry->database) || nothing_started(entry))
 			continue;
 		entry->dirty++;
 		entry->next_scout = 0;
 	}
 	LWLockRelease(&jflow_shared->control);
+	jflow_wake_launcher();
+}
+
+static void
+forget(void)
+{
+	dirty = scout_anyway = roles_changed = false;
+	pending = NULL;
 }
 
 /*
@@ -192,7 +228,7 @@ at_transaction_end(XactEvent event, void *arg)
 				break;
 			ereport(ERROR,
 					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-					 errmsg("cannot PREPARE a transaction that has started, stopped or changed a started flow")));
+					 errmsg("cannot PREPARE a transaction that has started, stopped or changed a flow")));
 			break;
 		case XACT_EVENT_COMMIT:
 			for (const Pending *change = pending; change; change = change->next)
@@ -204,19 +240,15 @@ at_transaction_end(XactEvent event, void *arg)
 				mark_roles_changed();
 			if (dirty)
 				mark_dirty();
-			jflow_wake_launcher();
-			dirty = roles_changed = false;
-			pending = NULL;
+			else if (pending)
+				jflow_wake_launcher();
+			forget();
 			break;
 		case XACT_EVENT_PREPARE:
 		case XACT_EVENT_ABORT:
 			if (announced)
-			{
 				mark_dirty();
-				jflow_wake_launcher();
-			}
-			dirty = roles_changed = false;
-			pending = NULL;
+			forget();
 			break;
 		default:
 			break;
@@ -270,7 +302,7 @@ jflow_pending_any(void)
 void
 jflow_pending_dirty(void)
 {
-	dirty = true;
+	dirty = scout_anyway = true;
 }
 
 static void
@@ -291,7 +323,7 @@ void
 jflow_pending_start(const char *flow)
 {
 	note(PENDING_START, flow, "");
-	dirty = true;
+	jflow_pending_dirty();
 }
 
 /* At commit, close the pools of a flow. */
@@ -299,7 +331,7 @@ void
 jflow_pending_stop(const char *flow)
 {
 	note(PENDING_STOP, flow, "");
-	dirty = true;
+	jflow_pending_dirty();
 }
 
 /* At commit, replace the replicas of an executor one by one. */
@@ -310,8 +342,8 @@ jflow_pending_restart(const char *flow, const char *executor)
 }
 
 /*
- * Trigger on the catalog's tables: if flows of this database are started, or may
- * be now, a scout shall look at commit.
+ * Trigger on the catalog's tables: at commit, a scout shall look if flows of this
+ * database are started, or may be now.
  */
 Datum
 jflow_runtime_changed(PG_FUNCTION_ARGS)
@@ -323,15 +355,10 @@ jflow_runtime_changed(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("function \"%s\" was not called by trigger manager",
 						"jflow.runtime_changed")));
-	if (jflow_shared && !dirty)
+	if (jflow_shared)
 	{
-		JflowDatabase *entry;
-
-		LWLockAcquire(&jflow_shared->control, LW_SHARED);
-		entry = jflow_database_entry(MyDatabaseId, false);
-		dirty = strcmp(trigger->tg_trigger->tgname, "run_state_changed") == 0 ||
-			(entry && (entry->started > 0 || entry->dirty > entry->scouted));
-		LWLockRelease(&jflow_shared->control);
+		dirty = true;
+		scout_anyway |= strcmp(trigger->tg_trigger->tgname, "run_state_changed") == 0;
 	}
 	return PointerGetDatum(NULL);
 }
