@@ -153,6 +153,7 @@ typedef struct PqliteStore
 	int			dim;			/* 0: any */
 	bool		sparse;			/* documents give sparse_embedding */
 	char	   *distance;		/* operator, qualified */
+	char	   *same_id;		/* operator, qualified */
 	char	   *query_type;		/* type of a query vector, qualified */
 
 	int			shards;			/* of the executor, when it was opened */

@@ -437,6 +437,28 @@ pqlite_claim_table(PqliteStore *store)
 	store->claimed = true;
 }
 
+/* Whoever drops a flow drops no table by its name that is not its owner's. */
+static void
+check_dropped(const JflowFlow *flow, const char *schema, const char *table)
+{
+	Oid			namespace = get_namespace_oid(schema, true);
+	Oid			relid = OidIsValid(namespace) ? get_relname_relid(table, namespace) : InvalidOid;
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
+	Oid			owner;
+
+	if (!HeapTupleIsValid(tuple))
+		return;
+	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
+	ReleaseSysCache(tuple);
+	if (owner != get_role_oid(flow->owner, true))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("table %s belongs to role \"%s\", not to the owner of flow \"%s\"",
+						quote_qualified_identifier(schema, table),
+						GetUserNameFromId(owner, false), flow->name),
+				 errhint("Drop the flow without its data, and the table by itself.")));
+}
+
 /*
  * Drop the tables that we made for a flow.  Rows of jflow.shard go with the
  * flow.
@@ -455,6 +477,7 @@ pqlite_drop_data(const JflowFlow *flow)
 			pqlite_read_shards(flow->name, executor->name, &rows) == 0)
 			continue;
 		name = quote_qualified_identifier(rows[0].schema, rows[0].parent);
+		check_dropped(flow, rows[0].schema, rows[0].parent);
 		SPI_connect();
 		run(psprintf("DROP TABLE IF EXISTS %s", name));
 		SPI_finish();

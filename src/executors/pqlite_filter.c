@@ -86,15 +86,15 @@ operator_text(JflowFilterOp op)
 	switch (op)
 	{
 		case FILTER_GT:
-			return ">";
+			return "OPERATOR(pg_catalog.>)";
 		case FILTER_GTE:
-			return ">=";
+			return "OPERATOR(pg_catalog.>=)";
 		case FILTER_LT:
-			return "<";
+			return "OPERATOR(pg_catalog.<)";
 		case FILTER_LTE:
-			return "<=";
+			return "OPERATOR(pg_catalog.<=)";
 		default:
-			return "=";
+			return "OPERATOR(pg_catalog.=)";
 	}
 }
 
@@ -299,7 +299,7 @@ compile_column_list(Compiler *compiler, const PqliteColumn *column, const char *
 		return;
 	}
 	get_typlenbyvalalign(type, &len, &byval, &align);
-	appendStringInfo(sql, "%s%s = ANY ($%d)", expr, collation_of(column),
+	appendStringInfo(sql, "%s%s OPERATOR(pg_catalog.=) ANY ($%d)", expr, collation_of(column),
 					 pqlite_condition_arg(compiler->condition, get_array_type(type),
 										  PointerGetDatum(construct_array(values, n, type, len,
 																		  byval, align))));
@@ -323,11 +323,11 @@ compile_column(Compiler *compiler, const PqliteColumn *column, const char *expr,
 	if (op == FILTER_REGEX)
 	{
 		if (column->kind == KIND_TEXT)
-			appendStringInfo(sql, "%s COLLATE pg_catalog.\"C\" ~ $%d", expr,
+			appendStringInfo(sql, "%s COLLATE pg_catalog.\"C\" OPERATOR(pg_catalog.~) $%d", expr,
 							 pqlite_condition_arg(compiler->condition, TEXTOID,
 												  string_datum(&filter->operand)));
 		else if (column->kind == KIND_CHAR || column->kind == KIND_PARSED)
-			appendStringInfo(sql, "%s::pg_catalog.text COLLATE pg_catalog.\"C\" ~ $%d", expr,
+			appendStringInfo(sql, "%s::pg_catalog.text COLLATE pg_catalog.\"C\" OPERATOR(pg_catalog.~) $%d", expr,
 							 pqlite_condition_arg(compiler->condition, TEXTOID,
 												  string_datum(&filter->operand)));
 		else
@@ -367,7 +367,7 @@ compile_json(Compiler *compiler, const char *expr, const JflowFilter *filter)
 	switch (filter->op)
 	{
 		case FILTER_EQ:
-			appendStringInfo(sql, "%s = $%d", expr,
+			appendStringInfo(sql, "%s OPERATOR(pg_catalog.=) $%d", expr,
 							 pqlite_condition_arg(condition, JSONBOID, jsonb_datum(&filter->operand)));
 			break;
 		case FILTER_IN:
@@ -378,14 +378,14 @@ compile_json(Compiler *compiler, const char *expr, const JflowFilter *filter)
 				for (int i = 0; i < filter->noperands; i++)
 					if (filter->operands[i].type != jbvNull)
 						values[n++] = jsonb_datum(&filter->operands[i]);
-				appendStringInfo(sql, "%s = ANY ($%d)", expr,
+				appendStringInfo(sql, "%s OPERATOR(pg_catalog.=) ANY ($%d)", expr,
 								 pqlite_condition_arg(condition, JSONBARRAYOID,
 													  PointerGetDatum(construct_array(values, n, JSONBOID, -1,
 																					  false, TYPALIGN_INT))));
 				break;
 			}
 		case FILTER_REGEX:
-			appendStringInfo(sql, "(pg_catalog.jsonb_typeof(%s) = 'string' AND (%s #>> '{}') COLLATE pg_catalog.\"C\" ~ $%d)",
+			appendStringInfo(sql, "(pg_catalog.jsonb_typeof(%s) = 'string' AND (%s OPERATOR(pg_catalog.#>>) '{}'::pg_catalog.text[]) COLLATE pg_catalog.\"C\" OPERATOR(pg_catalog.~) $%d)",
 							 expr, expr,
 							 pqlite_condition_arg(condition, TEXTOID, string_datum(&filter->operand)));
 			break;
@@ -395,7 +395,7 @@ compile_json(Compiler *compiler, const char *expr, const JflowFilter *filter)
 								 expr, expr, operator_text(filter->op),
 								 pqlite_condition_arg(condition, JSONBOID, jsonb_datum(&filter->operand)));
 			else
-				appendStringInfo(sql, "(pg_catalog.jsonb_typeof(%s) = 'string' AND (%s #>> '{}') COLLATE pg_catalog.\"C\" %s $%d)",
+				appendStringInfo(sql, "(pg_catalog.jsonb_typeof(%s) = 'string' AND (%s OPERATOR(pg_catalog.#>>) '{}'::pg_catalog.text[]) COLLATE pg_catalog.\"C\" %s $%d)",
 								 expr, expr, operator_text(filter->op),
 								 pqlite_condition_arg(condition, TEXTOID, string_datum(&filter->operand)));
 	}
@@ -468,7 +468,7 @@ find_field(Compiler *compiler, const JflowFilter *filter, Field *field)
 	initStringInfo(&expr);
 	appendStringInfo(&expr, "%s%s.%s", filter->npath > 0 ? "(" : "", compiler->alias, column->quoted);
 	for (int i = 0; i < filter->npath; i++)
-		appendStringInfo(&expr, " -> $%d",
+		appendStringInfo(&expr, " OPERATOR(pg_catalog.->) $%d",
 						 pqlite_condition_arg(compiler->condition, TEXTOID,
 											  CStringGetTextDatum(filter->path[i])));
 	if (filter->npath > 0)

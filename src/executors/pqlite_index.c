@@ -107,7 +107,8 @@ can_train(void)
 static void
 train(const PqliteStore *store)
 {
-	run(psprintf("SELECT %s(%s, %s, %s)",
+	/* typed in full: no function of that name in the schema fits better */
+	run(psprintf("SELECT %s(%s::pg_catalog.text, %s::pg_catalog.text, %s::pg_catalog.text, 0, 0)",
 				 quote_qualified_identifier(get_namespace_name(jflow_types()->schema), "jflow_train"),
 				 quote_literal_cstr(codebook_name(store)),
 				 quote_literal_cstr(psprintf("SELECT %s FROM %s", store->columns[store->vector].quoted,
@@ -333,7 +334,7 @@ nearest(PqliteStore *store, const PqliteLeaf *leaf, Datum query, bool exact, dou
 	const char *distance = psprintf("(t.%s %s $1::%s)", vector->quoted, store->distance,
 									store->query_type);
 	const char *sql = psprintf("SELECT %s FROM %s t ORDER BY %s%s LIMIT %d", distance, leaf->name,
-							   distance, exact ? " + 0.0" : "", RECALL_AT);
+							   distance, exact ? " OPERATOR(pg_catalog.+) 0.0::pg_catalog.float8" : "", RECALL_AT);
 	int			n;
 
 	if (SPI_execute_plan(pqlite_plan(store, sql, 1, types, CURSOR_OPT_GENERIC_PLAN), values, NULL,

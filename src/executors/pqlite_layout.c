@@ -12,8 +12,10 @@
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_operator.h"
 #include "catalog/pg_type.h"
 #include "commands/defrem.h"
+#include "miscadmin.h"
 #include "parser/parse_type.h"
 #include "partitioning/partbounds.h"
 #include "partitioning/partdesc.h"
@@ -24,6 +26,7 @@
 #include "utils/regproc.h"
 #include "utils/rel.h"
 #include "utils/syscache.h"
+#include "utils/typcache.h"
 
 #include "compat.h"
 #include "executors/pqlite.h"
@@ -148,10 +151,31 @@ add_column(PqliteStore *store, const FormData_pg_attribute *att, int attr)
 	return column;
 }
 
+/* The operator by which ids are equal, as the index on them takes it. */
+static char *
+equality_of(Oid type)
+{
+	Oid			operator = lookup_type_cache(type, TYPECACHE_EQ_OPR)->eq_opr;
+	HeapTuple	tuple = SearchSysCache1(OPEROID, ObjectIdGetDatum(operator));
+	Form_pg_operator form;
+	char	   *result;
+
+	if (!HeapTupleIsValid(tuple))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_FUNCTION),
+				 errmsg("could not identify an equality operator for type %s", format_type_be(type))));
+	form = (Form_pg_operator) GETSTRUCT(tuple);
+	result = psprintf("OPERATOR(%s.%s)", quote_identifier(get_namespace_name(form->oprnamespace)),
+					  NameStr(form->oprname));
+	ReleaseSysCache(tuple);
+	return result;
+}
+
 static void
 set_id_column(PqliteStore *store)
 {
 	store->id = store->ncolumns - 1;
+	store->same_id = equality_of(store->columns[store->id].sent_type);
 }
 
 /* The schema of a type, which is that of its operators. */
@@ -474,6 +498,24 @@ check_shards(PqliteStore *store, const PqliteShardRow *rows, int nrows)
 				 errhint("Set the option back, or use another executor or workspace.")));
 }
 
+/*
+ * A table that we made belongs to the flow's owner, whom we run as, or to the
+ * superuser who restored it.  Anybody else's has come under the executor's name
+ * with a flow that was there before, and its triggers would run as the owner.
+ */
+static void
+check_owner(const PqliteStore *store, Relation rel)
+{
+	Oid			owner = rel->rd_rel->relowner;
+
+	if (owner != GetUserId() && !superuser_arg(owner))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("table %s of the %s belongs to role \"%s\"", store->name, store->what,
+						GetUserNameFromId(owner, false)),
+				 errhint("Give it to the flow's owner with ALTER TABLE ... OWNER TO, or drop the flow and make it again.")));
+}
+
 /* Our own table.  False if nothing was stored yet. */
 static bool
 read_own_store(PqliteStore *store)
@@ -499,6 +541,7 @@ read_own_store(PqliteStore *store)
 				 errhint("Restore it, or remove the executor with jflow_remove and add it again.")));
 
 	rel = table_open(store->relid, AccessShareLock);
+	check_owner(store, rel);
 
 	/* What we waited for may have changed the number of leaves. */
 	nrows = pqlite_read_shards(store->flow, store->executor, &rows);

@@ -44,8 +44,9 @@ fetch_docs(PqliteStore *store, const JflowDocs *docs)
 	initStringInfo(&sql);
 	appendStringInfoString(&sql, "SELECT ");
 	pqlite_append_doc_columns(store, &sql, "t");
-	appendStringInfo(&sql, ", u.n FROM pg_catalog.unnest($1) WITH ORDINALITY AS u(id, n), %s t WHERE t.%s = u.id AND t.%s = ANY ($1)",
-					 store->name, store->columns[store->id].quoted, store->columns[store->id].quoted);
+	appendStringInfo(&sql, ", u.n FROM pg_catalog.unnest($1) WITH ORDINALITY AS u(id, n), %s t WHERE t.%s %s u.id AND t.%s %s ANY ($1)",
+					 store->name, store->columns[store->id].quoted, store->same_id,
+					 store->columns[store->id].quoted, store->same_id);
 	read_rows(store, sql.data, 1, types, values, CURSOR_OPT_GENERIC_PLAN);
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{

@@ -310,6 +310,8 @@ reshard_step(const JflowFlow *flow, const JflowExecutor *executor, int batch, bo
 	AcceptInvalidationMessages();
 	if (!store->valid)
 		store = pqlite_store_find(flow, executor);
+	if (store == NULL)
+		return MOVE_DONE;		/* dropped meanwhile */
 
 	nrows = pqlite_read_shards(flow->name, executor->name, &rows);
 	for (int i = 0; i < nrows; i++)
@@ -366,7 +368,8 @@ pqlite_scale(const char *flow_name, const char *executor_name, int shards, bool 
 	check_isolation();
 	become_owner(flow, &owner);
 	PushActiveSnapshot(GetTransactionSnapshot());
-	pqlite_lock_store_name(flow_name, executor_name);
+	if (at_once)
+		pqlite_lock_store_name(flow_name, executor_name);
 	store = pqlite_store_find(flow, executor);
 	if (store)
 	{
@@ -378,6 +381,11 @@ pqlite_scale(const char *flow_name, const char *executor_name, int shards, bool 
 		AcceptInvalidationMessages();
 		if (!store->valid)
 			store = pqlite_store_find(flow, executor);
+		if (store == NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_OBJECT),
+					 errmsg("the store of executor \"%s\" of flow \"%s\" was dropped",
+							executor_name, flow_name)));
 		pqlite_add_leaves(store, shards);
 		change_shards(store, "UPDATE jflow.shard SET state = 'moving', \"position\" = $4, moved = COALESCE($5, moved) "
 					  "WHERE flow = $1 AND executor = $2 AND $3 IS NOT NULL", 0, NULL, 0);

@@ -171,8 +171,8 @@ append_same_id(const PqliteStore *store, StringInfo sql)
 {
 	const char *id = store->columns[store->id].quoted;
 
-	appendStringInfo(sql, " WHERE t.%s = u.c%d AND t.%s = ANY ($%d) RETURNING u.n", id, store->id,
-					 id, store->id + 1);
+	appendStringInfo(sql, " WHERE t.%s %s u.c%d AND t.%s %s ANY ($%d) RETURNING u.n", id,
+					 store->same_id, store->id, id, store->same_id, store->id + 1);
 }
 
 static void
@@ -268,8 +268,8 @@ find_leaves(PqliteStore *store, WriteItem **items, int nitems)
 		docs[i] = items[i]->doc;
 	values[0] = pqlite_ids_array(store, docs, nitems);
 	plan = pqlite_plan(store,
-					   psprintf("SELECT t.%s, t.shard FROM %s t WHERE t.%s = ANY ($1)", id->quoted,
-								store->name, id->quoted),
+					   psprintf("SELECT t.%s, t.shard FROM %s t WHERE t.%s %s ANY ($1)", id->quoted,
+								store->name, id->quoted, store->same_id),
 					   1, types, CURSOR_OPT_GENERIC_PLAN);
 	PushActiveSnapshot(GetLatestSnapshot());
 	if (SPI_execute_plan(plan, values, NULL, true, 0) < 0)
@@ -579,8 +579,9 @@ jflow_pqlite_delete(PG_FUNCTION_ARGS)
 	SPI_connect();
 	write_rows(store,
 			   psprintf("DELETE FROM %s AS t USING pg_catalog.unnest($1) WITH ORDINALITY AS u(id, n) "
-						"WHERE t.%s = u.id AND t.%s = ANY ($1) RETURNING u.n", store->name,
-						store->columns[store->id].quoted, store->columns[store->id].quoted),
+						"WHERE t.%s %s u.id AND t.%s %s ANY ($1) RETURNING u.n", store->name,
+						store->columns[store->id].quoted, store->same_id,
+						store->columns[store->id].quoted, store->same_id),
 			   &rows, -1);
 	mark_found(selected);
 	SPI_finish();

@@ -298,15 +298,19 @@ tfidf_parts_merge(const JflowContext *context, TfidfStats *stats)
 	{
 		bool		isnull;
 		Datum		part;
+		bytea	   *bytes;
 		MemoryContext old;
 
 		SPI_cursor_fetch(portal, true, 1);
 		if (SPI_processed == 0)
 			break;
 		part = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
+		bytes = DatumGetByteaP(part);
 		old = MemoryContextSwitchTo(outer);
-		tfidf_stats_merge(stats, DatumGetByteaP(part));
+		tfidf_stats_merge(stats, bytes);
 		MemoryContextSwitchTo(old);
+		if ((Pointer) bytes != DatumGetPointer(part))
+			pfree(bytes);
 		SPI_freetuptable(SPI_tuptable);
 	}
 	SPI_cursor_close(portal);

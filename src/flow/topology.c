@@ -72,7 +72,8 @@ jflow_flow_resolve_topology(JflowFlow *flow)
 		for (int j = 0; j < executor->nneeds; j++)
 		{
 			executor->inputs[j] = resolve_need(flow, i, executor->needs[j]);
-			if (executor->inputs[j] >= 0)
+			/* what floats is not waited for, so the answer is that before it */
+			if (executor->inputs[j] >= 0 && !executor->floating)
 				needed[executor->inputs[j]] = true;
 		}
 	}

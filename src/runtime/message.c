@@ -23,7 +23,9 @@
 
 #include "compat.h"
 #include "runtime/message.h"
+#include "runtime/payload.h"
 
+#define MAX_FIELDS 24			/* of a message, and room to spare */
 #define MAX_NOTICES 64
 #define MAX_NOTICE_BYTES (64 * 1024)
 
@@ -47,18 +49,44 @@ nothing_pending(void)
 	return false;
 }
 
+/*
+ * Append a message, its fields clipped so that all of them find room in the
+ * memory for requests and answers: an error must get to its gateway.
+ */
+static void
+append_clipped(const char *bytes, size_t len)
+{
+	const char *end = bytes + len;
+	int			limit = (int) Min(jflow_payload_max() / MAX_FIELDS, MaxAllocSize / MAX_FIELDS);
+
+	while (bytes < end && *bytes != '\0')
+	{
+		int			n = (int) strlen(bytes + 1);
+
+		appendStringInfoChar(&buffer, *bytes);
+		appendBinaryStringInfo(&buffer, bytes + 1, pg_mbcliplen(bytes + 1, n, limit));
+		appendStringInfoChar(&buffer, '\0');
+		bytes += n + 2;
+	}
+	appendStringInfoChar(&buffer, '\0');
+}
+
 static int
 put_message(char type, const char *bytes, size_t len)
 {
-	uint32		n = (uint32) len;
+	uint32		n;
+	int			start;
 
 	if (type != 'E' && type != 'N')
 		return 0;
 	if (type == 'N' && (++notices > MAX_NOTICES || buffer.len + len > MAX_NOTICE_BYTES))
 		return 0;
 	appendStringInfoChar(&buffer, type);
-	appendBinaryStringInfo(&buffer, (char *) &n, sizeof(n));
-	appendBinaryStringInfo(&buffer, bytes, (int) len);
+	start = buffer.len;
+	appendStringInfoSpaces(&buffer, sizeof(n));
+	append_clipped(bytes, len);
+	n = (uint32) (buffer.len - start - sizeof(n));
+	memcpy(buffer.data + start, &n, sizeof(n));
 	return 0;
 }
 

@@ -133,6 +133,13 @@ SELECT jflow_add('fl', 'broken', uses => 'fail', floating => true, replicas => 0
 SELECT jflow_add('fl', 'last', uses => 'tag', replicas => 0);
 SELECT text FROM jflow_post('/x', 'a', 'fl');
 
+-- nor does one that comes last keep the answer of the one before it
+SELECT jflow_create('fll');
+SELECT jflow_add('fll', 'e', uses => 'tag', replicas => 0);
+SELECT jflow_add('fll', 'log', uses => 'tag', floating => true, replicas => 0);
+SELECT text FROM jflow_post('/x', 'a', 'fll');
+SELECT jflow_drop('fll');
+
 -- errors
 SELECT jflow_create('e');
 SELECT jflow_add('e', 'enc', uses => 'fail', replicas => 0);

@@ -34,6 +34,55 @@ CREATE TRIGGER keeps BEFORE DELETE ON stores.store FOR EACH ROW EXECUTE FUNCTION
 SELECT jflow_scale('theirs', 'store', shards => 1);
 SELECT jflow_drop('theirs', drop_data => true);
 
+-- a table that has come under a flow's name from somebody else is not used, nor
+-- dropped by a superuser
+SET ROLE regress_store_owner;
+SELECT jflow_create('named');
+SELECT jflow_add('named', 'store', uses => 'PQLiteIndexer', replicas => 0, workspace => 'stores', uses_with => '{"dim": 1, "metric": "l2"}');
+SELECT id FROM jflow_post('/index', ARRAY[jflow_doc(id => 'a', embedding => '[1]')], 'named');
+RESET ROLE;
+ALTER TABLE stores.store OWNER TO regress_store_other;
+SET ROLE regress_store_owner;
+SELECT jflow_post('/index', ARRAY[jflow_doc(id => 'b', embedding => '[1]')], 'named');
+SELECT jflow_post('/search', ARRAY[jflow_doc(embedding => '[1]')], 'named');
+RESET ROLE;
+SELECT jflow_drop('named', drop_data => true);
+ALTER TABLE stores.store OWNER TO regress_store_owner;
+SELECT jflow_drop('named', drop_data => true);
+
+-- operators and functions of others that fit the operands better are not taken
+CREATE FUNCTION trap(anyelement, anyelement) RETURNS bool LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'trapped'; END $$;
+CREATE FUNCTION trap(jsonb, jsonb) RETURNS text LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'trapped'; END $$;
+CREATE FUNCTION trap(varchar, text) RETURNS bool LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'trapped'; END $$;
+CREATE FUNCTION trap(varchar, varchar) RETURNS bool LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'trapped'; END $$;
+CREATE FUNCTION trap(float8, numeric) RETURNS float8 LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'trapped'; END $$;
+CREATE OPERATOR public.#>> (LEFTARG = jsonb, RIGHTARG = jsonb, FUNCTION = trap);
+CREATE OPERATOR public.= (LEFTARG = varchar, RIGHTARG = text, FUNCTION = trap);
+CREATE OPERATOR public.= (LEFTARG = varchar, RIGHTARG = varchar, FUNCTION = trap);
+CREATE OPERATOR public.< (LEFTARG = varchar, RIGHTARG = text, FUNCTION = trap);
+CREATE OPERATOR public.~ (LEFTARG = varchar, RIGHTARG = text, FUNCTION = trap);
+CREATE OPERATOR public.+ (LEFTARG = float8, RIGHTARG = numeric, FUNCTION = trap);
+CREATE FUNCTION public.jflow_train(text, text, text) RETURNS void LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'trapped'; END $$;
+SET ROLE regress_store_owner;
+CREATE TABLE stores.varied (id varchar(20) PRIMARY KEY, brand varchar(20), tags jsonb, e vector(2));
+SELECT jflow_create('traps');
+SELECT jflow_add('traps', 'own', uses => 'PQLiteIndexer', replicas => 0, workspace => 'stores',
+	uses_with => '{"dim": 2, "metric": "l2", "columns": {"brand": "varchar(20)"}}');
+SELECT jflow_add('traps', 'existing', uses => 'PQLiteIndexer', replicas => 0, needs => ARRAY['gateway'],
+	uses_with => '{"table": "stores.varied", "id": "id", "field": "e", "tags": "tags", "metric": "l2"}');
+SELECT executor, count(*) FROM unnest(ARRAY['own', 'existing']) executor, jflow_post('/index', (SELECT array_agg(jflow_doc(id => i::text, embedding => ARRAY[i, 1]::vector,
+	tags => jsonb_build_object('brand', 'b' || i % 2, 'a', 'abc'))) FROM generate_series(1, 6000) i), 'traps', request_size => 6000, target_executor => executor) GROUP BY 1 ORDER BY 1;
+SELECT executor, f, count(*) FROM unnest(ARRAY['own', 'existing']) executor, unnest(ARRAY['{"a": {"$regex": "b"}}', '{"a": {"$lt": "b"}}', '{"brand": "b1"}',
+	'{"brand": {"$in": ["b1"]}}', '{"brand": {"$lt": "b1"}}', '{"brand": {"$regex": "1"}}', '{"id": "7"}']::jsonb[]) f,
+	jflow_post('/filter', NULL::jflow_doc[], 'traps', jsonb_build_object('filter', f), target_executor => executor) GROUP BY 1, 2 ORDER BY 1, 2;
+SELECT executor, endpoint, count(*) FROM unnest(ARRAY['own', 'existing']) executor, unnest(ARRAY['/fetch', '/update', '/delete']) endpoint,
+	jflow_post(endpoint, ARRAY[jflow_doc(id => '1', uri => NULL, tags => '{"a": "d"}')], 'traps', target_executor => executor) GROUP BY 1, 2 ORDER BY 1, 2;
+SELECT count(*) FROM jflow_post('/status', NULL::jflow_doc[], 'traps', '{"queries": 3}', target_executor => 'own');
+SELECT jflow_drop('traps', drop_data => true);
+RESET ROLE;
+DROP FUNCTION trap(anyelement, anyelement), trap(jsonb, jsonb), trap(varchar, text), trap(varchar, varchar), trap(float8, numeric) CASCADE;
+DROP FUNCTION public.jflow_train(text, text, text);
+
 -- who has no rights on a table cannot make it his store
 SET ROLE regress_store_owner;
 CREATE TABLE stores.precious (id text PRIMARY KEY, e vector(1));

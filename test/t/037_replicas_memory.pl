@@ -16,9 +16,13 @@ owner_sql($node, q{
 		docs[1].text := repeat('x', (parameters->>'size')::int);
 		RETURN docs;
 	END $$;
+	CREATE FUNCTION complain(docs jflow_doc[], parameters jsonb) RETURNS jflow_doc[]
+	LANGUAGE plpgsql AS $$ BEGIN
+		RAISE EXCEPTION USING MESSAGE = repeat('é', 10000000), DETAIL = repeat('d', 10000000), HINT = 'the hint';
+	END $$;
 	SELECT jflow_create('f');
 	SELECT jflow_add('f', 'a', uses => 'shout', replicas => 2);
-	SELECT jflow_add('f', 'b', requests => '{"/grow": "grow", "*": "noop"}', replicas => 2);
+	SELECT jflow_add('f', 'b', requests => '{"/grow": "grow", "/complain": "complain", "*": "noop"}', replicas => 2);
 	SELECT jflow_create('g');
 	SELECT jflow_add('g', 'gate', uses => 'gate')});
 start_flow($node, $_) for ('f', 'g');
@@ -28,6 +32,8 @@ fails_with($node, q{SELECT length(text) FROM jflow_post('/x', repeat('a', 300000
 	qr/jflow\.memory_limit.*CONTEXT:  executor "a", shard 0, request 1$/ms, 'a request larger than the area');
 fails_with($node, q{SELECT length(text) FROM jflow_post('/grow', 'a', 'f', parameters => '{"size": 30000000}')}, '54000',
 	qr/jflow\.memory_limit.*CONTEXT:  executor "b", shard 0, replica \d, request 1$/ms, 'an answer larger than the area');
+my ($ret, $out, $err) = $node->psql('postgres', q{SELECT jflow_post('/complain', 'a', 'f')}, on_error_stop => 1);
+ok($err =~ /ERROR:  (é){1000,}.?\n.*DETAIL:  d{1000,}\n.*HINT:  the hint\n/s, 'an error larger than the area arrives, clipped');
 is_at_rest($node, 'after requests that are too large');
 is(ask($node, q{SELECT text FROM jflow_post('/x', 'a', 'f')}), 'A', 'others go on');
 is(ask($node, q{SELECT sum(length(text)) FROM jflow_post('/x', (SELECT array_agg(repeat('a', 500000)) FROM generate_series(1, 60)),
