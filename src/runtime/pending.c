@@ -186,6 +186,8 @@ static void
 apply(const Pending *change)
 {
 	LWLockAcquire(&jflow_shared->control, LW_EXCLUSIVE);
+	if (change->kind == PENDING_STOP)
+		jflow_shared->stops++;
 	for (int i = 0; i < jflow_max_pools; i++)
 	{
 		JflowPool  *pool = &jflow_pools[i];

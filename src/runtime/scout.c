@@ -40,6 +40,7 @@
 
 static bool succeeded = false;
 static uint64 seen = 0;
+static uint64 seen_stops = 0;
 
 static void
 report(int code, Datum arg)
@@ -173,6 +174,17 @@ drain_pools(const JflowFlow *flow, const JflowExecutor *executor, Oid owner, int
 	}
 }
 
+/*
+ * May a flow have been stopped since we began?  What we read may tell that it is
+ * started, and would open pools that its stop has closed.  The caller holds the
+ * control lock.
+ */
+static bool
+is_outdated(void)
+{
+	return jflow_shared->stops != seen_stops;
+}
+
 /* One flow that is started.  Raises what is wrong with its definition. */
 static void
 want_flow(const char *name, int round)
@@ -189,7 +201,7 @@ want_flow(const char *name, int round)
 	for (int i = 0; i < flow->nexecutors && !RecoveryInProgress(); i++)
 		moving[i] = jflow_is_moving(flow->name, flow->executors[i].name);
 	LWLockAcquire(&jflow_shared->control, LW_EXCLUSIVE);
-	for (int i = 0; i < flow->nexecutors; i++)
+	for (int i = 0; i < flow->nexecutors && !is_outdated(); i++)
 	{
 		const JflowExecutor *executor = &flow->executors[i];
 
@@ -249,6 +261,7 @@ jflow_scout_main(Datum arg)
 		entry->no_room = false;
 	}
 	round = ++jflow_shared->scout_round;
+	seen_stops = jflow_shared->stops;
 	LWLockRelease(&jflow_shared->control);
 	if (!wanted)
 		proc_exit(0);
@@ -265,6 +278,16 @@ jflow_scout_main(Datum arg)
 	foreach(cell, flows)
 		want_flow_or_log(lfirst(cell), round);
 	CommitTransactionCommand();
+
+	/* Another scout looks anew: whoever stops a flow asks for one. */
+	LWLockAcquire(&jflow_shared->control, LW_EXCLUSIVE);
+	wanted = !is_outdated();
+	entry = jflow_database_entry(database, false);
+	if (entry && !wanted)
+		entry->next_scout = 0;
+	LWLockRelease(&jflow_shared->control);
+	if (!wanted)
+		proc_exit(0);
 
 	for (int i = 0; i < jflow_max_pools; i++)
 	{

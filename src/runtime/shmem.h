@@ -208,6 +208,7 @@ typedef struct JflowShared
 	Oid			scout_database;
 	TimestampTz scout_started;
 	int			scout_round;
+	uint64		stops;			/* flows stopped, in all databases */
 	ConditionVariable changed;	/* pools or replicas have */
 
 	slock_t		slots_mutex;
