@@ -39,8 +39,12 @@ vacuum_page(Relation index, Buffer buffer, const PqLayout *layout,
 		for (; live; live &= live - 1)
 		{
 			int			v = pg_rightmost_one_pos32(live);
+			ItemPointer tid = &PqPostingTids(page, layout)[b * PQ_BLOCK + v];
 
-			if (callback(&PqPostingTids(page, layout)[b * PQ_BLOCK + v], arg))
+			/* who is asked relies on it */
+			if (!ItemPointerIsValid(tid))
+				pq_corrupt(index, BufferGetBlockNumber(buffer), "It has an invalid row pointer.");
+			if (callback(tid, arg))
 			{
 				keep[b] &= ~((uint32) 1 << v);
 				dead++;
