@@ -153,9 +153,23 @@ wake_waiters(void)
 }
 
 /*
+ * Wake the gateways that have answers to collect.  One that lets them come in
+ * batches may sleep on them, and it is they that fill the area.
+ */
+static void
+wake_holders(void)
+{
+	for (int i = 0; i < jflow_gateway_count(); i++)
+		if (pg_atomic_read_u32(&jflow_gateways[i].done) != 0)
+			jflow_wake_process(i);
+}
+
+/*
  * Say that this process waits for memory or a slot, or that it does no more.
  * Who waits says so first, then tries once more, then sleeps on its latch: what
- * is freed after that try wakes it.
+ * is freed after that try wakes it.  Counting the waiter is a full barrier, like
+ * the publishing of an answer: that either sees him and wakes its gateway, or is
+ * in the gateway's list already when we look.
  */
 void
 jflow_payload_want(bool want)
@@ -165,7 +179,10 @@ jflow_payload_want(bool want)
 	if (pg_atomic_exchange_u32(&entry->wants_memory, want ? 1 : 0) == (want ? 1 : 0))
 		return;
 	if (want)
+	{
 		pg_atomic_add_fetch_u32(&jflow_shared->payload_waiters, 1);
+		wake_holders();
+	}
 	else
 		pg_atomic_sub_fetch_u32(&jflow_shared->payload_waiters, 1);
 }

@@ -86,4 +86,19 @@ $cursor->query_safe('ROLLBACK');
 $cursor->quit;
 is_at_rest($node, 'after the cursor');
 $node->stop;
+
+# With many requests in flight and no help from the check for deadlocks: a
+# gateway that sleeps until many answers are there must hear of a full area.
+my $wide = new_node('wide', 'jflow.memory_limit = 16MB', 'deadlock_timeout = 1h', 'jflow.timeout = 60s');
+prepare_database($wide);
+owner_sql($wide, q{
+	CREATE FUNCTION grow(docs jflow_doc[], parameters jsonb) RETURNS jflow_doc[]
+	LANGUAGE plpgsql AS $$ BEGIN docs[1].text := repeat('x', 800000); RETURN docs; END $$;
+	SELECT jflow_create('f');
+	SELECT jflow_add('f', 'e', uses => 'grow')});
+start_flow($wide, 'f');
+is(ask($wide, q{SELECT sum(length(text)) FROM jflow_post('/x', (SELECT array_agg(i::text) FROM generate_series(1, 64) i), 'f', request_size => 1)}),
+	'51200000', 'answers that fill the area are taken out');
+is_at_rest($wide, 'after answers that fill the area');
+$wide->stop;
 done_testing();
