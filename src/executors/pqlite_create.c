@@ -419,7 +419,8 @@ pqlite_claim_table(PqliteStore *store)
 		store->claimed = true;
 		return;
 	}
-	if (pg_class_aclcheck(store->relid, GetUserId(), ACL_INSERT | ACL_UPDATE | ACL_DELETE) != ACLCHECK_OK)
+	if (pg_class_aclcheck(store->relid, GetUserId(), ACL_INSERT | ACL_UPDATE | ACL_DELETE) != ACLCHECK_OK &&
+		pg_attribute_aclcheck_all(store->relid, GetUserId(), ACL_INSERT | ACL_UPDATE, ACLMASK_ANY) != ACLCHECK_OK)
 		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_TABLE, store->table);
 	pqlite_lock_store_name(store->flow, store->executor);
 	values[0] = CStringGetTextDatum(store->flow);

@@ -228,9 +228,8 @@ note_due(const PqliteStore *store, int shard)
 
 /*
  * After a post has written so many documents: make what indexes are due, or let
- * a mover do it.
- * SPI must be connected.  Leaves that are new among indexed ones get an index at
- * once.
+ * a mover do it.  SPI must be connected.  Leaves that are new among indexed ones
+ * get an index at once.
  */
 void
 pqlite_index_if_due(PqliteStore *store, const JflowContext *context, int written)

@@ -365,7 +365,6 @@ pqlite_scale(const char *flow_name, const char *executor_name, int shards, bool 
 				 errmsg("the number of shards of executor \"%s\" of flow \"%s\" is that of its table's partitions",
 						executor_name, flow_name),
 				 errhint("Add partitions to the table, or take some away.")));
-	check_isolation();
 	become_owner(flow, &owner);
 	PushActiveSnapshot(GetTransactionSnapshot());
 	if (at_once)
@@ -373,6 +372,7 @@ pqlite_scale(const char *flow_name, const char *executor_name, int shards, bool 
 	store = pqlite_store_find(flow, executor);
 	if (store)
 	{
+		check_isolation();
 		if (at_once)
 			pqlite_lock_parent(store->relid);
 

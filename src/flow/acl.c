@@ -38,10 +38,10 @@ jflow_flow_owner(const JflowFlow *flow)
 }
 
 /*
- * The security context of a call with the owner's rights.  The owner's code must not leave anything in
- * the session that would later run, or be found, with the rights of the caller:
- * a deferred trigger, a temporary table, a held cursor.  A superuser could do
- * that anyway, and nobody needs protection from himself.
+ * The security context of a call with the owner's rights.  The owner's code must
+ * not leave anything in the session that would later run, or be found, with the
+ * rights of the caller: a deferred trigger, a temporary table, a held cursor.  A
+ * superuser could do that anyway, and nobody needs protection from himself.
  */
 int
 jflow_owner_security(Oid owner, Oid caller, int sec_context)

@@ -41,7 +41,7 @@ vacuum_page(Relation index, Buffer buffer, const PqLayout *layout,
 			int			v = pg_rightmost_one_pos32(live);
 			ItemPointer tid = &PqPostingTids(page, layout)[b * PQ_BLOCK + v];
 
-			/* who is asked relies on it */
+			/* the callback relies on it */
 			if (!ItemPointerIsValid(tid))
 				pq_corrupt(index, BufferGetBlockNumber(buffer), "It has an invalid row pointer.");
 			if (callback(tid, arg))
