@@ -101,7 +101,7 @@ define_settings_a_to_o(void)
 								"Sets the shared memory for documents on their way between processes.",
 								NULL,
 								&jflow_memory_limit,
-								256 * 1024, 1024, MAX_KILOBYTES,
+								256 * 1024, 16 * 1024, MAX_KILOBYTES,
 								PGC_POSTMASTER,
 								GUC_UNIT_KB,
 								NULL, NULL, NULL);

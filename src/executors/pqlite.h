@@ -110,6 +110,7 @@ typedef struct PqliteLeaf
 	char	   *name;			/* qualified and quoted */
 	bool		wanted;			/* not about to be dropped */
 	Oid			index;			/* a usable pq index, or InvalidOid */
+	Oid			made;			/* the one that we have made, or InvalidOid */
 	SPIPlanPtr	search;			/* without a filter; one of the store's plans */
 	int			search_limit;
 	bool		search_planned; /* it has been executed */
@@ -154,6 +155,9 @@ typedef struct PqliteStore
 	bool		sparse;			/* documents give sparse_embedding */
 	char	   *distance;		/* operator, qualified */
 	char	   *same_id;		/* operator, qualified */
+	struct TypeCacheEntry *id_type; /* compares and hashes ids; NULL: their
+									 * bytes do */
+	Oid			id_collation;
 	char	   *query_type;		/* type of a query vector, qualified */
 
 	int			shards;			/* of the executor, when it was opened */
@@ -215,7 +219,8 @@ extern void pqlite_lock_layout(Oid relid, LOCKMODE mode);
 extern LOCKMODE pqlite_layout_mode(const PqliteStore *store, int nids);
 extern bool pqlite_lock_layout_if_free(Oid relid);
 extern void pqlite_lock_store_name(const char *flow, const char *executor);
-extern void pqlite_lock_ids(const PqliteStore *store, Datum *ids, int nids);
+extern void pqlite_lock_schema_name(const char *schema);
+extern void pqlite_lock_ids(const PqliteStore *store, Datum *keys, int nkeys);
 
 /* pqlite_value.c */
 extern bool pqlite_kind_of_type(Oid type, PqliteKind *kind);
@@ -235,6 +240,9 @@ typedef struct PqliteRows
 extern void pqlite_check_docs(const PqliteStore *store, const JflowDocs *docs, bool need_vector);
 extern void pqlite_rows_form(const PqliteStore *store, const JflowDoc *const *docs, int ndocs,
 							 bool with_tags, PqliteRows *rows);
+extern Datum pqlite_id_key(const PqliteStore *store, Datum id);
+extern int	pqlite_compare_ids(const PqliteStore *store, Datum a, Datum b);
+extern uint64 pqlite_hash_id(const PqliteStore *store, Datum key);
 extern Datum pqlite_ids_array(const PqliteStore *store, const JflowDoc *const *docs, int ndocs);
 extern void pqlite_append_doc_columns(const PqliteStore *store, StringInfo sql, const char *alias);
 extern void pqlite_append_tags(const PqliteStore *store, StringInfo sql, const char *alias);
@@ -264,6 +272,11 @@ typedef struct PqliteIndexStatus
 	double		recall;			/* -1: not measured */
 } PqliteIndexStatus;
 
+/* By "_jflow_pq" and perhaps a number at its end an index that we made is known. */
+#define PQLITE_INDEX_NAME2 "jflow"
+#define PQLITE_INDEX_LABEL "pq"
+
+extern char *pqlite_codebook_name(const char *flow, const char *executor);
 extern void pqlite_index_if_due(PqliteStore *store, const JflowContext *context, int written);
 extern void pqlite_index_one(PqliteStore *store, const PqliteShardRow *rows, int nrows);
 extern void pqlite_drop_indexes(PqliteStore *store);

@@ -20,6 +20,7 @@
 #include "partitioning/partdesc.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/partcache.h"
 #include "utils/rel.h"
@@ -296,6 +297,10 @@ make_schema(const char *schema)
 {
 	if (OidIsValid(get_namespace_oid(schema, true)))
 		return;
+	pqlite_lock_schema_name(schema);
+	AcceptInvalidationMessages();
+	if (OidIsValid(get_namespace_oid(schema, true)))
+		return;
 	if (jflow_database_aclcheck_compat(MyDatabaseId, GetUserId(), ACL_CREATE) != ACLCHECK_OK)
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
@@ -460,9 +465,25 @@ check_dropped(const JflowFlow *flow, const char *schema, const char *table)
 				 errhint("Drop the flow without its data, and the table by itself.")));
 }
 
+/* Delete the codebook that the leaves of a flow's executor shared. */
+static void
+delete_codebook(const JflowFlow *flow, const char *executor)
+{
+	Oid			types[2] = {TEXTOID, TEXTOID};
+	Datum		values[2];
+	JflowCatalogState state;
+
+	values[0] = CStringGetTextDatum(pqlite_codebook_name(flow->name, executor));
+	values[1] = CStringGetTextDatum(flow->owner);
+	jflow_catalog_begin(&state);
+	(void) jflow_catalog_execute("DELETE FROM jflow.codebook WHERE codebook = $1 AND owner = $2",
+								 2, types, values, NULL);
+	jflow_catalog_end(&state);
+}
+
 /*
- * Drop the tables that we made for a flow.  Rows of jflow.shard go with the
- * flow.
+ * Drop the tables that we made for a flow, and their codebooks.  Rows of
+ * jflow.shard go with the flow.
  */
 void
 pqlite_drop_data(const JflowFlow *flow)
@@ -482,5 +503,6 @@ pqlite_drop_data(const JflowFlow *flow)
 		SPI_connect();
 		run(psprintf("DROP TABLE IF EXISTS %s", name));
 		SPI_finish();
+		delete_codebook(flow, executor->name);
 	}
 }

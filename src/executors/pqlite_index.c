@@ -22,6 +22,8 @@
 #include "catalog/pg_type.h"
 #include "commands/defrem.h"
 #include "commands/trigger.h"
+#include "common/hashfn.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "parser/parse_func.h"
 #include "postmaster/bgworker.h"
@@ -38,6 +40,7 @@
 #define MIN_WRITTEN 128			/* before rows are counted anew */
 #define GROWTH 4
 #define RECALL_AT 10
+#define NAME_PART 20			/* bytes of a name in that of a codebook */
 
 /* Can a pq index hold columns of this type? */
 static bool
@@ -85,11 +88,25 @@ operator_class(const PqliteStore *store)
 											   pqlite_metric_name(store->options->metric)));
 }
 
-/* The codebook that the leaves of a store share. */
+/*
+ * The codebook that the leaves of an executor's store share, of the flow's owner.
+ * The names say whose it is; the hash keeps apart what is cut from them.
+ */
+char *
+pqlite_codebook_name(const char *flow, const char *executor)
+{
+	uint64		hash = hash_combine64(hash_bytes_extended((const unsigned char *) flow, strlen(flow), 0),
+									  hash_bytes_extended((const unsigned char *) executor, strlen(executor), 0));
+
+	return psprintf("%.*s/%.*s/" UINT64_FORMAT,
+					pg_mbcliplen(flow, strlen(flow), NAME_PART), flow,
+					pg_mbcliplen(executor, strlen(executor), NAME_PART), executor, hash);
+}
+
 static char *
 codebook_name(const PqliteStore *store)
 {
-	return psprintf("%s/%s", store->flow, store->executor);
+	return pqlite_codebook_name(store->flow, store->executor);
 }
 
 /* Is there a function that trains codebooks? */
@@ -116,18 +133,24 @@ train(const PqliteStore *store)
 				 quote_literal_cstr(pqlite_metric_name(store->options->metric))));
 }
 
-/* Make the index of a leaf, in place of one that it has. */
+static const char *
+qualified_name(Oid relid)
+{
+	return quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)), get_rel_name(relid));
+}
+
+/* Make the index of a leaf, in place of the one that was made before. */
 static void
 index_leaf(const PqliteStore *store, const PqliteLeaf *leaf, bool codebook)
 {
 	const PqliteOptions *options = store->options;
-	const char *old = leaf->index ?
-		quote_qualified_identifier(get_namespace_name(get_rel_namespace(leaf->index)),
-								   get_rel_name(leaf->index)) : NULL;
+	const char *old = OidIsValid(leaf->made) ? qualified_name(leaf->made) : NULL;
+	char	   *name = ChooseRelationName(get_rel_name(leaf->relid), PQLITE_INDEX_NAME2, PQLITE_INDEX_LABEL,
+										  get_rel_namespace(leaf->relid), false);
 	StringInfoData sql;
 
 	initStringInfo(&sql);
-	appendStringInfo(&sql, "CREATE INDEX ON %s USING pq (%s %s", leaf->name,
+	appendStringInfo(&sql, "CREATE INDEX %s ON %s USING pq (%s %s", quote_identifier(name), leaf->name,
 					 store->columns[store->vector].quoted, operator_class(store));
 	for (int i = 0; i < store->ncolumns; i++)
 		if (store->columns[i].attr < 0 && is_index_column(store->columns[i].type))
@@ -316,10 +339,8 @@ pqlite_drop_indexes(PqliteStore *store)
 	if (store->trained == 0 && !store->due)
 		return;
 	for (int i = 0; i < store->nleaves; i++)
-		if (OidIsValid(store->leaves[i].index))
-			run(psprintf("DROP INDEX %s",
-						 quote_qualified_identifier(get_namespace_name(get_rel_namespace(store->leaves[i].index)),
-													get_rel_name(store->leaves[i].index))));
+		if (OidIsValid(store->leaves[i].made))
+			run(psprintf("DROP INDEX %s", qualified_name(store->leaves[i].made)));
 	note_trained(store, -1, 0);
 }
 

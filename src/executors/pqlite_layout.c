@@ -8,6 +8,8 @@
  */
 #include "postgres.h"
 
+#include <ctype.h>
+
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
@@ -16,6 +18,7 @@
 #include "catalog/pg_type.h"
 #include "commands/defrem.h"
 #include "miscadmin.h"
+#include "nodes/makefuncs.h"
 #include "parser/parse_type.h"
 #include "partitioning/partbounds.h"
 #include "partitioning/partdesc.h"
@@ -171,11 +174,24 @@ equality_of(Oid type)
 	return result;
 }
 
+/*
+ * The column of ids.  Which of them are equal is for its type and collation to
+ * say: of an integer 1 and 01 are.
+ */
 static void
-set_id_column(PqliteStore *store)
+set_id_column(PqliteStore *store, Oid collation)
 {
+	PqliteColumn *column = &store->columns[store->ncolumns - 1];
+	TypeCacheEntry *type = lookup_type_cache(column->sent_type,
+											 TYPECACHE_CMP_PROC_FINFO | TYPECACHE_HASH_EXTENDED_PROC_FINFO);
+	bool		bytes = (column->sent_type == TEXTOID || column->sent_type == VARCHAROID) &&
+		get_collation_isdeterministic(collation);
+
 	store->id = store->ncolumns - 1;
-	store->same_id = equality_of(store->columns[store->id].sent_type);
+	store->same_id = equality_of(column->sent_type);
+	store->id_collation = collation;
+	if (!bytes && OidIsValid(type->cmp_proc_finfo.fn_oid) && OidIsValid(type->hash_extended_proc_finfo.fn_oid))
+		store->id_type = type;
 }
 
 /* The schema of a type, which is that of its operators. */
@@ -341,7 +357,7 @@ read_columns(PqliteStore *store, TupleDesc desc)
 		}
 		check_attribute_type(store, add_column(store, att, attr));
 		if (attr == DOC_ID)
-			set_id_column(store);
+			set_id_column(store, att->attcollation);
 		else if (attr == DOC_EMBEDDING || attr == DOC_SPARSE_EMBEDDING)
 			set_vector_column(store);
 	}
@@ -368,28 +384,43 @@ relation_name(Oid relid)
 									  get_rel_name(relid));
 }
 
-/* The pq index of a leaf that can be scanned, or InvalidOid. */
-static Oid
-find_pq_index(Oid relid)
+/* Is this the name of an index that we have made? */
+static bool
+is_made_name(const char *name)
+{
+	static const char suffix[] = "_" PQLITE_INDEX_NAME2 "_" PQLITE_INDEX_LABEL;
+	int			len = strlen(name);
+
+	while (len > 0 && isdigit((unsigned char) name[len - 1]))
+		len--;
+	return len >= strlen(suffix) &&
+		memcmp(name + len - strlen(suffix), suffix, strlen(suffix)) == 0;
+}
+
+/* The pq indexes of a leaf that can be scanned: one, and the one that we made. */
+static void
+find_pq_indexes(PqliteLeaf *leaf)
 {
 	Oid			am = get_am_oid("pq", true);
 	Relation	rel;
 	ListCell   *lc;
-	Oid			result = InvalidOid;
 
-	if (!OidIsValid(am) || get_rel_relkind(relid) != RELKIND_RELATION)
-		return InvalidOid;
-	rel = table_open(relid, AccessShareLock);
+	if (!OidIsValid(am) || get_rel_relkind(leaf->relid) != RELKIND_RELATION)
+		return;
+	rel = table_open(leaf->relid, AccessShareLock);
 	foreach(lc, RelationGetIndexList(rel))
 	{
 		Relation	index = index_open(lfirst_oid(lc), AccessShareLock);
 
 		if (index->rd_rel->relam == am && index->rd_index->indisvalid)
-			result = RelationGetRelid(index);
+		{
+			leaf->index = RelationGetRelid(index);
+			if (is_made_name(RelationGetRelationName(index)))
+				leaf->made = leaf->index;
+		}
 		index_close(index, AccessShareLock);
 	}
 	table_close(rel, AccessShareLock);
-	return result;
 }
 
 /* The leaf that holds a shard, by partition bound; NULL if there is none. */
@@ -450,7 +481,7 @@ read_leaves(PqliteStore *store, Relation rel)
 		PqliteLeaf *leaf = &store->leaves[i];
 
 		leaf->name = relation_name(leaf->relid);
-		leaf->index = find_pq_index(leaf->relid);
+		find_pq_indexes(leaf);
 		leaf->wanted = leaf->shard < store->shards;
 		store->nwanted += leaf->wanted;
 	}
@@ -522,7 +553,6 @@ read_own_store(PqliteStore *store)
 {
 	PqliteShardRow *rows;
 	int			nrows = pqlite_read_shards(store->flow, store->executor, &rows);
-	Oid			namespace;
 	Relation	rel;
 
 	if (nrows == 0)
@@ -532,19 +562,20 @@ read_own_store(PqliteStore *store)
 	store->schema = rows[0].schema;
 	store->table = rows[0].parent;
 	store->name = quote_qualified_identifier(store->schema, store->table);
-	namespace = get_namespace_oid(store->schema, true);
-	store->relid = OidIsValid(namespace) ? get_relname_relid(store->table, namespace) : InvalidOid;
+	store->relid = RangeVarGetRelid(makeRangeVar(store->schema, store->table, -1), AccessShareLock, true);
+
+	/* What we waited for may have dropped the store, or changed its leaves. */
+	nrows = pqlite_read_shards(store->flow, store->executor, &rows);
+	if (nrows == 0)
+		return false;
 	if (!OidIsValid(store->relid) || get_rel_relkind(store->relid) != RELKIND_PARTITIONED_TABLE)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
 				 errmsg("table %s of the %s does not exist", store->name, store->what),
 				 errhint("Restore it, or remove the executor with jflow_remove and add it again.")));
 
-	rel = table_open(store->relid, AccessShareLock);
+	rel = table_open(store->relid, NoLock);
 	check_owner(store, rel);
-
-	/* What we waited for may have changed the number of leaves. */
-	nrows = pqlite_read_shards(store->flow, store->executor, &rows);
 	read_columns(store, RelationGetDescr(rel));
 	read_leaves(store, rel);
 	check_shards(store, rows, nrows);
@@ -580,7 +611,7 @@ read_existing_store(PqliteStore *store)
 		store->leaves = palloc0(sizeof(PqliteLeaf));
 		store->leaves[0].relid = store->relid;
 		store->leaves[0].name = store->name;
-		store->leaves[0].index = find_pq_index(store->relid);
+		find_pq_indexes(&store->leaves[0]);
 		store->leaves[0].wanted = true;
 		store->nleaves = store->nwanted = 1;
 	}

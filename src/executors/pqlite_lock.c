@@ -21,8 +21,17 @@
 #include "compat.h"
 #include "executors/pqlite.h"
 
+/*
+ * The layout's tag has 0 for the object and its part; that of an id has a hash of
+ * 48 bits, the last 16 of them not 0.
+ */
 #define LAYOUT_OBJECT 0
-#define ID_NUMBERS (1 << 20)
+#define LAYOUT_PART 0
+
+/* Parts of the tags of names, whose class is jflow.shard. */
+#define STORE_NAME 0
+#define SCHEMA_NAME 1
+
 #define MANY_IDS (4 * max_locks_per_xact)	/* of a request */
 #define MANY_IDS_INLINE 16		/* of a request that others will follow */
 
@@ -36,11 +45,11 @@ forget_held(XactEvent event, void *arg)
 }
 
 static bool
-acquire(Oid class, uint32 object, LOCKMODE mode)
+acquire(Oid class, uint32 object, uint16 part, LOCKMODE mode)
 {
 	LOCKTAG		tag;
 
-	SET_LOCKTAG_OBJECT(tag, MyDatabaseId, class, object, 0);
+	SET_LOCKTAG_OBJECT(tag, MyDatabaseId, class, object, part);
 	return LockAcquire(&tag, mode, false, false) == LOCKACQUIRE_OK;
 }
 
@@ -60,7 +69,7 @@ pqlite_lock_parent(Oid relid)
 void
 pqlite_lock_layout(Oid relid, LOCKMODE mode)
 {
-	(void) acquire(relid, LAYOUT_OBJECT, mode);
+	(void) acquire(relid, LAYOUT_OBJECT, LAYOUT_PART, mode);
 }
 
 /* Lock the layout against all writers, unless another one has it. */
@@ -69,7 +78,7 @@ pqlite_lock_layout_if_free(Oid relid)
 {
 	LOCKTAG		tag;
 
-	SET_LOCKTAG_OBJECT(tag, MyDatabaseId, relid, LAYOUT_OBJECT, 0);
+	SET_LOCKTAG_OBJECT(tag, MyDatabaseId, relid, LAYOUT_OBJECT, LAYOUT_PART);
 	return LockAcquire(&tag, ExclusiveLock, false, true) != LOCKACQUIRE_NOT_AVAIL;
 }
 
@@ -93,33 +102,41 @@ pqlite_lock_store_name(const char *flow, const char *executor)
 	uint32		hash = hash_combine(string_hash(flow, NAMEDATALEN),
 									string_hash(executor, NAMEDATALEN));
 
-	(void) acquire(jflow_catalog_relid("shard"), hash, ExclusiveLock);
+	(void) acquire(jflow_catalog_relid("shard"), hash, STORE_NAME, ExclusiveLock);
+}
+
+/* Make sure that one session at a time makes a schema; after the store's name. */
+void
+pqlite_lock_schema_name(const char *schema)
+{
+	(void) acquire(jflow_catalog_relid("shard"), string_hash(schema, NAMEDATALEN), SCHEMA_NAME,
+				   ExclusiveLock);
 }
 
 static int
 number_order(const void *a, const void *b)
 {
-	uint32		na = *(const uint32 *) a;
-	uint32		nb = *(const uint32 *) b;
+	uint64		na = *(const uint64 *) a;
+	uint64		nb = *(const uint64 *) b;
 
 	return (na > nb) - (na < nb);
 }
 
 /*
- * Lock ids, given as text datums, against all other writers of the store.  The
+ * Lock ids, given by their keys, against all other writers of the store.  The
  * layout must have been locked in the mode of pqlite_layout_mode.
  */
 void
-pqlite_lock_ids(const PqliteStore *store, Datum *ids, int nids)
+pqlite_lock_ids(const PqliteStore *store, Datum *keys, int nkeys)
 {
 	static bool registered = false;
 	LOCKTAG		layout;
-	uint32	   *numbers;
+	uint64	   *numbers;
 
-	SET_LOCKTAG_OBJECT(layout, MyDatabaseId, store->relid, LAYOUT_OBJECT, 0);
+	SET_LOCKTAG_OBJECT(layout, MyDatabaseId, store->relid, LAYOUT_OBJECT, LAYOUT_PART);
 	if (LockHeldByMeCompat(&layout, ExclusiveLock))
 		return;
-	if (held + nids > 2 * MANY_IDS)
+	if (held + nkeys > 2 * MANY_IDS)
 	{
 		pqlite_lock_layout(store->relid, ExclusiveLock);
 		return;
@@ -130,17 +147,17 @@ pqlite_lock_ids(const PqliteStore *store, Datum *ids, int nids)
 		RegisterXactCallback(forget_held, NULL);
 		registered = true;
 	}
-	numbers = palloc(sizeof(uint32) * Max(nids, 1));
-	for (int i = 0; i < nids; i++)
+	numbers = palloc(sizeof(uint64) * Max(nkeys, 1));
+	for (int i = 0; i < nkeys; i++)
 	{
-		text	   *id = DatumGetTextPP(ids[i]);
+		uint64		hash = pqlite_hash_id(store, keys[i]);
 
-		numbers[i] = LAYOUT_OBJECT + 1 +
-			hash_bytes((unsigned char *) VARDATA_ANY(id), VARSIZE_ANY_EXHDR(id)) % ID_NUMBERS;
+		numbers[i] = ((hash >> 32) << 16) | (1 + (hash & PG_UINT32_MAX) % PG_UINT16_MAX);
 	}
-	qsort(numbers, nids, sizeof(uint32), number_order);
-	for (int i = 0; i < nids; i++)
+	qsort(numbers, nkeys, sizeof(uint64), number_order);
+	for (int i = 0; i < nkeys; i++)
 		if (i == 0 || numbers[i] != numbers[i - 1])
-			held += acquire(store->relid, numbers[i], ExclusiveLock);
+			held += acquire(store->relid, (uint32) (numbers[i] >> 16), (uint16) numbers[i],
+							ExclusiveLock);
 	pfree(numbers);
 }

@@ -10,10 +10,12 @@
 #include <math.h>
 
 #include "catalog/pg_type.h"
+#include "common/hashfn.h"
 #include "mb/pg_wchar.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
+#include "utils/typcache.h"
 
 #include "sparsevec.h"
 #include "vector.h"
@@ -136,11 +138,56 @@ pqlite_check_docs(const PqliteStore *store, const JflowDocs *docs, bool need_vec
 
 /* An id as a value of the id column. */
 static Datum
-id_value(const PqliteColumn *column, Datum id)
+id_value(const PqliteStore *store, Datum id)
 {
+	const PqliteColumn *column = &store->columns[store->id];
+
 	if (column->sent_type == TEXTOID || column->sent_type == VARCHAROID)
 		return id;
 	return pqlite_parse(column->type, column->typmod, TextDatumGetCString(id));
+}
+
+/*
+ * What an id is compared and hashed by: a value of the id column, or the text
+ * itself where its bytes decide.
+ */
+Datum
+pqlite_id_key(const PqliteStore *store, Datum id)
+{
+	return store->id_type ? id_value(store, id) : PointerGetDatum(DatumGetTextPP(id));
+}
+
+/* An order of keys in which equal ones are together. */
+int
+pqlite_compare_ids(const PqliteStore *store, Datum a, Datum b)
+{
+	text	   *ta,
+			   *tb;
+	int			alen,
+				blen,
+				order;
+
+	if (store->id_type)
+		return DatumGetInt32(FunctionCall2Coll(&store->id_type->cmp_proc_finfo, store->id_collation, a, b));
+	ta = DatumGetTextPP(a);
+	tb = DatumGetTextPP(b);
+	alen = VARSIZE_ANY_EXHDR(ta);
+	blen = VARSIZE_ANY_EXHDR(tb);
+	order = memcmp(VARDATA_ANY(ta), VARDATA_ANY(tb), Min(alen, blen));
+	return order != 0 ? order : alen - blen;
+}
+
+/* A hash of a key, the same for equal ones. */
+uint64
+pqlite_hash_id(const PqliteStore *store, Datum key)
+{
+	text	   *bytes;
+
+	if (store->id_type)
+		return DatumGetUInt64(FunctionCall2Coll(&store->id_type->hash_extended_proc_finfo,
+												store->id_collation, key, Int64GetDatum(0)));
+	bytes = DatumGetTextPP(key);
+	return hash_bytes_extended((unsigned char *) VARDATA_ANY(bytes), VARSIZE_ANY_EXHDR(bytes), 0);
 }
 
 static Datum
@@ -162,7 +209,7 @@ pqlite_ids_array(const PqliteStore *store, const JflowDoc *const *docs, int ndoc
 	bool	   *nulls = palloc0(sizeof(bool) * Max(ndocs, 1));
 
 	for (int i = 0; i < ndocs; i++)
-		values[i] = id_value(column, docs[i]->values[DOC_ID]);
+		values[i] = id_value(store, docs[i]->values[DOC_ID]);
 	return array_of(column, values, nulls, ndocs);
 }
 
@@ -240,7 +287,7 @@ pqlite_rows_form(const PqliteStore *store, const JflowDoc *const *docs, int ndoc
 			else
 			{
 				nulls[i] = docs[i]->nulls[column->attr];
-				values[i] = c == store->id ? id_value(column, docs[i]->values[DOC_ID])
+				values[i] = c == store->id ? id_value(store, docs[i]->values[DOC_ID])
 					: docs[i]->values[column->attr];
 			}
 		}

@@ -28,6 +28,7 @@ PG_FUNCTION_INFO_V1(jflow_pqlite_clear);
 typedef struct WriteItem
 {
 	const JflowDoc *doc;
+	Datum		key;			/* of its id */
 	int			number;			/* in the request */
 	int			round;			/* how many of the same id come before */
 	bool		found;
@@ -35,23 +36,11 @@ typedef struct WriteItem
 } WriteItem;
 
 static int
-compare_ids(Datum a, Datum b)
-{
-	text	   *ta = DatumGetTextPP(a);
-	text	   *tb = DatumGetTextPP(b);
-	int			alen = VARSIZE_ANY_EXHDR(ta);
-	int			blen = VARSIZE_ANY_EXHDR(tb);
-	int			order = memcmp(VARDATA_ANY(ta), VARDATA_ANY(tb), Min(alen, blen));
-
-	return order != 0 ? order : alen - blen;
-}
-
-static int
-item_order(const void *a, const void *b)
+item_order(const void *a, const void *b, void *store)
 {
 	const WriteItem *ia = a;
 	const WriteItem *ib = b;
-	int			order = compare_ids(ia->doc->values[DOC_ID], ib->doc->values[DOC_ID]);
+	int			order = pqlite_compare_ids(store, ia->key, ib->key);
 
 	return order != 0 ? order : ia->number - ib->number;
 }
@@ -61,19 +50,20 @@ item_order(const void *a, const void *b)
  * one order.  Documents of one id keep their order and are numbered.
  */
 static WriteItem *
-sort_items(const JflowDocs *docs, int *rounds)
+sort_items(const PqliteStore *store, const JflowDocs *docs, int *rounds)
 {
 	WriteItem  *items = palloc0(sizeof(WriteItem) * Max(docs->ndocs, 1));
 
 	for (int i = 0; i < docs->ndocs; i++)
 	{
 		items[i].doc = &docs->docs[i];
+		items[i].key = pqlite_id_key(store, docs->docs[i].values[DOC_ID]);
 		items[i].number = i;
 	}
-	qsort(items, docs->ndocs, sizeof(WriteItem), item_order);
+	qsort_arg(items, docs->ndocs, sizeof(WriteItem), item_order, (void *) store);
 	*rounds = docs->ndocs > 0 ? 1 : 0;
 	for (int i = 1; i < docs->ndocs; i++)
-		if (compare_ids(items[i].doc->values[DOC_ID], items[i - 1].doc->values[DOC_ID]) == 0)
+		if (pqlite_compare_ids(store, items[i].key, items[i - 1].key) == 0)
 		{
 			items[i].round = items[i - 1].round + 1;
 			*rounds = Max(*rounds, items[i].round + 1);
@@ -84,12 +74,12 @@ sort_items(const JflowDocs *docs, int *rounds)
 static void
 lock_items(const PqliteStore *store, const WriteItem *items, int nitems)
 {
-	Datum	   *ids = palloc(sizeof(Datum) * Max(nitems, 1));
+	Datum	   *keys = palloc(sizeof(Datum) * Max(nitems, 1));
 
 	for (int i = 0; i < nitems; i++)
-		ids[i] = items[i].doc->values[DOC_ID];
-	pqlite_lock_ids(store, ids, nitems);
-	pfree(ids);
+		keys[i] = items[i].key;
+	pqlite_lock_ids(store, keys, nitems);
+	pfree(keys);
 }
 
 /*
@@ -232,9 +222,9 @@ upsert_leaf(PqliteStore *store, const PqliteLeaf *leaf, const JflowDoc *const *d
 	write_rows(store, sql.data, &rows, ndocs);
 }
 
-/* The item with an id; items are sorted by it. */
+/* The item with an id, which the store has as text; items are sorted by it. */
 static WriteItem *
-find_item(WriteItem **items, int nitems, Datum id)
+find_item(const PqliteStore *store, WriteItem **items, int nitems, Datum id)
 {
 	int			low = 0;
 	int			high = nitems - 1;
@@ -242,7 +232,7 @@ find_item(WriteItem **items, int nitems, Datum id)
 	while (low <= high)
 	{
 		int			middle = (low + high) / 2;
-		int			order = compare_ids(items[middle]->doc->values[DOC_ID], id);
+		int			order = pqlite_compare_ids(store, items[middle]->key, id);
 
 		if (order == 0)
 			return items[middle];
@@ -281,7 +271,7 @@ find_leaves(PqliteStore *store, WriteItem **items, int nitems)
 		bool		isnull;
 		Datum		found = SPI_getbinval(row, SPI_tuptable->tupdesc, 1, &isnull);
 		int			shard = DatumGetInt32(SPI_getbinval(row, SPI_tuptable->tupdesc, 2, &isnull));
-		WriteItem  *item = find_item(items, nitems, found);
+		WriteItem  *item = find_item(store, items, nitems, found);
 
 		for (int leaf = 0; item && leaf < store->nleaves; leaf++)
 			if (store->leaves[leaf].shard == shard)
@@ -406,7 +396,7 @@ jflow_pqlite_index(PG_FUNCTION_ARGS)
 
 	store = pqlite_store_for_write(context, docs, true);
 	pqlite_check_docs(store, docs, true);
-	items = sort_items(docs, &rounds);
+	items = sort_items(store, docs, &rounds);
 	if (store->nleaves > 1 || !store->own)
 		lock_items(store, items, docs->ndocs);
 
@@ -515,7 +505,7 @@ jflow_pqlite_update(PG_FUNCTION_ARGS)
 	if (store == NULL)
 		PG_RETURN_DATUM(jflow_docs_empty());
 	pqlite_check_docs(store, docs, false);
-	items = sort_items(docs, &rounds);
+	items = sort_items(store, docs, &rounds);
 	lock_items(store, items, docs->ndocs);
 
 	selected = palloc(sizeof(WriteItem *) * docs->ndocs);
@@ -559,7 +549,7 @@ jflow_pqlite_delete(PG_FUNCTION_ARGS)
 	store = docs->ndocs > 0 ? pqlite_store_for_write(context, docs, false) : NULL;
 	if (store == NULL)
 		PG_RETURN_DATUM(jflow_docs_empty());
-	items = sort_items(docs, &rounds);
+	items = sort_items(store, docs, &rounds);
 	lock_items(store, items, docs->ndocs);
 
 	selected = palloc(sizeof(WriteItem *) * docs->ndocs);

@@ -202,8 +202,8 @@ build_fork(PqBuild *build, ForkNumber fork)
 	pq_index_forget(build->index);
 
 	/*
-	 * pg_upgrade puts the old index in the place of this one, and has not
-	 * restored the privileges to read codebooks yet.
+	 * pg_upgrade puts the old index in the place of this one, and codebooks
+	 * are not there yet.
 	 */
 	if (options && options->codebook && !IsBinaryUpgrade)
 		build->trained = pq_codebook_load(build, (char *) options + options->codebook);

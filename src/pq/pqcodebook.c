@@ -28,21 +28,56 @@
 #include "pq/pq.h"
 #include "pq/pqbuild.h"
 
+typedef struct OwnerState
+{
+	Oid			userid;
+	int			sec_context;
+} OwnerState;
+
 /*
- * The codebook of that name, or NULL with a warning if there is none.
+ * Work with the rights of the owner of jflow.codebook.  Nobody else can write
+ * there, so that what an index reads was made by training; nor read, since
+ * centroids tell of the vectors that they were learned from.
+ */
+static void
+become_owner(OwnerState *state)
+{
+	Relation	rel = table_openrv(makeRangeVar("jflow", "codebook", -1), AccessShareLock);
+
+	GetUserIdAndSecContext(&state->userid, &state->sec_context);
+	SetUserIdAndSecContext(rel->rd_rel->relowner, state->sec_context | SECURITY_LOCAL_USERID_CHANGE);
+	table_close(rel, NoLock);
+}
+
+static void
+end_owner(const OwnerState *state)
+{
+	SetUserIdAndSecContext(state->userid, state->sec_context);
+}
+
+/*
+ * The codebook of that name, or NULL with a warning if there is none.  Names are
+ * each role's own: that of the table's owner comes first.  Where he has none,
+ * another role's is taken, as after a restore to another owner.
  */
 PqTrained *
 pq_codebook_load(PqBuild *build, const char *name)
 {
-	Datum		args[] = {CStringGetTextDatum(name)};
-	Oid			types[] = {TEXTOID};
+	Oid			types[] = {TEXTOID, TEXTOID};
+	Datum		args[2];
 	MemoryContext context = CurrentMemoryContext;
 	PqTrained  *trained = NULL;
+	OwnerState	owner;
 
+	args[0] = CStringGetTextDatum(name);
+	args[1] = CStringGetTextDatum(GetUserNameFromId(build->index->rd_rel->relowner, false));
 	SPI_connect();
-	if (SPI_execute_with_args("SELECT model FROM jflow.codebook WHERE codebook OPERATOR(pg_catalog.=) $1",
-							  1, types, args, NULL, true, 1) != SPI_OK_SELECT)
+	become_owner(&owner);
+	if (SPI_execute_with_args("SELECT model FROM jflow.codebook WHERE codebook OPERATOR(pg_catalog.=) $1 "
+							  "ORDER BY owner OPERATOR(pg_catalog.<>) $2, owner LIMIT 1",
+							  2, types, args, NULL, true, 1) != SPI_OK_SELECT)
 		elog(ERROR, "could not read jflow.codebook");
+	end_owner(&owner);
 	if (SPI_processed == 1)
 	{
 		bool		isnull;
@@ -191,44 +226,32 @@ train_from_query(const char *query, const char *metric, int lists, int subvector
 }
 
 /*
- * Store a codebook for the current user, with the rights of the table's owner.
- * Nobody else can write there, so that what an index reads was made by training;
- * and who trains is the current user, also within a function that runs as its
- * owner.
+ * Store a codebook for the current user: also within a function that runs as its
+ * owner it is he who trains.
  */
 static void
 store(const char *name, bytea *model)
 {
 	Oid			types[] = {TEXTOID, TEXTOID, BYTEAOID};
 	Datum		args[3];
-	Relation	rel = table_openrv(makeRangeVar("jflow", "codebook", -1), RowExclusiveLock);
-	Oid			owner = rel->rd_rel->relowner;
-	Oid			userid;
-	int			sec_context;
+	OwnerState	owner;
 
-	table_close(rel, NoLock);
 	args[0] = CStringGetTextDatum(name);
 	args[1] = CStringGetTextDatum(GetUserNameFromId(GetUserId(), false));
 	args[2] = PointerGetDatum(model);
-	GetUserIdAndSecContext(&userid, &sec_context);
-	SetUserIdAndSecContext(owner, sec_context | SECURITY_LOCAL_USERID_CHANGE);
-	if (SPI_execute_with_args("INSERT INTO jflow.codebook AS c VALUES ($1, $2, $3) "
-							  "ON CONFLICT (codebook) DO UPDATE SET model = EXCLUDED.model "
-							  "WHERE c.owner OPERATOR(pg_catalog.=) EXCLUDED.owner",
+	become_owner(&owner);
+	if (SPI_execute_with_args("INSERT INTO jflow.codebook VALUES ($1, $2, $3) "
+							  "ON CONFLICT (codebook, owner) DO UPDATE SET model = EXCLUDED.model",
 							  3, types, args, NULL, false, 0) != SPI_OK_INSERT)
 		elog(ERROR, "could not store the codebook");
-	SetUserIdAndSecContext(userid, sec_context);
-	if (SPI_processed == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("codebook \"%s\" belongs to another role", name)));
+	end_owner(&owner);
 }
 
 PG_FUNCTION_INFO_V1(jflow_train);
 /*
  * jflow_train(codebook, query, metric, lists, subvectors): store a model
- * learned from the vectors that a query returns.  One of that name is replaced,
- * if its owner is the caller.
+ * learned from the vectors that a query returns.  One of that name that the caller
+ * has is replaced.
  */
 Datum
 jflow_train(PG_FUNCTION_ARGS)

@@ -190,17 +190,18 @@ static void
 set_numbers(const JflowFlow *flow, const char *executor, int replicas, int shards)
 {
 	JflowCatalogState state;
-	Oid			types[4] = {TEXTOID, TEXTOID, INT4OID, INT4OID};
-	Datum		values[4];
+	Oid			types[5] = {TEXTOID, TEXTOID, INT4OID, INT4OID, TEXTOID};
+	Datum		values[5];
 
 	values[0] = CStringGetTextDatum(flow->name);
 	values[1] = CStringGetTextDatum(executor);
 	values[2] = Int32GetDatum(replicas);
 	values[3] = Int32GetDatum(shards);
+	values[4] = CStringGetTextDatum(flow->owner);
 	jflow_catalog_begin(&state);
-	(void) jflow_catalog_execute("SELECT FROM jflow.flow WHERE flow = $1 FOR UPDATE",
-								 1, types, values, NULL);
-	if (jflow_catalog_execute("UPDATE jflow.executor SET replicas = $3, shards = $4 "
+	if (jflow_catalog_execute("SELECT FROM jflow.flow WHERE flow = $1 AND owner = $5 FOR UPDATE",
+							  5, types, values, NULL) == 0 ||
+		jflow_catalog_execute("UPDATE jflow.executor SET replicas = $3, shards = $4 "
 							  "WHERE flow = $1 AND name = $2", 4, types, values, NULL) == 0)
 		jflow_executor_missing(flow, executor);
 	jflow_catalog_end(&state);
@@ -217,6 +218,31 @@ check_number(const char *what, int value, int min, int max)
 }
 
 /*
+ * Rows are moved at once only while no replica can be between the shards of a
+ * search: one would look into a shard after the rows have left it, and be told
+ * nothing.  Waits for replicas that are about to leave, if the caller has done
+ * nothing yet that they could wait for.
+ */
+static void
+await_no_replicas(const JflowFlow *flow, const JflowExecutor *executor, bool wait)
+{
+	if (jflow_shared == NULL || strcmp(executor->uses, "PQLiteIndexer") != 0)
+		return;
+	ConditionVariablePrepareToSleep(&jflow_shared->changed);
+	while (jflow_pool_any(flow->name, executor->name))
+	{
+		if (!wait || (executor->replicas > 0 && jflow_flow_started(flow->name)))
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_IN_USE),
+					 errmsg("executor \"%s\" of flow \"%s\" has replicas", executor->name, flow->name),
+					 errdetail("Posts in them could miss rows that are moved in one transaction."),
+					 errhint("Change the number of shards alone, or stop the flow before, in a transaction of its own.")));
+		(void) ConditionVariableTimedSleep(&jflow_shared->changed, 1000, PG_WAIT_EXTENSION);
+	}
+	ConditionVariableCancelSleep();
+}
+
+/*
  * jflow_scale(flow text, executor text, replicas int4, shards int4) RETURNS int4:
  * how many replicas the executor will have.
  */
@@ -227,8 +253,9 @@ jflow_scale(PG_FUNCTION_ARGS)
 	char	   *name = required_text(fcinfo, 1, "executor");
 	const JflowExecutor *executor = jflow_flow_executor(flow, name);
 	int			replicas,
-				shards,
-				old_shards;
+				shards;
+	bool		move,
+				at_once;
 
 	if (executor == NULL)
 		jflow_executor_missing(flow, name);
@@ -236,16 +263,24 @@ jflow_scale(PG_FUNCTION_ARGS)
 	shards = PG_ARGISNULL(3) ? executor->shards : PG_GETARG_INT32(3);
 	check_number("replicas", replicas, 0, JFLOW_MAX_REPLICAS);
 	check_number("shards", shards, 1, JFLOW_MAX_SHARDS);
-	old_shards = executor->shards;
-	if (replicas != executor->replicas || shards != old_shards)
-		set_numbers(flow, name, replicas, shards);
-	if (shards != old_shards)
-	{
-		/* Replicas go on while a mover carries it out; else nobody would. */
-		bool		at_once = jflow_shared == NULL || replicas == 0 || !jflow_flow_started(flow->name);
 
+	/* Replicas go on while a mover moves the rows; else nobody would. */
+	move = shards != executor->shards;
+	at_once = move && (jflow_shared == NULL || replicas == 0 || !jflow_flow_started(flow->name));
+	if (at_once)
+		await_no_replicas(flow, executor,
+						  !jflow_pending_any() && !TransactionIdIsValid(GetTopTransactionIdIfAny()));
+	if (replicas != executor->replicas || move)
+		set_numbers(flow, name, replicas, shards);
+	if (move)
 		jflow_scale_shards(flow->name, name, shards, at_once);
-	}
+
+	/*
+	 * A post that has begun since, and has looked into a shard before the
+	 * move took its locks, still holds its pools.
+	 */
+	if (at_once)
+		await_no_replicas(flow, executor, false);
 	PG_RETURN_INT32(replicas * shards);
 }
 

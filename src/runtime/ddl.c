@@ -7,15 +7,21 @@
  * its database is marked blocked and its replicas and scout leave; when the
  * transaction has ended, in whatever way, the mark goes and a scout finds what
  * is there.  Only a role that may run the statement stops anything.
+ *
+ * The extension can go along with something else, its schema or its owner's
+ * things; a hook of the deletion itself sees that.
  */
 #include "postgres.h"
 
 #include <signal.h>
 
 #include "access/xact.h"
+#include "catalog/objectaccess.h"
 #include "catalog/pg_database.h"
+#include "catalog/pg_extension.h"
 #include "commands/dbcommands.h"
 #include "commands/defrem.h"
+#include "commands/extension.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "nodes/value.h"
@@ -35,6 +41,7 @@
 #define PATIENCE_MS 10000
 
 static ProcessUtility_hook_type previous_utility = NULL;
+static object_access_hook_type previous_access = NULL;
 static Oid	blocked[MAX_BLOCKED];
 static int	nblocked = 0;
 
@@ -76,6 +83,9 @@ empty_database(Oid database)
 	TimestampTz started = GetCurrentTimestamp();
 	bool		in_use;
 
+	for (int i = 0; i < nblocked; i++)
+		if (blocked[i] == database)
+			return;
 	LWLockAcquire(&jflow_shared->control, LW_EXCLUSIVE);
 	entry = jflow_database_entry(database, false);
 	in_use = entry != NULL && nblocked < MAX_BLOCKED;
@@ -219,10 +229,6 @@ before_statement(Node *stmt)
 			if (is_update(stmt) && superuser())
 				empty_database(MyDatabaseId);
 			break;
-		case T_DropOwnedStmt:
-			if (superuser())
-				empty_database(MyDatabaseId);
-			break;
 		default:
 			break;
 	}
@@ -252,10 +258,23 @@ process_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 		jflow_pending_roles();
 }
 
+/* Something is about to be dropped, by a role that may. */
+static void
+before_drop(ObjectAccessType access, Oid classid, Oid objectid, int subid, void *arg)
+{
+	if (previous_access)
+		previous_access(access, classid, objectid, subid, arg);
+	if (access == OAT_DROP && classid == ExtensionRelationId && !nothing_started() &&
+		objectid == get_extension_oid("jflow", true))
+		empty_database(MyDatabaseId);
+}
+
 /* For _PG_init. */
 void
 jflow_ddl_init(void)
 {
+	previous_access = object_access_hook;
+	object_access_hook = before_drop;
 	previous_utility = ProcessUtility_hook;
 	ProcessUtility_hook = process_utility;
 	RegisterXactCallback(unblock, NULL);

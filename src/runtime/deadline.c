@@ -17,17 +17,13 @@
 #include "compat.h"
 #include "runtime/deadline.h"
 
-#define MAX_TIMEOUT_MS INT64CONST(3155760000000)	/* 100 years */
-
 static TimeoutId timeout_id = MAX_TIMEOUTS;
 static JflowDeadline *innermost = NULL;
-static volatile sig_atomic_t fired = false;
 
 /* Runs in a signal handler. */
 static void
 deadline_handler(void)
 {
-	fired = true;
 	InterruptPending = true;
 	QueryCancelPending = true;
 	SetLatch(MyLatch);
@@ -41,15 +37,22 @@ arm(void)
 
 	for (JflowDeadline *d = innermost; d; d = d->outer)
 		nearest = Min(nearest, d->at);
-	fired = false;
 	if (innermost)
 		enable_timeout_at(timeout_id, nearest);
 }
 
+/*
+ * A limit is no longer in force.  If it has passed, the timer's cancel may still
+ * be pending, or be so again since an inner limit was popped; it must not end
+ * anything else.  An outer limit that has passed as well makes the timer go off
+ * at once.
+ */
 static void
 pop(JflowDeadline *deadline)
 {
 	disable_timeout(timeout_id, false);
+	if (GetCurrentTimestamp() >= deadline->at)
+		QueryCancelPending = false;
 	innermost = deadline->outer;
 	arm();
 }
@@ -99,7 +102,7 @@ jflow_run_before_deadline(int64 timeout_ms, const char *what,
 
 	/* Beyond a century a limit is none; the sum could overflow. */
 	deadline.at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
-											  Min(timeout_ms, MAX_TIMEOUT_MS));
+											  Min(timeout_ms, JFLOW_MAX_TIMEOUT_MS));
 	deadline.timeout_ms = timeout_ms;
 	deadline.what = what;
 	deadline.outer = innermost;
@@ -115,14 +118,14 @@ jflow_run_before_deadline(int64 timeout_ms, const char *what,
 		 * timer is gone nobody could tell whose the pending cancel is.
 		 */
 		CHECK_FOR_INTERRUPTS();
-		if (fired && GetCurrentTimestamp() >= deadline.at)
+		if (GetCurrentTimestamp() >= deadline.at)
 			ereport(ERROR,
 					(errcode(ERRCODE_QUERY_CANCELED),
 					 errmsg("deadline passed")));
 	}
 	PG_CATCH();
 	{
-		bool		expired = fired && GetCurrentTimestamp() >= deadline.at &&
+		bool		expired = GetCurrentTimestamp() >= deadline.at &&
 			geterrcode() == ERRCODE_QUERY_CANCELED;
 
 		pop(&deadline);

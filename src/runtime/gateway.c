@@ -437,14 +437,39 @@ run_post(Post *post)
 }
 
 /*
- * Replicas may be scaled away between the plan and the moment from which they
- * stay for us: then plan again.
+ * Say once in a session that replicas need the library to be preloaded.  What
+ * the executor does is the same; it does it in this process.
+ */
+static void
+warn_not_preloaded(const JflowFlow *flow)
+{
+	static bool warned = false;
+
+	if (warned || jflow_preloaded)
+		return;
+	for (int i = 0; i < flow->nexecutors && !warned; i++)
+	{
+		if (flow->executors[i].replicas == 0)
+			continue;
+		warned = true;
+		ereport(WARNING,
+				(errmsg("executors run in this session, because jflow is not preloaded"),
+				 errhint("Add jflow to shared_preload_libraries and restart the server, or add executors with replicas => 0.")));
+	}
+}
+
+/*
+ * Plan a post, which may wait for replicas to start, and run it.  Replicas may be
+ * scaled away between the plan and the moment from which they stay for us: then
+ * plan again.
  */
 static void
 run_planned(void *arg)
 {
 	Post	   *post = arg;
 
+	post->plan = jflow_plan_post(post->options);
+	warn_not_preloaded(post->plan->flow);
 	while (post->plan->remote && !jflow_walk_post(post))
 	{
 		CHECK_FOR_INTERRUPTS();
@@ -474,28 +499,6 @@ check_options(const JflowPostOptions *options)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("timeout must not be negative")));
-}
-
-/*
- * Say once in a session that replicas need the library to be preloaded.  What
- * the executor does is the same; it does it in this process.
- */
-static void
-warn_not_preloaded(const JflowFlow *flow)
-{
-	static bool warned = false;
-
-	if (warned || jflow_preloaded)
-		return;
-	for (int i = 0; i < flow->nexecutors && !warned; i++)
-	{
-		if (flow->executors[i].replicas == 0)
-			continue;
-		warned = true;
-		ereport(WARNING,
-				(errmsg("executors run in this session, because jflow is not preloaded"),
-				 errhint("Add jflow to shared_preload_libraries and restart the server, or add executors with replicas => 0.")));
-	}
 }
 
 static int64
@@ -528,9 +531,7 @@ jflow_post_run(const JflowPostOptions *options, JflowSource *source,
 	post.sink_arg = sink_arg;
 	post.result = result;
 	post.request_size = options->request_size ? options->request_size : jflow_request_size;
-	post.plan = jflow_plan_post(options);
-	flow = pstrdup(post.plan->flow->name);
-	warn_not_preloaded(post.plan->flow);
+	flow = pstrdup(jflow_flow_for_post(options->flow)->name);
 	post.request_context = AllocSetContextCreate(CurrentMemoryContext, "jflow request",
 												 ALLOCSET_DEFAULT_SIZES);
 

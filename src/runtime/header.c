@@ -42,6 +42,7 @@ jflow_header_make(Post *post)
 	while (!DsaPointerIsValid(chunk = jflow_payload_alloc(size, PAYLOAD_IN)))
 	{
 		jflow_payload_want(true);
+		jflow_answers_collect();	/* for the posts around this one */
 		if (DsaPointerIsValid(chunk = jflow_payload_alloc(size, PAYLOAD_IN)))
 			break;
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_EXIT_ON_PM_DEATH, -1, PG_WAIT_EXTENSION);
@@ -59,7 +60,7 @@ jflow_header_make(Post *post)
 	/* The limit is kept here; replicas have it, too, in case we are lost. */
 	header->deadline = post->options->timeout_ms > 0 ?
 		TimestampTzPlusMilliseconds(post->progress.started,
-									post->options->timeout_ms + DEADLINE_GRACE_MS) : DT_NOEND;
+									Min(post->options->timeout_ms, JFLOW_MAX_TIMEOUT_MS) + DEADLINE_GRACE_MS) : DT_NOEND;
 	header->database = MyDatabaseId;
 	header->nchain = 0;
 	if (outer)

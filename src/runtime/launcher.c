@@ -495,9 +495,13 @@ tend_pool(int p, TimestampTz *next)
 			sooner(next, pool->next_start);
 	}
 
-	if (pool->running == 0 && pool->starting == 0 && pool->head >= 0 &&
-		(pool->closed || pool->blocked || pool->failures > 0))
-		jflow_pool_flush(p, NULL);
+	if (pool->running == 0 && pool->starting == 0)
+	{
+		if (!jflow_enabled)
+			jflow_pool_flush(p, "jflow.enabled is off");
+		else if (pool->head >= 0 && (pool->closed || pool->blocked || pool->failures > 0))
+			jflow_pool_flush(p, NULL);
+	}
 	if (pool->closed && live == 0 && stopping == 0 && pool->head < 0)
 		free_pool(pool);
 }
@@ -555,6 +559,8 @@ jflow_launcher_main(Datum arg)
 				enter_databases();
 			send_scout(&next);
 		}
+		/* Sessions hear of it late; before the queues are looked through. */
+		jflow_shared->disabled = !jflow_enabled;
 		for (int i = 0; i < jflow_max_pools; i++)
 			if (jflow_pools[i].used)
 				tend_pool(i, &next);

@@ -23,6 +23,10 @@
 /* Part of the area that its own bookkeeping and fragments may take. */
 #define OVERHEAD_FRACTION 8
 
+/* Beyond this size the area gives whole pages. */
+#define LARGE_CHUNK 8192
+#define LARGE_CHUNK_PAGE 4096
+
 static dsa_area *area = NULL;
 
 Size
@@ -74,6 +78,13 @@ attach(void)
 	on_shmem_exit(release_area, (Datum) 0);
 }
 
+/* What a chunk takes of the area. */
+static Size
+charged(Size size)
+{
+	return size > LARGE_CHUNK ? TYPEALIGN(LARGE_CHUNK_PAGE, size) : size;
+}
+
 /* Add to a counter unless it would pass the limit. */
 static bool
 charge(pg_atomic_uint64 *counter, Size size, Size limit)
@@ -85,8 +96,10 @@ charge(pg_atomic_uint64 *counter, Size size, Size limit)
 }
 
 static bool
-charge_class(Size size, JflowPayloadClass class)
+charge_class(Size chunk, JflowPayloadClass class)
 {
+	Size		size = charged(chunk);
+
 	switch (class)
 	{
 		case PAYLOAD_IN:
@@ -99,19 +112,43 @@ charge_class(Size size, JflowPayloadClass class)
 }
 
 static void
-release_class(Size size, JflowPayloadClass class)
+release_class(Size chunk, JflowPayloadClass class)
 {
+	Size		size = charged(chunk);
+
 	if (class == PAYLOAD_IN)
 		pg_atomic_sub_fetch_u64(&jflow_shared->payload_in, size);
 	else if (class == PAYLOAD_CHAIN)
 		pg_atomic_sub_fetch_u64(&jflow_shared->payload_chain, size);
 }
 
+/*
+ * Take a chunk of the area.  Each class of sizes keeps a block of it after its
+ * last chunk was freed; they must not keep others from what is free.
+ */
+static dsa_pointer
+take_chunk(Size size)
+{
+	dsa_pointer chunk;
+
+	if (!charge(&jflow_shared->payload_total, charged(size), capacity()))
+		return InvalidDsaPointer;
+	chunk = dsa_allocate_extended(area, size, DSA_ALLOC_NO_OOM | DSA_ALLOC_HUGE);
+	if (!DsaPointerIsValid(chunk))
+	{
+		dsa_trim(area);
+		chunk = dsa_allocate_extended(area, size, DSA_ALLOC_NO_OOM | DSA_ALLOC_HUGE);
+	}
+	if (!DsaPointerIsValid(chunk))
+		pg_atomic_sub_fetch_u64(&jflow_shared->payload_total, charged(size));
+	return chunk;
+}
+
 /* A chunk, or InvalidDsaPointer if there is no room now. */
 dsa_pointer
 jflow_payload_alloc(Size size, JflowPayloadClass class)
 {
-	dsa_pointer chunk = InvalidDsaPointer;
+	dsa_pointer chunk;
 	JflowPayload *payload;
 	uint64		total;
 
@@ -119,12 +156,7 @@ jflow_payload_alloc(Size size, JflowPayloadClass class)
 		attach();
 	if (!charge_class(size, class))
 		return InvalidDsaPointer;
-	if (charge(&jflow_shared->payload_total, size, capacity()))
-	{
-		chunk = dsa_allocate_extended(area, size, DSA_ALLOC_NO_OOM | DSA_ALLOC_HUGE);
-		if (!DsaPointerIsValid(chunk))
-			pg_atomic_sub_fetch_u64(&jflow_shared->payload_total, size);
-	}
+	chunk = take_chunk(size);
 	if (!DsaPointerIsValid(chunk))
 	{
 		release_class(size, class);
@@ -143,10 +175,16 @@ jflow_payload_alloc(Size size, JflowPayloadClass class)
 	return chunk;
 }
 
-/* Wake everybody who waits for memory, or for a slot. */
+/*
+ * Wake everybody who waits for memory, or for a slot.  The caller has freed some
+ * and passed a full barrier since: who waits has said so before we look, or sees
+ * what is free.
+ */
 static void
 wake_waiters(void)
 {
+	if (pg_atomic_read_u32(&jflow_shared->payload_waiters) == 0)
+		return;
 	for (int i = 0; i < jflow_gateway_count(); i++)
 		if (pg_atomic_read_u32(&jflow_gateways[i].wants_memory) != 0)
 			jflow_wake_process(i);
@@ -199,10 +237,16 @@ jflow_payload_free(dsa_pointer chunk)
 	size = payload->size;
 	release_class(size, payload->class);
 	dsa_free(area, chunk);
-	/* a full barrier: who waits has said so before we look, or sees the room */
-	pg_atomic_sub_fetch_u64(&jflow_shared->payload_total, size);
-	if (pg_atomic_read_u32(&jflow_shared->payload_waiters) > 0)
-		wake_waiters();
+	pg_atomic_sub_fetch_u64(&jflow_shared->payload_total, charged(size));
+	wake_waiters();
+}
+
+/* A slot was freed. */
+void
+jflow_payload_wake(void)
+{
+	pg_memory_barrier();
+	wake_waiters();
 }
 
 /* Count a chunk as another class; false if that one is full. */

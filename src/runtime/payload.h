@@ -34,6 +34,7 @@ extern dsa_pointer jflow_payload_alloc(Size size, JflowPayloadClass class);
 extern void jflow_payload_free(dsa_pointer chunk);
 extern bool jflow_payload_set_class(dsa_pointer chunk, JflowPayloadClass class);
 extern void *jflow_payload_address(dsa_pointer chunk);
+extern void jflow_payload_wake(void);
 extern void jflow_payload_want(bool want);
 
 extern dsa_pointer jflow_payload_put_docs(Datum docs, const int *counts, int nparts,

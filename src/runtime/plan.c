@@ -20,6 +20,7 @@
 #include "runtime/plan.h"
 #include "runtime/pool.h"
 #include "runtime/reduce.h"
+#include "settings.h"
 
 #define DEFAULT_LIMIT 10		/* of classes that store documents */
 
@@ -286,6 +287,8 @@ find_pools(JflowStep *step, JflowPlan *plan)
 	step->remote = false;
 	if (jflow_shared == NULL || executor->replicas == 0)
 		return true;
+	if (!jflow_enabled)
+		jflow_await_pools(plan->flow);	/* raises what is to be said */
 	step->pools = palloc(sizeof(JflowPoolRef) * executor->shards);
 	for (int shard = 0; shard < executor->shards; shard++)
 	{

@@ -140,9 +140,9 @@ jflow_slot_free(int n)
 {
 	JflowSlot  *slot = &jflow_slots[n];
 	dsa_pointer header = slot->header;
+	dsa_pointer docs = slot->docs;
+	dsa_pointer messages = slot->messages;
 
-	jflow_payload_free(slot->docs);
-	jflow_payload_free(slot->messages);
 	SpinLockAcquire(&jflow_shared->slots_mutex);
 	slot->state = SLOT_FREE;
 	slot->header = slot->docs = slot->messages = InvalidDsaPointer;
@@ -150,9 +150,11 @@ jflow_slot_free(int n)
 	jflow_shared->free_slot = n;
 	jflow_shared->slots_used--;
 	SpinLockRelease(&jflow_shared->slots_mutex);
-	/* last, since freeing it wakes those who wait for a slot, too */
+	jflow_payload_free(docs);
+	jflow_payload_free(messages);
 	if (DsaPointerIsValid(header))
 		jflow_header_unpin(header);
+	jflow_payload_wake();		/* those who wait for a slot, too */
 }
 
 /* Hand a slot to its gateway, which owns it from here on. */
@@ -264,7 +266,8 @@ jflow_pool_put(JflowPoolRef *ref, int n)
 
 	LWLockAcquire(&pool->lock, LW_EXCLUSIVE);
 	if (!pool->used || pool->generation != ref->generation || pool->closed ||
-		(pool->running == 0 && pool->starting == 0 && (pool->blocked || pool->failures > 0)))
+		(pool->running == 0 && pool->starting == 0 &&
+		 (pool->blocked || pool->failures > 0 || jflow_shared->disabled)))
 	{
 		LWLockRelease(&pool->lock);
 		return false;
@@ -320,6 +323,53 @@ jflow_pool_next(int r)
 }
 
 /*
+ * A replica is about to commit what its request wrote.  Returns false if it must
+ * not: its gateway has given the request up.  One that gives it up later learns
+ * that something was written, or will be.
+ */
+bool
+jflow_pool_commit(int r)
+{
+	JflowReplica *replica = &jflow_replicas[r];
+	JflowPool  *pool = &jflow_pools[replica->pool];
+	JflowSlot  *slot = &jflow_slots[replica->slot];
+	JflowHeaderStep *step = &jflow_header(slot->header)->steps[slot->step];
+	bool		wanted;
+
+	LWLockAcquire(&pool->lock, LW_EXCLUSIVE);
+	wanted = !slot->cancel;
+	if (wanted)
+	{
+		slot->state = SLOT_COMMITTING;
+		slot->wrote |= !step->idempotent;
+	}
+	LWLockRelease(&pool->lock);
+	return wanted;
+}
+
+/*
+ * A post that the request of a replica made has written, or may have: whatever
+ * becomes of the request, it must not run again.
+ */
+void
+jflow_pool_nested_write(int r)
+{
+	JflowReplica *replica = &jflow_replicas[r];
+	JflowPool  *pool = &jflow_pools[replica->pool];
+	JflowSlot  *slot;
+	JflowHeaderStep *step;
+
+	if (replica->slot < 0)
+		return;
+	slot = &jflow_slots[replica->slot];
+	step = &jflow_header(slot->header)->steps[slot->step];
+	LWLockAcquire(&pool->lock, LW_EXCLUSIVE);
+	slot->wrote |= !step->idempotent;
+	slot->nested_wrote |= !step->idempotent;
+	LWLockRelease(&pool->lock);
+}
+
+/*
  * A replica has ended its request.  From here on no signal can find it.  With a
  * step to hand the slot on to, it goes to that pool; else to the gateway.
  */
@@ -350,6 +400,7 @@ jflow_pool_end(int r, int next_step)
 		slot->step = next_step;
 		slot->shard = 0;
 		slot->tries = 0;
+		slot->nested_wrote = false;
 		if (jflow_pool_put(&HEADER_POOLS(header, next_step)[0], n))
 			return;
 		slot->outcome = OUTCOME_CLOSED;
@@ -359,11 +410,12 @@ jflow_pool_end(int r, int next_step)
 
 /*
  * A gateway wants no answer any more.  A slot that is queued is freed.  One that
- * runs is left to its replica, interrupted if "cancel" says so, and freed by it
- * if "abandon" says so; else it comes back.  Returns true if it does not.
+ * runs is left to its replica, which is interrupted; it frees the slot if
+ * "abandon" says so, else it comes back.  Returns true if it does not, and then
+ * sets "wrote" if something was committed for it, or will be.
  */
 bool
-jflow_slot_give_up(int n, bool cancel, bool abandon)
+jflow_slot_give_up(int n, bool abandon, bool *wrote)
 {
 	JflowSlot  *slot = &jflow_slots[n];
 
@@ -391,11 +443,13 @@ jflow_slot_give_up(int n, bool cancel, bool abandon)
 		else if (slot->pool == p && slot->state != SLOT_DONE)
 		{
 			slot->abandoned = abandon;
-			slot->cancel = cancel;
-			if (cancel && slot->replica >= 0 && jflow_replicas[slot->replica].pid > 0)
+			slot->cancel = true;
+			if (slot->replica >= 0 && jflow_replicas[slot->replica].pid > 0)
 				kill(jflow_replicas[slot->replica].pid, SIGUSR2);
 			done = true;
 		}
+		if (mine || (done && abandon))
+			*wrote |= slot->wrote;
 		LWLockRelease(&pool->lock);
 		if (mine || (done && abandon))
 			pg_atomic_sub_fetch_u32(&jflow_gateways[MyProcNumberCompat].outstanding, 1);
@@ -431,7 +485,7 @@ jflow_pool_leave(int r, bool failed)
 
 		replica->slot = JFLOW_NONE;
 		slot->replica = JFLOW_NONE;
-		if (slot->state == SLOT_COMMITTING && !step->idempotent)
+		if ((slot->state == SLOT_COMMITTING && !step->idempotent) || slot->nested_wrote)
 			outcome = OUTCOME_UNKNOWN;
 		if (!slot->abandoned && outcome == OUTCOME_LOST && !pool->closed &&
 			slot->tries++ < step->retries)
@@ -494,6 +548,24 @@ jflow_pool_flush(int p, const char *reason)
 			return;
 		jflow_slot_publish(n, OUTCOME_CLOSED);
 	}
+}
+
+/* Has an executor in this database replicas, or may it still get some? */
+bool
+jflow_pool_any(const char *flow, const char *executor)
+{
+	bool		any = false;
+
+	LWLockAcquire(&jflow_shared->control, LW_SHARED);
+	for (int i = 0; i < jflow_max_pools && !any; i++)
+	{
+		JflowPool  *pool = &jflow_pools[i];
+
+		any = pool->used && pool->database == MyDatabaseId && pool->shard != JFLOW_MOVER &&
+			strcmp(pool->executor, executor) == 0 && strcmp(pool->flow, flow) == 0;
+	}
+	LWLockRelease(&jflow_shared->control);
+	return any;
 }
 
 /* The pool of a shard in this database; JFLOW_NONE if there is none. */

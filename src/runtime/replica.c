@@ -52,6 +52,7 @@ typedef struct Prepared
 	JflowRunnable *finish;
 	JflowRunnable *before;
 	JflowRunnable *after;
+	bool		complete;
 } Prepared;
 
 /* What requests need of their post, kept for the next one of the same. */
@@ -162,7 +163,7 @@ prepare(const char *endpoint)
 	MemoryContext old;
 	Oid			owner;
 
-	if (prepared.context && functions_valid && prepared.flow->valid &&
+	if (prepared.complete && functions_valid && prepared.flow->valid &&
 		strcmp(prepared.endpoint, endpoint) == 0)
 		return;
 	if (prepared.context)
@@ -172,7 +173,7 @@ prepare(const char *endpoint)
 	prepared.context = AllocSetContextCreate(TopMemoryContext, "jflow endpoint",
 											 ALLOCSET_SMALL_SIZES);
 	old = MemoryContextSwitchTo(prepared.context);
-	functions_valid = false;
+	functions_valid = true;		/* unless something changes from here on */
 	prepared.endpoint = pstrdup(endpoint);
 	prepared.flow = jflow_flow_open(pool->flow, false);
 	prepared.executor = jflow_flow_executor(prepared.flow, pool->executor);
@@ -188,7 +189,7 @@ prepare(const char *endpoint)
 	prepared.finish = prepare_or_null(function.finish, owner);
 	prepared.before = prepare_or_null(prepared.executor->uses_before, owner);
 	prepared.after = prepare_or_null(prepared.executor->uses_after, owner);
-	functions_valid = true;
+	prepared.complete = true;
 	MemoryContextSwitchTo(old);
 }
 
@@ -284,15 +285,20 @@ call_in_time(void *arg)
 							  call_stages, running);
 }
 
-/* Fire deferred triggers while an error is still an ordinary one. */
+/*
+ * Fire deferred triggers while an error is still an ordinary one, and what they
+ * set can still be rolled back.
+ */
 static void
 fire_deferred_triggers(void)
 {
 	ConstraintsSetStmt *stmt = makeNode(ConstraintsSetStmt);
+	int			settings = NewGUCNestLevel();
 
 	stmt->constraints = NIL;
 	stmt->deferred = false;
 	AfterTriggerSetState(stmt);
+	AtEOXact_GUC(false, settings);
 }
 
 /*
@@ -398,16 +404,17 @@ run_request(JflowSlot *slot, Running *running)
 	me->docs += jflow_docs_count(running->docs);
 	if (running->docs != given_docs)
 		answer = unsent = put_answer(running->docs);
-	temp = jflow_hygiene_temp();
-
 	writes = TransactionIdIsValid(GetTopTransactionIdIfAny());
 	if (writes)
 		fire_deferred_triggers();
+	temp = jflow_hygiene_temp();
 	error_context_stack = callback.previous;
 	CHECK_FOR_INTERRUPTS();
 	HOLD_INTERRUPTS();
-	if (writes)
-		slot->state = SLOT_COMMITTING;
+	if (writes && !jflow_pool_commit(jflow_my_replica))
+		ereport(ERROR,
+				(errcode(ERRCODE_QUERY_CANCELED),
+				 errmsg("canceling statement due to user request")));
 	CommitTransactionCommand();
 
 	slot->docs = answer;
@@ -553,6 +560,7 @@ join_pool(void)
 							 pool->shard, me->number), PGC_USERSET, PGC_S_SESSION);
 	CacheRegisterSyscacheCallback(PROCOID, functions_changed, (Datum) 0);
 	CacheRegisterSyscacheCallback(AUTHOID, functions_changed, (Datum) 0);
+	CacheRegisterSyscacheCallback(AUTHMEMROLEMEM, functions_changed, (Datum) 0);
 	CacheRegisterSyscacheCallback(NAMESPACEOID, functions_changed, (Datum) 0);
 
 	LWLockAcquire(&pool->lock, LW_EXCLUSIVE);

@@ -144,7 +144,7 @@ want_pool(const JflowFlow *flow, const JflowExecutor *executor, int shard, int w
 	pool->blocked = trouble != NULL;
 	if (trouble)
 		jflow_clip(pool->reason, trouble, JFLOW_REASON_LEN);
-	else
+	else if (!RecoveryInProgress()) /* where one looks every few seconds */
 		pool->next_start = 0;
 	pool->shards = executor->shards;
 	pool->scouted = round;
@@ -215,11 +215,43 @@ want_flow(const char *name, int round)
 	LWLockRelease(&jflow_shared->control);
 }
 
+/*
+ * Does an error say nothing about a flow's definition?  A lock that was not had
+ * in time, a cancel, no memory: those pass.
+ */
+static bool
+is_transient(int sqlerrcode)
+{
+	int			category = ERRCODE_TO_CATEGORY(sqlerrcode);
+
+	return sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE ||
+		category == ERRCODE_TRANSACTION_ROLLBACK ||
+		category == ERRCODE_INSUFFICIENT_RESOURCES ||
+		category == ERRCODE_OPERATOR_INTERVENTION;
+}
+
+/* Leave the pools of a flow as they are. */
 static void
+keep_pools(const char *flow, int round)
+{
+	LWLockAcquire(&jflow_shared->control, LW_EXCLUSIVE);
+	for (int i = 0; i < jflow_max_pools; i++)
+		if (jflow_pools[i].used && jflow_pools[i].database == MyDatabaseId &&
+			strcmp(jflow_pools[i].flow, flow) == 0)
+			jflow_pools[i].scouted = round;
+	LWLockRelease(&jflow_shared->control);
+}
+
+/*
+ * The same, with what is raised going to the server's log.  Returns false if
+ * that says that one should look again.
+ */
+static bool
 want_flow_or_log(const char *name, int round)
 {
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
+	volatile bool again = false;
 
 	BeginInternalSubTransaction(NULL);
 	PG_TRY();
@@ -230,13 +262,17 @@ want_flow_or_log(const char *name, int round)
 	PG_CATCH();
 	{
 		MemoryContextSwitchTo(context);
+		again = is_transient(geterrcode());
 		EmitErrorReport();
 		FlushErrorState();
 		RollbackAndReleaseCurrentSubTransaction();
+		if (again)
+			keep_pools(name, round);
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(context);
 	CurrentResourceOwner = owner;
+	return !again;
 }
 
 /* Entry point of the worker; the argument is the database. */
@@ -248,12 +284,18 @@ jflow_scout_main(Datum arg)
 	List	   *flows = NIL;
 	ListCell   *cell;
 	int			round;
-	bool		wanted;
+	bool		wanted,
+				complete = true;
 
 	LWLockAcquire(&jflow_shared->control, LW_EXCLUSIVE);
 	wanted = jflow_shared->scout_database == database && jflow_shared->scout_pid == 0;
 	entry = jflow_database_entry(database, false);
-	wanted = wanted && entry && entry->blocked == 0;
+	if (wanted && (entry == NULL || entry->blocked > 0))
+	{
+		/* a statement that needs the database to be left alone was faster */
+		jflow_shared->scout_database = InvalidOid;
+		wanted = false;
+	}
 	if (wanted)
 	{
 		jflow_shared->scout_pid = MyProcPid;
@@ -264,7 +306,10 @@ jflow_scout_main(Datum arg)
 	seen_stops = jflow_shared->stops;
 	LWLockRelease(&jflow_shared->control);
 	if (!wanted)
+	{
+		jflow_wake_launcher();
 		proc_exit(0);
+	}
 	before_shmem_exit(report, (Datum) 0);
 
 	pqsignal(SIGTERM, die);
@@ -276,7 +321,7 @@ jflow_scout_main(Datum arg)
 	if (OidIsValid(get_extension_oid("jflow", true)))
 		flows = jflow_started_flows();
 	foreach(cell, flows)
-		want_flow_or_log(lfirst(cell), round);
+		complete &= want_flow_or_log(lfirst(cell), round);
 	CommitTransactionCommand();
 
 	/* Another scout looks anew: whoever stops a flow asks for one. */
@@ -306,6 +351,6 @@ jflow_scout_main(Datum arg)
 	if (entry)
 		entry->started = list_length(flows);
 	LWLockRelease(&jflow_shared->control);
-	succeeded = true;
+	succeeded = complete;
 	proc_exit(0);
 }

@@ -30,9 +30,9 @@ typedef enum JflowOutcome
 	OUTCOME_OK,
 	OUTCOME_ERROR,				/* messages hold the error */
 	OUTCOME_LOST,				/* the replica went away before its commit */
-	OUTCOME_UNKNOWN,			/* it went away while it committed */
-	OUTCOME_CLOSED,				/* the pool was closed; see its reason */
-	OUTCOME_GIVEN_BACK			/* no memory to hand it on: the gateway shall */
+	OUTCOME_UNKNOWN,			/* it went away while it committed, or after a
+								 * post that it made had written */
+	OUTCOME_CLOSED				/* the pool was closed; see its reason */
 } JflowOutcome;
 
 /* See docs/runtime.md for all transitions. */
@@ -58,13 +58,11 @@ typedef struct JflowSlot
 	int			next;			/* in a queue, the free list or a done list */
 	int			prev;			/* in a queue */
 	int			gateway;		/* number of the process that posted */
-	int			depth;			/* of its nested posts */
 	int			pool;
 	int			replica;		/* that runs it */
 	bool		abandoned;		/* nobody waits for the answer */
 	bool		cancel;			/* the replica shall stop */
 	uint64		round;			/* place in the queue */
-	TimestampTz queued;
 
 	dsa_pointer header;			/* holds a reference */
 	int			step;			/* of the header */
@@ -77,6 +75,10 @@ typedef struct JflowSlot
 	dsa_pointer messages;
 	JflowOutcome outcome;
 	int			hops;			/* transactions committed for it */
+	bool		wrote;			/* one of them, or of a post that it made, has
+								 * written, and running it again would again */
+	bool		nested_wrote;	/* that is true of a post made by the replica
+								 * that runs it now */
 } JflowSlot;
 
 typedef struct JflowPool
@@ -90,7 +92,6 @@ typedef struct JflowPool
 	/* what it is for; changed under control and the pool's lock */
 	Oid			database;
 	Oid			owner;
-	Oid			extension;
 	char		flow[NAMEDATALEN];
 	char		executor[NAMEDATALEN];
 	int			shard;
@@ -166,7 +167,6 @@ typedef struct JflowDatabase
 	int			committing;		/* changes that may be seen already */
 	uint64		scouted;		/* of them seen by a scout */
 	int			blocked;		/* statements that need it to be left alone */
-	int			scout_pid;
 	int			started;		/* flows that are started */
 	bool		no_room;		/* the last scout found no entry for a pool */
 	int			failures;		/* of scouts, in a row */
@@ -204,6 +204,7 @@ typedef struct JflowShared
 	bool		rescan;			/* look at all databases */
 	int			unseen;			/* of them have no entry yet */
 	bool		no_slot;		/* for a scout, when last tried */
+	bool		disabled;		/* jflow.enabled is off */
 	int			scout_pid;
 	Oid			scout_database;
 	TimestampTz scout_started;
@@ -214,7 +215,6 @@ typedef struct JflowShared
 	slock_t		slots_mutex;
 	int			free_slot;
 	int			slots_used;
-	pg_atomic_uint32 slot_waiters;
 
 	pg_atomic_uint64 header_id;
 	pg_atomic_uint64 payload_in;

@@ -40,10 +40,15 @@ reduce_parts(Engine *engine, Walk *walk, int step)
 
 	if (plan->stages & STAGE_AFTER)
 	{
-		int		   *counts = palloc(sizeof(int) * run->nparts);
-		Datum		docs = jflow_concat(run->parts, run->nparts, counts);
+		if (run->joined_counts == NULL)
+		{
+			int		   *counts = palloc(sizeof(int) * run->nparts);
 
-		if (!jflow_walk_submit(engine, walk, step, 0, STAGE_AFTER, docs, counts, run->nparts, 0))
+			run->joined = jflow_concat(run->parts, run->nparts, counts);
+			run->joined_counts = counts;
+		}
+		if (!jflow_answers_ask(engine, walk, step, 0, STAGE_AFTER, run->joined, run->joined_counts,
+							   run->nparts, 0))
 			return false;
 		run->phase = PHASE_AFTER;
 		run->pending = 1;
@@ -109,7 +114,7 @@ continue_remote(Engine *engine, Walk *walk, int step)
 			int			shard = shards == 1 || !(stages & STAGE_MAIN) ? 0 :
 				(int) pg_prng_uint64_range(&pg_global_prng_state, 0, shards - 1);
 
-			if (!jflow_walk_submit(engine, walk, step, shard, stages, run->docs, run->counts, run->ncounts, 0))
+			if (!jflow_answers_ask(engine, walk, step, shard, stages, run->docs, run->counts, run->ncounts, 0))
 				return false;
 			run->phase = PHASE_AFTER;
 			run->pending = 1;
@@ -117,7 +122,7 @@ continue_remote(Engine *engine, Walk *walk, int step)
 		}
 		if (stages & STAGE_BEFORE)
 		{
-			if (!jflow_walk_submit(engine, walk, step, 0, STAGE_BEFORE, run->docs, run->counts, run->ncounts, 0))
+			if (!jflow_answers_ask(engine, walk, step, 0, STAGE_BEFORE, run->docs, run->counts, run->ncounts, 0))
 				return false;
 			run->phase = PHASE_BEFORE;
 			run->pending = 1;
@@ -136,7 +141,7 @@ continue_remote(Engine *engine, Walk *walk, int step)
 
 		if (!run->hashed || jflow_docs_count(docs) > 0)
 		{
-			if (!jflow_walk_submit(engine, walk, step, run->next_part, STAGE_MAIN, docs,
+			if (!jflow_answers_ask(engine, walk, step, run->next_part, STAGE_MAIN, docs,
 								   run->counts, run->ncounts, run->next_part))
 				return false;
 			run->pending++;

@@ -7,10 +7,6 @@
  * another plainly, their pools hand the request on and the walk hears only of
  * the last.  Nothing here blocks but one wait on the latch: a call that finds
  * no slot or no memory is tried again when something was freed.
- *
- * The slots of a walk belong to the process until they are back or given up;
- * whatever ends a post (an error, a cancel, the end of the process) gives up
- * those that are out.
  */
 #include "postgres.h"
 
@@ -35,18 +31,6 @@
 
 #define AUTO_PREFETCH_MIN 64
 
-/* Who waits for the answer of a slot; entry n is about slot n. */
-typedef struct Call
-{
-	struct Engine *engine;		/* NULL: nobody */
-	struct Walk *walk;			/* NULL: a finish function */
-	int			step;
-	int			part;
-} Call;
-
-static Call *calls = NULL;
-static struct Engine *engines = NULL;	/* of nested posts, innermost first */
-
 static void
 forget_walk(Engine *engine, Walk *walk)
 {
@@ -60,171 +44,6 @@ forget_walk(Engine *engine, Walk *walk)
 		engine->last = walk->prev;
 	engine->nwalks--;
 	engine->contexts[engine->ncontexts++] = walk->context;
-}
-
-/* Give up all slots of an engine that are out. */
-static void
-give_up(Engine *engine, bool cancel)
-{
-	for (int n = 0; n < jflow_max_requests && engine->out > 0; n++)
-	{
-		if (calls[n].engine != engine)
-			continue;
-		calls[n].engine = NULL;
-		engine->out--;
-		(void) jflow_slot_give_up(n, cancel, true);
-	}
-	while (engine->returned >= 0)
-	{
-		int			n = engine->returned;
-
-		engine->returned = jflow_slots[n].next;
-		jflow_slot_free(n);
-	}
-}
-
-/*
- * Take over what has come back, in the order in which it did; each engine gets
- * its own, and what nobody waits for is freed.
- */
-static void
-collect_returned(void)
-{
-	JflowGatewayEntry *entry = &jflow_gateways[MyProcNumberCompat];
-	int			n;
-
-	if (pg_atomic_read_u32(&entry->done) == 0)
-		return;
-	n = (int) pg_atomic_exchange_u32(&entry->done, 0) - 1;
-	while (n >= 0)
-	{
-		int			next = jflow_slots[n].next;
-		Engine	   *engine = calls[n].engine;
-
-		if (engine == NULL)
-			jflow_slot_free(n);
-		else
-		{
-			/* the list has the newest first: pushing turns it round */
-			jflow_slots[n].next = engine->returned;
-			engine->returned = n;
-		}
-		n = next;
-	}
-}
-
-/* The end of the process: nothing of ours may stay in shared memory. */
-static void
-at_exit(int code, Datum arg)
-{
-	JflowGatewayEntry *entry = &jflow_gateways[MyProcNumberCompat];
-
-	for (Engine *engine = engines; engine; engine = engine->outer)
-	{
-		give_up(engine, true);
-		if (engine->header_valid)
-			jflow_header_unpin(engine->header);
-		engine->header_valid = false;
-	}
-	engines = NULL;
-
-	/* Somebody may be about to hand us one that he had just finished. */
-	while (pg_atomic_read_u32(&entry->outstanding) > 0)
-		pg_usleep(100);
-	collect_returned();
-	jflow_payload_want(false);
-}
-
-static void
-init_calls(void)
-{
-	if (calls)
-		return;
-	calls = MemoryContextAllocZero(TopMemoryContext, sizeof(Call) * jflow_max_requests);
-	before_shmem_exit(at_exit, (Datum) 0);
-}
-
-/* A refusal is about a pool: why can it not take the request? */
-static void JFLOW_NORETURN
-raise_refused(Engine *engine, int step, int shard)
-{
-	const JflowExecutor *executor = engine->plan->steps[step].executor;
-	const JflowPoolRef *ref = &engine->plan->steps[step].pools[shard];
-	JflowPool  *pool = &jflow_pools[ref->pool];
-	char		reason[JFLOW_REASON_LEN];
-	bool		same;
-
-	LWLockAcquire(&pool->lock, LW_SHARED);
-	same = pool->generation == ref->generation;
-	strlcpy(reason, pool->reason, sizeof(reason));
-	LWLockRelease(&pool->lock);
-	ereport(ERROR,
-			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			 errmsg("executor \"%s\" of flow \"%s\" has no replica that can run",
-					executor->name, engine->plan->flow->name),
-			 same && reason[0] ? errdetail("The reason is: %s.", reason)
-			 : errdetail("The flow was stopped, or the executor was changed."),
-			 errhint("See jflow_status.")));
-}
-
-/*
- * Send a call to a shard's pool.  Returns false if there is no slot or no
- * memory now; raises an error if there never will be.
- */
-bool
-jflow_walk_submit(Engine *engine, Walk *walk, int step, int shard, int stages, Datum docs,
-				  const int *counts, int nparts, int part)
-{
-	JflowStep  *plan = &engine->plan->steps[step];
-	JflowHeader *header;
-	JflowSlot  *slot;
-	Size		size = jflow_payload_docs_size(docs, nparts);
-	int			n;
-
-	if (size > jflow_payload_max())
-		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("a request of %zu bytes is too large for jflow.memory_limit", size),
-				 errdetail("One request may have %zu bytes.", jflow_payload_max()),
-				 errhint("Raise jflow.memory_limit, or lower request_size."),
-				 errcontext("executor \"%s\", shard %d, request " INT64_FORMAT,
-							plan->executor->name, shard, walk ? walk->number : 0)));
-	n = jflow_slot_take();
-	if (n == JFLOW_NONE)
-		return false;
-	slot = &jflow_slots[n];
-	slot->docs = jflow_payload_put_docs(docs, counts, nparts, PAYLOAD_IN);
-	if (!DsaPointerIsValid(slot->docs))
-	{
-		jflow_slot_free(n);
-		return false;
-	}
-	header = jflow_header(engine->header);
-	jflow_header_pin(engine->header);
-	slot->header = engine->header;
-	slot->step = step;
-	slot->stages = stages;
-	slot->shard = shard;
-	slot->request = walk ? walk->number : engine->post->progress.steps_done + 1;
-
-	calls[n].engine = engine;
-	calls[n].walk = walk;
-	calls[n].step = step;
-	calls[n].part = part;
-	engine->out++;
-	if (walk)
-		walk->out++;
-	pg_atomic_add_fetch_u32(&jflow_gateways[MyProcNumberCompat].outstanding, 1);
-	if (jflow_pool_put(&HEADER_POOLS(header, step)[shard], n))
-		return true;
-
-	pg_atomic_sub_fetch_u32(&jflow_gateways[MyProcNumberCompat].outstanding, 1);
-	calls[n].engine = NULL;
-	engine->out--;
-	if (walk)
-		walk->out--;
-	jflow_slot_free(n);
-	raise_refused(engine, step, shard);
 }
 
 /* The end of a walk, good or bad. */
@@ -276,7 +95,8 @@ deliver(Engine *engine)
 		}
 		else if (walk->delivered)
 		{
-			if (walk->out == 0)
+			/* A floating executor of several calls may have more to ask. */
+			if (walk->out == 0 && !walk->ready)
 				forget_walk(engine, walk);
 		}
 		else if (walk->missing == 0 && !walk->ready)
@@ -292,7 +112,6 @@ deliver(Engine *engine)
 	}
 }
 
-/* Is this error one that ends a post whatever was asked? */
 static const char *
 lost_message(JflowOutcome outcome)
 {
@@ -301,20 +120,16 @@ lost_message(JflowOutcome outcome)
 		"a replica of executor \"%s\" of flow \"%s\" went away while it ran request " INT64_FORMAT;
 }
 
-/* The error of a slot that came back with one. */
+/* Raises the notices that came along; returns the error, or NULL. */
 static ErrorData *
-slot_error(Engine *engine, JflowSlot *slot)
+answer_error(Engine *engine, const Answer *answer)
 {
+	const JflowSlot *slot = &answer->slot;
 	const JflowExecutor *executor = engine->plan->steps[slot->step].executor;
 	ErrorData  *error = NULL;
 
-	if (DsaPointerIsValid(slot->messages))
-	{
-		Size		len;
-		char	   *bytes = jflow_payload_bytes(slot->messages, &len);
-
-		error = jflow_messages_read(bytes, len);
-	}
+	if (answer->messages)
+		error = jflow_messages_read(answer->messages, answer->nmessages);
 	if (slot->outcome == OUTCOME_OK)
 		return NULL;
 	if (error == NULL)
@@ -359,124 +174,104 @@ static void
 fail_walk(Engine *engine, Walk *walk)
 {
 	walk->failed = true;
-	for (int n = 0; n < jflow_max_requests && walk->out > 0; n++)
+	jflow_answers_stop(engine, walk);
+}
+
+/* A call has failed: so has its request, unless nobody waits for the call. */
+static void
+take_error(Engine *engine, Walk *walk, int step, ErrorData *error)
+{
+	const JflowExecutor *executor = engine->plan->steps[step].executor;
+
+	if (executor->floating)
+		warn(psprintf("floating executor \"%s\"", executor->name), error);
+	else if (!walk->failed && !engine->failing)
 	{
-		if (calls[n].engine != engine || calls[n].walk != walk)
-			continue;
-		if (jflow_slots[n].state == SLOT_DONE)
-			continue;			/* comes back by itself */
-		if (jflow_slot_give_up(n, true, false))
-		{
-			calls[n].engine = NULL;
-			engine->out--;
-			walk->out--;
-		}
+		if (engine->post->options->continue_on_error)
+			warn(psprintf("request " INT64_FORMAT, walk->number), error);
+		else
+			engine->error = error;
+		fail_walk(engine, walk);
 	}
 }
 
 /*
- * One slot is back.  It stays in the engine's list, and so is freed whatever is
- * raised here: what is reported to the client, or done with an answer, can be
- * interrupted.  Nor may it be freed before this is done with it: the next owner
- * fills it at once.
+ * May an answer go to the sink from where it is?  Not if the walk has more to
+ * start: it ends with this answer.
  */
-static void
-take_back(Engine *engine, int n)
+static bool
+goes_straight(const Engine *engine, const Walk *walk, const Run *run)
 {
-	JflowSlot  *slot = &jflow_slots[n];
-	Call		call = calls[n];
-	Walk	   *walk = call.walk;
-	Run		   *run;
-	ErrorData  *error;
-	Datum		docs;
+	return run->is_output && walk->missing == 1 && !walk->ready &&
+		engine->plan->flow->noutputs == 1 && run->place == NULL && !engine->failing &&
+		(engine->post->sink == NULL || !engine->ordered || walk == engine->first);
+}
 
-	calls[n].engine = NULL;
-	engine->out--;
-	if (walk)
-		walk->out--;
-	error = slot_error(engine, slot);
-	if (walk == NULL)
-	{
-		engine->finish_error = error;
-		return;
-	}
-	walk->hops += slot->hops;
-	run = &walk->runs[slot->step];
-	if (error)
-	{
-		bool		floating = engine->plan->steps[slot->step].executor->floating;
-
-		if (floating)
-			warn(psprintf("floating executor \"%s\"", engine->plan->steps[call.step].executor->name), error);
-		else if (!walk->failed && !engine->failing)
-		{
-			if (engine->post->options->continue_on_error)
-				warn(psprintf("request " INT64_FORMAT, walk->number), error);
-			else
-				engine->error = error;
-			fail_walk(engine, walk);
-		}
-		return;
-	}
-	if (walk->failed)
-		return;
+/* A call was answered: what does its walk do with it? */
+static void
+take_docs(Engine *engine, const Answer *answer)
+{
+	const Call *call = &answer->call;
+	Walk	   *walk = call->walk;
+	int			step = answer->slot.step;
+	Run		   *run = &walk->runs[step];
+	Datum		docs = answer->docs;
+	bool		complete;
 
 	/* What came along a chain has passed the executors before. */
-	for (int i = call.step; i != slot->step; i = engine->plan->steps[i].next)
+	for (int i = call->step; i != step; i = engine->plan->steps[i].next)
 		walk->runs[i].state = RUN_FINISHED;
 	run->state = RUN_BUSY;
-	docs = jflow_payload_docs(slot->docs, NULL, NULL);
-	if (call.step != slot->step || run->phase == PHASE_AFTER)
+	complete = call->step != step || run->phase == PHASE_AFTER;
+	if (complete && goes_straight(engine, walk, run))
 	{
-		/* Answers that go straight to the sink, or nowhere, need no copy. */
-		if (run->is_output && walk->missing == 1 && engine->plan->flow->noutputs == 1 &&
-			run->place == NULL && !engine->failing &&
-			(engine->post->sink == NULL || !engine->ordered || walk == engine->first))
-		{
-			MemoryContext old = MemoryContextSwitchTo(walk->context);
-
-			run->state = RUN_FINISHED;
-			walk->missing--;
-			end_walk(engine, walk, docs, true);
-			MemoryContextSwitchTo(old);
-			return;
-		}
+		run->state = RUN_FINISHED;
+		walk->missing--;
+		end_walk(engine, walk, docs, true);
+		return;
 	}
-	{
-		MemoryContext old = MemoryContextSwitchTo(walk->context);
-
+	if (!answer->is_copy)
 		docs = datumCopy(docs, false, -1);
-		if (call.step != slot->step || run->phase == PHASE_AFTER)
-			jflow_walk_finish_run(walk, (int) (run - walk->runs), docs);
-		else if (run->phase == PHASE_BEFORE)
-		{
-			run->docs = docs;
-			run->counts = NULL;
-			run->ncounts = 0;
-			run->phase = PHASE_SPREAD;
-			walk->ready = true;
-		}
-		else
-		{
-			run->parts[call.part] = docs;
-			run->pending--;
-			walk->ready |= run->pending == 0;
-		}
-		MemoryContextSwitchTo(old);
+	if (complete)
+		jflow_walk_finish_run(walk, step, docs);
+	else if (run->phase == PHASE_BEFORE)
+	{
+		run->docs = docs;
+		run->counts = NULL;
+		run->ncounts = 0;
+		run->phase = PHASE_SPREAD;
+		walk->ready = true;
+	}
+	else
+	{
+		run->parts[call->part] = docs;
+		run->pending--;
+		walk->ready |= run->pending == 0;
 	}
 }
 
 static void
 take_all_back(Engine *engine)
 {
-	collect_returned();
-	while (engine->returned >= 0)
-	{
-		int			n = engine->returned;
+	Answer		answer;
 
-		take_back(engine, n);
-		engine->returned = jflow_slots[n].next;
-		jflow_slot_free(n);
+	while (jflow_answers_next(engine, &answer))
+	{
+		Walk	   *walk = answer.call.walk;
+		MemoryContext old = MemoryContextSwitchTo(walk ? walk->context : engine->context);
+		ErrorData  *error = answer_error(engine, &answer);
+
+		if (walk == NULL)
+			engine->finish_error = error;
+		else
+		{
+			walk->hops += answer.slot.hops;
+			if (error)
+				take_error(engine, walk, answer.slot.step, error);
+			else if (!walk->failed)
+				take_docs(engine, &answer);
+		}
+		MemoryContextSwitchTo(old);
 	}
 }
 
@@ -633,11 +428,15 @@ finish_executors(Engine *engine)
 			(void) jflow_call_function(&visit, step->finish, 0, jflow_docs_empty(), NULL, 0);
 			continue;
 		}
-		while (!jflow_walk_submit(engine, NULL, i, 0, STAGE_FINISH, jflow_docs_empty(), NULL, 0, 0))
+		while (!jflow_answers_ask(engine, NULL, i, 0, STAGE_FINISH, jflow_docs_empty(), NULL, 0, 0))
 		{
+			/* say that we wait, try once more, and only then sleep */
+			if (engine->said_blocked)
+				wait_for_something(engine, true);
+			engine->said_blocked = true;
 			jflow_payload_want(true);
-			wait_for_something(engine, true);
 		}
+		engine->said_blocked = false;
 		jflow_payload_want(false);
 		while (engine->out > 0)
 		{
@@ -678,8 +477,7 @@ run_walks(Engine *engine)
 			deliver(engine);
 		if (engine->exhausted && engine->nwalks == 0)
 			break;
-		if (engine->returned >= 0 ||
-			pg_atomic_read_u32(&jflow_gateways[MyProcNumberCompat].done) != 0)
+		if (jflow_answers_any(engine))
 			continue;
 		if (blocked)
 		{
@@ -744,7 +542,6 @@ jflow_walk_post(Post *post)
 {
 	Engine		engine;
 
-	init_calls();
 	memset(&engine, 0, sizeof(engine));
 	engine.post = post;
 	engine.plan = post->plan;
@@ -752,10 +549,8 @@ jflow_walk_post(Post *post)
 	engine.prefetch = choose_prefetch(post->plan);
 	engine.ordered = post->options->ordered && post->sink != NULL;
 	engine.plain = is_plain(post->plan);
-	engine.returned = JFLOW_NONE;
 	engine.contexts = MemoryContextAlloc(engine.context, sizeof(MemoryContext) * (engine.prefetch + 1));
-	engine.outer = engines;
-	engines = &engine;
+	jflow_answers_enter(&engine);
 	PG_TRY();
 	{
 		engine.header = jflow_header_make(post);
@@ -769,12 +564,7 @@ jflow_walk_post(Post *post)
 	}
 	PG_FINALLY();
 	{
-		engines = engine.outer;
-		jflow_payload_want(false);
-		give_up(&engine, true);
-		collect_returned();
-		if (engine.header_valid)
-			jflow_header_unpin(engine.header);
+		jflow_answers_leave(&engine);
 	}
 	PG_END_TRY();
 	return engine.header_valid;

@@ -40,6 +40,8 @@ typedef struct Run
 	int		   *hashed;			/* shard of each document */
 	int			nhashed;
 	Datum	   *parts;			/* to and from the shards */
+	Datum		joined;			/* the answers of all, for uses_after */
+	int		   *joined_counts;	/* NULL: not joined yet */
 	int			nparts;
 	int			next_part;		/* to be sent */
 	int			pending;		/* to come back */
@@ -83,6 +85,8 @@ typedef struct Engine
 	bool		said_blocked;
 	int			out;			/* slots */
 	int			returned;		/* list of slots that are back */
+	int			current;		/* slot of the answer being taken */
+	List	   *taken_out;		/* answers of slots that are free again */
 	MemoryContext *contexts;	/* to be used again */
 	int			ncontexts;
 	ErrorData  *error;			/* that ends the post */
@@ -93,12 +97,38 @@ typedef struct Engine
 	struct Engine *outer;
 } Engine;
 
+/* Who waits for the answer of a slot. */
+typedef struct Call
+{
+	Engine	   *engine;			/* NULL: nobody */
+	Walk	   *walk;			/* NULL: a finish function */
+	int			step;
+	int			part;
+} Call;
+
+/* A slot that is back, and where its documents and messages are. */
+typedef struct Answer
+{
+	JflowSlot	slot;			/* as it was */
+	Call		call;
+	Datum		docs;			/* 0: it has failed */
+	const char *messages;		/* NULL: none */
+	Size		nmessages;
+	bool		is_copy;		/* they are in the memory of the walk */
+} Answer;
+
 /* header.c */
 extern dsa_pointer jflow_header_make(Post *post);
 
-/* walk.c */
-extern bool jflow_walk_submit(Engine *engine, Walk *walk, int step, int shard, int stages,
+/* answers.c */
+extern void jflow_answers_enter(Engine *engine);
+extern void jflow_answers_leave(Engine *engine);
+extern bool jflow_answers_ask(Engine *engine, Walk *walk, int step, int shard, int stages,
 							  Datum docs, const int *counts, int nparts, int part);
+extern void jflow_answers_stop(Engine *engine, Walk *walk);
+extern void jflow_answers_collect(void);
+extern bool jflow_answers_any(const Engine *engine);
+extern bool jflow_answers_next(Engine *engine, Answer *answer);
 
 /* steps.c */
 extern bool jflow_walk_advance(Engine *engine, Walk *walk);

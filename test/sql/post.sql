@@ -194,6 +194,16 @@ SELECT jflow_add('slow2', 'e', uses => 'slow', replicas => 0);
 SET statement_timeout = '20 ms';
 SELECT text FROM jflow_post('/x', 'a', 'slow2', timeout => '1 h', continue_on_error => true);
 RESET statement_timeout;
+-- a limit that passes while a later one is in force ends its post, and nothing else
+SELECT jflow_create('slow3');
+SELECT jflow_add('slow3', 'e', uses => 'slow', timeout => '1 h', replicas => 0);
+DO $$ BEGIN
+	PERFORM jflow_post('/x', 'a', 'slow3', timeout => '20 ms');
+EXCEPTION WHEN query_canceled THEN
+	RAISE WARNING 'caught: %', SQLERRM;
+	PERFORM pg_sleep(0.05);
+END $$;
+SELECT jflow_drop('slow3');
 
 -- a flow that posts to itself ends with an error, not with a crash
 CREATE FUNCTION again(docs jflow_doc[], parameters jsonb) RETURNS jflow_doc[]

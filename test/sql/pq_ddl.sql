@@ -126,9 +126,13 @@ CREATE TABLE p_1 PARTITION OF p FOR VALUES IN (1);
 DROP INDEX p_book;
 CREATE TABLE p_1 PARTITION OF p FOR VALUES IN (1);
 SET ROLE pq_stranger;
-SELECT jflow_train('mine', 'SELECT e FROM pq_ddl.t');
+-- names are each role's own
+SELECT jflow_train('mine', 'SELECT e FROM pq_ddl.t', lists => 3);
+SELECT codebook FROM jflow.codebook;
 DELETE FROM jflow.codebook;
 RESET ROLE;
+REINDEX INDEX t_book;
+SELECT lists, codebook FROM jflow_pq_info('t_book');
 SELECT jflow_train('', 'SELECT e FROM pq_ddl.t');
 SELECT jflow_train('x', 'SELECT e FROM pq_ddl.t', lists => -1);
 SELECT jflow_train('x', 'SELECT e FROM pq_ddl.t', subvectors => 100000);

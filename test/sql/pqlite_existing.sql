@@ -26,6 +26,18 @@ SELECT jflow_post('/index', ARRAY[jflow_doc(id => '7', text => 'far too long for
 SELECT jflow_post('/index', ARRAY[jflow_doc(id => '7', text => 't', embedding => '[1,1,0,1]')], 'shop');
 SELECT jflow_scale('shop', 'catalog', shards => 2);
 
+-- which ids are one and the same is for their type to say
+SELECT id FROM jflow_post('/index', ARRAY[jflow_doc(id => '60', text => 'first', embedding => '[4,1,0]'), jflow_doc(id => '060', text => 'second', embedding => '[4,1,0]'),
+	jflow_doc(id => ' 60', text => 'last', embedding => '[4,1,0]')], 'shop');
+SELECT sku, title FROM shop.products WHERE sku = 60;
+ALTER TABLE shop.products DROP CONSTRAINT products_pkey;
+SELECT count(*) FROM jflow_post('/index', ARRAY[jflow_doc(id => '61', text => 'first', embedding => '[4,1,0]'), jflow_doc(id => '061', text => 'last', embedding => '[4,1,0]')], 'shop');
+SELECT sku, title FROM shop.products WHERE sku = 61;
+SELECT id FROM jflow_post('/update', ARRAY[jflow_doc(id => '061', text => 'one'), jflow_doc(id => '61', text => 'two')], 'shop');
+SELECT sku, title FROM shop.products WHERE sku = 61;
+SELECT id FROM jflow_post('/delete', ARRAY[jflow_doc(id => '061'), jflow_doc(id => '61'), jflow_doc(id => '60')], 'shop');
+ALTER TABLE shop.products ADD PRIMARY KEY (sku);
+
 -- two flows cannot store into it
 SELECT jflow_create('shop2');
 SELECT jflow_add('shop2', 'catalog', uses => 'PQLiteIndexer', replicas => 0, uses_with => '{"table": "shop.products", "id": "sku", "field": "embedding"}');

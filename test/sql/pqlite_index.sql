@@ -33,6 +33,37 @@ SELECT count(*) FROM jflow.shard WHERE trained > 0;
 SELECT count(*) FROM jflow_post('/index', docs(7001, 8000), 'f');
 SELECT id, tags->'indexed' AS indexed FROM jflow_post('/status', NULL::jflow_doc[], 'f') ORDER BY id;
 
+-- an index of the user's own is used, and left alone when jflow's is made anew or dropped
+CREATE INDEX mine ON made.store_0 USING pq (embedding vector_l2_ops);
+ALTER INDEX made.store_1_jflow_pq RENAME TO "mine too";
+UPDATE jflow.shard SET trained = 1;
+SELECT count(*) FROM jflow_post('/index', docs(8001, 8001), 'f');
+SELECT indexname FROM pg_indexes WHERE schemaname = 'made' AND indexdef LIKE '%USING pq%' ORDER BY indexname;
+SELECT count(*) FROM jflow_post('/clear', NULL::jflow_doc[], 'f');
+SELECT indexname FROM pg_indexes WHERE schemaname = 'made' AND indexdef LIKE '%USING pq%' ORDER BY indexname;
+DROP INDEX made.mine, made."mine too";
+
+-- names of any length, and a codebook that somebody else has under the same name
+SELECT jflow_create(repeat('f', 63));
+SELECT jflow_add(repeat('f', 63), repeat('e', 63), uses => 'PQLiteIndexer', replicas => 0, shards => 2, workspace => 'made',
+	uses_with => '{"dim": 3, "metric": "l2"}');
+SELECT count(*) FROM jflow_post('/index', docs(1, 3000), repeat('f', 63));
+SELECT count(*) FROM jflow_post('/index', docs(3001, 6000), repeat('f', 63));
+SELECT codebook AS name FROM jflow.codebook WHERE codebook LIKE 'fff%' \gset
+DELETE FROM jflow.codebook;
+CREATE ROLE squatter;
+SET ROLE squatter;
+SELECT jflow_train(:'name', 'SELECT ARRAY[i, i, i]::vector FROM generate_series(1, 100) i', lists => 2);
+SELECT model FROM jflow.codebook;
+RESET ROLE;
+UPDATE jflow.shard SET trained = 1;
+SELECT count(*) FROM jflow_post('/index', docs(6001, 6001), repeat('f', 63));
+SELECT length(codebook) < 64 AS fits, owner = current_user AS mine FROM jflow.codebook ORDER BY mine, codebook COLLATE "C";
+SELECT count(*), bool_and(lists > 4) AS ours FROM pg_class c, jflow_pq_info(c.oid) WHERE relname LIKE 'eee%_jflow_pq';
+SELECT jflow_drop(repeat('f', 63), drop_data => true);
 SELECT jflow_drop('f', drop_data => true);
+SELECT owner FROM jflow.codebook;
+DELETE FROM jflow.codebook;
 DROP SCHEMA made;
+DROP ROLE squatter;
 DROP FUNCTION docs;

@@ -19,7 +19,7 @@ $node->init;
 $node->append_conf('postgresql.conf', q{
 shared_preload_libraries = 'jflow'
 jflow.allow_superuser_flows = on
-jflow.memory_limit = 8MB
+jflow.memory_limit = 16MB
 jflow.max_requests = 64
 max_worker_processes = 40
 client_connection_check_interval = 500ms

@@ -8,7 +8,7 @@ use Jflow;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $node = new_node('main', 'jflow.memory_limit = 8MB', 'jflow.max_requests = 16');
+my $node = new_node('main', 'jflow.memory_limit = 16MB', 'jflow.max_requests = 16');
 prepare_database($node);
 owner_sql($node, q{
 	CREATE FUNCTION grow(docs jflow_doc[], parameters jsonb) RETURNS jflow_doc[]
@@ -24,8 +24,12 @@ owner_sql($node, q{
 	SELECT jflow_add('f', 'a', uses => 'shout', replicas => 2);
 	SELECT jflow_add('f', 'b', requests => '{"/grow": "grow", "/complain": "complain", "*": "noop"}', replicas => 2);
 	SELECT jflow_create('g');
-	SELECT jflow_add('g', 'gate', uses => 'gate')});
-start_flow($node, $_) for ('f', 'g');
+	SELECT jflow_add('g', 'gate', uses => 'gate');
+	SELECT jflow_create('float');
+	SELECT jflow_add('float', 'a', uses => 'noop');
+	SELECT jflow_add('float', 'log', uses => 'store', floating => true, needs => ARRAY['a']);
+	SELECT jflow_add('float', 'c', uses => 'noop', needs => ARRAY['a'])});
+start_flow($node, $_) for ('f', 'g', 'float');
 
 # one request that can never fit, in or out
 fails_with($node, q{SELECT length(text) FROM jflow_post('/x', repeat('a', 30000000), 'f')}, '54000',
@@ -48,6 +52,17 @@ for my $poster (@posters)
 	is("$out$err", '16000000', 'a post that competes for memory');
 }
 is_at_rest($node, 'after the competition');
+
+# a floating executor gets its documents, even if there is no slot for it at first
+my $floats = q{SELECT count(*) FROM jflow_post('/x', array_fill('logged'::text, ARRAY[200]), 'float', request_size => 1)};
+@posters = map { post_in_background($node, $floats) } 1 .. 6;
+for my $poster (@posters)
+{
+	my ($out, $err) = finish_background($poster);
+	is("$out$err", '200', 'a post that competes for slots');
+}
+is(ask($node, q{SELECT count(*) FROM written WHERE text = 'logged'}), '1200', 'the floating executor missed none');
+is_at_rest($node, 'after floating executors');
 
 # a full queue, and callers who give up
 my $holder = $node->background_psql('postgres');
@@ -95,10 +110,26 @@ owner_sql($wide, q{
 	CREATE FUNCTION grow(docs jflow_doc[], parameters jsonb) RETURNS jflow_doc[]
 	LANGUAGE plpgsql AS $$ BEGIN docs[1].text := repeat('x', 800000); RETURN docs; END $$;
 	SELECT jflow_create('f');
-	SELECT jflow_add('f', 'e', uses => 'grow')});
-start_flow($wide, 'f');
+	SELECT jflow_add('f', 'e', uses => 'grow');
+	-- posts to f, for each request
+	CREATE FUNCTION nest(docs jflow_doc[], parameters jsonb) RETURNS jflow_doc[]
+	LANGUAGE plpgsql AS $$ BEGIN
+		docs[1].text := (SELECT length(text) FROM jflow_post('/x', 'a', 'f'));
+		RETURN docs;
+	END $$;
+	SELECT jflow_create('outer');
+	SELECT jflow_add('outer', 'e', uses => 'grow');
+	SELECT jflow_add('outer', 'here', uses => 'nest', replicas => 0)});
+start_flow($wide, $_) for ('f', 'outer');
 is(ask($wide, q{SELECT sum(length(text)) FROM jflow_post('/x', (SELECT array_agg(i::text) FROM generate_series(1, 64) i), 'f', request_size => 1)}),
 	'51200000', 'answers that fill the area are taken out');
 is_at_rest($wide, 'after answers that fill the area');
+is(ask($wide, q{SELECT sum(text::int) FROM jflow_post('/x', (SELECT array_agg(i::text) FROM generate_series(1, 64) i), 'outer', request_size => 1)}),
+	'51200000', 'posts nested in one whose answers fill the area');
+is_at_rest($wide, 'after posts nested in one');
+is(ask($wide, q{SELECT docs FROM jflow_post_query('/x',
+		$$SELECT i AS id, (SELECT length(text) FROM jflow_post('/x', i::text, 'f'))::text AS text FROM generate_series(1, 64) i$$, 'f', request_size => 1)}),
+	'64', 'posts in the query of one whose answers fill the area');
+is_at_rest($wide, 'after posts in the query of one');
 $wide->stop;
 done_testing();

@@ -75,6 +75,20 @@ is(ask($node, q{SELECT text FROM jflow_post('/x', 'a', 'f')}), 'new', 'with its 
 my %old = map { $_ => 1 } @old;
 ok(!(grep { $old{$_} } running_pids($node)), 'in new processes');
 
+# it goes along with its schema
+$node->safe_psql('postgres', 'CREATE DATABASE other');
+$node->safe_psql('other', q{CREATE SCHEMA ext; CREATE EXTENSION jflow SCHEMA ext CASCADE; GRANT CREATE, USAGE ON SCHEMA ext TO flow_owner;
+	SET search_path = ext; SET ROLE flow_owner;
+	CREATE FUNCTION noop(docs jflow_doc[], parameters jsonb) RETURNS jflow_doc[] LANGUAGE sql AS 'SELECT docs';
+	SELECT jflow_create('f'); SELECT jflow_add('f', 'e', uses => 'ext.noop'); SELECT jflow_start('f')});
+is($node->safe_psql('other', q{SELECT ext.jflow_wait('f')}), 't', 'a flow runs in another database');
+$node->safe_psql('other', 'SET client_min_messages = error; BEGIN; DROP SCHEMA ext CASCADE; ROLLBACK');
+is($node->safe_psql('other', q{SELECT ext.jflow_wait('f')}), 't', 'DROP SCHEMA ... CASCADE, rolled back: it runs');
+$node->safe_psql('other', 'SET client_min_messages = error; DROP SCHEMA ext CASCADE');
+ok($node->poll_query_until('other', q{SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'jflow replica' AND datname = 'other'}),
+	'DROP SCHEMA ... CASCADE: no replica is left');
+$node->safe_psql('postgres', 'DROP DATABASE other');
+
 # DROP OWNED of the owner of extension and flow alike
 $node->safe_psql('postgres', 'SET client_min_messages = error; DROP EXTENSION jflow CASCADE; DROP OWNED BY flow_owner');
 $node->safe_psql('postgres', q{SET client_min_messages = error; CREATE ROLE boss SUPERUSER LOGIN; SET ROLE boss; CREATE EXTENSION jflow});

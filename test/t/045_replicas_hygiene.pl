@@ -56,13 +56,20 @@ my @leaks = (
 	[ 'a seed', q{SELECT setseed(0.5)}, q{SELECT 1} ],
 	[ 'currval', q{SELECT nextval('public.seq')}, q{SELECT count(*) FROM pg_catalog.pg_class WHERE relname = 'seq'} ],
 );
-owner_sql($node, 'CREATE SEQUENCE seq');
+owner_sql($node, q{CREATE SEQUENCE seq;
+	CREATE TABLE later (leave text);
+	CREATE FUNCTION leave() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN EXECUTE new.leave; RETURN NULL; END $$;
+	CREATE CONSTRAINT TRIGGER leave AFTER INSERT ON later DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION leave()});
 for my $leak (@leaks)
 {
 	my ($name, $leave, $look) = @$leak;
 	my $clean = run(look => $look);
 	my $left = run(leave => $leave);
 	is(run(look => $look), $clean, "$name does not reach the next request") or diag("leaving said: $left");
+	# when the request is over, by a deferred trigger
+	(my $quoted = $leave) =~ s/'/''/g;
+	run(leave => "INSERT INTO public.later VALUES ('$quoted')");
+	is(run(look => $look), $clean, "$name of a deferred trigger neither");
 	# by way of a subtransaction, and by a request that fails afterwards
 	run(leave => $leave, fail => 1);
 	is(run(look => $look), $clean, "$name of a failed request neither") ;

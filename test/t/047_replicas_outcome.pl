@@ -65,6 +65,42 @@ $release->();
 my ($out, $err) = finish_background($poster);
 like($err, qr/57014/, 'and is told that it was cancelled');
 is(ask($node, q{SELECT count(*) FROM jflow_post('/once', 'after', 'f')}), '1', 'the next request is served');
+
+# A post made by a request has committed when the request's replica goes: to run
+# it again would store twice, unless that is said to be all right.
+owner_sql($node, q{
+	CREATE FUNCTION nest(docs jflow_doc[], parameters jsonb) RETURNS jflow_doc[]
+	LANGUAGE plpgsql AS $$ BEGIN
+		PERFORM jflow_post(parameters->>'post', docs, 'f');
+		PERFORM pg_advisory_xact_lock_shared(42);
+		RETURN NULL;
+	END $$;
+	SELECT jflow_create('outer');
+	SELECT jflow_add('outer', 'e', requests => '{"/once": "nest", "/again": {"function": "nest", "idempotent": true}}', retries => 3)});
+start_flow($node, 'outer');
+for my $case ([ '/once', '/once', 1 ], [ '/again', '/once', 2 ], [ '/once', '/again', 2 ])
+{
+	my ($endpoint, $post, $rows) = @$case;
+	my $holder = $node->background_psql('postgres');
+	my $waits = q{SELECT count(*) = 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted};
+	$node->safe_psql('postgres', 'TRUNCATE written');
+	$holder->query_safe('SELECT pg_advisory_lock(42)');
+	my $poster = post_in_background($node, qq{SELECT count(*) FROM jflow_post('$endpoint', 'nested', 'outer', parameters => '{"post": "$post"}')});
+	wait_state($node, $waits, "$endpoint that posts to $post has posted");
+	my ($pid) = running_pids($node, 'outer');
+	$node->safe_psql('postgres', "SELECT pg_terminate_backend($pid)");
+	wait_state($node, "SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $pid)", 'its replica goes');
+	if ($rows == 2)
+	{
+		wait_state($node, $waits, 'the request runs again');
+	}
+	$holder->query_safe('SELECT pg_advisory_unlock(42)');
+	my ($out, $err) = finish_background($poster);
+	like("$out$err", $rows == 2 ? qr/^1$/ : qr/40003/, "$endpoint that posts to $post ends as it should");
+	is(ask($node, q{SELECT count(*) FROM written WHERE text = 'nested'}), $rows, "and was stored as often as it ran");
+	$holder->quit;
+	is(ask($node, q{SELECT jflow_wait('outer')}), 't', 'another replica comes');
+}
 is_at_rest($node, 'at the end');
 $node->stop;
 done_testing();

@@ -45,6 +45,37 @@ owner_sql($node, q{CREATE FUNCTION f9(docs jflow_doc[], parameters jsonb) RETURN
 ok($node->poll_query_until('postgres', q{SELECT running = 1 OR last_error IS NOT NULL FROM jflow_status WHERE flow = 'm'}), 'a missing function');
 fails_with($node, q{SELECT * FROM jflow_post('/x', 'a', 'm')}, '42883', qr/f9/, 'a post says which function is missing');
 owner_sql($node, q{SELECT jflow_drop('m')});
+
+# a scout that is cancelled while it waits for a lock is no reason to close a flow
+my @before = running_pids($node, 'good');
+my ($starter, $locker) = map { $node->background_psql('postgres') } 1 .. 2;
+$starter->query_safe(q{SET ROLE flow_owner; BEGIN; SELECT jflow_start('good'); SELECT count(*) FROM jflow_executors});
+$locker->query_until(qr/go/, "BEGIN;\n\\echo go\nLOCK TABLE jflow.executor IN ACCESS EXCLUSIVE MODE;\n");
+wait_state($node, q{SELECT count(*) = 1 FROM pg_locks WHERE relation = 'jflow.executor'::regclass AND NOT granted}, 'a lock is about to be got');
+$starter->query_safe('COMMIT');
+my $scout = q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'jflow scout' AND wait_event_type = 'Lock'};
+ok($node->poll_query_until('postgres', "SELECT EXISTS ($scout)"), 'a scout waits for it');
+my $offset = -s $node->logfile;
+$node->safe_psql('postgres', "SELECT pg_cancel_backend(pid) FROM ($scout) s");
+ok($node->wait_for_log(qr/canceling statement due to user request/, $offset), 'and is cancelled');
+$locker->query_safe('ROLLBACK');
+is(ask($node, q{SELECT jflow_wait('good')}), 't', 'the flow is looked at again');
+is(join(' ', running_pids($node, 'good')), join(' ', @before), 'its replicas have gone on');
+$_->quit for ($starter, $locker);
+
+# nor does one that comes when its database must be left alone keep the next from coming
+my ($one, $two) = map { $node->background_psql('postgres') } 1 .. 2;
+$one->query_safe('SET ROLE flow_owner');
+$two->query_safe('SET client_min_messages = error; BEGIN');
+kill 'STOP', $node->{_pid};
+$one->query_safe(q{SELECT jflow_stop('s')});
+$two->query_safe('SELECT count(*) FROM pg_stat_activity');
+$two->query_safe('ALTER EXTENSION jflow UPDATE');
+kill 'CONT', $node->{_pid};
+$two->query_safe('ROLLBACK');
+$one->query_safe(q{SELECT jflow_start('s')});
+is($one->query_safe(q{SELECT jflow_wait('s', '20s')}), 't', 'the flow starts long before its scout is given up');
+$_->quit for ($one, $two);
 is_at_rest($node, 'at the end');
 $node->stop;
 done_testing();
