@@ -47,7 +47,7 @@ fails_with($node, q{SELECT * FROM jflow_post('/x', 'a', 'm')}, '42883', qr/f9/, 
 owner_sql($node, q{SELECT jflow_drop('m')});
 
 # a scout that is cancelled while it waits for a lock is no reason to close a flow
-my @before = running_pids($node, 'good');
+my @before = running_pids($node);
 my ($starter, $locker) = map { $node->background_psql('postgres') } 1 .. 2;
 $starter->query_safe(q{SET ROLE flow_owner; BEGIN; SELECT jflow_start('good'); SELECT count(*) FROM jflow_executors});
 $locker->query_until(qr/go/, "BEGIN;\n\\echo go\nLOCK TABLE jflow.executor IN ACCESS EXCLUSIVE MODE;\n");
@@ -59,8 +59,8 @@ my $offset = -s $node->logfile;
 $node->safe_psql('postgres', "SELECT pg_cancel_backend(pid) FROM ($scout) s");
 ok($node->wait_for_log(qr/canceling statement due to user request/, $offset), 'and is cancelled');
 $locker->query_safe('ROLLBACK');
-is(ask($node, q{SELECT jflow_wait('good')}), 't', 'the flow is looked at again');
-is(join(' ', running_pids($node, 'good')), join(' ', @before), 'its replicas have gone on');
+is(ask($node, q{SELECT bool_and(jflow_wait(flow)) FROM jflow_status}), 't', 'the flows are looked at again');
+is(join(' ', running_pids($node)), join(' ', @before), 'all replicas have gone on');
 $_->quit for ($starter, $locker);
 
 # nor does one that comes when its database must be left alone keep the next from coming
