@@ -407,6 +407,8 @@ typedef struct PqSearch
 	int			maxcandidates;
 	const PqFilter *filters;
 	int			nfilters;
+	int64		tested;			/* entries that the filters were asked about */
+	int64		passed;
 	bool		assign;			/* rank by centroids whatever the metric */
 } PqSearch;
 

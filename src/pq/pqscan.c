@@ -40,6 +40,8 @@ int			jflow_pq_iterative_scan = PQ_ITERATIVE_RELAXED;
 #define MAX_BATCH 16384
 /* Candidates, past all filters, to have before the first row is returned. */
 #define MIN_ITEMS 50
+/* Filters that keep this share of the rows, or more, need no more lists. */
+#define WIDE_FILTER (1.0 / 16)
 
 typedef struct PqItem
 {
@@ -60,6 +62,8 @@ typedef struct PqScanOpaque
 	bool		never;			/* the filters match nothing */
 	bool		more;			/* entries are left */
 	int			probes;
+	int			calibrated;		/* lists that are enough without a filter */
+	int			ranked;			/* lists so far */
 	int			want;
 	int			returned;
 	int			quota;			/* rows to return before the next batch */
@@ -224,10 +228,11 @@ next_batch(IndexScanDesc scan)
 	float	   *distances;
 	float	   *errors;
 	bool		projected = search->pq->model->distortion > 0;
-	int			ranked = pq_search_rank(search, so->probes);
-	bool		left = pq_search_codes(search, so->want);
+	bool		left;
 
-	so->more = left || ranked < search->pq->model->nlists;
+	so->ranked = pq_search_rank(search, so->probes);
+	left = pq_search_codes(search, so->want);
+	so->more = left || so->ranked < search->pq->model->nlists;
 	if (so->nitems + search->ncandidates > so->maxitems)
 	{
 		so->maxitems = so->nitems + Max(search->ncandidates, 64);
@@ -352,6 +357,23 @@ pq_choose_effort(const PqMetaPageData *meta, int nlists, int *probes, int *refin
 	*probes = Max(1, Min(*probes, nlists));
 }
 
+/*
+ * How many lists to see before the first row is returned.  Of n rows of which a
+ * filter keeps a share, the nearest are among more of the nearest of all, which
+ * lie in more lists than calibration, that knew of no filter, has found to be
+ * enough.  The cube root is what measurements show (bench/pq, "filter").
+ */
+static int
+least_probes(const PqScanOpaque *so)
+{
+	const PqSearch *search = so->search;
+	double		share = (double) Max(search->passed, 1) / Max(search->tested, 1);
+
+	if (search->nfilters == 0 || jflow_pq_probes > 0 || share >= WIDE_FILTER)
+		return 0;
+	return (int) Min(so->calibrated * cbrt(WIDE_FILTER / share), search->pq->model->nlists);
+}
+
 static void
 start_search(IndexScanDesc scan, PqScanOpaque *so)
 {
@@ -385,6 +407,7 @@ start_search(IndexScanDesc scan, PqScanOpaque *so)
 											 &so->search->nfilters, &so->never);
 	pq_search_query(so->search, query);
 	pq_choose_effort(&pq->meta, pq->model->nlists, &so->probes, &so->want);
+	so->calibrated = so->probes;
 	so->more = true;
 	so->returned = 0;
 	so->quota = 0;
@@ -411,16 +434,20 @@ pq_gettuple(IndexScanDesc scan, ScanDirection direction)
 		PqItem		item;
 
 		/*
-		 * too few rows passed the filters, or the nearest lists are too
-		 * short, for the order of what was found to be believed
+		 * too few rows passed the filters, too few lists were seen for them,
+		 * or the nearest lists are too short, for the order of what was found
+		 * to be believed
 		 */
-		bool		starved = so->returned == 0 && so->nitems < MIN_ITEMS && so->more;
+		int			least = so->returned == 0 && so->more ? least_probes(so) : 0;
+		bool		starved = so->returned == 0 && so->more &&
+			(so->nitems < MIN_ITEMS || so->ranked < least);
 
 		if (so->nitems == 0 || so->returned >= so->quota || starved)
 		{
 			if (so->more && (jflow_pq_iterative_scan != PQ_ITERATIVE_OFF || starved))
 			{
 				CHECK_FOR_INTERRUPTS();
+				so->probes = Max(so->probes, least);
 				next_batch(scan);
 				continue;
 			}

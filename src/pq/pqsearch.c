@@ -469,7 +469,11 @@ take_page(PqSearch *search, const PqProbe *probe, Page page)
 		uint32		mask = masks[b] & live[b] & PqUsedMask(header, b);
 
 		if (mask && search->nfilters > 0)
+		{
+			search->tested += pg_popcount32(mask);
 			mask &= pq_filters_mask(search->filters, search->nfilters, page, layout, b);
+			search->passed += pg_popcount32(mask);
+		}
 		for (; mask; mask &= mask - 1)
 		{
 			int			slot = b * PQ_BLOCK + pg_rightmost_one_pos32(mask);
