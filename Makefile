@@ -5,7 +5,7 @@ EXTENSION = jflow
 EXTVERSION = 0.1.0
 
 MODULE_big = jflow
-OBJS = $(patsubst %.c,%.o,$(filter-out src/cli/%,$(sort $(wildcard src/*.c src/*/*.c))))
+OBJS = $(patsubst %.c,%.o,$(filter-out src/cli/%,$(sort $(wildcard src/*.c src/*/*.c src/*/*/*.c))))
 DATA = $(sort $(wildcard sql/jflow--*--*.sql))
 DATA_built = sql/jflow--$(EXTVERSION).sql
 SQL_PARTS = $(sort $(wildcard sql/[0-9]*.sql))
@@ -40,5 +40,5 @@ $(DATA_built): $(SQL_PARTS)
 src/pq/pqencode.o src/pq/pqkernel.o src/pq/pqkmeans.o src/pq/pqspace.o src/pq/pqtrain.o: CFLAGS += $(CFLAGS_VECTORIZE)
 
 # Every object depends on every header: the tree is small, and a stale object is dear.
-$(OBJS): $(wildcard src/*.h src/*/*.h)
+$(OBJS): $(wildcard src/*.h src/*/*.h src/*/*/*.h)
 endif

@@ -10,13 +10,13 @@
 #include "storage/lwlock.h"
 #include "utils/builtins.h"
 
-#include "executors/pqlite.h"
-#include "executors/tfidf.h"
+#include "executors/pqlite/pqlite.h"
+#include "executors/tfidf/tfidf.h"
 #include "flow/flow.h"
 #include "pq/pq.h"
-#include "runtime/progress.h"
-#include "runtime/shmem.h"
-#include "runtime/workers.h"
+#include "runtime/control/workers.h"
+#include "runtime/gateway/progress.h"
+#include "runtime/shared/shmem.h"
 #include "settings.h"
 
 PG_MODULE_MAGIC;

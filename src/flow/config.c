@@ -19,8 +19,8 @@
 #include "utils/timestamp.h"
 
 #include "compat.h"
-#include "flow/config.h"
 #include "flow/flow.h"
+#include "flow/yaml.h"
 
 PG_FUNCTION_INFO_V1(jflow_load);
 PG_FUNCTION_INFO_V1(jflow_load_yaml);

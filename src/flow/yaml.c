@@ -21,7 +21,7 @@
 #include "utils/numeric.h"
 
 #include "compat.h"
-#include "flow/config.h"
+#include "flow/yaml.h"
 
 #define MAX_ALIASED 100000		/* nodes that aliases may add */
 #define MAX_BYTES (16 * 1024 * 1024)

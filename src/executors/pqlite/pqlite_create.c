@@ -1,0 +1,508 @@
+/*
+ * pqlite_create.c
+ *		Making, adopting, claiming and dropping the tables of stores.
+ *
+ * Tables are made with the rights of the flow's owner and belong to him; rows
+ * of jflow.shard are written with those of the extension's owner.  All names
+ * are quoted and schema-qualified.
+ */
+#include "postgres.h"
+
+#include "access/table.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_database.h"
+#include "catalog/pg_type.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "parser/parse_type.h"
+#include "partitioning/partbounds.h"
+#include "partitioning/partdesc.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "utils/partcache.h"
+#include "utils/rel.h"
+#include "utils/syscache.h"
+
+#include "compat.h"
+#include "executors/pqlite/pqlite.h"
+
+#define DEFAULT_WORKSPACE "jflow_data"
+
+/*
+ * Searches read the vectors of many rows and the texts of few: vectors of up to
+ * so many dimensions stay in the row while texts are moved out of it.
+ */
+#define MAX_INLINE_DIM 1000
+
+static void
+run(const char *sql)
+{
+	int			result = SPI_execute(sql, false, 0);
+
+	if (result < 0)
+		elog(ERROR, "statement failed: %s: %s", SPI_result_code_string(result), sql);
+}
+
+/* Where an executor's own table is. */
+void
+pqlite_locate(const char *workspace, const char *executor, char **schema, char **table)
+{
+	*schema = pstrdup(workspace ? workspace : DEFAULT_WORKSPACE);
+	*table = pstrdup(executor);
+}
+
+/* A column that our tables have. */
+typedef struct NewColumn
+{
+	const char *name;
+	Oid			type;
+	int32		typmod;
+	bool		not_null;
+	bool		by_bytes;		/* strings are ordered by their bytes */
+} NewColumn;
+
+/* The columns of a table of ours, in the order they are made. */
+static int
+new_columns(const PqliteOptions *options, bool sparse, NewColumn **result)
+{
+	const JflowTypes *types = jflow_types();
+	JflowDocAttr vector = sparse ? DOC_SPARSE_EMBEDDING : DOC_EMBEDDING;
+	const NewColumn fixed[] = {
+		{"shard", INT4OID, -1, true, false},
+		{"id", TEXTOID, -1, true, true},
+		{"text", TEXTOID, -1, false, false},
+		{"blob", BYTEAOID, -1, false, false},
+		{"uri", TEXTOID, -1, false, false},
+		{"mime_type", TEXTOID, -1, false, false},
+		{"tags", JSONBOID, -1, false, false},
+		{jflow_doc_attr_name(vector), types->atttype[vector], options->dim, true, false},
+		{"parent_id", TEXTOID, -1, false, false},
+		{"granularity", INT2OID, -1, false, false},
+		{"scores", JSONBOID, -1, false, false},
+		{"weight", FLOAT4OID, -1, false, false}
+	};
+	NewColumn  *columns = palloc(sizeof(fixed) + sizeof(NewColumn) * options->ncolumns);
+	int			n = lengthof(fixed);
+
+	memcpy(columns, fixed, sizeof(fixed));
+	for (int i = 0; i < options->ncolumns; i++)
+	{
+		NewColumn  *column = &columns[n++];
+		PqliteKind	kind;
+
+		column->name = options->column_names[i];
+		parseTypeStringCompat(options->column_types[i], &column->type, &column->typmod);
+		if (!pqlite_kind_of_type(column->type, &kind))
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("type %s cannot be that of a filter column",
+							format_type_be(column->type)),
+					 errhint("Filter columns are of a boolean, integer, floating-point, numeric, text, date, time or uuid type.")));
+		column->not_null = false;
+		column->by_bytes = kind == KIND_TEXT;
+	}
+	*result = columns;
+	return n;
+}
+
+static char *
+column_list(const NewColumn *columns, int n)
+{
+	StringInfoData sql;
+
+	initStringInfo(&sql);
+	for (int i = 0; i < n; i++)
+		appendStringInfo(&sql, "%s%s %s%s%s", i > 0 ? ", " : "", quote_identifier(columns[i].name),
+						 pqlite_quote_type(columns[i].type, columns[i].typmod),
+						 columns[i].by_bytes ? " COLLATE pg_catalog.\"C\"" : "",
+						 columns[i].not_null ? " NOT NULL" : "");
+	return sql.data;
+}
+
+/* Raise duplicate_table for a table that is in the way. */
+static void JFLOW_NORETURN
+occupied(const char *name, const char *detail)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_DUPLICATE_TABLE),
+			 errmsg("table %s already exists", name),
+			 errdetail("%s", detail),
+			 errhint("Use another workspace or executor name, or make the table the store with the option \"table\".")));
+}
+
+/* Does a table have exactly these columns? */
+static bool
+same_columns(Relation rel, const NewColumn *columns, int n)
+{
+	TupleDesc	desc = RelationGetDescr(rel);
+
+	if (desc->natts != n)
+		return false;
+	for (int i = 0; i < n; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+
+		if (att->attisdropped || strcmp(NameStr(att->attname), columns[i].name) != 0 ||
+			att->atttypid != columns[i].type || att->atttypmod != columns[i].typmod ||
+			att->attnotnull != columns[i].not_null)
+			return false;
+	}
+	return true;
+}
+
+/*
+ * A table of our name is there.  Take it if it is the owner's, made like ours
+ * and nobody's store; raise duplicate_table otherwise.
+ */
+static void
+adopt(Oid relid, const char *name, const NewColumn *columns, int ncolumns)
+{
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
+	Form_pg_class form;
+	Relation	rel;
+	PartitionKey key;
+	bool		ours;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for relation %u", relid);
+	form = (Form_pg_class) GETSTRUCT(tuple);
+	ours = form->relowner == GetUserId();
+	if (!ours)
+		occupied(name, psprintf("It belongs to \"%s\".", GetUserNameFromId(form->relowner, false)));
+	ours = form->relkind == RELKIND_PARTITIONED_TABLE;
+	ReleaseSysCache(tuple);
+	if (ours)
+	{
+		rel = table_open(relid, ShareUpdateExclusiveLock);
+		key = RelationGetPartitionKey(rel);
+		ours = key->strategy == PARTITION_STRATEGY_LIST && key->partnatts == 1 &&
+			key->partattrs[0] != 0 &&
+			strcmp(NameStr(TupleDescAttr(RelationGetDescr(rel), key->partattrs[0] - 1)->attname),
+				   "shard") == 0 &&
+			same_columns(rel, columns, ncolumns);
+		table_close(rel, NoLock);
+	}
+	if (!ours)
+		occupied(name, "It was not made for this executor's options.");
+}
+
+/* Leaves that a partitioned table has: names and numbers. */
+static int
+existing_leaves(Oid relid, int **shards, Oid **relids)
+{
+	Relation	rel = table_open(relid, ShareUpdateExclusiveLock);
+	PartitionDesc partdesc = RelationGetPartitionDesc(rel, true);
+	PartitionBoundInfo bounds = partdesc->boundinfo;
+	int			n = 0;
+
+	*shards = palloc(sizeof(int) * Max(partdesc->nparts, 1));
+	*relids = palloc(sizeof(Oid) * Max(partdesc->nparts, 1));
+	for (int i = 0; bounds && i < bounds->ndatums; i++)
+	{
+		if (bounds->indexes[i] < 0)
+			continue;
+		(*shards)[n] = DatumGetInt32(bounds->datums[i][0]);
+		(*relids)[n++] = partdesc->oids[bounds->indexes[i]];
+	}
+	table_close(rel, NoLock);
+	return n;
+}
+
+/*
+ * The name of a new leaf: the table's, cut where the number needs the room.
+ */
+static char *
+leaf_name(const char *table, int shard)
+{
+	char	   *suffix = psprintf("_%d", shard);
+	int			len = pg_mbcliplen(table, strlen(table), NAMEDATALEN - 1 - strlen(suffix));
+
+	return psprintf("%.*s%s", len, table, suffix);
+}
+
+/*
+ * Make a leaf.  It is made beside the table and then attached, which lets
+ * readers and writers of the other leaves go on.
+ */
+static char *
+make_leaf(const char *schema, const char *table, int shard)
+{
+	char	   *name = leaf_name(table, shard);
+	const char *parent = quote_qualified_identifier(schema, table);
+	const char *leaf = quote_qualified_identifier(schema, name);
+
+	run(psprintf("CREATE TABLE %s (LIKE %s INCLUDING ALL EXCLUDING INDEXES, PRIMARY KEY (id))",
+				 leaf, parent));
+	run(psprintf("ALTER TABLE %s ATTACH PARTITION %s FOR VALUES IN (%d)", parent, leaf, shard));
+	return name;
+}
+
+/* Nobody else's executor may store into the table. */
+static void
+check_not_claimed(const char *schema, const char *table, const char *flow, const char *executor)
+{
+	Oid			types[4] = {TEXTOID, TEXTOID, TEXTOID, TEXTOID};
+	Datum		values[4];
+
+	values[0] = CStringGetTextDatum(schema);
+	values[1] = CStringGetTextDatum(table);
+	values[2] = CStringGetTextDatum(flow);
+	values[3] = CStringGetTextDatum(executor);
+	(void) jflow_catalog_execute("DELETE FROM jflow.shard s WHERE \"schema\" = $1 AND (parent = $2 OR \"table\" = $2) "
+								 "AND NOT EXISTS (SELECT FROM jflow.executor e WHERE e.flow = s.flow AND e.name = s.executor)",
+								 2, types, values, NULL);
+	if (jflow_catalog_execute("SELECT flow, executor FROM jflow.shard "
+							  "WHERE \"schema\" = $1 AND (parent = $2 OR \"table\" = $2) "
+							  "AND (flow, executor) <> ($3, $4) LIMIT 1", 4, types, values, NULL) > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_IN_USE),
+				 errmsg("table %s is the store of executor \"%s\" of flow \"%s\"",
+						quote_qualified_identifier(schema, table),
+						SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2),
+						SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1)),
+				 errhint("Two executors cannot store into one table.")));
+}
+
+/* Enter a leaf into jflow.shard; the catalog must have been begun. */
+static void
+register_leaf(const char *flow, const char *executor, int shard, const char *schema,
+			  const char *parent, const char *table, const char *field, const char *metric,
+			  bool moving)
+{
+	Oid			types[9] = {TEXTOID, TEXTOID, INT4OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID};
+	Datum		values[9];
+
+	values[0] = CStringGetTextDatum(flow);
+	values[1] = CStringGetTextDatum(executor);
+	values[2] = Int32GetDatum(shard);
+	values[3] = CStringGetTextDatum(schema);
+	values[4] = CStringGetTextDatum(parent);
+	values[5] = CStringGetTextDatum(table);
+	values[6] = CStringGetTextDatum(field);
+	values[7] = CStringGetTextDatum(metric);
+	values[8] = CStringGetTextDatum(moving ? "moving" : "live");
+	if (jflow_catalog_execute("INSERT INTO jflow.shard (flow, executor, shard, \"schema\", parent, \"table\", field, metric, state) "
+							  "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT DO NOTHING",
+							  9, types, values, NULL) == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_IN_USE),
+				 errmsg("table %s is another executor's store", quote_qualified_identifier(schema, table))));
+}
+
+static void
+make_schema(const char *schema)
+{
+	if (OidIsValid(get_namespace_oid(schema, true)))
+		return;
+	pqlite_lock_schema_name(schema);
+	AcceptInvalidationMessages();
+	if (OidIsValid(get_namespace_oid(schema, true)))
+		return;
+	if (jflow_database_aclcheck_compat(MyDatabaseId, GetUserId(), ACL_CREATE) != ACLCHECK_OK)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("schema \"%s\" does not exist, and role \"%s\" may not make it", schema,
+						GetUserNameFromId(GetUserId(), false)),
+				 errhint("Make a schema in which the role may create tables, and name it as the workspace.")));
+	run(psprintf("CREATE SCHEMA IF NOT EXISTS %s", quote_identifier(schema)));
+}
+
+/*
+ * Make the table of an executor, or adopt one that it had before.  The caller
+ * holds the lock on the store's name.
+ */
+void
+pqlite_create(const JflowContext *context, const PqliteOptions *options, bool sparse)
+{
+	const char *flow = context->flow->name;
+	const char *executor = context->executor->name;
+	NewColumn  *columns;
+	int			ncolumns = new_columns(options, sparse, &columns);
+	const char *field = sparse ? "sparse_embedding" : "embedding";
+	int			wanted = context->executor->shards;
+	JflowCatalogState state;
+	char	   *schema,
+			   *table,
+			   *name;
+	Oid			relid;
+	int		   *shards;
+	Oid		   *relids;
+	int			nleaves;
+
+	if (!sparse && options->dim > 16000)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("an embedding cannot have %d dimensions", options->dim),
+				 errhint("Store a sparse_embedding.")));
+	pqlite_locate(context->executor->workspace, executor, &schema, &table);
+	name = quote_qualified_identifier(schema, table);
+	jflow_catalog_begin(&state);
+	check_not_claimed(schema, table, flow, executor);
+	jflow_catalog_end(&state);
+
+	SPI_connect();
+	make_schema(schema);
+	relid = get_relname_relid(table, get_namespace_oid(schema, false));
+	if (OidIsValid(relid))
+		adopt(relid, name, columns, ncolumns);
+	else
+	{
+		run(psprintf("CREATE TABLE %s (%s) PARTITION BY LIST (shard)", name,
+					 column_list(columns, ncolumns)));
+		if (sparse || options->dim <= MAX_INLINE_DIM)
+			run(psprintf("ALTER TABLE %s ALTER COLUMN %s SET STORAGE MAIN", name, field));
+		relid = get_relname_relid(table, get_namespace_oid(schema, false));
+	}
+	nleaves = existing_leaves(relid, &shards, &relids);
+	for (int shard = 0; shard < wanted; shard++)
+	{
+		bool		found = false;
+
+		for (int i = 0; i < nleaves; i++)
+			found |= shards[i] == shard;
+		if (!found)
+			(void) make_leaf(schema, table, shard);
+	}
+	CommandCounterIncrement();
+	SPI_finish();
+
+	nleaves = existing_leaves(relid, &shards, &relids);
+	jflow_catalog_begin(&state);
+	for (int i = 0; i < nleaves; i++)
+		register_leaf(flow, executor, shards[i], schema, table, get_rel_name(relids[i]), field,
+					  pqlite_metric_name(options->metric), nleaves > wanted);
+	jflow_catalog_end(&state);
+}
+
+/* Make the leaves that a store lacks for a number of shards. */
+void
+pqlite_add_leaves(const PqliteStore *store, int shards)
+{
+	const char *field = store->sparse ? "sparse_embedding" : "embedding";
+	JflowCatalogState state;
+
+	for (int shard = 0; shard < shards; shard++)
+	{
+		bool		found = false;
+		char	   *name;
+
+		for (int i = 0; i < store->nleaves; i++)
+			found |= store->leaves[i].shard == shard;
+		if (found)
+			continue;
+		name = leaf_name(store->table, shard);
+		SPI_connect();
+		(void) make_leaf(store->schema, store->table, shard);
+		SPI_finish();
+		jflow_catalog_begin(&state);
+		register_leaf(store->flow, store->executor, shard, store->schema, store->table, name, field,
+					  pqlite_metric_name(store->options->metric), true);
+		jflow_catalog_end(&state);
+	}
+}
+
+/*
+ * Make a user's table the store of an executor, unless it is another's.  Who may
+ * not write to it cannot keep others from it.
+ */
+void
+pqlite_claim_table(PqliteStore *store)
+{
+	const char *field = store->sparse ? "sparse_embedding" : "embedding";
+	PqliteShardRow *rows;
+	int			nrows = pqlite_read_shards(store->flow, store->executor, &rows);
+	JflowCatalogState state;
+	Oid			types[2] = {TEXTOID, TEXTOID};
+	Datum		values[2];
+
+	if (nrows == store->nleaves && strcmp(rows[0].schema, store->schema) == 0 &&
+		strcmp(rows[0].parent, store->table) == 0)
+	{
+		store->claimed = true;
+		return;
+	}
+	if (pg_class_aclcheck(store->relid, GetUserId(), ACL_INSERT | ACL_UPDATE | ACL_DELETE) != ACLCHECK_OK &&
+		pg_attribute_aclcheck_all(store->relid, GetUserId(), ACL_INSERT | ACL_UPDATE, ACLMASK_ANY) != ACLCHECK_OK)
+		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_TABLE, store->table);
+	pqlite_lock_store_name(store->flow, store->executor);
+	values[0] = CStringGetTextDatum(store->flow);
+	values[1] = CStringGetTextDatum(store->executor);
+	jflow_catalog_begin(&state);
+	(void) jflow_catalog_execute("DELETE FROM jflow.shard WHERE flow = $1 AND executor = $2",
+								 2, types, values, NULL);
+	check_not_claimed(store->schema, store->table, store->flow, store->executor);
+	for (int i = 0; i < store->nleaves; i++)
+		register_leaf(store->flow, store->executor, store->leaves[i].shard,
+					  get_namespace_name(get_rel_namespace(store->leaves[i].relid)), store->table,
+					  get_rel_name(store->leaves[i].relid), field,
+					  pqlite_metric_name(store->options->metric), false);
+	jflow_catalog_end(&state);
+	store->claimed = true;
+}
+
+/* Whoever drops a flow drops no table by its name that is not its owner's. */
+static void
+check_dropped(const JflowFlow *flow, const char *schema, const char *table)
+{
+	Oid			namespace = get_namespace_oid(schema, true);
+	Oid			relid = OidIsValid(namespace) ? get_relname_relid(table, namespace) : InvalidOid;
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
+	Oid			owner;
+
+	if (!HeapTupleIsValid(tuple))
+		return;
+	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
+	ReleaseSysCache(tuple);
+	if (owner != get_role_oid(flow->owner, true))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("table %s belongs to role \"%s\", not to the owner of flow \"%s\"",
+						quote_qualified_identifier(schema, table),
+						GetUserNameFromId(owner, false), flow->name),
+				 errhint("Drop the flow without its data, and the table by itself.")));
+}
+
+/* Delete the codebook that the leaves of a flow's executor shared. */
+static void
+delete_codebook(const JflowFlow *flow, const char *executor)
+{
+	Oid			types[2] = {TEXTOID, TEXTOID};
+	Datum		values[2];
+	JflowCatalogState state;
+
+	values[0] = CStringGetTextDatum(pqlite_codebook_name(flow->name, executor));
+	values[1] = CStringGetTextDatum(flow->owner);
+	jflow_catalog_begin(&state);
+	(void) jflow_catalog_execute("DELETE FROM jflow.codebook WHERE codebook = $1 AND owner = $2",
+								 2, types, values, NULL);
+	jflow_catalog_end(&state);
+}
+
+/*
+ * Drop the tables that we made for a flow, and their codebooks.  Rows of
+ * jflow.shard go with the flow.
+ */
+void
+pqlite_drop_data(const JflowFlow *flow)
+{
+	for (int i = 0; i < flow->nexecutors; i++)
+	{
+		const JflowExecutor *executor = &flow->executors[i];
+		PqliteShardRow *rows;
+		const char *name;
+
+		if (strcmp(executor->uses, PQLITE_CLASS) != 0 ||
+			pqlite_options_read(executor->uses_with)->table ||
+			pqlite_read_shards(flow->name, executor->name, &rows) == 0)
+			continue;
+		name = quote_qualified_identifier(rows[0].schema, rows[0].parent);
+		check_dropped(flow, rows[0].schema, rows[0].parent);
+		SPI_connect();
+		run(psprintf("DROP TABLE IF EXISTS %s", name));
+		SPI_finish();
+		delete_codebook(flow, executor->name);
+	}
+}

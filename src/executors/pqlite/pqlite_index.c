@@ -1,0 +1,418 @@
+/*
+ * pqlite_index.c
+ *		The pq indexes of a store's leaves: when they are made, and what they
+ *		hold.
+ *
+ * A table of few documents is searched exactly.  The post that makes it large
+ * has a codebook trained of all leaves, which they share, and each of them
+ * indexed; so does the one that makes it GROWTH times as large as when it was
+ * trained, since the number of lists follows from the number of rows.
+ *
+ * In a replica the post only notes that this is due, and a mover does it: posts
+ * take no longer, and searches are exact until then.  Where there is no mover
+ * the post does it itself.  Since it has written already, which nobody else may
+ * be doing while an index is made, one that meets other writers leaves it to the
+ * next.
+ */
+#include "postgres.h"
+
+#include "access/table.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_type.h"
+#include "commands/defrem.h"
+#include "commands/trigger.h"
+#include "common/hashfn.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "parser/parse_func.h"
+#include "postmaster/bgworker.h"
+#include "storage/bufmgr.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+
+#include "compat.h"
+#include "executors/pqlite/pqlite.h"
+
+#define MIN_PAGES 64			/* below, rows are not even counted */
+#define MIN_ROWS 5000			/* below, searches are exact */
+#define MIN_WRITTEN 128			/* before rows are counted anew */
+#define GROWTH 4
+#define RECALL_AT 10
+#define NAME_PART 20			/* bytes of a name in that of a codebook */
+
+/* Can a pq index hold columns of this type? */
+static bool
+is_index_column(Oid type)
+{
+	switch (type)
+	{
+		case BOOLOID:
+		case CHAROID:
+		case INT2OID:
+		case INT4OID:
+		case INT8OID:
+		case FLOAT4OID:
+		case FLOAT8OID:
+		case OIDOID:
+		case DATEOID:
+		case TIMEOID:
+		case TIMESTAMPOID:
+		case TIMESTAMPTZOID:
+			return true;
+		default:
+			return false;
+	}
+}
+
+static void
+run(const char *sql)
+{
+	int			result = SPI_execute(sql, false, 0);
+
+	if (result < 0)
+		elog(ERROR, "statement failed: %s: %s", SPI_result_code_string(result), sql);
+}
+
+/* The operator class of the vector column, qualified. */
+static char *
+operator_class(const PqliteStore *store)
+{
+	Oid			type = getBaseType(store->columns[store->vector].type);
+	const char *name = store->sparse ? "sparsevec" :
+		type == jflow_types()->atttype[DOC_EMBEDDING] ? "vector" : "halfvec";
+
+	return quote_qualified_identifier(get_namespace_name(jflow_types()->schema),
+									  psprintf("%s_%s_ops", name,
+											   pqlite_metric_name(store->options->metric)));
+}
+
+/*
+ * The codebook that the leaves of an executor's store share, of the flow's owner.
+ * The names say whose it is; the hash keeps apart what is cut from them.
+ */
+char *
+pqlite_codebook_name(const char *flow, const char *executor)
+{
+	uint64		hash = hash_combine64(hash_bytes_extended((const unsigned char *) flow, strlen(flow), 0),
+									  hash_bytes_extended((const unsigned char *) executor, strlen(executor), 0));
+
+	return psprintf("%.*s/%.*s/" UINT64_FORMAT,
+					pg_mbcliplen(flow, strlen(flow), NAME_PART), flow,
+					pg_mbcliplen(executor, strlen(executor), NAME_PART), executor, hash);
+}
+
+static char *
+codebook_name(const PqliteStore *store)
+{
+	return pqlite_codebook_name(store->flow, store->executor);
+}
+
+/* Is there a function that trains codebooks? */
+static bool
+can_train(void)
+{
+	Oid			types[5] = {TEXTOID, TEXTOID, TEXTOID, INT4OID, INT4OID};
+	char	   *schema = get_namespace_name(jflow_types()->schema);
+
+	return OidIsValid(LookupFuncName(list_make2(makeString(schema), makeString("jflow_train")),
+									 5, types, true));
+}
+
+/* Train the codebook that all leaves share, of all documents. */
+static void
+train(const PqliteStore *store)
+{
+	/* typed in full: no function of that name in the schema fits better */
+	run(psprintf("SELECT %s(%s::pg_catalog.text, %s::pg_catalog.text, %s::pg_catalog.text, 0, 0)",
+				 quote_qualified_identifier(get_namespace_name(jflow_types()->schema), "jflow_train"),
+				 quote_literal_cstr(codebook_name(store)),
+				 quote_literal_cstr(psprintf("SELECT %s FROM %s", store->columns[store->vector].quoted,
+											 store->name)),
+				 quote_literal_cstr(pqlite_metric_name(store->options->metric))));
+}
+
+static const char *
+qualified_name(Oid relid)
+{
+	return quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)), get_rel_name(relid));
+}
+
+/* Make the index of a leaf, in place of the one that was made before. */
+static void
+index_leaf(const PqliteStore *store, const PqliteLeaf *leaf, bool codebook)
+{
+	const PqliteOptions *options = store->options;
+	const char *old = OidIsValid(leaf->made) ? qualified_name(leaf->made) : NULL;
+	char	   *name = ChooseRelationName(get_rel_name(leaf->relid), PQLITE_INDEX_NAME2, PQLITE_INDEX_LABEL,
+										  get_rel_namespace(leaf->relid), false);
+	StringInfoData sql;
+
+	initStringInfo(&sql);
+	appendStringInfo(&sql, "CREATE INDEX %s ON %s USING pq (%s %s", quote_identifier(name), leaf->name,
+					 store->columns[store->vector].quoted, operator_class(store));
+	for (int i = 0; i < store->ncolumns; i++)
+		if (store->columns[i].attr < 0 && is_index_column(store->columns[i].type))
+			appendStringInfo(&sql, ", %s", store->columns[i].quoted);
+	appendStringInfoChar(&sql, ')');
+	if (options->index_options || codebook)
+		appendStringInfo(&sql, " WITH (%s%s%s)",
+						 options->index_options ? options->index_options->data : "",
+						 options->index_options && codebook ? ", " : "",
+						 codebook ? psprintf("codebook = %s", quote_literal_cstr(codebook_name(store))) : "");
+	run(sql.data);
+	if (old)
+		run(psprintf("DROP INDEX %s", old));
+}
+
+/*
+ * Pages of all leaves; -1 if one of them is in use by this session, which
+ * forbids to make an index.
+ */
+static int64
+pages_of(const PqliteStore *store)
+{
+	int64		pages = 0;
+
+	for (int i = 0; i < store->nleaves; i++)
+	{
+		Relation	rel = table_open(store->leaves[i].relid, AccessShareLock);
+		bool		in_use = rel->rd_refcnt != 1 || AfterTriggerPendingOnRel(RelationGetRelid(rel));
+
+		pages += RelationGetNumberOfBlocks(rel);
+		table_close(rel, NoLock);
+		if (in_use)
+			return -1;
+	}
+	return pages;
+}
+
+/*
+ * Is it time to train anew?  Rows are counted when enough may have come since
+ * they were counted last, of which other replicas have written the most.  The
+ * size of the table alone says little: it may be full of dead rows.
+ */
+static bool
+is_large_enough(PqliteStore *store, int64 pages, int written)
+{
+	if (store->trained > 0)
+		return pages >= store->trained * GROWTH;
+	store->count_in -= written;
+	if (pages < MIN_PAGES || store->count_in > 0)
+		return false;
+	run(psprintf("SELECT FROM %s LIMIT %d", store->name, MIN_ROWS));
+	store->count_in = Max((MIN_ROWS - (int64) SPI_processed) / 8, MIN_WRITTEN + pages / 16);
+	return SPI_processed == MIN_ROWS;
+}
+
+/* Change rows of jflow.shard of a store: $3 is a shard, $4 pages. */
+static void
+change_rows(const PqliteStore *store, const char *sql, int shard, int64 pages)
+{
+	Oid			types[4] = {TEXTOID, TEXTOID, INT4OID, INT8OID};
+	Datum		values[4];
+	JflowCatalogState state;
+
+	values[0] = CStringGetTextDatum(store->flow);
+	values[1] = CStringGetTextDatum(store->executor);
+	values[2] = Int32GetDatum(shard);
+	values[3] = Int64GetDatum(pages);
+	jflow_catalog_begin(&state);
+	(void) jflow_catalog_execute(sql, 4, types, values, NULL);
+	jflow_catalog_end(&state);
+}
+
+/* Note how large the store was when a leaf, or with -1 all of them, was indexed. */
+static void
+note_trained(const PqliteStore *store, int shard, int64 pages)
+{
+	change_rows(store, "UPDATE jflow.shard SET trained = $4, due = false "
+				"WHERE flow = $1 AND executor = $2 AND $3 IN (shard, -1)", shard, pages);
+}
+
+/* Is there a codebook that new indexes shall share? */
+static bool
+shares_codebook(const PqliteStore *store)
+{
+	return !store->options->has_codebook && can_train();
+}
+
+/*
+ * What a mover will do: make the index of one leaf, or with -1 of all.
+ */
+static void
+note_due(const PqliteStore *store, int shard)
+{
+	change_rows(store, "UPDATE jflow.shard SET due = true "
+				"WHERE flow = $1 AND executor = $2 AND $3 IN (shard, -1) AND $4 IS NOT NULL",
+				shard, 0);
+}
+
+/*
+ * After a post has written so many documents: make what indexes are due, or let
+ * a mover do it.  SPI must be connected.  Leaves that are new among indexed ones
+ * get an index at once.
+ */
+void
+pqlite_index_if_due(PqliteStore *store, const JflowContext *context, int written)
+{
+	bool		has_mover = MyBgworkerEntry != NULL && context->executor->replicas > 0;
+	bool		missing = false;
+	bool		due;
+	bool		codebook;
+	int64		pages;
+
+	if (!store->own || !OidIsValid(get_am_oid("pq", true)) || (has_mover && store->due))
+		return;
+	for (int i = 0; i < store->nleaves; i++)
+		missing |= !OidIsValid(store->leaves[i].index);
+	if (!missing && store->trained == 0)
+		return;					/* the user has made them */
+	pages = pages_of(store);
+	if (pages < 0)
+		return;
+	due = is_large_enough(store, pages, written);
+	if (!due && !(missing && store->trained > 0))
+		return;
+	if (has_mover)
+	{
+		for (int i = 0; i < store->nleaves; i++)
+			if (due || !OidIsValid(store->leaves[i].index))
+				note_due(store, store->leaves[i].shard);
+		return;
+	}
+	if (!pqlite_lock_layout_if_free(store->relid))
+		return;
+
+	codebook = shares_codebook(store);
+	if (due && codebook)
+		train(store);
+	for (int i = 0; i < store->nleaves; i++)
+		if (due || !OidIsValid(store->leaves[i].index))
+			index_leaf(store, &store->leaves[i], codebook);
+	note_trained(store, -1, due ? pages : store->trained);
+}
+
+/*
+ * Make the index of one leaf for which that is due, in a transaction that has
+ * written nothing.  If it is due for all of them, they are to be trained anew:
+ * that only reads, and comes first.  Then writers of this one leaf wait until its
+ * index is made.
+ */
+void
+pqlite_index_one(PqliteStore *store, const PqliteShardRow *rows, int nrows)
+{
+	bool		codebook = shares_codebook(store);
+	bool		all = true;
+	int64		pages = 0;
+	const PqliteLeaf *leaf = NULL;
+	int			shard = -1;
+
+	for (int i = 0; i < nrows; i++)
+	{
+		all &= rows[i].due;
+		if (rows[i].due && shard < 0)
+			shard = rows[i].shard;
+	}
+	for (int i = 0; i < store->nleaves; i++)
+		if (store->leaves[i].shard == shard)
+			leaf = &store->leaves[i];
+	if (leaf == NULL)
+		return;
+	SPI_connect();
+	pages = all ? pages_of(store) : store->trained;
+	if (all && codebook)
+		train(store);
+	index_leaf(store, leaf, codebook);
+	note_trained(store, shard, Max(pages, 1));
+	SPI_finish();
+}
+
+/*
+ * The documents are about to be cleared: an index that was trained on them would
+ * be made anew from nothing.  SPI must be connected.
+ */
+void
+pqlite_drop_indexes(PqliteStore *store)
+{
+	if (store->trained == 0 && !store->due)
+		return;
+	for (int i = 0; i < store->nleaves; i++)
+		if (OidIsValid(store->leaves[i].made))
+			run(psprintf("DROP INDEX %s", qualified_name(store->leaves[i].made)));
+	note_trained(store, -1, 0);
+}
+
+/* Distances of the nearest rows of a leaf. */
+static int
+nearest(PqliteStore *store, const PqliteLeaf *leaf, Datum query, bool exact, double *distances)
+{
+	const PqliteColumn *vector = &store->columns[store->vector];
+	Oid			types[1] = {vector->sent_type};
+	Datum		values[1] = {query};
+	const char *distance = psprintf("(t.%s %s $1::%s)", vector->quoted, store->distance,
+									store->query_type);
+	const char *sql = psprintf("SELECT %s FROM %s t ORDER BY %s%s LIMIT %d", distance, leaf->name,
+							   distance, exact ? " OPERATOR(pg_catalog.+) 0.0::pg_catalog.float8" : "", RECALL_AT);
+	int			n;
+
+	if (SPI_execute_plan(pqlite_plan(store, sql, 1, types, CURSOR_OPT_GENERIC_PLAN), values, NULL,
+						 true, 0) < 0)
+		elog(ERROR, "could not search table %s", leaf->name);
+	n = SPI_processed;
+	for (int i = 0; i < n; i++)
+	{
+		bool		isnull;
+		Datum		value = SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull);
+
+		distances[i] = isnull ? 0 : DatumGetFloat8(value);
+	}
+	SPI_freetuptable(SPI_tuptable);
+	return n;
+}
+
+/* Recall at 10 of a leaf's index, by so many of its own rows as queries. */
+static double
+measure_recall(PqliteStore *store, const PqliteLeaf *leaf, int nqueries)
+{
+	const PqliteColumn *vector = &store->columns[store->vector];
+	SPITupleTable *queries;
+	int64		found = 0,
+				total = 0;
+	uint64		n;
+
+	run(psprintf("SELECT t.%s::%s FROM %s t WHERE t.%s IS NOT NULL ORDER BY pg_catalog.random() LIMIT %d",
+				 vector->quoted, pqlite_quote_type(vector->sent_type, -1), leaf->name,
+				 vector->quoted, nqueries));
+	queries = SPI_tuptable;
+	n = SPI_processed;
+	for (uint64 i = 0; i < n; i++)
+	{
+		double		exact[RECALL_AT],
+					got[RECALL_AT];
+		bool		isnull;
+		Datum		query = SPI_getbinval(queries->vals[i], queries->tupdesc, 1, &isnull);
+		int			nexact = nearest(store, leaf, query, true, exact);
+		int			ngot = nearest(store, leaf, query, false, got);
+
+		CHECK_FOR_INTERRUPTS();
+		total += nexact;
+		for (int j = 0; j < ngot; j++)
+			found += nexact > 0 && got[j] <= exact[nexact - 1];
+	}
+	return total > 0 ? Min((double) found / total, 1.0) : 1.0;
+}
+
+/* What a leaf's index holds; SPI must be connected. */
+void
+pqlite_index_status(PqliteStore *store, const PqliteLeaf *leaf, int nqueries,
+					PqliteIndexStatus *status)
+{
+	status->indexed = OidIsValid(leaf->index);
+	status->recall = -1;
+	if (!status->indexed)
+		return;
+	if (nqueries > 0)
+		status->recall = measure_recall(store, leaf, nqueries);
+}

@@ -1,0 +1,163 @@
+/*
+ * pqlite_lock.c
+ *		Locks that order racing posts: the layout of a store, and ids.
+ *
+ * Uniqueness of ids is per leaf, so two posts that bring one new id to two
+ * leaves have to be ordered; docs/pqlite.md argues why these locks do it.  They
+ * are heavyweight locks with the tag of a database object whose class is the
+ * table: classes of real objects are system catalogs, so the tags are nobody
+ * else's.  All of them last until the end of the transaction.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "common/hashfn.h"
+#include "miscadmin.h"
+#include "postmaster/bgworker.h"
+#include "storage/lmgr.h"
+#include "storage/lock.h"
+#include "utils/builtins.h"
+
+#include "compat.h"
+#include "executors/pqlite/pqlite.h"
+
+/*
+ * The layout's tag has 0 for the object and its part; that of an id has a hash of
+ * 48 bits, the last 16 of them not 0.
+ */
+#define LAYOUT_OBJECT 0
+#define LAYOUT_PART 0
+
+/* Parts of the tags of names, whose class is jflow.shard. */
+#define STORE_NAME 0
+#define SCHEMA_NAME 1
+
+#define MANY_IDS (4 * max_locks_per_xact)	/* of a request */
+#define MANY_IDS_INLINE 16		/* of a request that others will follow */
+
+/* Id locks of this transaction, of all stores. */
+static int	held = 0;
+
+static void
+forget_held(XactEvent event, void *arg)
+{
+	held = 0;
+}
+
+static bool
+acquire(Oid class, uint32 object, uint16 part, LOCKMODE mode)
+{
+	LOCKTAG		tag;
+
+	SET_LOCKTAG_OBJECT(tag, MyDatabaseId, class, object, part);
+	return LockAcquire(&tag, mode, false, false) == LOCKACQUIRE_OK;
+}
+
+/*
+ * Lock the parent of a store that was found, which is locked for reading, against
+ * all others.  Two who did so at once would wait for each other if they kept what
+ * they have.  The store may be another afterwards.
+ */
+void
+pqlite_lock_parent(Oid relid)
+{
+	UnlockRelationOid(relid, AccessShareLock);
+	LockRelationOid(relid, AccessExclusiveLock);
+}
+
+/* Lock the layout of a store: its leaves will not change meanwhile. */
+void
+pqlite_lock_layout(Oid relid, LOCKMODE mode)
+{
+	(void) acquire(relid, LAYOUT_OBJECT, LAYOUT_PART, mode);
+}
+
+/* Lock the layout against all writers, unless another one has it. */
+bool
+pqlite_lock_layout_if_free(Oid relid)
+{
+	LOCKTAG		tag;
+
+	SET_LOCKTAG_OBJECT(tag, MyDatabaseId, relid, LAYOUT_OBJECT, LAYOUT_PART);
+	return LockAcquire(&tag, ExclusiveLock, false, true) != LOCKACQUIRE_NOT_AVAIL;
+}
+
+/*
+ * The mode in which a request locks the layout: so as to keep all others out
+ * if its ids would fill the lock table, or if requests that follow in this
+ * transaction would, which is then not left to an upgrade that could deadlock.
+ */
+LOCKMODE
+pqlite_layout_mode(const PqliteStore *store, int nids)
+{
+	int			many = MyBgworkerEntry ? MANY_IDS : MANY_IDS_INLINE;
+
+	return (store->nleaves > 1 || !store->own) && nids > many ? ExclusiveLock : RowExclusiveLock;
+}
+
+/* Make sure that one session at a time makes the table of an executor. */
+void
+pqlite_lock_store_name(const char *flow, const char *executor)
+{
+	uint32		hash = hash_combine(string_hash(flow, NAMEDATALEN),
+									string_hash(executor, NAMEDATALEN));
+
+	(void) acquire(jflow_catalog_relid("shard"), hash, STORE_NAME, ExclusiveLock);
+}
+
+/* Make sure that one session at a time makes a schema; after the store's name. */
+void
+pqlite_lock_schema_name(const char *schema)
+{
+	(void) acquire(jflow_catalog_relid("shard"), string_hash(schema, NAMEDATALEN), SCHEMA_NAME,
+				   ExclusiveLock);
+}
+
+static int
+number_order(const void *a, const void *b)
+{
+	uint64		na = *(const uint64 *) a;
+	uint64		nb = *(const uint64 *) b;
+
+	return (na > nb) - (na < nb);
+}
+
+/*
+ * Lock ids, given by their keys, against all other writers of the store.  The
+ * layout must have been locked in the mode of pqlite_layout_mode.
+ */
+void
+pqlite_lock_ids(const PqliteStore *store, Datum *keys, int nkeys)
+{
+	static bool registered = false;
+	LOCKTAG		layout;
+	uint64	   *numbers;
+
+	SET_LOCKTAG_OBJECT(layout, MyDatabaseId, store->relid, LAYOUT_OBJECT, LAYOUT_PART);
+	if (LockHeldByMeCompat(&layout, ExclusiveLock))
+		return;
+	if (held + nkeys > 2 * MANY_IDS)
+	{
+		pqlite_lock_layout(store->relid, ExclusiveLock);
+		return;
+	}
+
+	if (!registered)
+	{
+		RegisterXactCallback(forget_held, NULL);
+		registered = true;
+	}
+	numbers = palloc(sizeof(uint64) * Max(nkeys, 1));
+	for (int i = 0; i < nkeys; i++)
+	{
+		uint64		hash = pqlite_hash_id(store, keys[i]);
+
+		numbers[i] = ((hash >> 32) << 16) | (1 + (hash & PG_UINT32_MAX) % PG_UINT16_MAX);
+	}
+	qsort(numbers, nkeys, sizeof(uint64), number_order);
+	for (int i = 0; i < nkeys; i++)
+		if (i == 0 || numbers[i] != numbers[i - 1])
+			held += acquire(store->relid, (uint32) (numbers[i] >> 16), (uint16) numbers[i],
+							ExclusiveLock);
+	pfree(numbers);
+}

@@ -1,0 +1,389 @@
+/*
+ * pqlite_options.c
+ *		PQLiteIndexer: options in uses_with, and parameters of its endpoints.
+ */
+#include "postgres.h"
+
+#include "utils/builtins.h"
+#include "utils/numeric.h"
+#include "utils/varlena.h"
+
+#include "compat.h"
+#include "executors/pqlite/pqlite.h"
+
+#define DEFAULT_LIMIT 10
+#define MAX_LIMIT 1000000
+#define MAX_DENSE_DIM 16000		/* what pgvector's types hold */
+#define MAX_SPARSE_DIM 1000000000
+
+static const char *const option_names[] = {
+	"dim", "metric", "field", "columns", "limit", "include", "table", "id",
+	"text", "uri", "tags", "lists", "subvectors", "bits", "codebook"
+};
+
+static const char *const metric_names[] = {"cosine", "l2", "ip"};
+
+const char *
+pqlite_metric_name(PqliteMetric metric)
+{
+	return metric_names[metric];
+}
+
+static void JFLOW_NORETURN
+wrong_value(const char *name, const char *expected)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("option \"%s\" must be %s", name, expected)));
+}
+
+static char *
+string_value(const JsonbValue *value)
+{
+	return pnstrdup(value->val.string.val, value->val.string.len);
+}
+
+/* An integer of a range; false if the value is none. */
+static bool
+int_value(const JsonbValue *value, int min, int max, int *result)
+{
+	bool		error = false;
+	int32		n;
+
+	if (value->type != jbvNumeric)
+		return false;
+	n = numeric_int4_opt_error(value->val.numeric, &error);
+	if (error || n < min || n > max ||
+		!DatumGetBool(DirectFunctionCall2(numeric_eq, NumericGetDatum(value->val.numeric),
+										  NumericGetDatum(int64_to_numeric(n)))))
+		return false;
+	*result = n;
+	return true;
+}
+
+/* A name of a column, as it can be one. */
+static char *
+read_name(const char *name, const JsonbValue *value)
+{
+	char	   *string;
+
+	if (value->type != jbvString)
+		wrong_value(name, "a name");
+	string = string_value(value);
+	if (string[0] == '\0' || strlen(string) >= NAMEDATALEN)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_NAME),
+				 errmsg("option \"%s\" must be a name of 1 to %d bytes", name, NAMEDATALEN - 1)));
+	return string;
+}
+
+static PqliteMetric
+read_metric(const JsonbValue *value)
+{
+	if (value->type == jbvString)
+	{
+		char	   *name = string_value(value);
+		const char *suggestion;
+
+		for (int i = 0; i < lengthof(metric_names); i++)
+			if (pg_strcasecmp(name, metric_names[i]) == 0)
+				return (PqliteMetric) i;
+		/* other spellings */
+		if (pg_strcasecmp(name, "euclidean") == 0)
+			return PQLITE_L2;
+		if (pg_strcasecmp(name, "inner_product") == 0)
+			return PQLITE_IP;
+		suggestion = jflow_suggest(name, metric_names, lengthof(metric_names));
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("unknown metric \"%s\"", name),
+				 suggestion ? errhint("Did you mean \"%s\"?", suggestion)
+				 : errhint("The metrics are cosine, l2 and ip.")));
+	}
+	wrong_value("metric", "\"cosine\", \"l2\" or \"ip\"");
+}
+
+static void
+read_columns(PqliteOptions *options, const JsonbValue *value)
+{
+	static const char *const expected = "a map from names to SQL types";
+	JsonbIterator *it;
+	JsonbIteratorToken token;
+	JsonbValue	v;
+	int			n;
+
+	if (value->type != jbvBinary || !JsonContainerIsObject(value->val.binary.data))
+		wrong_value("columns", expected);
+	n = JsonContainerSize(value->val.binary.data);
+	if (n > PQLITE_MAX_COLUMNS)
+		ereport(ERROR,
+				(errcode(ERRCODE_TOO_MANY_COLUMNS),
+				 errmsg("option \"columns\" must have at most %d columns, not %d",
+						PQLITE_MAX_COLUMNS, n)));
+	options->column_names = palloc(sizeof(char *) * Max(n, 1));
+	options->column_types = palloc(sizeof(char *) * Max(n, 1));
+	it = JsonbIteratorInit(value->val.binary.data);
+	while ((token = JsonbIteratorNext(&it, &v, true)) != WJB_DONE)
+	{
+		if (token == WJB_KEY)
+			options->column_names[options->ncolumns] = read_name("columns", &v);
+		else if (token == WJB_VALUE)
+		{
+			const char *name = options->column_names[options->ncolumns];
+
+			if (v.type != jbvString)
+				wrong_value("columns", expected);
+			if (options->table == NULL &&
+				(jflow_doc_attr_by_name(name) >= 0 || strcmp(name, "shard") == 0))
+				ereport(ERROR,
+						(errcode(ERRCODE_DUPLICATE_COLUMN),
+						 errmsg("column name \"%s\" is taken", name),
+						 errdetail("Attributes of documents are stored under their names.")));
+			options->column_types[options->ncolumns++] = string_value(&v);
+		}
+	}
+}
+
+static void
+read_include(PqliteOptions *options, const JsonbValue *value)
+{
+	static const char *const expected = "an array of \"text\", \"uri\" and \"tags\"";
+	JsonbIterator *it;
+	JsonbIteratorToken token;
+	JsonbValue	v;
+
+	if (value->type != jbvBinary || !JsonContainerIsArray(value->val.binary.data))
+		wrong_value("include", expected);
+	options->include_text = options->include_uri = options->include_tags = false;
+	it = JsonbIteratorInit(value->val.binary.data);
+	while ((token = JsonbIteratorNext(&it, &v, true)) != WJB_DONE)
+	{
+		char	   *name;
+
+		if (token != WJB_ELEM)
+			continue;
+		if (v.type != jbvString)
+			wrong_value("include", expected);
+		name = string_value(&v);
+		if (strcmp(name, "text") == 0)
+			options->include_text = true;
+		else if (strcmp(name, "uri") == 0)
+			options->include_uri = true;
+		else if (strcmp(name, "tags") == 0)
+			options->include_tags = true;
+		else
+			wrong_value("include", expected);
+	}
+}
+
+/* An option of the pq index, kept as SQL for its WITH clause. */
+static void
+read_index_option(PqliteOptions *options, const char *name, const JsonbValue *value)
+{
+	if (options->index_options == NULL)
+		options->index_options = makeStringInfo();
+	else
+		appendStringInfoString(options->index_options, ", ");
+
+	if (strcmp(name, "codebook") == 0)
+	{
+		if (value->type != jbvString)
+			wrong_value(name, "a name");
+		appendStringInfo(options->index_options, "codebook = %s",
+						 quote_literal_cstr(string_value(value)));
+		options->has_codebook = true;
+	}
+	else
+	{
+		int			n;
+
+		if (!int_value(value, 0, PG_INT32_MAX, &n))
+			wrong_value(name, "an integer that is not negative");
+		appendStringInfo(options->index_options, "%s = %d", name, n);
+	}
+}
+
+static void
+read_option(PqliteOptions *options, const char *name, JsonbValue *value)
+{
+	const char *suggestion;
+
+	if (strcmp(name, "dim") == 0)
+	{
+		if (!int_value(value, 1, MAX_SPARSE_DIM, &options->dim))
+			wrong_value(name, "an integer between 1 and 1000000000");
+	}
+	else if (strcmp(name, "metric") == 0)
+		options->metric = read_metric(value);
+	else if (strcmp(name, "field") == 0)
+		options->field = read_name(name, value);
+	else if (strcmp(name, "columns") == 0)
+		read_columns(options, value);
+	else if (strcmp(name, "limit") == 0)
+	{
+		if (!int_value(value, 0, MAX_LIMIT, &options->limit))
+			wrong_value(name, "an integer between 0 and 1000000");
+	}
+	else if (strcmp(name, "include") == 0)
+		read_include(options, value);
+	else if (strcmp(name, "table") == 0)
+	{
+		/* read first */
+	}
+	else if (strcmp(name, "id") == 0)
+		options->id = read_name(name, value);
+	else if (strcmp(name, "text") == 0)
+		options->text = read_name(name, value);
+	else if (strcmp(name, "uri") == 0)
+		options->uri = read_name(name, value);
+	else if (strcmp(name, "tags") == 0)
+		options->tags = read_name(name, value);
+	else if (strcmp(name, "lists") == 0 || strcmp(name, "subvectors") == 0 ||
+			 strcmp(name, "bits") == 0 || strcmp(name, "codebook") == 0)
+		read_index_option(options, name, value);
+	else
+	{
+		suggestion = jflow_suggest(name, option_names, lengthof(option_names));
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("unknown option \"%s\" of PQLiteIndexer", name),
+				 suggestion ? errhint("Did you mean \"%s\"?", suggestion) : 0));
+	}
+}
+
+/* Options that contradict each other, or are missing. */
+static void
+check_together(const PqliteOptions *options)
+{
+	bool		sparse;
+
+	if (options->table)
+	{
+		if (options->id == NULL || options->field == NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("option \"%s\" is missing", options->id ? "field" : "id"),
+					 errdetail("An existing table needs to know the columns of ids and embeddings.")));
+		return;
+	}
+	if (options->id || options->uri || options->tags || options->text)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("option \"table\" is missing"),
+				 errdetail("Options \"id\", \"text\", \"uri\" and \"tags\" name columns of an existing table.")));
+	if (options->dim == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("option \"dim\" is missing"),
+				 errdetail("It is the number of dimensions of the embeddings.")));
+	if (options->field && strcmp(options->field, "embedding") != 0 &&
+		strcmp(options->field, "sparse_embedding") != 0)
+		wrong_value("field", "\"embedding\" or \"sparse_embedding\"");
+	sparse = options->field && strcmp(options->field, "sparse_embedding") == 0;
+	if (options->field && !sparse && options->dim > MAX_DENSE_DIM)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("option \"dim\" must be at most %d for the field \"embedding\", not %d",
+						MAX_DENSE_DIM, options->dim)));
+}
+
+/*
+ * Options from uses_with, in the current memory context.  Raises
+ * invalid_parameter_value for what cannot be an option's value.
+ */
+PqliteOptions *
+pqlite_options_read(Jsonb *uses_with)
+{
+	PqliteOptions *options = palloc0(sizeof(PqliteOptions));
+	JsonbIterator *it = JsonbIteratorInit(&uses_with->root);
+	JsonbIteratorToken token;
+	JsonbValue	value;
+	JsonbValue	buffer;
+	JsonbValue *table = getKeyJsonValueFromContainer(&uses_with->root, "table", 5, &buffer);
+	char	   *name = NULL;
+
+	options->metric = PQLITE_COSINE;
+	options->limit = DEFAULT_LIMIT;
+	options->include_text = options->include_uri = options->include_tags = true;
+	if (table)
+	{
+		if (table->type != jbvString || table->val.string.len == 0)
+			wrong_value("table", "a table's name");
+		options->table = string_value(table);
+	}
+	while ((token = JsonbIteratorNext(&it, &value, true)) != WJB_DONE)
+	{
+		if (token == WJB_KEY)
+			name = string_value(&value);
+		else if (token == WJB_VALUE)
+			read_option(options, name, &value);
+	}
+	check_together(options);
+	return options;
+}
+
+/* For jflow_add: raises what pqlite_options_read raises. */
+void
+pqlite_options_check(Jsonb *uses_with)
+{
+	(void) pqlite_options_read(uses_with);
+}
+
+static JsonbValue *
+parameter(Jsonb *parameters, const char *name, JsonbValue *buffer)
+{
+	JsonbValue *value = getKeyJsonValueFromContainer(&parameters->root, name, strlen(name), buffer);
+
+	return value && value->type == jbvNull ? NULL : value;
+}
+
+static void JFLOW_NORETURN
+wrong_parameter(const char *name, const char *expected)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("parameter \"%s\" must be %s", name, expected)));
+}
+
+/*
+ * Parameters of a request, in the current memory context; the filter points
+ * into them.  Raises invalid_parameter_value.
+ */
+void
+pqlite_parameters_read(Jsonb *parameters, int default_limit, PqliteParameters *result)
+{
+	JsonbValue	buffer;
+	JsonbValue *value;
+
+	result->limit = default_limit;
+	result->filter = NULL;
+	result->probes = -1;
+	result->recall = -1;
+	result->queries = 0;
+
+	value = parameter(parameters, "limit", &buffer);
+	if (value && !int_value(value, 0, MAX_LIMIT, &result->limit))
+		wrong_parameter("limit", "an integer between 0 and 1000000");
+	value = parameter(parameters, "probes", &buffer);
+	if (value && !int_value(value, 0, PG_INT32_MAX, &result->probes))
+		wrong_parameter("probes", "an integer that is not negative");
+	value = parameter(parameters, "queries", &buffer);
+	if (value && !int_value(value, 0, 10000, &result->queries))
+		wrong_parameter("queries", "an integer between 0 and 10000");
+	value = parameter(parameters, "recall", &buffer);
+	if (value)
+	{
+		if (value->type == jbvNumeric)
+			result->recall = DatumGetFloat8(DirectFunctionCall1(numeric_float8_no_overflow,
+																NumericGetDatum(value->val.numeric)));
+		if (result->recall <= 0 || result->recall > 1)
+			wrong_parameter("recall", "a number above 0 and at most 1");
+	}
+	value = parameter(parameters, "filter", &buffer);
+	if (value)
+	{
+		if (value->type != jbvBinary || !JsonContainerIsObject(value->val.binary.data))
+			wrong_parameter("filter", "a JSON object");
+		result->filter = jflow_filter_parse(JsonbValueToJsonb(value), "filter");
+	}
+}

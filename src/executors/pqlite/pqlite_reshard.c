@@ -1,0 +1,444 @@
+/*
+ * pqlite_reshard.c
+ *		Moving rows when the number of shards changes.
+ *
+ * A change is begun by jflow_scale and carried out in batches, each of which
+ * is a transaction that leaves whole rows in one place; docs/pqlite.md has the
+ * states of a leaf and argues that no search misses a row.  Where executors run
+ * in their callers' sessions all is done at once, in one transaction.
+ */
+#include "postgres.h"
+
+#include "access/table.h"
+#include "access/transam.h"
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "storage/lmgr.h"
+#include "storage/procarray.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "utils/snapmgr.h"
+
+#include "compat.h"
+#include "executors/pqlite/pqlite.h"
+
+#define AT_ONCE_BATCH 10000
+
+PG_FUNCTION_INFO_V1(jflow_reshard_step);
+
+/* Work with the rights of a flow's owner, as its executor functions do. */
+typedef struct OwnerState
+{
+	Oid			userid;
+	int			sec_context;
+	int			guc_level;
+} OwnerState;
+
+static void
+become_owner(const JflowFlow *flow, OwnerState *state)
+{
+	char	   *schema = get_namespace_name(jflow_types()->schema);
+	Oid			owner = jflow_flow_owner(flow);
+
+	GetUserIdAndSecContext(&state->userid, &state->sec_context);
+	SetUserIdAndSecContext(owner, jflow_owner_security(owner, state->userid, state->sec_context));
+	state->guc_level = NewGUCNestLevel();
+	(void) set_config_option("search_path",
+							 psprintf("\"$user\", public, %s, pg_temp", quote_identifier(schema)),
+							 PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+}
+
+static void
+end_owner(const OwnerState *state)
+{
+	AtEOXact_GUC(false, state->guc_level);
+	SetUserIdAndSecContext(state->userid, state->sec_context);
+}
+
+/* Change rows of jflow.shard of a store; $1 and $2 are flow and executor. */
+static void
+change_shards(const PqliteStore *store, const char *sql, int shard, const char *position, int64 moved)
+{
+	Oid			types[5] = {TEXTOID, TEXTOID, INT4OID, TEXTOID, INT8OID};
+	Datum		values[5];
+	char		nulls[] = "     ";
+	JflowCatalogState state;
+
+	values[0] = CStringGetTextDatum(store->flow);
+	values[1] = CStringGetTextDatum(store->executor);
+	values[2] = Int32GetDatum(shard);
+	values[3] = position ? CStringGetTextDatum(position) : (Datum) 0;
+	nulls[3] = position ? ' ' : 'n';
+	values[4] = Int64GetDatum(moved);
+	nulls[4] = moved ? ' ' : 'n';
+	jflow_catalog_begin(&state);
+	(void) jflow_catalog_execute(sql, 5, types, values, nulls);
+	jflow_catalog_end(&state);
+}
+
+/* Move rows, given by id, from one leaf to another. */
+static void
+move_rows(PqliteStore *store, int from, int to, Datum *ids, int nids)
+{
+	Oid			types[1] = {TEXTARRAYOID};
+	Datum		values[1];
+	SPIPlanPtr	plan;
+
+	values[0] = PointerGetDatum(construct_array(ids, nids, TEXTOID, -1, false, TYPALIGN_INT));
+	plan = pqlite_plan(store,
+					   psprintf("UPDATE %s SET shard = %d WHERE shard = %d AND id = ANY ($1)",
+								store->name, to, from),
+					   1, types, CURSOR_OPT_GENERIC_PLAN);
+	if (SPI_execute_plan(plan, values, NULL, false, 0) < 0)
+		elog(ERROR, "could not move rows of table %s", store->name);
+	if (SPI_processed == nids)
+		return;
+
+	/*
+	 * Somebody may have deleted the others.  If not, they would stay for
+	 * ever.
+	 */
+	plan = pqlite_plan(store,
+					   psprintf("SELECT FROM %s WHERE shard = %d AND id = ANY ($1) LIMIT 1",
+								store->name, from),
+					   1, types, CURSOR_OPT_GENERIC_PLAN);
+	if (SPI_execute_plan(plan, values, NULL, false, 1) < 0)
+		elog(ERROR, "could not read table %s", store->name);
+	if (SPI_processed > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_TRIGGERED_ACTION_EXCEPTION),
+				 errmsg("rows of table %s cannot be moved to shard %d", store->name, to),
+				 errdetail("A trigger or rule on it keeps them in shard %d.", from),
+				 errhint("Remove it, or let it return the row.")));
+}
+
+/*
+ * One batch of a leaf: look at the next rows by id and move those that belong
+ * elsewhere.
+ */
+static void
+move_batch(PqliteStore *store, const PqliteShardRow *row, int wanted, int batch)
+{
+	Oid			types[1] = {TEXTOID};
+	Datum		values[1] = {CStringGetTextDatum(row->position ? row->position : "")};
+	const PqliteLeaf *leaf = NULL;
+	Datum	   *ids;
+	int		   *targets;
+	Datum	   *selected;
+	char	   *last = row->position;
+	int			nids;
+	int			nmoving = 0;
+
+	for (int i = 0; i < store->nleaves; i++)
+		if (store->leaves[i].shard == row->shard)
+			leaf = &store->leaves[i];
+	pqlite_force_index_scans();
+	SPI_connect();
+	if (SPI_execute_plan(pqlite_plan(store,
+									 psprintf("SELECT id FROM %s WHERE id > $1 ORDER BY id LIMIT %d",
+											  leaf->name, batch),
+									 1, types, CURSOR_OPT_GENERIC_PLAN), values, NULL, false, 0) < 0)
+		elog(ERROR, "could not read table %s", leaf->name);
+	nids = SPI_processed;
+	ids = palloc(sizeof(Datum) * Max(nids, 1));
+	selected = palloc(sizeof(Datum) * Max(nids, 1));
+	targets = palloc(sizeof(int) * Max(nids, 1));
+	for (int i = 0; i < nids; i++)
+	{
+		bool		isnull;
+		text	   *id;
+
+		ids[i] = SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull);
+		id = DatumGetTextPP(ids[i]);
+		targets[i] = jflow_shard_of_id(VARDATA_ANY(id), VARSIZE_ANY_EXHDR(id), wanted);
+		if (targets[i] != row->shard)
+			selected[nmoving++] = ids[i];
+		if (i == nids - 1)
+			last = TextDatumGetCString(ids[i]);
+	}
+
+	/* Whoever writes one of these ids comes before or after the batch. */
+	if (nmoving > 0)
+		pqlite_lock_ids(store, selected, nmoving);
+	for (int target = 0; target < wanted && nmoving > 0; target++)
+	{
+		int			n = 0;
+
+		for (int i = 0; i < nids; i++)
+			if (targets[i] == target && target != row->shard)
+				selected[n++] = ids[i];
+		if (n > 0)
+			move_rows(store, row->shard, target, selected, n);
+	}
+	change_shards(store, nids < batch ?
+				  "UPDATE jflow.shard SET state = 'settling', \"position\" = NULL, moved = COALESCE($5, moved) "
+				  "WHERE flow = $1 AND executor = $2 AND shard = $3 AND $4::pg_catalog.text IS NOT DISTINCT FROM $4" :
+				  "UPDATE jflow.shard SET \"position\" = $4, moved = COALESCE($5, moved) "
+				  "WHERE flow = $1 AND executor = $2 AND shard = $3",
+				  row->shard, last,
+				  nmoving > 0 ? (int64) U64FromFullTransactionId(GetTopFullTransactionId()) : 0);
+	SPI_finish();
+}
+
+/*
+ * Is no snapshot older than a transaction in use?  A number that was never
+ * given out here comes from the server that a dump was made on.
+ */
+static bool
+is_past(const PqliteStore *store, int64 moved)
+{
+	uint64		next = U64FromFullTransactionId(ReadNextFullTransactionId());
+	Relation	rel;
+	TransactionId horizon;
+
+	if (moved == 0 || (uint64) moved >= next || next - (uint64) moved > (UINT64CONST(1) << 30))
+		return true;
+	rel = table_open(store->leaves[0].relid, AccessShareLock);
+	horizon = GetOldestNonRemovableTransactionId(rel);
+	table_close(rel, AccessShareLock);
+	return TransactionIdPrecedes((TransactionId) moved, horizon);
+}
+
+/*
+ * Have all rows been moved, with no snapshot in use that is older, so that leaves
+ * that are not wanted can be dropped?
+ */
+static bool
+can_drop(const PqliteStore *store, const PqliteShardRow *rows, int nrows, int wanted)
+{
+	bool		superfluous = false;
+
+	for (int i = 0; i < nrows; i++)
+	{
+		if (strcmp(rows[i].state, "moving") == 0 || !is_past(store, rows[i].moved))
+			return false;
+		superfluous |= rows[i].shard >= wanted;
+	}
+	return superfluous;
+}
+
+/*
+ * All rows have been moved: drop leaves that are not wanted, for which the caller
+ * has locked the parent, and let the others live, unless that has to wait or a
+ * leaf got rows meanwhile.
+ */
+static JflowMove
+settle(PqliteStore *store, const PqliteShardRow *rows, int nrows, int wanted, bool locked,
+	   bool at_once)
+{
+	bool		done = true;
+
+	for (int i = 0; i < nrows && !at_once; i++)
+		if (!is_past(store, rows[i].moved))
+			return MOVE_WAIT;
+	for (int i = 0; i < nrows; i++)
+		if (rows[i].shard >= wanted && !locked)
+			return MOVE_MORE;
+
+	SPI_connect();
+	for (int i = 0; i < nrows; i++)
+	{
+		const char *name = quote_qualified_identifier(rows[i].schema, rows[i].table);
+
+		if (rows[i].shard < wanted)
+			continue;
+		for (int leaf = 0; leaf < store->nleaves; leaf++)
+			if (store->leaves[leaf].shard == rows[i].shard)
+				name = store->leaves[leaf].name;
+		if (SPI_execute(psprintf("SELECT FROM %s LIMIT 1", name), false, 1) != SPI_OK_SELECT)
+			elog(ERROR, "could not read table %s", name);
+		if (SPI_processed > 0)
+		{
+			change_shards(store, "UPDATE jflow.shard SET state = 'moving', \"position\" = $4, moved = COALESCE($5, moved) "
+						  "WHERE flow = $1 AND executor = $2 AND shard = $3", rows[i].shard, NULL, 0);
+			done = false;
+			continue;
+		}
+		if (SPI_execute(psprintf("DROP TABLE %s", name), false, 0) < 0)
+			elog(ERROR, "could not drop table %s", name);
+		change_shards(store, "DELETE FROM jflow.shard WHERE flow = $1 AND executor = $2 AND shard = $3 "
+					  "AND $4::pg_catalog.text IS NULL AND $5::pg_catalog.int8 IS NULL",
+					  rows[i].shard, NULL, 0);
+	}
+	if (done)
+		change_shards(store, "UPDATE jflow.shard SET state = 'live', \"position\" = $4, moved = $5 "
+					  "WHERE flow = $1 AND executor = $2 AND $3 IS NOT NULL", 0, NULL, 0);
+	SPI_finish();
+	return done ? MOVE_DONE : MOVE_MORE;
+}
+
+/*
+ * One step of a change of an executor's number of shards.  The current user is
+ * the flow's owner.
+ */
+static JflowMove
+reshard_step(const JflowFlow *flow, const JflowExecutor *executor, int batch, bool busy,
+			 bool at_once)
+{
+	PqliteStore *store;
+	PqliteShardRow *rows;
+	int			nrows;
+	bool		live = true;
+	bool		due = false;
+	bool		locked = at_once;
+
+	pqlite_lock_store_name(flow->name, executor->name);
+	store = pqlite_store_find(flow, executor);
+	if (store == NULL || !store->own)
+		return MOVE_DONE;
+	nrows = pqlite_read_shards(flow->name, executor->name, &rows);
+	if (store->due && !store->moving && !at_once)
+	{
+		if (busy)
+			return MOVE_WAIT;
+
+		/* Without the layout lock, so that it keeps no writers waiting. */
+		pqlite_index_one(store, rows, nrows);
+		return MOVE_MORE;
+	}
+
+	/* Everybody locks the parent before the layout, and so do we. */
+	if (!at_once && can_drop(store, rows, nrows, executor->shards))
+	{
+		pqlite_lock_parent(store->relid);
+		locked = true;
+	}
+	pqlite_lock_layout(store->relid, RowExclusiveLock);
+	AcceptInvalidationMessages();
+	if (!store->valid)
+		store = pqlite_store_find(flow, executor);
+	if (store == NULL)
+		return MOVE_DONE;		/* dropped meanwhile */
+
+	nrows = pqlite_read_shards(flow->name, executor->name, &rows);
+	for (int i = 0; i < nrows; i++)
+	{
+		live &= strcmp(rows[i].state, "live") == 0;
+		due |= rows[i].due;
+		if (strcmp(rows[i].state, "moving") == 0)
+		{
+			move_batch(store, &rows[i], executor->shards, batch);
+			return MOVE_MORE;
+		}
+	}
+	if (live)
+		return due && !at_once ? MOVE_MORE : MOVE_DONE;
+	return settle(store, rows, nrows, executor->shards, locked, at_once);
+}
+
+/*
+ * A leaf is dropped once it is empty, and only one that is looked at under a new
+ * snapshot is known to be: rows may have been committed to it meanwhile.
+ */
+static void
+check_isolation(void)
+{
+	if (IsolationUsesXactSnapshot())
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("rows cannot be moved between shards in a transaction of isolation level %s",
+						XactIsoLevel == XACT_SERIALIZABLE ? "serializable" : "repeatable read"),
+				 errhint("Use READ COMMITTED.")));
+}
+
+/*
+ * The number of shards of an executor is about to change: make the leaves that
+ * are missing and let rows be moved.  jflow.executor is changed by the caller
+ * in the same transaction, before.  With "at_once" all rows are moved here.
+ */
+void
+pqlite_scale(const char *flow_name, const char *executor_name, int shards, bool at_once)
+{
+	JflowFlow  *flow = jflow_flow_open(flow_name, false);
+	const JflowExecutor *executor = jflow_flow_executor(flow, executor_name);
+	PqliteStore *store;
+	OwnerState	owner;
+
+	if (strcmp(executor->uses, PQLITE_CLASS) != 0)
+		return;
+	if (pqlite_options_read(executor->uses_with)->table)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the number of shards of executor \"%s\" of flow \"%s\" is that of its table's partitions",
+						executor_name, flow_name),
+				 errhint("Add partitions to the table, or take some away.")));
+	become_owner(flow, &owner);
+	PushActiveSnapshot(GetTransactionSnapshot());
+	if (at_once)
+		pqlite_lock_store_name(flow_name, executor_name);
+	store = pqlite_store_find(flow, executor);
+	if (store)
+	{
+		check_isolation();
+		if (at_once)
+			pqlite_lock_parent(store->relid);
+
+		/* writers in flight end first, and those to come see the new leaves */
+		pqlite_lock_layout(store->relid, ExclusiveLock);
+		AcceptInvalidationMessages();
+		if (!store->valid)
+			store = pqlite_store_find(flow, executor);
+		if (store == NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_OBJECT),
+					 errmsg("the store of executor \"%s\" of flow \"%s\" was dropped",
+							executor_name, flow_name)));
+		pqlite_add_leaves(store, shards);
+		change_shards(store, "UPDATE jflow.shard SET state = 'moving', \"position\" = $4, moved = COALESCE($5, moved) "
+					  "WHERE flow = $1 AND executor = $2 AND $3 IS NOT NULL", 0, NULL, 0);
+		CommandCounterIncrement();
+		while (at_once && reshard_step(flow, executor, AT_ONCE_BATCH, false, true) != MOVE_DONE)
+		{
+			CHECK_FOR_INTERRUPTS();
+			CommandCounterIncrement();
+			UpdateActiveSnapshotCommandId();
+		}
+	}
+	PopActiveSnapshot();
+	end_owner(&owner);
+}
+
+/*
+ * Move at most "batch" rows of an executor, as the flow's owner.  The caller has
+ * checked that it may.
+ */
+JflowMove
+pqlite_move_rows(const char *flow_name, const char *executor_name, int batch, bool busy)
+{
+	JflowFlow  *flow = jflow_flow_open(flow_name, false);
+	const JflowExecutor *executor = jflow_flow_executor(flow, executor_name);
+	JflowMove	result;
+	OwnerState	owner;
+
+	if (executor == NULL)
+		jflow_executor_missing(flow, executor_name);
+	if (strcmp(executor->uses, PQLITE_CLASS) != 0)
+		return MOVE_DONE;
+	become_owner(flow, &owner);
+	result = reshard_step(flow, executor, batch, busy, false);
+	end_owner(&owner);
+	return result;
+}
+
+/*
+ * jflow.reshard_step(flow text, executor text, batch int4) RETURNS bool: moves at
+ * most "batch" rows; true once all are where they belong.
+ */
+Datum
+jflow_reshard_step(PG_FUNCTION_ARGS)
+{
+	char	   *flow = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	int			batch = PG_GETARG_INT32(2);
+
+	jflow_check_flow_owner(jflow_flow_open(flow, false));
+	if (batch <= 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("batch must be positive")));
+	check_isolation();
+	PG_RETURN_BOOL(pqlite_move_rows(flow, text_to_cstring(PG_GETARG_TEXT_PP(1)), batch, false) ==
+				   MOVE_DONE);
+}

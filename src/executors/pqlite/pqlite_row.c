@@ -1,0 +1,371 @@
+/*
+ * pqlite_row.c
+ *		Documents as rows: parameters of statements, and rows read back.
+ *
+ * A request's documents are sent as one array per column, so a statement is
+ * run once for all of them.
+ */
+#include "postgres.h"
+
+#include <math.h>
+
+#include "catalog/pg_type.h"
+#include "common/hashfn.h"
+#include "mb/pg_wchar.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/typcache.h"
+
+#include "sparsevec.h"
+#include "vector.h"
+
+#include "compat.h"
+#include "executors/pqlite/pqlite.h"
+
+#define TAGS_PER_CALL 40		/* a function takes 100 arguments */
+
+/* A document in messages. */
+static char *
+name_of_doc(const JflowDoc *doc)
+{
+	char	   *id = TextDatumGetCString(doc->values[DOC_ID]);
+	int			len = strlen(id);
+
+	return len <= 100 ? psprintf("document \"%s\"", id)
+		: psprintf("the document whose id begins with \"%.*s\"", pg_mbcliplen(id, len, 100), id);
+}
+
+int
+pqlite_vector_dim(const PqliteStore *store, Datum value)
+{
+	return store->sparse ? DatumGetSparseVector(value)->dim : DatumGetVector(value)->dim;
+}
+
+/* Is every element 0?  Such a vector has no direction, so no cosine. */
+bool
+pqlite_zero_vector(const PqliteStore *store, Datum value)
+{
+	if (store->sparse)
+		return DatumGetSparseVector(value)->nnz == 0;
+	else
+	{
+		Vector	   *vector = DatumGetVector(value);
+
+		for (int i = 0; i < vector->dim; i++)
+			if (vector->x[i] != 0)
+				return false;
+		return true;
+	}
+}
+
+static void
+check_id(const JflowDoc *doc)
+{
+	Size		len;
+
+	if (doc->nulls[DOC_ID])
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("a document has no id")));
+	len = VARSIZE_ANY_EXHDR(DatumGetTextPP(doc->values[DOC_ID]));
+	if (len == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("a document's id is empty")));
+	if (len > PQLITE_MAX_ID)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("a document's id has %zu bytes, more than the %d that can be stored",
+						len, PQLITE_MAX_ID),
+				 errdetail("It is the id of %s.", name_of_doc(doc))));
+}
+
+static void
+check_vector(const PqliteStore *store, const JflowDoc *doc, bool required)
+{
+	int			attr = store->columns[store->vector].attr;
+	int			dim;
+
+	if (doc->nulls[attr])
+	{
+		int			other = store->sparse ? DOC_EMBEDDING : DOC_SPARSE_EMBEDDING;
+
+		if (required)
+			ereport(ERROR,
+					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+					 errmsg("%s has no %s", name_of_doc(doc), jflow_doc_attr_name(attr)),
+					 doc->nulls[other] ?
+					 errhint("Let an executor before this one make it, or give it with the document.") :
+					 errdetail("It has %s, but the %s stores %s.", jflow_doc_attr_name(other),
+							   store->what, jflow_doc_attr_name(attr))));
+		return;
+	}
+	dim = pqlite_vector_dim(store, doc->values[attr]);
+	if (store->dim && dim != store->dim)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_EXCEPTION),
+				 errmsg("%s of %s has %d dimensions, not %d", jflow_doc_attr_name(attr),
+						name_of_doc(doc), dim, store->dim),
+				 errdetail("The %s stores embeddings of %d dimensions.", store->what, store->dim)));
+	if (store->options->metric == PQLITE_COSINE &&
+		pqlite_zero_vector(store, doc->values[attr]))
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_EXCEPTION),
+				 errmsg("%s of %s is a zero vector", jflow_doc_attr_name(attr), name_of_doc(doc)),
+				 errdetail("Under the metric cosine it has no distance from anything.")));
+}
+
+/*
+ * Raise an error for documents that cannot be stored.  With "need_vector" each
+ * must have an embedding.
+ */
+void
+pqlite_check_docs(const PqliteStore *store, const JflowDocs *docs, bool need_vector)
+{
+	for (int i = 0; i < docs->ndocs; i++)
+	{
+		const JflowDoc *doc = &docs->docs[i];
+
+		check_id(doc);
+		check_vector(store, doc, need_vector);
+		if (!doc->nulls[DOC_TAGS] && !JB_ROOT_IS_OBJECT(DatumGetJsonbP(doc->values[DOC_TAGS])))
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("tags of %s must be a JSON object", name_of_doc(doc))));
+	}
+}
+
+/* An id as a value of the id column. */
+static Datum
+id_value(const PqliteStore *store, Datum id)
+{
+	const PqliteColumn *column = &store->columns[store->id];
+
+	if (column->sent_type == TEXTOID || column->sent_type == VARCHAROID)
+		return id;
+	return pqlite_parse(column->type, column->typmod, TextDatumGetCString(id));
+}
+
+/*
+ * What an id is compared and hashed by: a value of the id column, or the text
+ * itself where its bytes decide.
+ */
+Datum
+pqlite_id_key(const PqliteStore *store, Datum id)
+{
+	return store->id_type ? id_value(store, id) : PointerGetDatum(DatumGetTextPP(id));
+}
+
+/* An order of keys in which equal ones are together. */
+int
+pqlite_compare_ids(const PqliteStore *store, Datum a, Datum b)
+{
+	text	   *ta,
+			   *tb;
+	int			alen,
+				blen,
+				order;
+
+	if (store->id_type)
+		return DatumGetInt32(FunctionCall2Coll(&store->id_type->cmp_proc_finfo, store->id_collation, a, b));
+	ta = DatumGetTextPP(a);
+	tb = DatumGetTextPP(b);
+	alen = VARSIZE_ANY_EXHDR(ta);
+	blen = VARSIZE_ANY_EXHDR(tb);
+	order = memcmp(VARDATA_ANY(ta), VARDATA_ANY(tb), Min(alen, blen));
+	return order != 0 ? order : alen - blen;
+}
+
+/* A hash of a key, the same for equal ones. */
+uint64
+pqlite_hash_id(const PqliteStore *store, Datum key)
+{
+	text	   *bytes;
+
+	if (store->id_type)
+		return DatumGetUInt64(FunctionCall2Coll(&store->id_type->hash_extended_proc_finfo,
+												store->id_collation, key, Int64GetDatum(0)));
+	bytes = DatumGetTextPP(key);
+	return hash_bytes_extended((unsigned char *) VARDATA_ANY(bytes), VARSIZE_ANY_EXHDR(bytes), 0);
+}
+
+static Datum
+array_of(const PqliteColumn *column, Datum *values, bool *nulls, int n)
+{
+	int			lower = 1;
+
+	return PointerGetDatum(construct_md_array(values, nulls, 1, &n, &lower, column->sent_type,
+											  column->sent_len, column->sent_byval,
+											  column->sent_align));
+}
+
+/* Ids as an array of the id column's type. */
+Datum
+pqlite_ids_array(const PqliteStore *store, const JflowDoc *const *docs, int ndocs)
+{
+	const PqliteColumn *column = &store->columns[store->id];
+	Datum	   *values = palloc(sizeof(Datum) * Max(ndocs, 1));
+	bool	   *nulls = palloc0(sizeof(bool) * Max(ndocs, 1));
+
+	for (int i = 0; i < ndocs; i++)
+		values[i] = id_value(store, docs[i]->values[DOC_ID]);
+	return array_of(column, values, nulls, ndocs);
+}
+
+static Datum
+typed_value(const PqliteColumn *column, const JflowDoc *doc, bool *isnull)
+{
+	JsonbValue	buffer;
+	JsonbValue *value;
+
+	*isnull = true;
+	if (doc->nulls[DOC_TAGS])
+		return (Datum) 0;
+	value = getKeyJsonValueFromContainer(&DatumGetJsonbP(doc->values[DOC_TAGS])->root,
+										 column->name, strlen(column->name), &buffer);
+	if (value == NULL || value->type == jbvNull)
+		return (Datum) 0;
+	*isnull = false;
+	return pqlite_value_from_json(column, value, name_of_doc(doc));
+}
+
+/* Every tag needs a place where the table has no column for tags. */
+static void
+check_tags_have_columns(const PqliteStore *store, const JflowDoc *doc)
+{
+	JsonbIterator *it;
+	JsonbIteratorToken token;
+	JsonbValue	value;
+
+	if (doc->nulls[DOC_TAGS])
+		return;
+	it = JsonbIteratorInit(&DatumGetJsonbP(doc->values[DOC_TAGS])->root);
+	while ((token = JsonbIteratorNext(&it, &value, true)) != WJB_DONE)
+	{
+		char	   *key;
+
+		if (token != WJB_KEY)
+			continue;
+		key = pnstrdup(value.val.string.val, value.val.string.len);
+		if (pqlite_column_by_name(store, key) == NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_COLUMN),
+					 errmsg("table %s has no column for tag \"%s\" of %s", store->name, key,
+							name_of_doc(doc)),
+					 errhint("Name a column of type jsonb with the option \"tags\", or add the column.")));
+	}
+}
+
+/*
+ * Parameters for documents: an array per column of the store, in its order, and
+ * one of their tags if asked for.
+ */
+void
+pqlite_rows_form(const PqliteStore *store, const JflowDoc *const *docs, int ndocs,
+				 bool with_tags, PqliteRows *rows)
+{
+	Datum	   *values = palloc(sizeof(Datum) * Max(ndocs, 1));
+	bool	   *nulls = palloc(sizeof(bool) * Max(ndocs, 1));
+	const PqliteColumn tags = {.sent_type = JSONBOID,.sent_len = -1,.sent_align = TYPALIGN_INT};
+
+	rows->types = palloc(sizeof(Oid) * (store->ncolumns + 2));
+	rows->values = palloc(sizeof(Datum) * (store->ncolumns + 2));
+	rows->nargs = store->ncolumns;
+	if (!store->own && pqlite_column_by_attr(store, DOC_TAGS) == NULL)
+		for (int i = 0; i < ndocs; i++)
+			check_tags_have_columns(store, docs[i]);
+
+	for (int c = 0; c < store->ncolumns; c++)
+	{
+		const PqliteColumn *column = &store->columns[c];
+
+		for (int i = 0; i < ndocs; i++)
+		{
+			if (column->attr < 0)
+				values[i] = typed_value(column, docs[i], &nulls[i]);
+			else
+			{
+				nulls[i] = docs[i]->nulls[column->attr];
+				values[i] = c == store->id ? id_value(store, docs[i]->values[DOC_ID])
+					: docs[i]->values[column->attr];
+			}
+		}
+		rows->types[c] = column->array_type;
+		rows->values[c] = array_of(column, values, nulls, ndocs);
+	}
+	if (with_tags)
+	{
+		for (int i = 0; i < ndocs; i++)
+		{
+			values[i] = docs[i]->values[DOC_TAGS];
+			nulls[i] = docs[i]->nulls[DOC_TAGS];
+		}
+		rows->types[rows->nargs] = JSONBARRAYOID;
+		rows->values[rows->nargs++] = array_of(&tags, values, nulls, ndocs);
+	}
+}
+
+/* Tags of a row: its column, or an object of the typed columns. */
+void
+pqlite_append_tags(const PqliteStore *store, StringInfo sql, const char *alias)
+{
+	const PqliteColumn *tags = pqlite_column_by_attr(store, DOC_TAGS);
+	int			n = 0;
+
+	if (tags)
+	{
+		appendStringInfo(sql, "%s.%s", alias, tags->quoted);
+		return;
+	}
+	for (int i = 0; i < store->ncolumns; i++)
+	{
+		const PqliteColumn *column = &store->columns[i];
+
+		if (column->attr >= 0)
+			continue;
+		if (n % TAGS_PER_CALL == 0)
+			appendStringInfo(sql, "%spg_catalog.jsonb_build_object(", n > 0 ? ") || " : "");
+		else
+			appendStringInfoString(sql, ", ");
+		appendStringInfo(sql, "%s, %s.%s", quote_literal_cstr(column->name), alias, column->quoted);
+		n++;
+	}
+	appendStringInfoString(sql, n > 0 ? ")" : "NULL::pg_catalog.jsonb");
+}
+
+/*
+ * The columns of a row as attributes of a document, in their order, without
+ * matches; pqlite_doc_from_row reads them.
+ */
+void
+pqlite_append_doc_columns(const PqliteStore *store, StringInfo sql, const char *alias)
+{
+	const JflowTypes *types = jflow_types();
+
+	for (int attr = 0; attr < DOC_MATCHES; attr++)
+	{
+		const PqliteColumn *column = pqlite_column_by_attr(store, attr);
+
+		if (attr > 0)
+			appendStringInfoString(sql, ", ");
+		if (attr == DOC_TAGS && (column || !store->own))
+			pqlite_append_tags(store, sql, alias);
+		else if (column == NULL)
+			appendStringInfo(sql, "NULL::%s", pqlite_quote_type(types->atttype[attr], -1));
+		else if (getBaseType(column->type) == types->atttype[attr])
+			appendStringInfo(sql, "%s.%s", alias, column->quoted);
+		else
+			appendStringInfo(sql, "%s.%s::%s", alias, column->quoted,
+							 pqlite_quote_type(types->atttype[attr], -1));
+	}
+}
+
+/* A document from such a row; values point into the tuple or into new memory. */
+void
+pqlite_doc_from_row(HeapTuple tuple, TupleDesc desc, JflowDoc *doc)
+{
+	jflow_doc_init(doc);
+	for (int attr = 0; attr < DOC_MATCHES; attr++)
+		doc->values[attr] = SPI_getbinval(tuple, desc, attr + 1, &doc->nulls[attr]);
+}

@@ -1,0 +1,410 @@
+/*
+ * pqlite_search.c
+ *		/search: the nearest stored documents of each document.
+ *
+ * Each leaf is asked by a statement of its own with a literal LIMIT.  Matches
+ * are ordered by (distance, id), so rows at one distance around the limit must
+ * be told apart by id: without an index the statement sorts by both; with one,
+ * which knows distances only, it fetches all rows at the last distance (WITH
+ * TIES), of which the receiver of its rows keeps the first by id.
+ */
+#include "postgres.h"
+
+#include <math.h>
+
+#include "catalog/pg_type.h"
+#include "executor/tuptable.h"
+#include "nodes/params.h"
+#include "tcop/dest.h"
+#include "utils/builtins.h"
+#include "utils/datum.h"
+#include "utils/guc.h"
+#include "utils/snapmgr.h"
+
+#include "compat.h"
+#include "executors/pqlite/pqlite.h"
+
+PG_FUNCTION_INFO_V1(jflow_pqlite_search);
+
+typedef struct Search
+{
+	PqliteStore *store;
+	const JflowContext *context;
+	PqliteParameters parameters;
+	PqliteCondition condition;
+	SPIPlanPtr *plans;			/* per leaf; NULL: another shard's */
+} Search;
+
+/* Keeps the best of the rows that statements send. */
+typedef struct Receiver
+{
+	DestReceiver pub;
+	MemoryContext context;		/* of the matches */
+	JflowMatch *matches;
+	int			n;
+	int			allocated;
+	int			limit;
+} Receiver;
+
+/* Does this call read that leaf?  See docs/pqlite.md. */
+static bool
+reads_leaf(const Search *search, const PqliteLeaf *leaf)
+{
+	const JflowContext *context = search->context;
+
+	if (search->store->moving ||
+		jflow_polling_resolve(context->executor, context->endpoint) != POLLING_ALL)
+		return search->store->moving || leaf->shard == context->shard;
+	return leaf->shard % context->shards == context->shard;
+}
+
+static void
+append_select(const Search *search, const PqliteLeaf *leaf, StringInfo sql)
+{
+	PqliteStore *store = search->store;
+	const PqliteOptions *options = store->options;
+	const PqliteColumn *id = &store->columns[store->id];
+	const PqliteColumn *text = pqlite_column_by_attr(store, DOC_TEXT);
+	const PqliteColumn *uri = pqlite_column_by_attr(store, DOC_URI);
+
+	appendStringInfo(sql, "SELECT t.%s%s AS id, t.%s %s $%d::%s AS score, ", id->quoted,
+					 id->type == TEXTOID ? "" : "::pg_catalog.text",
+					 store->columns[store->vector].quoted, store->distance,
+					 search->condition.nargs + 1, store->query_type);
+	if (options->include_text && text)
+		appendStringInfo(sql, "t.%s::pg_catalog.text AS text, ", text->quoted);
+	else
+		appendStringInfoString(sql, "NULL::pg_catalog.text AS text, ");
+	if (options->include_uri && uri)
+		appendStringInfo(sql, "t.%s::pg_catalog.text AS uri, ", uri->quoted);
+	else
+		appendStringInfoString(sql, "NULL::pg_catalog.text AS uri, ");
+	if (options->include_tags)
+		pqlite_append_tags(store, sql, "t");
+	else
+		appendStringInfoString(sql, "NULL::pg_catalog.jsonb");
+	appendStringInfo(sql, " AS tags FROM %s t WHERE %s ORDER BY t.%s %s $%d::%s",
+					 leaf->name, search->condition.sql.data, store->columns[store->vector].quoted,
+					 store->distance, search->condition.nargs + 1, store->query_type);
+}
+
+static SPIPlanPtr
+leaf_plan(const Search *search, PqliteLeaf *leaf)
+{
+	PqliteStore *store = search->store;
+	const PqliteCondition *condition = &search->condition;
+	bool		filtered = search->parameters.filter != NULL;
+	SPIPlanPtr	plan;
+	Oid		   *types = palloc(sizeof(Oid) * (condition->nargs + 1));
+	StringInfoData sql;
+
+	if (!filtered && leaf->search && leaf->search_limit == search->parameters.limit)
+		return leaf->search;
+	initStringInfo(&sql);
+	append_select(search, leaf, &sql);
+	if (OidIsValid(leaf->index))
+		appendStringInfo(&sql, " FETCH FIRST %d ROWS WITH TIES", search->parameters.limit);
+	else
+		appendStringInfo(&sql, ", t.%s%s LIMIT %d", store->columns[store->id].quoted,
+						 store->own ? "" : "::pg_catalog.text COLLATE pg_catalog.\"C\"",
+						 search->parameters.limit);
+	memcpy(types, condition->types, sizeof(Oid) * condition->nargs);
+	types[condition->nargs] = store->columns[store->vector].sent_type;
+	plan = pqlite_plan(store, sql.data, condition->nargs + 1, types,
+					   filtered ? CURSOR_OPT_CUSTOM_PLAN : CURSOR_OPT_GENERIC_PLAN);
+	if (!filtered)
+	{
+		leaf->search = plan;
+		leaf->search_limit = search->parameters.limit;
+		leaf->search_planned = false;
+	}
+	return plan;
+}
+
+/* Has the statement of each leaf been planned, as we like it? */
+static bool
+all_planned(const Search *search)
+{
+	for (int i = 0; i < search->store->nleaves; i++)
+	{
+		const PqliteLeaf *leaf = &search->store->leaves[i];
+
+		if (search->plans[i] &&
+			!(search->plans[i] == leaf->search && leaf->search_planned &&
+			  SPI_plan_is_valid(leaf->search)))
+			return false;
+	}
+	return true;
+}
+
+/*
+ * Settings of the index that parameters of the request ask for.  Its recall is
+ * calibrated by stored rows as queries.  Queries of a sparse store are mostly
+ * texts shorter than those; about twice as many of their matches are missed, so
+ * half as many misses are allowed.
+ */
+static void
+apply_settings(const Search *search)
+{
+	const PqliteParameters *parameters = &search->parameters;
+	double		recall = parameters->recall;
+
+	if (parameters->probes >= 0 && GetConfigOption("jflow.pq_probes", true, false))
+		(void) set_config_option("jflow.pq_probes", psprintf("%d", parameters->probes),
+								 PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	if (recall < 0 && search->store->sparse)
+	{
+		const char *setting = GetConfigOption("jflow.pq_recall", true, false);
+
+		recall = setting ? 1 - (1 - strtod(setting, NULL)) / 2 : -1;
+	}
+	if (recall >= 0 && GetConfigOption("jflow.pq_recall", true, false))
+		(void) set_config_option("jflow.pq_recall", psprintf("%g", recall),
+								 PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+}
+
+/*
+ * Let statements without a filter use the index of a leaf.  The planner knows
+ * what a scan of the index costs, but takes a distance for as cheap as an
+ * addition and so the exact search for cheaper.  With a filter it decides: few
+ * rows are better looked at one by one.  Plans that are there stay as they are.
+ */
+static void
+prefer_indexes(const Search *search)
+{
+	static const char *const settings[] = {"enable_seqscan", "enable_sort"};
+	bool		indexed = false;
+
+	for (int i = 0; i < search->store->nleaves; i++)
+		indexed |= OidIsValid(search->store->leaves[i].index);
+	if (!indexed || search->parameters.filter || all_planned(search))
+		return;
+	for (int i = 0; i < lengthof(settings); i++)
+		(void) set_config_option(settings[i], "off", PGC_USERSET, PGC_S_SESSION,
+								 GUC_ACTION_SAVE, true, 0, false);
+}
+
+static int
+match_order(const void *a, const void *b)
+{
+	const JflowMatch *ma = a;
+	const JflowMatch *mb = b;
+	double		sa = DatumGetFloat8(ma->values[MATCH_SCORE]);
+	double		sb = DatumGetFloat8(mb->values[MATCH_SCORE]);
+	text	   *ta,
+			   *tb;
+	int			alen,
+				blen,
+				order;
+
+	if (sa != sb)
+		return sa < sb ? -1 : 1;
+	ta = DatumGetTextPP(ma->values[MATCH_ID]);
+	tb = DatumGetTextPP(mb->values[MATCH_ID]);
+	alen = VARSIZE_ANY_EXHDR(ta);
+	blen = VARSIZE_ANY_EXHDR(tb);
+	order = memcmp(VARDATA_ANY(ta), VARDATA_ANY(tb), Min(alen, blen));
+	return order != 0 ? order : alen - blen;
+}
+
+/* Keep the first matches, in order. */
+static void
+cut(Receiver *receiver)
+{
+	qsort(receiver->matches, receiver->n, sizeof(JflowMatch), match_order);
+	for (int i = receiver->limit; i < receiver->n; i++)
+		for (int att = 0; att < MATCH_NATTS; att++)
+			if (att != MATCH_SCORE && !receiver->matches[i].nulls[att])
+				pfree(DatumGetPointer(receiver->matches[i].values[att]));
+	receiver->n = Min(receiver->n, receiver->limit);
+}
+
+/* A row of a statement.  Ties can be many: room is made by dropping the last. */
+static bool
+receive(TupleTableSlot *slot, DestReceiver *self)
+{
+	Receiver   *receiver = (Receiver *) self;
+	JflowMatch *match;
+	MemoryContext old;
+
+	slot_getallattrs(slot);
+
+	/* a zero vector or a missing one of a user's table is near nothing */
+	if (slot->tts_isnull[MATCH_ID] || slot->tts_isnull[MATCH_SCORE] ||
+		isnan(DatumGetFloat8(slot->tts_values[MATCH_SCORE])))
+		return true;
+	old = MemoryContextSwitchTo(receiver->context);
+	if (receiver->n == receiver->allocated && receiver->n >= 2 * receiver->limit)
+		cut(receiver);
+	if (receiver->n == receiver->allocated)
+	{
+		receiver->allocated = Max(2 * receiver->allocated, 32);
+		receiver->matches = receiver->matches ?
+			repalloc_huge(receiver->matches, sizeof(JflowMatch) * receiver->allocated) :
+			palloc(sizeof(JflowMatch) * receiver->allocated);
+	}
+	match = &receiver->matches[receiver->n++];
+	for (int att = 0; att < MATCH_NATTS; att++)
+	{
+		match->nulls[att] = slot->tts_isnull[att];
+		if (!match->nulls[att])
+			match->values[att] = att == MATCH_SCORE ? slot->tts_values[att] :
+				datumCopy(slot->tts_values[att], false, -1);
+	}
+	MemoryContextSwitchTo(old);
+	return true;
+}
+
+static void
+receiver_startup(DestReceiver *self, int operation, TupleDesc desc)
+{
+}
+
+static void
+receiver_done(DestReceiver *self)
+{
+}
+
+static void
+receiver_init(Receiver *receiver, int limit)
+{
+	memset(receiver, 0, sizeof(*receiver));
+	receiver->pub.receiveSlot = receive;
+	receiver->pub.rStartup = receiver_startup;
+	receiver->pub.rShutdown = receiver->pub.rDestroy = receiver_done;
+	receiver->pub.mydest = DestNone;
+	receiver->context = CurrentMemoryContext;
+	receiver->limit = limit;
+}
+
+/* The matches of one query vector, in the current memory context. */
+static int
+search_one(Search *search, Datum vector, JflowMatch **matches)
+{
+	PqliteStore *store = search->store;
+	const PqliteCondition *condition = &search->condition;
+	ParamListInfo params = makeParamList(condition->nargs + 1);
+	SPIExecuteOptions options = {0};
+	Receiver	receiver;
+
+	for (int i = 0; i <= condition->nargs; i++)
+	{
+		ParamExternData *param = &params->params[i];
+
+		param->value = i < condition->nargs ? condition->values[i] : vector;
+		param->isnull = false;
+		param->pflags = PARAM_FLAG_CONST;
+		param->ptype = i < condition->nargs ? condition->types[i] :
+			store->columns[store->vector].sent_type;
+	}
+	receiver_init(&receiver, search->parameters.limit);
+	options.params = params;
+	options.read_only = true;
+	options.dest = &receiver.pub;
+	for (int i = 0; i < store->nleaves; i++)
+	{
+		int			result;
+
+		if (search->plans[i] == NULL)
+			continue;
+		result = SPI_execute_plan_extended(search->plans[i], &options);
+		if (result < 0)
+			elog(ERROR, "search failed: %s", SPI_result_code_string(result));
+		if (search->plans[i] == store->leaves[i].search)
+			store->leaves[i].search_planned = true;
+	}
+	cut(&receiver);
+	*matches = receiver.matches;
+	return receiver.n;
+}
+
+/*
+ * The vector to search with, or NULL for one that is near nothing.  Raises an
+ * error if the document has none that fits.
+ */
+static Datum
+query_vector(const PqliteStore *store, const JflowDoc *doc)
+{
+	int			attr = store->columns[store->vector].attr;
+	const char *name = jflow_doc_attr_name(attr);
+	int			dim;
+
+	if (doc->nulls[attr])
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("the document to search with has no %s", name),
+				 errdetail("The %s stores %s of %d dimensions.", store->what, name, store->dim),
+				 errhint("Let an executor before this one make it, or give it with the document.")));
+	dim = pqlite_vector_dim(store, doc->values[attr]);
+	if (store->dim && dim != store->dim)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_EXCEPTION),
+				 errmsg("%s of the document to search with has %d dimensions, not %d", name, dim,
+						store->dim),
+				 errdetail("The %s stores embeddings of %d dimensions.", store->what, store->dim)));
+	if (store->options->metric == PQLITE_COSINE && pqlite_zero_vector(store, doc->values[attr]))
+		return (Datum) 0;
+	return doc->values[attr];
+}
+
+/* Fill in the matches of all documents. */
+static void
+search_docs(Search *search, JflowDocs *docs, MemoryContext outer)
+{
+	for (int i = 0; i < docs->ndocs; i++)
+	{
+		JflowDoc   *doc = &docs->docs[i];
+		JflowMatch *matches = NULL;
+		Datum		vector = query_vector(search->store, doc);
+		int			n = vector && search->parameters.limit > 0 ?
+			search_one(search, vector, &matches) : 0;
+		MemoryContext old = MemoryContextSwitchTo(outer);
+
+		doc->values[DOC_MATCHES] = jflow_matches_form(matches, n);
+		doc->nulls[DOC_MATCHES] = false;
+		MemoryContextSwitchTo(old);
+	}
+}
+
+/*
+ * /search: fills in "matches" of each document.  Parameters: limit, filter,
+ * probes, recall.
+ */
+Datum
+jflow_pqlite_search(PG_FUNCTION_ARGS)
+{
+	Search		search;
+	JflowDocs  *docs = jflow_docs_deform(PG_GETARG_DATUM(0), "documents");
+	MemoryContext outer = CurrentMemoryContext;
+
+	search.context = pqlite_context();
+	search.store = pqlite_store_for_read(search.context);
+	if (search.store == NULL)
+	{
+		PqliteOptions *options = pqlite_options_read(search.context->executor->uses_with);
+
+		/* nothing is stored yet; what is wrong is wrong all the same */
+		pqlite_parameters_read(PG_GETARG_JSONB_P(1), options->limit, &search.parameters);
+		for (int i = 0; i < docs->ndocs; i++)
+		{
+			docs->docs[i].values[DOC_MATCHES] = jflow_matches_form(NULL, 0);
+			docs->docs[i].nulls[DOC_MATCHES] = false;
+		}
+		PG_RETURN_DATUM(jflow_docs_form(docs));
+	}
+	pqlite_parameters_read(PG_GETARG_JSONB_P(1), search.store->options->limit, &search.parameters);
+	pqlite_condition_init(&search.condition);
+	pqlite_compile_filter(search.store, search.parameters.filter, "t", &search.condition);
+	apply_settings(&search);
+
+	SPI_connect();
+	search.plans = palloc0(sizeof(SPIPlanPtr) * Max(search.store->nleaves, 1));
+	for (int i = 0; i < search.store->nleaves; i++)
+		if (reads_leaf(&search, &search.store->leaves[i]))
+			search.plans[i] = leaf_plan(&search, &search.store->leaves[i]);
+	prefer_indexes(&search);
+	search_docs(&search, docs, outer);
+	SPI_finish();
+	PopActiveSnapshot();
+	PG_RETURN_DATUM(jflow_docs_form(docs));
+}

@@ -1,0 +1,410 @@
+/*
+ * pqlite_store.c
+ *		Where an executor's documents are, and what a backend keeps of that.
+ *
+ * A store is read from jflow.shard and the server's catalogs, and kept with its
+ * prepared statements until a relation cache invalidation says that the table,
+ * a leaf or jflow.shard has changed.  A store in use is pinned by the memory
+ * context that was current when it was found.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "common/hashfn.h"
+#include "miscadmin.h"
+#include "storage/lmgr.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/inval.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+
+#include "compat.h"
+#include "executors/pqlite/pqlite.h"
+
+#define MAX_PLANS 64			/* of a store; above, all are made anew */
+
+typedef struct StoreKey
+{
+	char		flow[NAMEDATALEN];
+	char		executor[NAMEDATALEN];
+} StoreKey;
+
+typedef struct StoreEntry
+{
+	StoreKey	key;
+	PqliteStore *store;			/* NULL: none known */
+} StoreEntry;
+
+static HTAB *stores = NULL;
+
+/*
+ * Counts invalidations, so that a store that changed while it was being read
+ * is not taken for valid.
+ */
+static uint64 invalidations = 0;
+
+/* The call we are in. */
+const JflowContext *
+pqlite_context(void)
+{
+	if (jflow_context == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the function can only run as an executor of a flow")));
+	return jflow_context;
+}
+
+bool
+pqlite_is_doer(const JflowContext *context)
+{
+	return context->shard == 0 || context->shards == 1 ||
+		jflow_polling_resolve(context->executor, context->endpoint) != POLLING_ALL;
+}
+
+static bool
+store_has_relation(const PqliteStore *store, Oid relid)
+{
+	if (relid == store->relid)
+		return true;
+	for (int i = 0; i < store->nleaves; i++)
+		if (relid == store->leaves[i].relid)
+			return true;
+	return false;
+}
+
+static void
+store_invalidate(Datum arg, Oid relid)
+{
+	HASH_SEQ_STATUS status;
+	StoreEntry *entry;
+
+	invalidations++;
+	hash_seq_init(&status, stores);
+	while ((entry = hash_seq_search(&status)) != NULL)
+		if (entry->store &&
+			(!OidIsValid(relid) || relid == pqlite_shard_relid ||
+			 store_has_relation(entry->store, relid)))
+			entry->store->valid = false;
+}
+
+static StoreEntry *
+find_entry(const char *flow, const char *executor)
+{
+	StoreKey	key;
+	StoreEntry *entry;
+	bool		found;
+
+	if (stores == NULL)
+	{
+		HASHCTL		ctl;
+
+		ctl.keysize = sizeof(StoreKey);
+		ctl.entrysize = sizeof(StoreEntry);
+		stores = hash_create("jflow stores", 16, &ctl, HASH_ELEM | HASH_BLOBS);
+		CacheRegisterRelcacheCallback(store_invalidate, (Datum) 0);
+	}
+	memset(&key, 0, sizeof(key));
+	strlcpy(key.flow, flow, NAMEDATALEN);
+	strlcpy(key.executor, executor, NAMEDATALEN);
+	entry = hash_search(stores, &key, HASH_ENTER, &found);
+	if (!found)
+		entry->store = NULL;
+	return entry;
+}
+
+/* Forget all prepared statements. */
+static void
+forget_plans(PqliteStore *store)
+{
+	while (store->nplans > 0)
+	{
+		PqlitePlan *entry = &store->plans[--store->nplans];
+
+		SPI_freeplan(entry->plan);
+		pfree(entry->sql);
+	}
+	for (int i = 0; i < store->nleaves; i++)
+		store->leaves[i].search = NULL;
+}
+
+static void
+store_free(PqliteStore *store)
+{
+	forget_plans(store);
+	MemoryContextDelete(store->context);
+}
+
+static void
+store_unpin(void *arg)
+{
+	PqliteStore *store = arg;
+
+	/* If it is not in the cache any more, the last user frees it. */
+	Assert(store->refcount > 0);
+	if (--store->refcount == 0 && store->forgotten)
+		store_free(store);
+}
+
+/*
+ * Statements become too many by filters and limits that vary.  They are forgotten
+ * here, while nobody uses the store: a call may hold several, one of each leaf
+ * say, and whoever called it may be running others.
+ */
+static PqliteStore *
+store_pin(PqliteStore *store)
+{
+	MemoryContextCallback *callback = palloc(sizeof(MemoryContextCallback));
+
+	if (store->refcount == 0 && store->nplans > MAX_PLANS + 2 * store->nleaves)
+		forget_plans(store);
+	callback->func = store_unpin;
+	callback->arg = store;
+	MemoryContextRegisterResetCallback(CurrentMemoryContext, callback);
+	store->refcount++;
+	return store;
+}
+
+/*
+ * Read a store anew; NULL if nothing was stored yet.  The result is in a
+ * context of its own, a child of the current one.
+ */
+static PqliteStore *
+store_read(const JflowFlow *flow, const JflowExecutor *executor)
+{
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "jflow store",
+												  ALLOCSET_SMALL_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(context);
+	PqliteStore *store = palloc0(sizeof(PqliteStore));
+	bool		found;
+
+	store->context = context;
+	store->valid = true;
+	store->flow = pstrdup(flow->name);
+	store->executor = pstrdup(executor->name);
+	store->shards = executor->shards;
+	store->workspace = executor->workspace ? pstrdup(executor->workspace) : NULL;
+	store->uses_with = DatumGetJsonbPCopy(JsonbPGetDatum(executor->uses_with));
+	store->options = pqlite_options_read(store->uses_with);
+	store->what = psprintf("executor \"%s\" of flow \"%s\"", executor->name, flow->name);
+	store->plans_size = MAX_PLANS;
+	store->plans = palloc(sizeof(PqlitePlan) * store->plans_size);
+	found = pqlite_read_layout(store);
+	MemoryContextSwitchTo(old);
+	if (!found)
+	{
+		MemoryContextDelete(context);
+		return NULL;
+	}
+	return store;
+}
+
+/* Was the store opened with the definition that holds now? */
+static bool
+same_definition(const PqliteStore *store, const JflowExecutor *executor)
+{
+	return store->shards == executor->shards &&
+		VARSIZE(store->uses_with) == VARSIZE(executor->uses_with) &&
+		memcmp(store->uses_with, executor->uses_with, VARSIZE(store->uses_with)) == 0;
+}
+
+/*
+ * The store of an executor, pinned until the current memory context is reset,
+ * its table locked for reading; NULL if nothing was stored yet.  Raises what is wrong
+ * with the table.
+ */
+PqliteStore *
+pqlite_store_find(const JflowFlow *flow, const JflowExecutor *executor)
+{
+	StoreEntry *entry = find_entry(flow->name, executor->name);
+
+	AcceptInvalidationMessages();
+	for (;;)
+	{
+		PqliteStore *store = entry->store;
+		uint64		before;
+
+		if (store && store->valid && same_definition(store, executor))
+		{
+			LockRelationOid(store->relid, AccessShareLock);
+			if (store->valid)
+				return store_pin(store);
+			UnlockRelationOid(store->relid, AccessShareLock);
+		}
+		if (store)
+		{
+			entry->store = NULL;
+			store->forgotten = true;
+			if (store->refcount == 0)
+				store_free(store);
+		}
+		before = invalidations;
+		store = store_read(flow, executor);
+		if (store == NULL)
+			return NULL;
+		MemoryContextSetParent(store->context, CacheMemoryContext);
+		store->valid = before == invalidations;
+		entry->store = store;
+		LockRelationOid(store->relid, AccessShareLock);
+
+		/* What has changed since is seen by the next call. */
+		return store_pin(store);
+	}
+}
+
+/*
+ * The store to read from, under a new active snapshot that the caller pops;
+ * NULL, and no snapshot, if nothing was stored yet.
+ *
+ * The snapshot must be newer than the lock on the table: who waited for a
+ * change of the leaves would otherwise look into the new leaves with a snapshot
+ * that does not see the rows there.  And the layout must be as new as the
+ * snapshot: rows that have moved since it was read are in leaves it does not
+ * have.  Whoever moves a row does so in leaves whose making was announced
+ * before, so a snapshot that sees the row is followed by the news of the leaf.
+ */
+PqliteStore *
+pqlite_store_for_read(const JflowContext *context)
+{
+	for (;;)
+	{
+		PqliteStore *store = pqlite_store_find(context->flow, context->executor);
+
+		if (store == NULL)
+			return NULL;
+		PushActiveSnapshot(GetTransactionSnapshot());
+		AcceptInvalidationMessages();
+		if (store->valid)
+			return store;
+		PopActiveSnapshot();
+	}
+}
+
+/*
+ * The store that documents are written to; its layout is locked until the end
+ * of the transaction; without documents, against all other writers.  If it is
+ * not there it is made, or NULL is returned.  The documents decide which field is
+ * stored, if nothing else does.
+ */
+PqliteStore *
+pqlite_store_for_write(const JflowContext *context, const JflowDocs *docs, bool create)
+{
+	PqliteStore *store;
+
+	PreventCommandIfReadOnly(context->endpoint);
+	PreventCommandDuringRecovery(context->endpoint);
+	store = pqlite_store_find(context->flow, context->executor);
+	if (store == NULL)
+	{
+		const PqliteOptions *options = pqlite_options_read(context->executor->uses_with);
+		bool		sparse = options->field && strcmp(options->field, "sparse_embedding") == 0;
+
+		if (!create)
+			return NULL;
+		if (options->field == NULL)
+		{
+			sparse = true;
+			for (int i = 0; i < docs->ndocs; i++)
+				sparse &= docs->docs[i].nulls[DOC_EMBEDDING] &&
+					!docs->docs[i].nulls[DOC_SPARSE_EMBEDDING];
+		}
+		pqlite_lock_store_name(context->flow->name, context->executor->name);
+		AcceptInvalidationMessages();
+		store = pqlite_store_find(context->flow, context->executor);
+		if (store == NULL)
+		{
+			pqlite_create(context, options, sparse);
+			CommandCounterIncrement();
+			store = pqlite_store_find(context->flow, context->executor);
+		}
+	}
+
+	for (;;)
+	{
+		Oid			relid = store->relid;
+
+		pqlite_lock_layout(relid, docs ? pqlite_layout_mode(store, docs->ndocs) : ExclusiveLock);
+		AcceptInvalidationMessages();
+		if (store->valid)
+			break;
+		store = pqlite_store_find(context->flow, context->executor);
+		if (store == NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_OBJECT),
+					 errmsg("the store of executor \"%s\" of flow \"%s\" was dropped",
+							context->executor->name, context->flow->name)));
+		if (store->valid && store->relid == relid)
+			break;
+	}
+	if (!store->own && !store->claimed)
+		pqlite_claim_table(store);
+	return store;
+}
+
+/*
+ * A prepared statement of a store, made at its first use.  It is there until the
+ * store is unpinned.  Statements are told apart by their text alone.
+ */
+SPIPlanPtr
+pqlite_plan(PqliteStore *store, const char *sql, int nargs, const Oid *types, int cursor_options)
+{
+	uint32		hash = hash_bytes((const unsigned char *) sql, strlen(sql));
+	PqlitePlan *entry;
+	SPIPlanPtr	plan;
+
+	for (int i = 0; i < store->nplans; i++)
+		if (store->plans[i].hash == hash && strcmp(store->plans[i].sql, sql) == 0)
+			return store->plans[i].plan;
+
+	plan = SPI_prepare_cursor(sql, nargs, (Oid *) types, cursor_options);
+	if (plan == NULL)
+		elog(ERROR, "could not prepare statement: %s", SPI_result_code_string(SPI_result));
+	if (store->nplans == store->plans_size)
+	{
+		store->plans = repalloc(store->plans, sizeof(PqlitePlan) * store->plans_size * 2);
+		store->plans_size *= 2;
+	}
+	entry = &store->plans[store->nplans];
+	entry->hash = hash;
+	entry->sql = MemoryContextStrdup(store->context, sql);
+	entry->plan = plan;
+	SPI_keepplan(plan);
+	store->nplans++;
+	return plan;
+}
+
+/*
+ * Let statements that find rows by id use the index on it, also those planned
+ * while the table was empty.  Holds until the executor function's call ends.
+ */
+void
+pqlite_force_index_scans(void)
+{
+	static const char *const settings[] = {
+		"enable_seqscan", "enable_hashjoin", "enable_mergejoin", "enable_bitmapscan"
+	};
+
+	for (int i = 0; i < lengthof(settings); i++)
+		(void) set_config_option(settings[i], "off", PGC_USERSET, PGC_S_SESSION,
+								 GUC_ACTION_SAVE, true, 0, false);
+}
+
+/* The typed column of that name, or NULL. */
+const PqliteColumn *
+pqlite_column_by_name(const PqliteStore *store, const char *name)
+{
+	for (int i = 0; i < store->ncolumns; i++)
+		if (store->columns[i].attr < 0 && strcmp(store->columns[i].name, name) == 0)
+			return &store->columns[i];
+	return NULL;
+}
+
+/* The column of an attribute of documents, or NULL. */
+const PqliteColumn *
+pqlite_column_by_attr(const PqliteStore *store, int attr)
+{
+	for (int i = 0; i < store->ncolumns; i++)
+		if (store->columns[i].attr == attr)
+			return &store->columns[i];
+	return NULL;
+}

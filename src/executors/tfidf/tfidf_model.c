@@ -1,0 +1,321 @@
+/*
+ * tfidf_model.c
+ *		Models in the catalog, and the copies of them that a backend keeps.
+ *
+ * A model is loaded once per backend.  A fit gives it a new random version and
+ * a trigger on jflow.model sends a relation cache invalidation; a backend that
+ * hears of it compares versions at the next use.  A fit that is rolled back
+ * invalidates, too, so a model that was used inside the transaction that made
+ * it does not outlive it.
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/inval.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+
+#include "compat.h"
+#include "executors/tfidf/tfidf.h"
+
+/* Columns of jflow.model, in the order of its definition. */
+enum
+{
+	Anum_model_flow = 1,
+	Anum_model_executor,
+	Anum_model_version,
+	Anum_model_options,
+	Anum_model_docs,
+	Anum_model_terms,
+	Anum_model_fitted,
+	Anum_model_model
+};
+
+typedef struct ModelKey
+{
+	char		flow[NAMEDATALEN];
+	char		executor[NAMEDATALEN];
+} ModelKey;
+
+typedef struct ModelEntry
+{
+	ModelKey	key;
+	int64		version;
+	bool		checked;		/* nothing has changed since it was read */
+	MemoryContext context;
+	TfidfModel *model;			/* NULL: not loaded */
+} ModelEntry;
+
+static HTAB *models = NULL;
+static Oid	model_relid = InvalidOid;
+
+/* Counts invalidations, so that one that comes while a model is read counts. */
+static uint64 generation = 0;
+
+static void
+model_invalidate(Datum arg, Oid relid)
+{
+	HASH_SEQ_STATUS status;
+	ModelEntry *entry;
+
+	if (OidIsValid(relid) && relid != model_relid)
+		return;
+	generation++;
+	hash_seq_init(&status, models);
+	while ((entry = hash_seq_search(&status)) != NULL)
+		entry->checked = false;
+}
+
+static ModelEntry *
+find_entry(const char *flow, const char *executor)
+{
+	ModelKey	key;
+	ModelEntry *entry;
+	bool		found;
+
+	if (models == NULL)
+	{
+		HASHCTL		ctl;
+
+		ctl.keysize = sizeof(ModelKey);
+		ctl.entrysize = sizeof(ModelEntry);
+		models = hash_create("jflow TF-IDF models", 16, &ctl, HASH_ELEM | HASH_BLOBS);
+		CacheRegisterRelcacheCallback(model_invalidate, (Datum) 0);
+	}
+	memset(&key, 0, sizeof(key));
+	strlcpy(key.flow, flow, NAMEDATALEN);
+	strlcpy(key.executor, executor, NAMEDATALEN);
+	entry = hash_search(models, &key, HASH_ENTER, &found);
+	if (!found)
+	{
+		entry->checked = false;
+		entry->context = NULL;
+		entry->model = NULL;
+	}
+	return entry;
+}
+
+static void
+drop_model(ModelEntry *entry)
+{
+	entry->model = NULL;
+	if (entry->context)
+		MemoryContextDelete(entry->context);
+	entry->context = NULL;
+}
+
+/* Bring an entry up to date with the catalog. */
+static void
+read_entry(ModelEntry *entry, const JflowContext *context)
+{
+	Relation	rel;
+	ScanKeyData keys[2];
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	bool		isnull;
+
+	uint64		before = generation;
+
+	model_relid = jflow_catalog_relid("model");
+	rel = table_open(model_relid, AccessShareLock);
+	ScanKeyInit(&keys[0], Anum_model_flow, BTEqualStrategyNumber, F_TEXTEQ,
+				CStringGetTextDatum(context->flow->name));
+	ScanKeyInit(&keys[1], Anum_model_executor, BTEqualStrategyNumber, F_TEXTEQ,
+				CStringGetTextDatum(context->executor->name));
+	scan = systable_beginscan(rel, RelationGetPrimaryKeyIndexCompat(rel), true, NULL, 2, keys);
+	tuple = systable_getnext(scan);
+	if (!HeapTupleIsValid(tuple))
+		drop_model(entry);
+	else
+	{
+		int64		version = DatumGetInt64(heap_getattr(tuple, Anum_model_version,
+														 RelationGetDescr(rel), &isnull));
+
+		if (entry->model == NULL || entry->version != version)
+		{
+			Datum		value = heap_getattr(tuple, Anum_model_model,
+											 RelationGetDescr(rel), &isnull);
+			MemoryContext old;
+			TfidfModel *model;
+
+			drop_model(entry);
+			entry->context = AllocSetContextCreate(CacheMemoryContext, "jflow TF-IDF model",
+												   ALLOCSET_DEFAULT_SIZES);
+			old = MemoryContextSwitchTo(entry->context);
+			model = tfidf_model_deserialize(DatumGetByteaP(value));
+			MemoryContextSwitchTo(old);
+			entry->version = version;
+			entry->model = model;
+		}
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+
+	/* only now: a damaged model must not pass for none the next time */
+	entry->checked = generation == before;
+}
+
+/*
+ * The model that the running executor was fitted with.  It stays valid until
+ * the next call.  Raises object_not_in_prerequisite_state if there is none.
+ */
+const TfidfModel *
+tfidf_model_get(const JflowContext *context, const TfidfOptions *options)
+{
+	ModelEntry *entry = find_entry(context->flow->name, context->executor->name);
+
+	AcceptInvalidationMessages();
+	if (!entry->checked)
+		read_entry(entry, context);
+	if (entry->model)
+		return entry->model;
+
+	/* A vocabulary without idf is a model by itself. */
+	if (options->has_vocabulary && !options->use_idf)
+	{
+		TfidfStats	stats;
+
+		tfidf_stats_init(&stats, options);
+		return tfidf_model_make(&stats);
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("executor \"%s\" of flow \"%s\" has not been fitted",
+					context->executor->name, context->flow->name),
+			 errhint("Fit it with jflow_fit, or post documents to its endpoint /fit.")));
+}
+
+/*
+ * Lock the flow that was fitted against changes.  A fit can take long: the
+ * executor may be gone, or the flow's name may be another role's flow by now.
+ */
+static void
+lock_fitted(const JflowFlow *flow, const char *executor)
+{
+	Oid			types[3] = {TEXTOID, TEXTOID, TEXTOID};
+	Datum		values[3];
+
+	values[0] = CStringGetTextDatum(flow->name);
+	values[1] = CStringGetTextDatum(flow->owner);
+	values[2] = CStringGetTextDatum(executor);
+	if (jflow_catalog_execute("SELECT FROM jflow.flow f JOIN jflow.executor e ON e.flow = f.flow "
+							  "WHERE f.flow = $1 AND f.owner = $2 AND e.name = $3 FOR SHARE OF f",
+							  3, types, values, NULL) == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("executor \"%s\" of flow \"%s\" was removed while it was fitted",
+						executor, flow->name)));
+}
+
+/*
+ * Make a model that of an executor, with the rights of the extension's owner.
+ */
+void
+tfidf_model_store(const JflowFlow *flow, const char *executor, Jsonb *options,
+				  const TfidfModel *model)
+{
+	Oid			types[7] = {TEXTOID, TEXTOID, INT8OID, JSONBOID, INT8OID, INT4OID, BYTEAOID};
+	Datum		values[7];
+	uint64		version;
+	JflowCatalogState state;
+
+	if (!pg_strong_random(&version, sizeof(version)))
+		ereport(ERROR,
+				(errcode(ERRCODE_INTERNAL_ERROR),
+				 errmsg("could not generate random values")));
+	values[0] = CStringGetTextDatum(flow->name);
+	values[1] = CStringGetTextDatum(executor);
+	values[2] = Int64GetDatum((int64) (version & PG_INT64_MAX));
+	values[3] = JsonbPGetDatum(options);
+	values[4] = Int64GetDatum(model->ndocs);
+	values[5] = Int32GetDatum((int32) model->terms.nterms);
+	values[6] = PointerGetDatum(tfidf_model_serialize(model));
+
+	jflow_catalog_begin(&state);
+	lock_fitted(flow, executor);
+	(void) jflow_catalog_execute("INSERT INTO jflow.model (flow, executor, version, options, docs, terms, model) "
+								 "VALUES ($1, $2, $3, $4, $5, $6, $7) "
+								 "ON CONFLICT (flow, executor) DO UPDATE SET version = excluded.version, "
+								 "options = excluded.options, docs = excluded.docs, terms = excluded.terms, "
+								 "fitted = excluded.fitted, model = excluded.model",
+								 7, types, values, NULL);
+	jflow_catalog_end(&state);
+}
+
+/* Keep the counts of one request until the post is finished. */
+void
+tfidf_part_store(const JflowContext *context, const TfidfStats *stats)
+{
+	Oid			types[5] = {TEXTOID, TEXTOID, INT8OID, INT8OID, BYTEAOID};
+	Datum		values[5];
+	JflowCatalogState state;
+
+	values[0] = CStringGetTextDatum(context->flow->name);
+	values[1] = CStringGetTextDatum(context->executor->name);
+	values[2] = Int64GetDatum(context->post);
+	values[3] = Int64GetDatum(context->request);
+	values[4] = PointerGetDatum(tfidf_stats_serialize(stats));
+
+	/* A request that is run again replaces what its first run left. */
+	jflow_catalog_begin(&state);
+	(void) jflow_catalog_execute("INSERT INTO jflow.model_part (flow, executor, post, request, part) "
+								 "VALUES ($1, $2, $3, $4, $5) "
+								 "ON CONFLICT (flow, executor, post, request) DO UPDATE SET part = excluded.part",
+								 5, types, values, NULL);
+	jflow_catalog_end(&state);
+}
+
+/*
+ * Merge the counts of a post into "stats" and delete them, with what posts that
+ * never finished left behind more than a day ago.
+ */
+void
+tfidf_parts_merge(const JflowContext *context, TfidfStats *stats)
+{
+	Oid			types[3] = {TEXTOID, TEXTOID, INT8OID};
+	Datum		values[3];
+	JflowCatalogState state;
+	MemoryContext outer = CurrentMemoryContext;
+	Portal		portal;
+
+	values[0] = CStringGetTextDatum(context->flow->name);
+	values[1] = CStringGetTextDatum(context->executor->name);
+	values[2] = Int64GetDatum(context->post);
+
+	jflow_catalog_begin(&state);
+	portal = SPI_cursor_open_with_args(NULL,
+									   "SELECT part FROM jflow.model_part "
+									   "WHERE flow = $1 AND executor = $2 AND post = $3 ORDER BY request",
+									   3, types, values, NULL, true, CURSOR_OPT_NO_SCROLL);
+	for (;;)
+	{
+		bool		isnull;
+		Datum		part;
+		bytea	   *bytes;
+		MemoryContext old;
+
+		SPI_cursor_fetch(portal, true, 1);
+		if (SPI_processed == 0)
+			break;
+		part = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
+		bytes = DatumGetByteaP(part);
+		old = MemoryContextSwitchTo(outer);
+		tfidf_stats_merge(stats, bytes);
+		MemoryContextSwitchTo(old);
+		if ((Pointer) bytes != DatumGetPointer(part))
+			pfree(bytes);
+		SPI_freetuptable(SPI_tuptable);
+	}
+	SPI_cursor_close(portal);
+	(void) jflow_catalog_execute("DELETE FROM jflow.model_part WHERE flow = $1 AND executor = $2 "
+								 "AND (post = $3 OR created < pg_catalog.now() - interval '1 day')",
+								 3, types, values, NULL);
+	jflow_catalog_end(&state);
+}

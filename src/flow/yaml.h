@@ -1,0 +1,13 @@
+/*
+ * yaml.h
+ *		A flow as one document.
+ */
+#ifndef JFLOW_YAML_H
+#define JFLOW_YAML_H
+
+#include "utils/jsonb.h"
+
+extern Jsonb *jflow_yaml_to_jsonb(const char *yaml, int len);
+extern char *jflow_jsonb_to_yaml(Jsonb *json);
+
+#endif							/* JFLOW_YAML_H */

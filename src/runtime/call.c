@@ -1,0 +1,177 @@
+/*
+ * call.c
+ *		Calling an executor function: the one way, inline and in replicas.
+ *
+ * A function runs as the flow's owner, like a SECURITY DEFINER function, and
+ * under a search_path of our own: its result must depend neither on who posts
+ * nor on what he put on his search_path or into his temporary schema, which is
+ * why pg_temp comes last.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/pg_collation.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/lsyscache.h"
+#include "utils/snapmgr.h"
+#include "utils/syscache.h"
+#include "utils/timestamp.h"
+
+#include "compat.h"
+#include "runtime/call.h"
+#include "settings.h"
+
+/*
+ * Look a function up for a flow's owner.  The result is allocated in the
+ * current memory context and lives as long as that; raises what
+ * jflow_function_resolve raises.
+ */
+JflowRunnable *
+jflow_run_prepare(const char *function, Oid owner)
+{
+	JflowRunnable *runnable = palloc0(sizeof(JflowRunnable));
+
+	runnable->name = function;
+	runnable->owner = owner;
+	fmgr_info(jflow_function_resolve(function, owner), &runnable->flinfo);
+	return runnable;
+}
+
+/* Adds the line that says where in a flow an error came from. */
+static void
+run_error_context(void *arg)
+{
+	const JflowContext *context = arg;
+
+	errcontext("executor \"%s\", shard %d, replica %d, request " INT64_FORMAT,
+			   context->executor->name, context->shard, context->replica,
+			   context->request);
+}
+
+/*
+ * Set the search_path that executor functions run under, until the GUC nest
+ * level ends: the owner's schema, public, and the extension's own.
+ */
+static void
+set_search_path(void)
+{
+	char	   *schema = get_namespace_name(jflow_types()->schema);
+	const char *path = "\"$user\", public, pg_temp";
+
+	if (schema && strcmp(schema, "public") != 0)
+		path = psprintf("\"$user\", public, %s, pg_temp", quote_identifier(schema));
+	(void) set_config_option("search_path", path, PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_SAVE, true, 0, false);
+}
+
+/*
+ * A post looks its functions up once.  One that is dropped while the post runs,
+ * by another session or by an executor, must be missed here and not by name of
+ * a cache deep inside.
+ */
+static void
+check_not_dropped(const JflowRunnable *runnable)
+{
+	if (!SearchSysCacheExists1(PROCOID, ObjectIdGetDatum(runnable->flinfo.fn_oid)))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_FUNCTION),
+				 errmsg("function %s was dropped during the post", runnable->name)));
+}
+
+static Datum
+call(JflowRunnable *runnable, Datum docs, Jsonb *parameters)
+{
+	LOCAL_FCINFO(fcinfo, 2);
+	Datum		result;
+
+	InitFunctionCallInfoData(*fcinfo, &runnable->flinfo, 2, DEFAULT_COLLATION_OID,
+							 NULL, NULL);
+	fcinfo->args[0].value = docs;
+	fcinfo->args[0].isnull = false;
+	fcinfo->args[1].value = JsonbPGetDatum(parameters);
+	fcinfo->args[1].isnull = false;
+	result = FunctionCallInvoke(fcinfo);
+	if (fcinfo->isnull)
+		return docs;
+	return jflow_docs_complete(result, psprintf("result of function %s", runnable->name));
+}
+
+/* The same, and tells the server's log if it takes long. */
+static Datum
+call_and_log(JflowRunnable *runnable, const JflowContext *context, Datum docs, Jsonb *parameters)
+{
+	int			limit = jflow_log_min_duration;
+	TimestampTz started;
+	Datum		result;
+	int64		us;
+
+	if (limit < 0)
+		return call(runnable, docs, parameters);
+	started = GetCurrentTimestamp();
+	result = call(runnable, docs, parameters);
+	us = GetCurrentTimestamp() - started;
+	if (us / 1000 >= limit)
+		ereport(LOG_SERVER_ONLY,
+				(errmsg("duration: %.3f ms  endpoint %s of flow \"%s\": function %s",
+						us / 1000.0, context->endpoint, context->flow->name, runnable->name)));
+	return result;
+}
+
+/*
+ * Run an executor function on documents.  Returns its documents, each with an
+ * id, or those given where it returns NULL; in the current memory context.
+ *
+ * On an error the user and the search_path are restored by the abort of the
+ * transaction or subtransaction, and the call context here.
+ */
+Datum
+jflow_run(JflowRunnable *runnable, JflowContext *context, Datum docs, Jsonb *parameters)
+{
+	ErrorContextCallback callback;
+	Oid			userid;
+	int			sec_context;
+	int			guc_level;
+	Datum		result;
+
+	check_stack_depth();
+	CHECK_FOR_INTERRUPTS();
+
+	/* A STABLE function, too, must see what earlier requests have written. */
+	if (!IsInParallelMode())
+		CommandCounterIncrement();
+	PushActiveSnapshot(GetTransactionSnapshot());
+
+	callback.callback = run_error_context;
+	callback.arg = context;
+	callback.previous = error_context_stack;
+	error_context_stack = &callback;
+
+	GetUserIdAndSecContext(&userid, &sec_context);
+	SetUserIdAndSecContext(runnable->owner,
+						   jflow_owner_security(runnable->owner, userid, sec_context));
+	guc_level = NewGUCNestLevel();
+	set_search_path();
+
+	check_not_dropped(runnable);
+	context->outer = jflow_context;
+	jflow_context = context;
+	PG_TRY();
+	{
+		result = call_and_log(runnable, context, docs, parameters);
+	}
+	PG_FINALLY();
+	{
+		jflow_context = context->outer;
+	}
+	PG_END_TRY();
+
+	/* Settings that the function changed end with it, like in a replica. */
+	AtEOXact_GUC(false, guc_level);
+	SetUserIdAndSecContext(userid, sec_context);
+	error_context_stack = callback.previous;
+	PopActiveSnapshot();
+
+	return result;
+}

@@ -1,0 +1,578 @@
+/*
+ * launcher.c
+ *		Keeps running replicas equal to wanted ones.
+ *
+ * Everything it must know is in shared memory, so that a launcher that was
+ * started again goes on where the last one stopped.  It sleeps until its latch
+ * is set or the next start is due.
+ */
+#include "postgres.h"
+
+#include <signal.h>
+
+#include "access/genam.h"
+#include "access/heapam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "catalog/pg_database.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/interrupt.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "tcop/tcopprot.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/syscache.h"
+#include "utils/snapmgr.h"
+
+#include "compat.h"
+#include "runtime/control/workers.h"
+#include "runtime/shared/pool.h"
+#include "settings.h"
+
+#define START_TIMEOUT_MS 30000
+#define HEALTHY_MS 60000
+#define STANDBY_LOOK_MS 5000
+
+static BackgroundWorkerHandle **handles = NULL; /* of replicas we started */
+static List *unseen = NIL;		/* databases that no entry had room for yet */
+
+/* For _PG_init. */
+void
+jflow_launcher_register(void)
+{
+	BackgroundWorker worker;
+
+	memset(&worker, 0, sizeof(worker));
+	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
+	worker.bgw_start_time = BgWorkerStart_ConsistentState;
+	worker.bgw_restart_time = 1;
+	strcpy(worker.bgw_library_name, "jflow");
+	strcpy(worker.bgw_function_name, "jflow_launcher_main");
+	strcpy(worker.bgw_name, "jflow launcher");
+	strcpy(worker.bgw_type, "jflow launcher");
+	RegisterBackgroundWorker(&worker);
+}
+
+static void
+forget_launcher(int code, Datum arg)
+{
+	LWLockAcquire(&jflow_shared->control, LW_EXCLUSIVE);
+	jflow_shared->launcher_pid = 0;
+	jflow_shared->launcher_proc = JFLOW_NONE;
+	LWLockRelease(&jflow_shared->control);
+}
+
+static void
+sooner(TimestampTz *next, TimestampTz at)
+{
+	*next = Min(*next, at);
+}
+
+/* All databases one can connect to get a scout. */
+static void
+list_databases(void)
+{
+	Relation	rel;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	MemoryContext old;
+
+	LWLockAcquire(&jflow_shared->control, LW_EXCLUSIVE);
+	jflow_shared->rescan = false;
+	jflow_shared->unseen++;		/* at least, until they are counted */
+	LWLockRelease(&jflow_shared->control);
+	StartTransactionCommand();
+	rel = table_open(DatabaseRelationId, AccessShareLock);
+	scan = systable_beginscan(rel, InvalidOid, false, NULL, 0, NULL);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		Form_pg_database database = (Form_pg_database) GETSTRUCT(tuple);
+
+		if (!database->datallowconn || database->datistemplate)
+			continue;
+		old = MemoryContextSwitchTo(TopMemoryContext);
+		unseen = list_append_unique_oid(unseen, database->oid);
+		MemoryContextSwitchTo(old);
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	CommitTransactionCommand();
+}
+
+/* Give databases entries while there is room. */
+static void
+enter_databases(void)
+{
+	LWLockAcquire(&jflow_shared->control, LW_EXCLUSIVE);
+	while (unseen != NIL)
+	{
+		JflowDatabase *entry = jflow_database_entry(linitial_oid(unseen), true);
+
+		if (entry == NULL)
+			break;
+		if (entry->dirty == entry->scouted)
+			entry->dirty++;
+		unseen = list_delete_first(unseen);
+	}
+	jflow_shared->unseen = list_length(unseen);
+	LWLockRelease(&jflow_shared->control);
+}
+
+static bool
+database_exists(Oid database)
+{
+	bool		exists;
+
+	StartTransactionCommand();
+	exists = SearchSysCacheExists1(DATABASEOID, ObjectIdGetDatum(database));
+	CommitTransactionCommand();
+	return exists;
+}
+
+/* A database is gone: so is all that was wanted in it. */
+static void
+forget_database(Oid database)
+{
+	JflowDatabase *entry;
+
+	for (int i = 0; i < jflow_max_pools; i++)
+	{
+		if (!jflow_pools[i].used || jflow_pools[i].database != database)
+			continue;
+		LWLockAcquire(&jflow_pools[i].lock, LW_EXCLUSIVE);
+		jflow_pools[i].wanted = 0;
+		jflow_pools[i].closed = true;
+		LWLockRelease(&jflow_pools[i].lock);
+		jflow_pool_flush(i, "the database was dropped");
+	}
+	LWLockAcquire(&jflow_shared->control, LW_EXCLUSIVE);
+	entry = jflow_database_entry(database, false);
+	if (entry)
+		entry->database = InvalidOid;
+	LWLockRelease(&jflow_shared->control);
+}
+
+static bool
+register_worker(const char *function, const char *type, const char *name, int number,
+				uint32 generation, BackgroundWorkerHandle **handle)
+{
+	BackgroundWorker worker;
+	MemoryContext old;
+	bool		registered;
+
+	memset(&worker, 0, sizeof(worker));
+	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
+	worker.bgw_start_time = BgWorkerStart_ConsistentState;
+	worker.bgw_restart_time = BGW_NEVER_RESTART;
+	strcpy(worker.bgw_library_name, "jflow");
+	strlcpy(worker.bgw_function_name, function, BGW_MAXLEN);
+	strlcpy(worker.bgw_type, type, BGW_MAXLEN);
+	strlcpy(worker.bgw_name, name, BGW_MAXLEN);
+	worker.bgw_main_arg = Int32GetDatum(number);
+	memcpy(worker.bgw_extra, &generation, sizeof(generation));
+	worker.bgw_notify_pid = MyProcPid;
+
+	/* The handle must outlive this round. */
+	old = MemoryContextSwitchTo(TopMemoryContext);
+	registered = RegisterDynamicBackgroundWorker(&worker, handle);
+	MemoryContextSwitchTo(old);
+	return registered;
+}
+
+/* One scout at a time, for a database that has changed. */
+static void
+send_scout(TimestampTz *next)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	Oid			database = InvalidOid;
+
+	if (OidIsValid(jflow_shared->scout_database))
+	{
+		TimestampTz late = TimestampTzPlusMilliseconds(jflow_shared->scout_started, START_TIMEOUT_MS);
+
+		/* One that never started, or is gone without a word, is given up. */
+		if (jflow_shared->scout_pid != 0 ? kill(jflow_shared->scout_pid, 0) == 0 : now < late)
+		{
+			if (jflow_shared->scout_pid == 0)
+				sooner(next, late);
+			return;
+		}
+		jflow_shared->scout_database = InvalidOid;
+	}
+
+	LWLockAcquire(&jflow_shared->control, LW_EXCLUSIVE);
+	for (int i = 0; i < JFLOW_MAX_DATABASES && !OidIsValid(database); i++)
+	{
+		JflowDatabase *entry = &jflow_shared->databases[i];
+
+		if (!OidIsValid(entry->database) || entry->dirty == entry->scouted || entry->blocked > 0)
+			continue;
+		if (entry->next_scout > now)
+		{
+			sooner(next, entry->next_scout);
+			continue;
+		}
+		database = entry->database;
+		entry->failures++;
+		entry->next_scout = TimestampTzPlusMilliseconds(now, Min(1000L << Min(entry->failures - 1, 20),
+																 jflow_restart_delay_max * 1000L));
+	}
+	LWLockRelease(&jflow_shared->control);
+	if (!OidIsValid(database))
+		return;
+	if (!database_exists(database))
+	{
+		forget_database(database);
+		SetLatch(MyLatch);
+		return;
+	}
+	jflow_shared->scout_database = database;
+	jflow_shared->scout_pid = 0;
+	jflow_shared->scout_started = now;
+	jflow_shared->no_slot = !register_worker("jflow_scout_main", "jflow scout",
+											 psprintf("jflow scout: %u", database),
+											 (int) database, 0, NULL);
+	if (jflow_shared->no_slot)
+	{
+		jflow_shared->scout_database = InvalidOid;
+		ereport(LOG,
+				(errmsg("jflow could not start a scout: there is no free background worker slot"),
+				 errhint("Raise max_worker_processes.")));
+		ConditionVariableBroadcast(&jflow_shared->changed);
+	}
+	sooner(next, TimestampTzPlusMilliseconds(now, 1000));
+}
+
+/*
+ * A start that came to nothing.  Under control, as is the worker's look at its
+ * entry: one that starts just now either finds the entry gone, or is found.
+ */
+static void
+start_failed(JflowPool *pool, JflowReplica *replica, const char *reason)
+{
+	LWLockAcquire(&jflow_shared->control, LW_EXCLUSIVE);
+	LWLockAcquire(&pool->lock, LW_EXCLUSIVE);
+	if (replica->state == REPLICA_STARTING && replica->pid == 0)
+	{
+		replica->state = REPLICA_FREE;
+		replica->generation++;
+		pool->starting--;
+		pool->failures++;
+		pool->next_start = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+													   Min(1000L << Min(pool->failures - 1, 20), jflow_restart_delay_max * 1000L));
+		jflow_clip(pool->reason, reason, JFLOW_REASON_LEN);
+	}
+	LWLockRelease(&pool->lock);
+	LWLockRelease(&jflow_shared->control);
+	ConditionVariableBroadcast(&jflow_shared->changed);
+}
+
+/* Will entries of replicas be free without anybody's doing? */
+static bool
+some_leave(void)
+{
+	for (int i = 0; i < jflow_max_replicas; i++)
+		if (jflow_replicas[i].state != REPLICA_FREE &&
+			(jflow_replicas[i].stop || jflow_pools[jflow_replicas[i].pool].closed))
+			return true;
+	return false;
+}
+
+/*
+ * Start one more replica of a pool.  If that fails, next_start of the pool says
+ * when to try again, unless a replica that leaves will wake us.
+ */
+static bool
+start_replica(int p)
+{
+	JflowPool  *pool = &jflow_pools[p];
+	JflowReplica *replica = NULL;
+	bool		taken[1024] = {false};
+	int			number = 0;
+	int			r;
+
+	LWLockAcquire(&jflow_shared->control, LW_EXCLUSIVE);
+	for (int i = 0; i < jflow_max_replicas; i++)
+	{
+		if (jflow_replicas[i].state == REPLICA_FREE)
+		{
+			if (replica == NULL)
+				replica = &jflow_replicas[i];
+		}
+		else if (jflow_replicas[i].pool == p)
+			taken[jflow_replicas[i].number] = true;
+	}
+	if (replica == NULL)
+	{
+		bool		wait = some_leave();
+
+		LWLockRelease(&jflow_shared->control);
+		if (wait)
+			return false;
+		LWLockAcquire(&pool->lock, LW_EXCLUSIVE);
+		pool->failures++;
+		pool->next_start = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), 5000);
+		jflow_clip(pool->reason, "there is no free replica: raise jflow.max_replicas", JFLOW_REASON_LEN);
+		LWLockRelease(&pool->lock);
+		return false;
+	}
+	while (taken[number])
+		number++;
+	r = replica - jflow_replicas;
+	LWLockAcquire(&pool->lock, LW_EXCLUSIVE);
+	{
+		uint32		generation = replica->generation + 1;
+
+		memset(replica, 0, sizeof(*replica));
+		replica->generation = generation;
+		replica->state = REPLICA_STARTING;
+		replica->pool = p;
+		replica->number = number;
+		replica->slot = JFLOW_NONE;
+		replica->proc = JFLOW_NONE;
+		replica->since = GetCurrentTimestamp();
+	}
+	pool->starting++;
+	LWLockRelease(&pool->lock);
+	LWLockRelease(&jflow_shared->control);
+
+	if (handles[r])
+		pfree(handles[r]);
+	handles[r] = NULL;
+	if (!register_worker("jflow_replica_main",
+						 pool->shard == JFLOW_MOVER ? "jflow mover" : "jflow replica",
+						 pool->shard == JFLOW_MOVER ?
+						 psprintf("jflow mover: %s/%s", pool->flow, pool->executor) :
+						 psprintf("jflow replica: %s/%s/%d/%d", pool->flow, pool->executor,
+								  pool->shard, number),
+						 r, replica->generation, &handles[r]))
+	{
+		start_failed(pool, replica, "there is no free background worker slot: raise max_worker_processes");
+		return false;
+	}
+	return true;
+}
+
+/* Ask a replica to leave when it has ended its request. */
+static void
+stop_replica(JflowReplica *replica)
+{
+	replica->stop = true;
+	if (replica->state != REPLICA_STARTING)
+		jflow_wake_process(replica->proc);
+}
+
+/*
+ * A pool that is not wanted any more is closed when no post refers to it.  Under
+ * control, since a scout may want it again.
+ */
+static void
+close_if_drained(JflowPool *pool)
+{
+	LWLockAcquire(&jflow_shared->control, LW_EXCLUSIVE);
+	LWLockAcquire(&pool->lock, LW_EXCLUSIVE);
+	if (pool->draining && pg_atomic_read_u32(&pool->holders) == 0)
+	{
+		pool->closed = true;
+		pool->wanted = 0;
+	}
+	LWLockRelease(&pool->lock);
+	LWLockRelease(&jflow_shared->control);
+}
+
+/* A closed pool without replicas: whoever found no entry may have its. */
+static void
+free_pool(JflowPool *pool)
+{
+	LWLockAcquire(&jflow_shared->control, LW_EXCLUSIVE);
+	LWLockAcquire(&pool->lock, LW_EXCLUSIVE);
+	if (pool->running == 0 && pool->starting == 0 && pool->head < 0)
+		pool->used = false;
+	LWLockRelease(&pool->lock);
+	for (int i = 0; i < JFLOW_MAX_DATABASES && !pool->used; i++)
+	{
+		JflowDatabase *entry = &jflow_shared->databases[i];
+
+		if (!OidIsValid(entry->database) || !entry->no_room)
+			continue;
+		entry->dirty++;
+		entry->next_scout = 0;
+		SetLatch(MyLatch);
+	}
+	LWLockRelease(&jflow_shared->control);
+	ConditionVariableBroadcast(&jflow_shared->changed);
+}
+
+/* Bring one pool nearer to what is wanted. */
+static void
+tend_pool(int p, TimestampTz *next)
+{
+	JflowPool  *pool = &jflow_pools[p];
+	TimestampTz now = GetCurrentTimestamp();
+	JflowDatabase *entry;
+	JflowReplica *highest = NULL,
+			   *old = NULL;
+	int			wanted,
+				live = 0,
+				starting = 0,
+				stopping = 0;
+	bool		blocked,
+				healthy = false;
+
+	if (pool->draining && !pool->closed)
+		close_if_drained(pool);
+	LWLockAcquire(&jflow_shared->control, LW_SHARED);
+	entry = jflow_database_entry(pool->database, false);
+	blocked = entry && entry->blocked > 0;
+	LWLockRelease(&jflow_shared->control);
+	wanted = !jflow_enabled || pool->closed || blocked ? 0 : pool->wanted;
+
+	for (int i = 0; i < jflow_max_replicas; i++)
+	{
+		JflowReplica *replica = &jflow_replicas[i];
+		pid_t		pid;
+
+		if (replica->state == REPLICA_FREE || replica->pool != p)
+			continue;
+		if (replica->state == REPLICA_STARTING && replica->pid == 0)
+		{
+			TimestampTz late = TimestampTzPlusMilliseconds(replica->since, START_TIMEOUT_MS);
+
+			if (now >= late || (handles[i] && GetBackgroundWorkerPid(handles[i], &pid) == BGWH_STOPPED))
+			{
+				start_failed(pool, replica, "a background worker was registered but did not start");
+				continue;
+			}
+			sooner(next, late);
+		}
+		if (replica->stop)
+		{
+			stopping++;
+			continue;
+		}
+		live++;
+		starting += replica->state == REPLICA_STARTING;
+		if (replica->state != REPLICA_STARTING && replica->started < pool->restart_before)
+			old = replica;
+		if (highest == NULL || replica->number > highest->number)
+			highest = replica;
+		if (replica->state != REPLICA_STARTING)
+		{
+			TimestampTz then = TimestampTzPlusMilliseconds(replica->started, HEALTHY_MS);
+
+			healthy |= now >= then;
+			if (pool->failures > 0)
+				sooner(next, then);
+		}
+	}
+	if (healthy && pool->failures > 0)
+	{
+		LWLockAcquire(&pool->lock, LW_EXCLUSIVE);
+		pool->failures = 0;
+		pool->next_start = 0;
+		LWLockRelease(&pool->lock);
+	}
+
+	if (live > wanted)
+	{
+		stop_replica(highest);
+		SetLatch(MyLatch);
+	}
+	else if (old && live == wanted && starting == 0 && stopping == 0)
+		stop_replica(old);
+	else if (live < wanted && !pool->blocked)
+	{
+		if (pool->next_start > now)
+			sooner(next, pool->next_start);
+		else if (start_replica(p))
+			SetLatch(MyLatch);
+		else if (pool->next_start > now)
+			sooner(next, pool->next_start);
+	}
+
+	if (pool->running == 0 && pool->starting == 0)
+	{
+		if (!jflow_enabled)
+			jflow_pool_flush(p, "jflow.enabled is off");
+		else if (pool->head >= 0 && (pool->closed || pool->blocked || pool->failures > 0))
+			jflow_pool_flush(p, NULL);
+	}
+	if (pool->closed && live == 0 && stopping == 0 && pool->head < 0)
+		free_pool(pool);
+}
+
+/* Entry point of the worker. */
+void
+jflow_launcher_main(Datum arg)
+{
+	pqsignal(SIGTERM, die);
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	BackgroundWorkerUnblockSignals();
+	before_shmem_exit(forget_launcher, (Datum) 0);
+	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
+	handles = MemoryContextAllocZero(TopMemoryContext, sizeof(*handles) * jflow_max_replicas);
+
+	LWLockAcquire(&jflow_shared->control, LW_EXCLUSIVE);
+	jflow_shared->launcher_pid = MyProcPid;
+	jflow_shared->launcher_proc = MyProcNumberCompat;
+	if (jflow_shared->unseen > 0)
+		jflow_shared->rescan = true;	/* a launcher before us knew them */
+	LWLockRelease(&jflow_shared->control);
+	MemoryContextSwitchTo(AllocSetContextCreate(TopMemoryContext, "jflow launcher",
+												ALLOCSET_DEFAULT_SIZES));
+	for (;;)
+	{
+		static TimestampTz next_look = 0;
+		TimestampTz next = DT_NOEND;
+		bool		recovery = RecoveryInProgress();
+		MemoryContext context = CurrentMemoryContext;
+		long		timeout = -1;
+
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+		if (ConfigReloadPending)
+		{
+			ConfigReloadPending = false;
+			ProcessConfigFile(PGC_SIGHUP);
+		}
+		/* Nobody tells what the primary has committed. */
+		if (recovery && jflow_standby_replicas)
+		{
+			TimestampTz now = GetCurrentTimestamp();
+
+			if (now >= next_look)
+			{
+				jflow_shared->rescan = true;
+				next_look = TimestampTzPlusMilliseconds(now, STANDBY_LOOK_MS);
+			}
+		}
+		if (!recovery || jflow_standby_replicas)
+		{
+			if (jflow_shared->rescan)
+				list_databases();
+			if (unseen || jflow_shared->unseen > 0)
+				enter_databases();
+			send_scout(&next);
+		}
+		/* Sessions hear of it late; before the queues are looked through. */
+		jflow_shared->disabled = !jflow_enabled;
+		for (int i = 0; i < jflow_max_pools; i++)
+			if (jflow_pools[i].used)
+				tend_pool(i, &next);
+		MemoryContextSwitchTo(context);
+		MemoryContextReset(context);
+
+		/* Nobody tells us of a promotion. */
+		if (recovery)
+			sooner(&next, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), 1000));
+		if (next != DT_NOEND)
+			timeout = Max((long) ((next - GetCurrentTimestamp()) / 1000), 0) + 1;
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_EXIT_ON_PM_DEATH | (timeout >= 0 ? WL_TIMEOUT : 0),
+						 timeout, PG_WAIT_EXTENSION);
+	}
+}

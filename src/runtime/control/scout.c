@@ -1,0 +1,356 @@
+/*
+ * scout.c
+ *		Reads one database's catalog, tells what is wanted, and exits.
+ *
+ * It reads by scan, as the server reads its own catalogs: no operator, trigger
+ * or view of a user runs with its rights.
+ */
+#include "postgres.h"
+
+#include <signal.h>
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_authid.h"
+#include "catalog/pg_database.h"
+#include "commands/extension.h"
+#include "miscadmin.h"
+#include "storage/ipc.h"
+#include "tcop/tcopprot.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/resowner.h"
+#include "utils/snapmgr.h"
+#include "utils/syscache.h"
+
+#include "compat.h"
+#include "flow/flow.h"
+#include "runtime/control/control.h"
+#include "runtime/control/workers.h"
+#include "runtime/shared/pool.h"
+#include "settings.h"
+
+static bool succeeded = false;
+static uint64 seen = 0;
+static uint64 seen_stops = 0;
+
+static void
+report(int code, Datum arg)
+{
+	JflowDatabase *entry;
+
+	LWLockAcquire(&jflow_shared->control, LW_EXCLUSIVE);
+	entry = jflow_database_entry(jflow_shared->scout_database, false);
+	if (entry && succeeded)
+	{
+		entry->scouted = seen;
+		entry->failures = 0;
+		entry->next_scout = 0;
+	}
+	jflow_shared->scout_pid = 0;
+	jflow_shared->scout_database = InvalidOid;
+	LWLockRelease(&jflow_shared->control);
+	jflow_wake_launcher();
+	ConditionVariableBroadcast(&jflow_shared->changed);
+}
+
+/*
+ * Why replicas of this owner cannot start, or NULL.  In the current context.
+ */
+char *
+jflow_owner_trouble(const char *owner, Oid *role)
+{
+	HeapTuple	tuple;
+	bool		login;
+
+	*role = get_role_oid(owner, true);
+	if (!OidIsValid(*role))
+		return psprintf("role \"%s\" does not exist", owner);
+	tuple = SearchSysCache1(AUTHOID, ObjectIdGetDatum(*role));
+	login = HeapTupleIsValid(tuple) && ((Form_pg_authid) GETSTRUCT(tuple))->rolcanlogin;
+	if (HeapTupleIsValid(tuple))
+		ReleaseSysCache(tuple);
+	if (!login && JFLOW_NEEDS_LOGIN)
+		return psprintf("role \"%s\" is not permitted to log in", owner);
+	if (superuser_arg(*role) && !jflow_allow_superuser_flows)
+		return psprintf("role \"%s\" is a superuser and jflow.allow_superuser_flows is off", owner);
+	if (jflow_database_aclcheck_compat(MyDatabaseId, *role, ACL_CONNECT) != ACLCHECK_OK)
+		return psprintf("role \"%s\" has no CONNECT privilege for the database", owner);
+	return NULL;
+}
+
+/* Write what is wanted of one pool; the caller holds the control lock. */
+static void
+want_pool(const JflowFlow *flow, const JflowExecutor *executor, int shard, int wanted,
+		  Oid owner, const char *trouble, int round)
+{
+	JflowPool  *pool = NULL;
+
+	for (int i = 0; i < jflow_max_pools; i++)
+	{
+		JflowPool  *p = &jflow_pools[i];
+
+		if (p->used && !p->closed && p->database == MyDatabaseId && p->shard == shard &&
+			p->owner == owner && strcmp(p->flow, flow->name) == 0 &&
+			strcmp(p->executor, executor->name) == 0)
+		{
+			pool = p;
+			break;
+		}
+		if (!p->used && pool == NULL)
+			pool = p;
+	}
+	if (pool == NULL)
+	{
+		JflowDatabase *entry = jflow_database_entry(MyDatabaseId, false);
+
+		/* The launcher sends another scout when an entry is free again. */
+		if (entry)
+			entry->no_room = true;
+		ereport(LOG,
+				(errmsg("jflow has no room for executor \"%s\" of flow \"%s\"", executor->name, flow->name),
+				 errhint("Raise jflow.max_replicas.")));
+		return;
+	}
+	LWLockAcquire(&pool->lock, LW_EXCLUSIVE);
+	if (!pool->used)
+	{
+		pool->generation++;
+		pool->closed = pool->draining = pool->blocked = false;
+		pool->database = MyDatabaseId;
+		pool->owner = owner;
+		strlcpy(pool->flow, flow->name, NAMEDATALEN);
+		strlcpy(pool->executor, executor->name, NAMEDATALEN);
+		pool->shard = shard;
+		pool->head = pool->tail = pool->idle = JFLOW_NONE;
+		pool->length = pool->running = pool->starting = pool->failures = 0;
+		pool->round = 0;
+		pool->next_start = pool->restart_before = 0;
+		pool->reason[0] = '\0';
+		pool->used = true;
+	}
+	if (pool->blocked && trouble == NULL)
+		pool->reason[0] = '\0';
+	pool->wanted = trouble ? 0 : wanted;
+	pool->draining = false;
+	pool->blocked = trouble != NULL;
+	if (trouble)
+		jflow_clip(pool->reason, trouble, JFLOW_REASON_LEN);
+	else if (!RecoveryInProgress()) /* where one looks every few seconds */
+		pool->next_start = 0;
+	pool->shards = executor->shards;
+	pool->scouted = round;
+	LWLockRelease(&pool->lock);
+}
+
+/*
+ * Pools that a smaller number of replicas or shards leaves without use go on
+ * with what they have until the posts that refer to them have ended; the
+ * launcher closes them then.  The caller holds the control lock.
+ */
+static void
+drain_pools(const JflowFlow *flow, const JflowExecutor *executor, Oid owner, int round)
+{
+	for (int i = 0; i < jflow_max_pools; i++)
+	{
+		JflowPool  *pool = &jflow_pools[i];
+
+		if (!pool->used || pool->closed || pool->database != MyDatabaseId ||
+			pool->owner != owner || pool->shard == JFLOW_MOVER || pool->scouted == round ||
+			strcmp(pool->flow, flow->name) != 0 || strcmp(pool->executor, executor->name) != 0)
+			continue;
+		LWLockAcquire(&pool->lock, LW_EXCLUSIVE);
+		pool->draining = true;
+		pool->scouted = round;
+		LWLockRelease(&pool->lock);
+	}
+}
+
+/*
+ * May a flow have been stopped since we began?  What we read may tell that it is
+ * started, and would open pools that its stop has closed.  The caller holds the
+ * control lock.
+ */
+static bool
+is_outdated(void)
+{
+	return jflow_shared->stops != seen_stops;
+}
+
+/* One flow that is started.  Raises what is wrong with its definition. */
+static void
+want_flow(const char *name, int round)
+{
+	JflowFlow  *flow = jflow_flow_open(name, true);
+	char	   *trouble;
+	bool	   *moving;
+	Oid			owner;
+
+	if (flow == NULL)
+		return;
+	trouble = jflow_owner_trouble(flow->owner, &owner);
+	moving = palloc0(sizeof(bool) * Max(flow->nexecutors, 1));
+	for (int i = 0; i < flow->nexecutors && !RecoveryInProgress(); i++)
+		moving[i] = jflow_is_moving(flow->name, flow->executors[i].name);
+	LWLockAcquire(&jflow_shared->control, LW_EXCLUSIVE);
+	for (int i = 0; i < flow->nexecutors && !is_outdated(); i++)
+	{
+		const JflowExecutor *executor = &flow->executors[i];
+
+		for (int shard = 0; executor->replicas > 0 && shard < executor->shards; shard++)
+			want_pool(flow, executor, shard, executor->replicas, owner, trouble, round);
+		if (moving[i])
+			want_pool(flow, executor, JFLOW_MOVER, 1, owner, trouble, round);
+		if (trouble == NULL)
+			drain_pools(flow, executor, owner, round);
+	}
+	LWLockRelease(&jflow_shared->control);
+}
+
+/*
+ * Does an error say nothing about a flow's definition?  A lock that was not had
+ * in time, a cancel, no memory: those pass.
+ */
+static bool
+is_transient(int sqlerrcode)
+{
+	int			category = ERRCODE_TO_CATEGORY(sqlerrcode);
+
+	return sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE ||
+		category == ERRCODE_TRANSACTION_ROLLBACK ||
+		category == ERRCODE_INSUFFICIENT_RESOURCES ||
+		category == ERRCODE_OPERATOR_INTERVENTION;
+}
+
+/* Leave the pools of a flow as they are. */
+static void
+keep_pools(const char *flow, int round)
+{
+	LWLockAcquire(&jflow_shared->control, LW_EXCLUSIVE);
+	for (int i = 0; i < jflow_max_pools; i++)
+		if (jflow_pools[i].used && jflow_pools[i].database == MyDatabaseId &&
+			strcmp(jflow_pools[i].flow, flow) == 0)
+			jflow_pools[i].scouted = round;
+	LWLockRelease(&jflow_shared->control);
+}
+
+/*
+ * The same, with what is raised going to the server's log.  Returns false if
+ * that says that one should look again.
+ */
+static bool
+want_flow_or_log(const char *name, int round)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	volatile bool again = false;
+
+	BeginInternalSubTransaction(NULL);
+	PG_TRY();
+	{
+		want_flow(name, round);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		again = is_transient(geterrcode());
+		EmitErrorReport();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		if (again)
+			keep_pools(name, round);
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = owner;
+	return !again;
+}
+
+/* Entry point of the worker; the argument is the database. */
+void
+jflow_scout_main(Datum arg)
+{
+	Oid			database = (Oid) DatumGetInt32(arg);
+	JflowDatabase *entry;
+	List	   *flows = NIL;
+	ListCell   *cell;
+	int			round;
+	bool		wanted,
+				complete = true;
+
+	LWLockAcquire(&jflow_shared->control, LW_EXCLUSIVE);
+	wanted = jflow_shared->scout_database == database && jflow_shared->scout_pid == 0;
+	entry = jflow_database_entry(database, false);
+	if (wanted && (entry == NULL || entry->blocked > 0))
+	{
+		/* a statement that needs the database to be left alone was faster */
+		jflow_shared->scout_database = InvalidOid;
+		wanted = false;
+	}
+	if (wanted)
+	{
+		jflow_shared->scout_pid = MyProcPid;
+		seen = entry->dirty;
+		entry->no_room = false;
+	}
+	round = ++jflow_shared->scout_round;
+	seen_stops = jflow_shared->stops;
+	LWLockRelease(&jflow_shared->control);
+	if (!wanted)
+	{
+		jflow_wake_launcher();
+		proc_exit(0);
+	}
+	before_shmem_exit(report, (Datum) 0);
+
+	pqsignal(SIGTERM, die);
+	BackgroundWorkerUnblockSignals();
+	BackgroundWorkerInitializeConnectionByOid(database, InvalidOid, BGWORKER_BYPASS_ALLOWCONN);
+	StartTransactionCommand();
+	(void) GetTransactionSnapshot();
+	SetConfigOption("search_path", "pg_catalog", PGC_SUSET, PGC_S_SESSION);
+	if (OidIsValid(get_extension_oid("jflow", true)))
+		flows = jflow_started_flows();
+	foreach(cell, flows)
+		complete &= want_flow_or_log(lfirst(cell), round);
+	CommitTransactionCommand();
+
+	/* Another scout looks anew: whoever stops a flow asks for one. */
+	LWLockAcquire(&jflow_shared->control, LW_EXCLUSIVE);
+	wanted = !is_outdated();
+	entry = jflow_database_entry(database, false);
+	if (entry && !wanted)
+		entry->next_scout = 0;
+	LWLockRelease(&jflow_shared->control);
+	if (!wanted)
+		proc_exit(0);
+
+	for (int i = 0; i < jflow_max_pools; i++)
+	{
+		JflowPool  *pool = &jflow_pools[i];
+
+		if (!pool->used || pool->database != database || pool->scouted == round)
+			continue;
+		LWLockAcquire(&pool->lock, LW_EXCLUSIVE);
+		pool->wanted = 0;
+		pool->closed = true;
+		LWLockRelease(&pool->lock);
+		jflow_pool_flush(i, "the flow was stopped, or the executor was changed");
+	}
+	LWLockAcquire(&jflow_shared->control, LW_EXCLUSIVE);
+	entry = jflow_database_entry(database, false);
+	if (entry)
+		entry->started = list_length(flows);
+	LWLockRelease(&jflow_shared->control);
+	succeeded = complete;
+	proc_exit(0);
+}

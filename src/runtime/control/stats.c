@@ -1,0 +1,360 @@
+/*
+ * stats.c
+ *		What executors and endpoints have done, in shared memory.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "port/pg_bitutils.h"
+#include "utils/builtins.h"
+
+#include "compat.h"
+#include "flow/flow.h"
+#include "runtime/control/stats.h"
+#include "runtime/shared/payload.h"
+#include "runtime/shared/shmem.h"
+#include "settings.h"
+
+PG_FUNCTION_INFO_V1(jflow_pool_rows);
+PG_FUNCTION_INFO_V1(jflow_replica_rows);
+PG_FUNCTION_INFO_V1(jflow_endpoint_rows);
+PG_FUNCTION_INFO_V1(jflow_request_rows);
+PG_FUNCTION_INFO_V1(jflow_memory_row);
+PG_FUNCTION_INFO_V1(jflow_config);
+PG_FUNCTION_INFO_V1(jflow_stat_reset);
+
+/* The entry of an endpoint; JFLOW_NONE if all are taken. */
+int
+jflow_stat_find(const char *flow, const char *executor, const char *endpoint)
+{
+	char		key[NAMEDATALEN];
+	int			result = JFLOW_NONE;
+
+	jflow_clip(key, endpoint, NAMEDATALEN);
+	LWLockAcquire(&jflow_shared->control, LW_EXCLUSIVE);
+	for (int i = 0; i < JFLOW_MAX_ENDPOINTS; i++)
+	{
+		JflowEndpoint *entry = &jflow_endpoints[i];
+
+		if (!OidIsValid(entry->database))
+		{
+			strlcpy(entry->flow, flow, NAMEDATALEN);
+			strlcpy(entry->executor, executor, NAMEDATALEN);
+			strlcpy(entry->endpoint, key, NAMEDATALEN);
+			entry->database = MyDatabaseId;
+			result = i;
+			break;
+		}
+		if (entry->database == MyDatabaseId && strcmp(entry->endpoint, key) == 0 &&
+			strcmp(entry->executor, executor) == 0 && strcmp(entry->flow, flow) == 0)
+		{
+			result = i;
+			break;
+		}
+	}
+	LWLockRelease(&jflow_shared->control);
+	return result;
+}
+
+void
+jflow_stat_count(int stat, int docs, int64 us, bool error)
+{
+	JflowEndpoint *entry;
+
+	if (stat < 0)
+		return;
+	entry = &jflow_endpoints[stat];
+	SpinLockAcquire(&entry->mutex);
+	entry->count++;
+	entry->errors += error;
+	entry->docs += docs;
+	entry->total_us += us;
+	entry->buckets[Min(us > 0 ? pg_leftmost_one_pos64((uint64) us) : 0, JFLOW_BUCKETS - 1)]++;
+	SpinLockRelease(&entry->mutex);
+}
+
+/* May the current user see what a flow does? */
+static bool
+may_see(const char *name)
+{
+	JflowFlow  *flow = jflow_flow_open(name, true);
+
+	return flow && jflow_may_post(flow);
+}
+
+static void
+begin_rows(FunctionCallInfo fcinfo)
+{
+	InitMaterializedSRF(fcinfo, 0);
+}
+
+static void
+put_row(FunctionCallInfo fcinfo, Datum *values, bool *nulls)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+
+	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+}
+
+/*
+ * jflow.pools() RETURNS SETOF record: the pools of this database.
+ */
+Datum
+jflow_pool_rows(PG_FUNCTION_ARGS)
+{
+	begin_rows(fcinfo);
+	for (int i = 0; jflow_shared && i < jflow_max_pools; i++)
+	{
+		JflowPool  *pool = &jflow_pools[i];
+		JflowPool	copy;
+		Datum		values[9] = {0};
+		bool		nulls[9] = {false};
+
+		LWLockAcquire(&pool->lock, LW_SHARED);
+		memcpy(&copy, pool, sizeof(copy));
+		LWLockRelease(&pool->lock);
+		if (!copy.used || copy.closed || copy.database != MyDatabaseId || !may_see(copy.flow))
+			continue;
+		values[0] = CStringGetTextDatum(copy.flow);
+		values[1] = CStringGetTextDatum(copy.executor);
+		values[2] = Int32GetDatum(copy.shard);
+		nulls[2] = copy.shard == JFLOW_MOVER;
+		values[3] = Int32GetDatum(copy.running);
+		values[4] = Int32GetDatum(copy.starting);
+		values[5] = Int32GetDatum(copy.length);
+		values[6] = Int32GetDatum(copy.failures);
+		nulls[7] = copy.reason[0] == '\0';
+		values[7] = CStringGetTextDatum(copy.reason);
+		values[8] = BoolGetDatum(copy.blocked);
+		put_row(fcinfo, values, nulls);
+	}
+	return (Datum) 0;
+}
+
+/*
+ * jflow.replicas() RETURNS SETOF record: the replicas of this database.
+ */
+Datum
+jflow_replica_rows(PG_FUNCTION_ARGS)
+{
+	static const char *const states[] = {"free", "starting", "idle", "busy", "stopping"};
+
+	begin_rows(fcinfo);
+	for (int i = 0; jflow_shared && i < jflow_max_replicas; i++)
+	{
+		JflowReplica copy = jflow_replicas[i];
+		JflowPool  *pool = &jflow_pools[copy.pool];
+		bool		busy = copy.state == REPLICA_BUSY;
+		Datum		values[16] = {0};
+		bool		nulls[16] = {false};
+
+		if (copy.state == REPLICA_FREE || pool->database != MyDatabaseId ||
+			!may_see(pool->flow))
+			continue;
+		values[0] = Int32GetDatum(copy.pid);
+		nulls[0] = copy.pid == 0;
+		values[1] = CStringGetTextDatum(pool->flow);
+		values[2] = CStringGetTextDatum(pool->executor);
+		values[3] = Int32GetDatum(pool->shard);
+		values[4] = Int32GetDatum(copy.number);
+		nulls[3] = nulls[4] = pool->shard == JFLOW_MOVER;
+		values[5] = CStringGetTextDatum(copy.stop ? states[REPLICA_STOPPING] :
+										pool->shard == JFLOW_MOVER && copy.state != REPLICA_STARTING ?
+										"moving" : states[copy.state]);
+		values[6] = TimestampTzGetDatum(copy.since);
+		values[7] = CStringGetTextDatum(copy.endpoint);
+		values[8] = Int64GetDatum(copy.post);
+		values[9] = Int64GetDatum(copy.request);
+		nulls[7] = nulls[8] = nulls[9] = !busy;
+		values[10] = Int64GetDatum(copy.requests);
+		values[11] = Int64GetDatum(copy.docs);
+		values[12] = Int64GetDatum(copy.errors);
+		values[13] = Float8GetDatum(copy.busy_us / 1000.0);
+		values[14] = CStringGetTextDatum(copy.last_error);
+		nulls[14] = copy.last_error[0] == '\0';
+		values[15] = TimestampTzGetDatum(copy.started);
+		nulls[15] = copy.started == 0;
+		put_row(fcinfo, values, nulls);
+	}
+	return (Datum) 0;
+}
+
+/* A quantile of a histogram in milliseconds, interpolated within its bucket. */
+static double
+quantile(const JflowEndpoint *entry, double q)
+{
+	double		target = q * entry->count;
+	double		below = 0;
+
+	for (int i = 0; i < JFLOW_BUCKETS; i++)
+	{
+		if (entry->buckets[i] > 0 && below + entry->buckets[i] >= target)
+			return ((double) (UINT64CONST(1) << i)) *
+				(1 + (target - below) / entry->buckets[i]) / 1000.0;
+		below += entry->buckets[i];
+	}
+	return 0;
+}
+
+/*
+ * jflow.endpoints() RETURNS SETOF record
+ */
+Datum
+jflow_endpoint_rows(PG_FUNCTION_ARGS)
+{
+	begin_rows(fcinfo);
+	for (int i = 0; jflow_shared && i < JFLOW_MAX_ENDPOINTS; i++)
+	{
+		JflowEndpoint copy;
+		Datum		values[10] = {0};
+		bool		nulls[10] = {false};
+
+		SpinLockAcquire(&jflow_endpoints[i].mutex);
+		copy = jflow_endpoints[i];
+		SpinLockRelease(&jflow_endpoints[i].mutex);
+		if (copy.database != MyDatabaseId || !may_see(copy.flow))
+			continue;
+		values[0] = CStringGetTextDatum(copy.flow);
+		values[1] = CStringGetTextDatum(copy.executor);
+		values[2] = CStringGetTextDatum(copy.endpoint);
+		values[3] = Int64GetDatum(copy.count);
+		values[4] = Int64GetDatum(copy.errors);
+		values[5] = Int64GetDatum(copy.docs);
+		values[6] = Float8GetDatum(copy.count ? copy.total_us / 1000.0 / copy.count : 0);
+		values[7] = Float8GetDatum(quantile(&copy, 0.5));
+		values[8] = Float8GetDatum(quantile(&copy, 0.95));
+		values[9] = Float8GetDatum(quantile(&copy, 0.99));
+		put_row(fcinfo, values, nulls);
+	}
+	return (Datum) 0;
+}
+
+/*
+ * jflow_stat_reset() RETURNS void: forgets the counts of this database.
+ */
+Datum
+jflow_stat_reset(PG_FUNCTION_ARGS)
+{
+	for (int i = 0; jflow_shared && i < JFLOW_MAX_ENDPOINTS; i++)
+	{
+		JflowEndpoint *entry = &jflow_endpoints[i];
+
+		SpinLockAcquire(&entry->mutex);
+		if (entry->database == MyDatabaseId)
+		{
+			entry->count = entry->errors = entry->docs = entry->total_us = 0;
+			memset(entry->buckets, 0, sizeof(entry->buckets));
+		}
+		SpinLockRelease(&entry->mutex);
+	}
+	PG_RETURN_VOID();
+}
+
+/*
+ * jflow.requests() RETURNS SETOF record: slots in use by this database.
+ */
+Datum
+jflow_request_rows(PG_FUNCTION_ARGS)
+{
+	static const char *const states[] = {"free", "filling", "queued", "running", "committing", "done"};
+
+	begin_rows(fcinfo);
+	for (int i = 0; jflow_shared && i < jflow_max_requests; i++)
+	{
+		JflowSlot	copy = jflow_slots[i];
+		Datum		values[6] = {0};
+		bool		nulls[6] = {false};
+
+		if (copy.state == SLOT_FREE)
+			continue;
+		if (copy.pool >= 0 && (jflow_pools[copy.pool].database != MyDatabaseId ||
+							   !may_see(jflow_pools[copy.pool].flow)))
+			continue;
+		values[0] = Int32GetDatum(i);
+		values[1] = CStringGetTextDatum(states[copy.state]);
+		nulls[2] = nulls[3] = copy.pool < 0;
+		if (copy.pool >= 0)
+		{
+			values[2] = CStringGetTextDatum(jflow_pools[copy.pool].flow);
+			values[3] = CStringGetTextDatum(jflow_pools[copy.pool].executor);
+		}
+		values[4] = Int64GetDatum(copy.request);
+		values[5] = BoolGetDatum(copy.abandoned);
+		put_row(fcinfo, values, nulls);
+	}
+	return (Datum) 0;
+}
+
+/*
+ * jflow.memory() RETURNS record: of the payload area and the slots.
+ */
+Datum
+jflow_memory_row(PG_FUNCTION_ARGS)
+{
+	TupleDesc	desc;
+	Datum		values[6] = {0};
+	bool		nulls[6] = {false};
+
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	if (jflow_shared)
+	{
+		values[0] = Int64GetDatum(pg_atomic_read_u64(&jflow_shared->payload_total));
+		values[1] = Int64GetDatum(jflow_payload_size());
+		values[2] = Int64GetDatum(pg_atomic_read_u64(&jflow_shared->payload_peak));
+		values[3] = Int32GetDatum(pg_atomic_read_u32(&jflow_shared->payload_waiters));
+		values[4] = Int32GetDatum(jflow_shared->slots_used);
+		values[5] = Int32GetDatum(jflow_max_requests);
+	}
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
+}
+
+static void
+put_fact(FunctionCallInfo fcinfo, const char *name, const char *value, const char *note)
+{
+	Datum		values[3];
+	bool		nulls[3] = {false};
+
+	values[0] = CStringGetTextDatum(name);
+	values[1] = CStringGetTextDatum(value);
+	values[2] = CStringGetTextDatum(note);
+	put_row(fcinfo, values, nulls);
+}
+
+/*
+ * jflow_config() RETURNS SETOF (name, value, note): what limits this server.
+ */
+Datum
+jflow_config(PG_FUNCTION_ARGS)
+{
+	int			wanted = 0,
+				running = 0;
+
+	begin_rows(fcinfo);
+	put_fact(fcinfo, "preloaded", jflow_shared ? "yes" : "no",
+			 jflow_shared ? "replicas are possible" : "add jflow to shared_preload_libraries");
+	put_fact(fcinfo, "max_worker_processes", psprintf("%d", max_worker_processes),
+			 "shared with parallel queries, replication and other extensions");
+	if (jflow_shared == NULL)
+		return (Datum) 0;
+	for (int i = 0; i < jflow_max_pools; i++)
+	{
+		if (jflow_pools[i].used && !jflow_pools[i].closed)
+		{
+			wanted += jflow_pools[i].wanted;
+			running += jflow_pools[i].running;
+		}
+	}
+	put_fact(fcinfo, "launcher", jflow_shared->launcher_pid ? psprintf("%d", jflow_shared->launcher_pid) : "not running",
+			 "process that starts replicas");
+	put_fact(fcinfo, "replicas wanted", psprintf("%d", wanted), "in all databases");
+	put_fact(fcinfo, "replicas running", psprintf("%d", running),
+			 running < wanted ? "see jflow_status for the reason" : "all of them");
+	put_fact(fcinfo, "jflow.max_replicas", psprintf("%d", jflow_max_replicas), "set at server start");
+	put_fact(fcinfo, "jflow.max_requests", psprintf("%d", jflow_max_requests), "set at server start");
+	put_fact(fcinfo, "jflow.memory_limit", psprintf("%d kB", jflow_memory_limit),
+			 psprintf("one request or answer may have %zu bytes", jflow_payload_max()));
+	return (Datum) 0;
+}

@@ -1,0 +1,35 @@
+/*
+ * workers.h
+ *		The background workers of the runtime.
+ */
+#ifndef JFLOW_WORKERS_H
+#define JFLOW_WORKERS_H
+
+#include "postmaster/bgworker.h"
+
+#include "runtime/shared/post_header.h"
+
+extern int	jflow_my_replica;	/* JFLOW_NONE in other processes */
+
+extern PGDLLEXPORT void jflow_launcher_main(Datum arg);
+extern PGDLLEXPORT void jflow_scout_main(Datum arg);
+extern PGDLLEXPORT void jflow_replica_main(Datum arg);
+
+extern void jflow_launcher_register(void);
+extern void jflow_mover_run(JflowReplica *me) JFLOW_NORETURN;
+extern JflowHeader *jflow_replica_header(void);
+
+/* ddl.c */
+extern void jflow_ddl_init(void);
+
+/* pending.c: what takes effect at commit. */
+extern void jflow_pending_init(void);
+extern bool jflow_pending_any(void);
+extern void jflow_pending_dirty(void);
+extern void jflow_pending_roles(void);
+extern void jflow_pending_start(const char *flow);
+extern void jflow_pending_stop(const char *flow);
+extern void jflow_pending_restart(const char *flow, const char *executor);
+extern JflowDatabase *jflow_database_entry(Oid database, bool create);
+
+#endif							/* JFLOW_WORKERS_H */

@@ -1,0 +1,52 @@
+/*
+ * gateway.h
+ *		A post: documents cut into requests and walked through a flow.
+ */
+#ifndef JFLOW_GATEWAY_H
+#define JFLOW_GATEWAY_H
+
+#include "nodes/execnodes.h"
+
+#include "flow/context.h"
+#include "runtime/gateway/progress.h"
+
+/* What the caller of a post asked for; pointers may be NULL. */
+typedef struct JflowPostOptions
+{
+	const char *endpoint;
+	const char *flow;
+	Jsonb	   *parameters;
+	const char *target_executor;
+	int			request_size;	/* 0: jflow.request_size */
+	bool		show_progress;
+	bool		continue_on_error;
+	bool		ordered;
+	int64		timeout_ms;		/* 0: none */
+} JflowPostOptions;
+
+/*
+ * Where the documents come from.  "next" returns the next request as a
+ * jflow_doc[] of at most "size" documents in the current memory context, or
+ * false at the end.
+ */
+typedef struct JflowSource
+{
+	bool		(*next) (struct JflowSource *source, int size, Datum *docs);
+	int64		total;			/* number of documents, -1: not known */
+} JflowSource;
+
+/* Where the answers go; called in order, once a request that did not fail. */
+typedef void (*JflowSink) (void *arg, Datum docs);
+
+typedef struct JflowPostResult
+{
+	int64		docs;
+	int64		requests;
+	int64		failed;
+	TimestampTz started;
+} JflowPostResult;
+
+extern void jflow_post_run(const JflowPostOptions *options, JflowSource *source,
+						   JflowSink sink, void *sink_arg, JflowPostResult *result);
+
+#endif							/* JFLOW_GATEWAY_H */

@@ -1,0 +1,416 @@
+/*
+ * plan.c
+ *		What a post does at each executor, worked out once for all its requests.
+ *
+ * Functions are looked up, filters parsed, parameters split and polling decided
+ * here, so that a request costs nothing but the calls it makes; and what is
+ * wrong with a flow is found before the first document moves.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_collation.h"
+#include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "regex/regex.h"
+#include "utils/builtins.h"
+#include "utils/numeric.h"
+
+#include "compat.h"
+#include "runtime/control/control.h"
+#include "runtime/gateway/plan.h"
+#include "runtime/gateway/reduce.h"
+#include "runtime/shared/pool.h"
+#include "settings.h"
+
+#define DEFAULT_LIMIT 10		/* of classes that store documents */
+
+/*
+ * Does an executor's name match the target?  The target is a regular
+ * expression for the whole name.
+ */
+static bool
+is_target(const char *target, const char *name)
+{
+	char	   *pattern;
+
+	if (target == NULL)
+		return true;
+	pattern = psprintf("^(?:%s)$", target);
+	return RE_compile_and_execute(cstring_to_text(pattern), (char *) name, strlen(name),
+								  REG_ADVANCED, C_COLLATION_OID, 0, NULL);
+}
+
+/* Is this parameter the overrides of some executor? */
+static bool
+names_executor(const JflowFlow *flow, const JsonbValue *key)
+{
+	for (int i = 0; i < flow->nexecutors; i++)
+		if (strlen(flow->executors[i].name) == key->val.string.len &&
+			memcmp(flow->executors[i].name, key->val.string.val, key->val.string.len) == 0)
+			return true;
+	return false;
+}
+
+/* Add the members of an object that are not overrides of an executor. */
+static void
+push_members(JsonbParseState **state, JsonbContainer *object, const JflowFlow *flow)
+{
+	JsonbIterator *it = JsonbIteratorInit(object);
+	JsonbIteratorToken token;
+	JsonbValue	value;
+	bool		skip = false;
+
+	while ((token = JsonbIteratorNext(&it, &value, true)) != WJB_DONE)
+	{
+		if (token == WJB_KEY)
+			skip = flow && names_executor(flow, &value);
+		if ((token == WJB_KEY || token == WJB_VALUE) && !skip)
+			pushJsonbValue(state, token, &value);
+	}
+}
+
+/*
+ * The parameters that one executor gets: those of the post, without what is
+ * meant for others, overridden by what is meant for it.
+ */
+static Jsonb *
+executor_parameters(const JflowFlow *flow, const JflowExecutor *executor, Jsonb *parameters)
+{
+	JsonbParseState *state = NULL;
+	JsonbIterator *it;
+	JsonbIteratorToken token;
+	JsonbValue	key,
+				buffer;
+	JsonbValue *overrides;
+	bool		split = false;
+
+	it = JsonbIteratorInit(&parameters->root);
+	while ((token = JsonbIteratorNext(&it, &key, true)) != WJB_DONE)
+		split |= token == WJB_KEY && names_executor(flow, &key);
+	if (!split)
+		return parameters;
+
+	overrides = getKeyJsonValueFromContainer(&parameters->root, executor->name,
+											 strlen(executor->name), &buffer);
+	if (overrides && (overrides->type != jbvBinary ||
+					  !JsonContainerIsObject(overrides->val.binary.data)))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("parameter \"%s\" must be an object", executor->name),
+				 errdetail("A parameter named like an executor holds overrides for it.")));
+
+	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	push_members(&state, &parameters->root, flow);
+	if (overrides)
+		push_members(&state, overrides->val.binary.data, NULL);
+	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+}
+
+/* The value of "limit" in an object, or -1. */
+static int
+limit_of(Jsonb *object)
+{
+	JsonbValue	buffer;
+	JsonbValue *value;
+	bool		error = false;
+	int32		limit;
+
+	if (object == NULL)
+		return JFLOW_NO_LIMIT;
+	value = getKeyJsonValueFromContainer(&object->root, "limit", 5, &buffer);
+	if (value == NULL || value->type != jbvNumeric)
+		return JFLOW_NO_LIMIT;
+	limit = numeric_int4_opt_error(value->val.numeric, &error);
+	return error || limit < 0 ? JFLOW_NO_LIMIT : limit;
+}
+
+/* How many matches a reduce keeps. */
+static int
+matches_limit(const JflowStep *step)
+{
+	int			limit = limit_of(step->parameters);
+
+	if (limit == JFLOW_NO_LIMIT)
+		limit = limit_of(step->executor->uses_with);
+	if (limit == JFLOW_NO_LIMIT && strcmp(step->executor->uses, "PQLiteIndexer") == 0)
+		limit = DEFAULT_LIMIT;
+	return limit;
+}
+
+static JflowRunnable *
+prepare_or_null(const char *function, Oid owner)
+{
+	return function ? jflow_run_prepare(function, owner) : NULL;
+}
+
+/* Adds a line that says which executor could not be planned. */
+static void
+plan_error_context(void *arg)
+{
+	errcontext("executor \"%s\"", ((const JflowExecutor *) arg)->name);
+}
+
+static void
+plan_step(JflowStep *step, JflowPlan *plan, Oid owner, Jsonb *parameters)
+{
+	const JflowExecutor *executor = step->executor;
+	ErrorContextCallback callback;
+	JflowFunction function;
+
+	jflow_endpoint_function(executor, plan->endpoint, &function);
+	if (function.name == NULL && executor->uses_before == NULL &&
+		executor->uses_after == NULL && !executor->disable_reduce)
+	{
+		step->active = false;
+		return;
+	}
+
+	callback.callback = plan_error_context;
+	callback.arg = (void *) executor;
+	callback.previous = error_context_stack;
+	error_context_stack = &callback;
+
+	step->next = JFLOW_NONE;
+	step->idempotent = function.idempotent;
+	step->stages = (function.name ? STAGE_MAIN : 0) |
+		(function.finish ? STAGE_FINISH : 0) |
+		(executor->uses_before ? STAGE_BEFORE : 0) |
+		(executor->uses_after ? STAGE_AFTER : 0);
+	if (!step->remote)
+	{
+		step->function = prepare_or_null(function.name, owner);
+		step->finish = prepare_or_null(function.finish, owner);
+		step->before = prepare_or_null(executor->uses_before, owner);
+		step->after = prepare_or_null(executor->uses_after, owner);
+	}
+	step->parameters = executor_parameters(plan->flow, executor, parameters);
+	step->polling = jflow_polling_resolve(executor, plan->endpoint);
+	if (executor->when)
+		step->when = jflow_filter_parse(executor->when, "when");
+	if (executor->timeout)
+		step->timeout_ms = jflow_interval_ms(executor->timeout);
+	step->limit = matches_limit(step);
+	step->what = psprintf("executor \"%s\" of flow \"%s\"", executor->name, plan->flow->name);
+
+	error_context_stack = callback.previous;
+}
+
+/* Add the endpoints that a map of requests names. */
+static void
+add_endpoints(Jsonb *requests, List **endpoints)
+{
+	JsonbIterator *it;
+	JsonbIteratorToken token;
+	JsonbValue	key;
+
+	if (requests == NULL)
+		return;
+	it = JsonbIteratorInit(&requests->root);
+	while ((token = JsonbIteratorNext(&it, &key, true)) != WJB_DONE)
+		if (token == WJB_KEY)
+			*endpoints = lappend(*endpoints, pnstrdup(key.val.string.val, key.val.string.len));
+}
+
+/*
+ * Documents pass a flow unchanged where no executor knows the endpoint.  That is
+ * as it should be, unless the endpoint is a misspelt one: say so.
+ */
+static void
+note_unknown_endpoint(const JflowPlan *plan)
+{
+	List	   *endpoints = NIL;
+	const char **names;
+	const char *suggestion;
+
+	for (int i = 0; i < plan->flow->nexecutors; i++)
+	{
+		if (plan->steps[i].active)
+			return;
+		add_endpoints(plan->flow->executors[i].requests, &endpoints);
+		add_endpoints(plan->flow->executors[i].class_requests, &endpoints);
+	}
+	names = palloc(sizeof(char *) * Max(list_length(endpoints), 1));
+	for (int i = 0; i < list_length(endpoints); i++)
+		names[i] = list_nth(endpoints, i);
+	suggestion = jflow_suggest(plan->endpoint, names, list_length(endpoints));
+	if (suggestion && strcmp(suggestion, plan->endpoint) != 0)
+		ereport(NOTICE,
+				(errmsg("no executor of flow \"%s\" knows endpoint \"%s\"",
+						plan->flow->name, plan->endpoint),
+				 errhint("Did you mean \"%s\"?", suggestion)));
+}
+
+/* Raise undefined_object for a target that no executor matches. */
+static void
+unknown_target(const JflowFlow *flow, const char *target)
+{
+	const char **names = palloc(sizeof(char *) * Max(flow->nexecutors, 1));
+	const char *suggestion;
+
+	for (int i = 0; i < flow->nexecutors; i++)
+		names[i] = flow->executors[i].name;
+	suggestion = jflow_suggest(target, names, flow->nexecutors);
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_OBJECT),
+			 errmsg("no executor of flow \"%s\" matches \"%s\"", flow->name, target),
+			 suggestion ? errhint("Did you mean \"%s\"?", suggestion)
+			 : errhint("target_executor is a regular expression for the whole name of an executor.")));
+}
+
+/* Does this post wait in a replica of the pool already? */
+static bool
+is_in_chain(int pool)
+{
+	JflowHeader *header = jflow_replica_header();
+
+	if (header == NULL)
+		return false;
+	if (jflow_replicas[jflow_my_replica].pool == pool)
+		return true;
+	for (int i = 0; i < header->nchain; i++)
+		if (header->chain[i] == pool)
+			return true;
+	return header->nchain == JFLOW_MAX_CHAIN;
+}
+
+/*
+ * Find the pools of a step's shards.  Without one of them the flow is not
+ * started; with one that already waits for this post, the step runs here.
+ * Returns false if the flow's definition may have changed meanwhile.
+ */
+static bool
+find_pools(JflowStep *step, JflowPlan *plan)
+{
+	const JflowExecutor *executor = step->executor;
+	bool		in_chain = false;
+
+	step->remote = false;
+	if (jflow_shared == NULL || executor->replicas == 0)
+		return true;
+	if (!jflow_enabled)
+		jflow_await_pools(plan->flow);	/* raises what is to be said */
+	step->pools = palloc(sizeof(JflowPoolRef) * executor->shards);
+	for (int shard = 0; shard < executor->shards; shard++)
+	{
+		int			pool;
+
+		while ((pool = jflow_pool_find(plan->flow->name, executor->name, shard,
+									   &step->pools[shard])) == JFLOW_NONE)
+		{
+			jflow_await_pools(plan->flow);
+			pool = jflow_pool_find(plan->flow->name, executor->name, shard, &step->pools[shard]);
+			if (pool != JFLOW_NONE)
+				break;
+			/* Replicas may have been scaled away since the flow was read. */
+			if (!plan->fresh || plan->changes != jflow_changes())
+				return false;
+			ereport(ERROR,
+					(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+					 errmsg("there are no replicas for executor \"%s\" of flow \"%s\"",
+							executor->name, plan->flow->name),
+					 errhint("Raise jflow.max_replicas, or see jflow_status.")));
+		}
+		in_chain |= is_in_chain(pool);
+	}
+	step->remote = !in_chain;
+	plan->remote |= step->remote;
+	return true;
+}
+
+/*
+ * Answers can go from pool to pool without the gateway where an executor's only
+ * successor needs nothing else, and nothing is to be split, chosen or merged.
+ */
+static void
+find_chains(JflowPlan *plan)
+{
+	const JflowFlow *flow = plan->flow;
+
+	for (int i = 0; i < flow->nexecutors; i++)
+	{
+		JflowStep  *step = &plan->steps[i];
+		int			successor = JFLOW_NONE;
+		int			consumers = 0;
+
+		for (int j = i + 1; j < flow->nexecutors; j++)
+			for (int k = 0; k < flow->executors[j].nneeds; k++)
+				if (flow->executors[j].inputs[k] == i)
+				{
+					consumers++;
+					successor = j;
+				}
+		if (consumers != 1 || !step->active || !step->remote || step->executor->floating ||
+			step->executor->shards != 1 || step->when)
+			continue;
+		step->next = JFLOW_NONE;
+		if (flow->executors[successor].nneeds == 1 && plan->steps[successor].active &&
+			plan->steps[successor].remote && !flow->executors[successor].floating &&
+			flow->executors[successor].shards == 1 && plan->steps[successor].when == NULL &&
+			!flow->executors[successor].disable_reduce)
+		{
+			step->next = successor;
+			plan->steps[successor].handed = true;
+		}
+	}
+}
+
+/* Returns NULL if the flow's definition may have changed meanwhile. */
+static JflowPlan *
+plan_flow(const JflowPostOptions *options, bool fresh)
+{
+	JflowPlan  *plan = palloc(sizeof(JflowPlan));
+	JflowFlow  *flow;
+	Oid			owner;
+	bool		any_target = options->target_executor == NULL;
+
+	plan->fresh = fresh;
+	if (fresh)
+	{
+		plan->changes = jflow_changes();
+		jflow_flow_cache_reset();
+	}
+	plan->flow = flow = jflow_flow_for_post(options->flow);
+	owner = jflow_flow_owner(flow);
+	plan->endpoint = options->endpoint;
+	plan->remote = false;
+	plan->steps = palloc0(sizeof(JflowStep) * Max(flow->nexecutors, 1));
+	for (int i = 0; i < flow->nexecutors; i++)
+	{
+		JflowStep  *step = &plan->steps[i];
+
+		step->executor = &flow->executors[i];
+		step->active = is_target(options->target_executor, step->executor->name);
+		any_target |= step->active;
+		if (step->active && !find_pools(step, plan))
+			return NULL;
+		if (step->active)
+			plan_step(step, plan, owner, options->parameters);
+	}
+	if (!any_target)
+		unknown_target(flow, options->target_executor);
+	note_unknown_endpoint(plan);
+	for (int i = 0; i < flow->nexecutors; i++)
+		if (plan->steps[i].active && plan->steps[i].stages == 0 && plan->steps[i].remote)
+			plan->steps[i].active = false;
+	if (plan->remote)
+		find_chains(plan);
+	return plan;
+}
+
+/*
+ * Plan a post to the flow that the options name, in the current memory context.
+ * Raises undefined_object if the target matches no executor, and whatever is
+ * wrong with a function.
+ */
+JflowPlan *
+jflow_plan_post(const JflowPostOptions *options)
+{
+	JflowPlan  *plan = plan_flow(options, false);
+
+	while (plan == NULL)
+	{
+		CHECK_FOR_INTERRUPTS();
+		plan = plan_flow(options, true);
+	}
+	return plan;
+}

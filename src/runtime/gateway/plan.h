@@ -1,0 +1,50 @@
+/*
+ * plan.h
+ *		What a post does at each executor, worked out once for all its requests.
+ */
+#ifndef JFLOW_PLAN_H
+#define JFLOW_PLAN_H
+
+#include "flow/filter.h"
+#include "flow/flow.h"
+#include "runtime/call.h"
+#include "runtime/gateway/gateway.h"
+#include "runtime/shared/post_header.h"
+
+typedef struct JflowStep
+{
+	const JflowExecutor *executor;
+	bool		active;			/* has something to do in this post */
+	JflowRunnable *function;	/* NULL: documents pass through */
+	JflowRunnable *before;
+	JflowRunnable *after;
+	JflowRunnable *finish;
+	Jsonb	   *parameters;
+	JflowPolling polling;
+	JflowFilter *when;
+	int64		timeout_ms;
+	int			limit;			/* matches kept by the reduce of the shards */
+	const char *what;			/* for the error about a timeout */
+
+	/* of executors with replicas */
+	bool		remote;			/* runs in them */
+	int			stages;			/* what there is to call */
+	bool		idempotent;
+	int			next;			/* step to hand answers on to, or JFLOW_NONE */
+	bool		handed;			/* gets its documents that way */
+	JflowPoolRef *pools;		/* of each shard */
+} JflowStep;
+
+typedef struct JflowPlan
+{
+	JflowFlow  *flow;
+	bool		fresh;			/* flow was read since there were so many ... */
+	uint64		changes;		/* ... changes in this database */
+	const char *endpoint;
+	JflowStep  *steps;			/* one per executor, in order of definition */
+	bool		remote;			/* some step runs in replicas */
+} JflowPlan;
+
+extern JflowPlan *jflow_plan_post(const JflowPostOptions *options);
+
+#endif							/* JFLOW_PLAN_H */

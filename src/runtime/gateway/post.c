@@ -1,0 +1,423 @@
+/*
+ * post.c
+ *		The SQL functions that post documents to a flow.
+ *
+ * They differ in where the documents come from (an array, texts, JSON, a query)
+ * and where the answers go (rows, JSON, matches, nowhere); the gateway is the
+ * same.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "catalog/pg_type.h"
+#include "executor/executor.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/datum.h"
+#include "utils/fmgrprotos.h"
+#include "utils/memutils.h"
+#include "utils/numeric.h"
+#include "utils/typcache.h"
+
+#include "compat.h"
+#include "runtime/gateway/gateway.h"
+#include "runtime/gateway/query_source.h"
+#include "settings.h"
+
+PG_FUNCTION_INFO_V1(jflow_post_docs);
+PG_FUNCTION_INFO_V1(jflow_post_texts);
+PG_FUNCTION_INFO_V1(jflow_post_text);
+PG_FUNCTION_INFO_V1(jflow_post_jsonb);
+PG_FUNCTION_INFO_V1(jflow_post_query);
+PG_FUNCTION_INFO_V1(jflow_call);
+PG_FUNCTION_INFO_V1(jflow_search);
+
+/* Documents that are all there: composite datums, cut into requests. */
+typedef struct ArraySource
+{
+	JflowSource base;
+	Datum	   *elems;
+	int			n;
+	int			position;
+} ArraySource;
+
+static bool
+array_source_next(JflowSource *source, int size, Datum *docs)
+{
+	ArraySource *array = (ArraySource *) source;
+	int			n = Min(size, array->n - array->position);
+
+	if (n <= 0)
+		return false;
+	*docs = jflow_docs_from_datums(array->elems + array->position, n);
+	array->position += n;
+	return true;
+}
+
+static void
+array_source_init(ArraySource *source, Datum *elems, int n)
+{
+	source->base.next = array_source_next;
+	source->base.total = n;
+	source->elems = elems;
+	source->n = n;
+	source->position = 0;
+}
+
+/* A document that is a text and nothing else. */
+static Datum
+doc_of_text(Datum value)
+{
+	JflowDoc	doc;
+
+	jflow_doc_init(&doc);
+	doc.values[DOC_TEXT] = value;
+	doc.nulls[DOC_TEXT] = false;
+	return jflow_doc_form(&doc);
+}
+
+static Jsonb *
+empty_object(void)
+{
+	return DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum("{}")));
+}
+
+/*
+ * The arguments that all posts share.  They come in one order, some functions
+ * having fewer; "docs" stands at number 1 and is not looked at.
+ */
+static void
+get_options(FunctionCallInfo fcinfo, JflowPostOptions *options)
+{
+	int			nargs = PG_NARGS();
+
+	memset(options, 0, sizeof(*options));
+	if (PG_ARGISNULL(0))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("argument \"%s\" must not be null", "endpoint")));
+	options->endpoint = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	options->flow = PG_ARGISNULL(2) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(2));
+	options->parameters = PG_ARGISNULL(3) ? empty_object() : PG_GETARG_JSONB_P(3);
+	options->timeout_ms = jflow_timeout;
+	if (nargs <= 4)
+		return;
+	options->target_executor = PG_ARGISNULL(4) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(4));
+	if (!PG_ARGISNULL(5))
+	{
+		options->request_size = PG_GETARG_INT32(5);
+		if (options->request_size <= 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("request_size must be positive")));
+	}
+	options->show_progress = !PG_ARGISNULL(6) && PG_GETARG_BOOL(6);
+	options->continue_on_error = !PG_ARGISNULL(7) && PG_GETARG_BOOL(7);
+	if (!PG_ARGISNULL(8))
+		options->timeout_ms = jflow_interval_ms(PG_GETARG_INTERVAL_P(8));
+	options->ordered = PG_ARGISNULL(9) || PG_GETARG_BOOL(9);
+}
+
+/* Answers as rows of the calling function's result. */
+static void
+rows_sink(void *arg, Datum docs)
+{
+	Tuplestorestate *store = arg;
+	Datum	   *elems;
+	int			n = jflow_docs_to_datums(docs, "documents", &elems);
+
+	for (int i = 0; i < n; i++)
+	{
+		HeapTupleHeader header = DatumGetHeapTupleHeader(elems[i]);
+		HeapTupleData tuple;
+
+		tuple.t_len = HeapTupleHeaderGetDatumLength(header);
+		ItemPointerSetInvalid(&tuple.t_self);
+		tuple.t_tableOid = InvalidOid;
+		tuple.t_data = header;
+		tuplestore_puttuple(store, &tuple);
+	}
+}
+
+/* Post an array of composite datums, and return the answers as rows. */
+static Datum
+post_datums(FunctionCallInfo fcinfo, Datum *elems, int n)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	JflowPostOptions options;
+	JflowPostResult result;
+	ArraySource source;
+
+	get_options(fcinfo, &options);
+	array_source_init(&source, elems, n);
+	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
+	jflow_post_run(&options, &source.base, rows_sink, rsinfo->setResult, &result);
+	return (Datum) 0;
+}
+
+/*
+ * jflow_post(endpoint text, docs jflow_doc[], ...) RETURNS SETOF jflow_doc.  NULL
+ * is a post without documents.
+ */
+Datum
+jflow_post_docs(PG_FUNCTION_ARGS)
+{
+	Datum	   *elems = NULL;
+	int			n = 0;
+
+	if (!PG_ARGISNULL(1))
+		n = jflow_docs_to_datums(PG_GETARG_DATUM(1), "docs", &elems);
+	return post_datums(fcinfo, elems, n);
+}
+
+/*
+ * jflow_post(endpoint text, docs text[], ...) RETURNS SETOF jflow_doc
+ */
+Datum
+jflow_post_texts(PG_FUNCTION_ARGS)
+{
+	Datum	   *elems = NULL;
+	bool	   *nulls;
+	int			n = 0;
+
+	if (!PG_ARGISNULL(1))
+		deconstruct_array(PG_GETARG_ARRAYTYPE_P(1), TEXTOID, -1, false, TYPALIGN_INT,
+						  &elems, &nulls, &n);
+	for (int i = 0; i < n; i++)
+	{
+		if (nulls[i])
+			ereport(ERROR,
+					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+					 errmsg("docs must not contain NULL"),
+					 errdetail("Element %d is NULL.", i + 1)));
+		elems[i] = doc_of_text(elems[i]);
+	}
+	return post_datums(fcinfo, elems, n);
+}
+
+/*
+ * jflow_post(endpoint text, docs text, ...) RETURNS SETOF jflow_doc
+ */
+Datum
+jflow_post_text(PG_FUNCTION_ARGS)
+{
+	Datum		elem;
+
+	if (PG_ARGISNULL(1))
+		return post_datums(fcinfo, NULL, 0);
+	elem = doc_of_text(PG_GETARG_DATUM(1));
+	return post_datums(fcinfo, &elem, 1);
+}
+
+/* Composite datums of documents given as JSON. */
+static int
+datums_of_jsonb(Jsonb *json, Datum **elems)
+{
+	JflowDocs  *docs = jflow_docs_from_jsonb(json);
+
+	*elems = palloc(sizeof(Datum) * Max(docs->ndocs, 1));
+	for (int i = 0; i < docs->ndocs; i++)
+		(*elems)[i] = jflow_doc_form(&docs->docs[i]);
+	return docs->ndocs;
+}
+
+/*
+ * jflow_post(endpoint text, docs jsonb, ...) RETURNS SETOF jflow_doc
+ */
+Datum
+jflow_post_jsonb(PG_FUNCTION_ARGS)
+{
+	Datum	   *elems = NULL;
+	int			n = 0;
+
+	if (!PG_ARGISNULL(1))
+		n = datums_of_jsonb(PG_GETARG_JSONB_P(1), &elems);
+	return post_datums(fcinfo, elems, n);
+}
+
+/*
+ * jflow_post_query(endpoint text, query text, ...) RETURNS TABLE (docs int8,
+ * requests int8, failed int8, elapsed interval): one row.
+ */
+Datum
+jflow_post_query(PG_FUNCTION_ARGS)
+{
+	JflowPostOptions options;
+	JflowPostResult result;
+	JflowSource *source;
+	TupleDesc	desc;
+	Datum		values[4];
+	bool		nulls[4] = {false};
+
+	get_options(fcinfo, &options);
+	if (PG_ARGISNULL(1))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("argument \"%s\" must not be null", "query")));
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+
+	source = jflow_query_source_open(text_to_cstring(PG_GETARG_TEXT_PP(1)));
+	jflow_post_run(&options, source, NULL, NULL, &result);
+	jflow_query_source_close(source);
+
+	values[0] = Int64GetDatum(result.docs);
+	values[1] = Int64GetDatum(result.requests);
+	values[2] = Int64GetDatum(result.failed);
+	values[3] = DirectFunctionCall2(timestamp_mi,
+									TimestampTzGetDatum(GetCurrentTimestamp()),
+									TimestampTzGetDatum(result.started));
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
+}
+
+/* Answers kept together, for functions that return one value. */
+typedef struct CollectSink
+{
+	MemoryContext context;
+	Datum	   *elems;
+	int			n;
+	int			allocated;
+} CollectSink;
+
+static void
+collect_sink(void *arg, Datum docs)
+{
+	CollectSink *sink = arg;
+	MemoryContext old = MemoryContextSwitchTo(sink->context);
+	Datum	   *elems;
+	int			n = jflow_docs_to_datums(datumCopy(docs, false, -1), "documents", &elems);
+
+	if (sink->n + n > sink->allocated)
+	{
+		sink->allocated = Max(sink->n + n, sink->allocated * 2);
+		sink->elems = sink->elems ?
+			repalloc(sink->elems, sizeof(Datum) * sink->allocated) :
+			palloc(sizeof(Datum) * sink->allocated);
+	}
+	memcpy(sink->elems + sink->n, elems, sizeof(Datum) * n);
+	sink->n += n;
+	MemoryContextSwitchTo(old);
+}
+
+static JflowDocs *
+post_and_collect(const JflowPostOptions *options, Datum *elems, int n)
+{
+	CollectSink sink = {CurrentMemoryContext, NULL, 0, 0};
+	JflowPostResult result;
+	ArraySource source;
+	JflowDocs  *docs = palloc(sizeof(JflowDocs));
+
+	array_source_init(&source, elems, n);
+	jflow_post_run(options, &source.base, collect_sink, &sink, &result);
+
+	docs->ndocs = sink.n;
+	docs->docs = palloc_extended(sizeof(JflowDoc) * Max(sink.n, 1), MCXT_ALLOC_HUGE);
+	for (int i = 0; i < sink.n; i++)
+		jflow_doc_deform(sink.elems[i], &docs->docs[i]);
+	return docs;
+}
+
+/*
+ * jflow_call(endpoint text, docs jsonb, flow text, parameters jsonb) RETURNS
+ * jsonb: an array of documents.
+ */
+Datum
+jflow_call(PG_FUNCTION_ARGS)
+{
+	JflowPostOptions options;
+	Datum	   *elems = NULL;
+	int			n = 0;
+
+	get_options(fcinfo, &options);
+	if (!PG_ARGISNULL(1))
+		n = datums_of_jsonb(PG_GETARG_JSONB_P(1), &elems);
+	PG_RETURN_JSONB_P(jflow_docs_to_jsonb(post_and_collect(&options, elems, n)));
+}
+
+/* Add one member to an object that is being built. */
+static void
+push_member(JsonbParseState **state, char *key, JsonbValue *value)
+{
+	JsonbValue	k;
+
+	k.type = jbvString;
+	k.val.string.val = key;
+	k.val.string.len = strlen(key);
+	pushJsonbValue(state, WJB_KEY, &k);
+	pushJsonbValue(state, WJB_VALUE, value);
+}
+
+/* The parameters of a search: those given, with limit and filter. */
+static Jsonb *
+search_parameters(Jsonb *parameters, int limit, Jsonb *filter)
+{
+	JsonbParseState *state = NULL;
+	JsonbValue	value;
+	Jsonb	   *own;
+
+	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	value.type = jbvNumeric;
+	value.val.numeric = int64_to_numeric(limit);
+	push_member(&state, "limit", &value);
+	if (filter)
+	{
+		value.type = jbvBinary;
+		value.val.binary.data = &filter->root;
+		value.val.binary.len = VARSIZE(filter) - VARHDRSZ;
+		push_member(&state, "filter", &value);
+	}
+	own = JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+	return DatumGetJsonbP(DirectFunctionCall2(jsonb_concat, JsonbPGetDatum(parameters),
+											  JsonbPGetDatum(own)));
+}
+
+/*
+ * jflow_search(query text, k int, flow text, filter jsonb, parameters jsonb)
+ * RETURNS SETOF jflow_match: the matches of one document posted to /search.
+ */
+Datum
+jflow_search(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	JflowPostOptions options = {0};
+	JflowDocs  *docs;
+	Datum		elem;
+
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("argument \"%s\" must not be null", PG_ARGISNULL(0) ? "query" : "k")));
+	if (PG_GETARG_INT32(1) < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("k must not be negative")));
+	options.endpoint = "/search";
+	options.flow = PG_ARGISNULL(2) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(2));
+	options.ordered = true;
+	options.timeout_ms = jflow_timeout;
+	options.parameters = PG_ARGISNULL(4) ? empty_object() : PG_GETARG_JSONB_P(4);
+	if (!JB_ROOT_IS_OBJECT(options.parameters))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("parameters must be a JSON object")));
+	options.parameters = search_parameters(options.parameters, PG_GETARG_INT32(1),
+										   PG_ARGISNULL(3) ? NULL : PG_GETARG_JSONB_P(3));
+
+	elem = doc_of_text(PG_GETARG_DATUM(0));
+	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
+	docs = post_and_collect(&options, &elem, 1);
+	for (int i = 0; i < docs->ndocs; i++)
+	{
+		JflowMatch *matches;
+		int			n;
+
+		if (docs->docs[i].nulls[DOC_MATCHES])
+			continue;
+		n = jflow_matches_deform(docs->docs[i].values[DOC_MATCHES], &matches);
+		for (int j = 0; j < n; j++)
+			tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc,
+								 matches[j].values, matches[j].nulls);
+	}
+	return (Datum) 0;
+}

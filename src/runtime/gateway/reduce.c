@@ -1,0 +1,324 @@
+/*
+ * reduce.c
+ *		Making one answer of several.
+ *
+ * Documents are merged by id, in the order of the parts, so the result does
+ * not depend on who answered first.  An id that a part has twice is two
+ * documents: the n-th of one part meets the n-th of the other.
+ */
+#include "postgres.h"
+
+#include <math.h>
+
+#include "common/hashfn.h"
+#include "miscadmin.h"
+#include "port/pg_bitutils.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+
+#include "compat.h"
+#include "runtime/gateway/reduce.h"
+
+#define NONE (-1)
+
+/* Matches of one document, sorted and cut at the end. */
+typedef struct MatchList
+{
+	JflowMatch *matches;
+	int			n;
+} MatchList;
+
+/*
+ * The documents merged so far, with a hash table from id to the first of its
+ * documents; those of one id are chained.
+ */
+typedef struct Merge
+{
+	JflowDoc   *docs;
+	MatchList  *matches;		/* NULL: not merged, the first one's stay */
+	int		   *next;			/* chain of one id */
+	int		   *part;			/* the last part merged into the document */
+	int			ndocs;
+	int		   *buckets;
+	uint32		mask;
+} Merge;
+
+static void
+merge_init(Merge *merge, int capacity, bool merge_matches)
+{
+	uint32		nbuckets = pg_nextpower2_32(Max(capacity, 8)) * 2;
+
+	merge->docs = palloc_extended(sizeof(JflowDoc) * Max(capacity, 1), MCXT_ALLOC_HUGE);
+	merge->matches = merge_matches ? palloc0(sizeof(MatchList) * Max(capacity, 1)) : NULL;
+	merge->next = palloc(sizeof(int) * Max(capacity, 1));
+	merge->part = palloc(sizeof(int) * Max(capacity, 1));
+	merge->ndocs = 0;
+	merge->buckets = palloc(sizeof(int) * nbuckets);
+	for (uint32 i = 0; i < nbuckets; i++)
+		merge->buckets[i] = NONE;
+	merge->mask = nbuckets - 1;
+}
+
+/* The bytes of a text datum, which is detoasted if needed. */
+static char *
+text_bytes(Datum value, int *len)
+{
+	text	   *t = DatumGetTextPP(value);
+
+	*len = VARSIZE_ANY_EXHDR(t);
+	return VARDATA_ANY(t);
+}
+
+static bool
+same_id(Datum a, Datum b)
+{
+	int			alen,
+				blen;
+	char	   *abytes = text_bytes(a, &alen);
+	char	   *bbytes = text_bytes(b, &blen);
+
+	return alen == blen && memcmp(abytes, bbytes, alen) == 0;
+}
+
+/* Where the chain of an id begins: a bucket that is empty or has the id. */
+static uint32
+find_bucket(const Merge *merge, Datum id)
+{
+	int			len;
+	char	   *bytes = text_bytes(id, &len);
+	uint32		bucket = hash_bytes((unsigned char *) bytes, len) & merge->mask;
+
+	while (merge->buckets[bucket] != NONE &&
+		   !same_id(merge->docs[merge->buckets[bucket]].values[DOC_ID], id))
+		bucket = (bucket + 1) & merge->mask;
+	return bucket;
+}
+
+/* Objects are merged by key, the first one's values win. */
+static Datum
+merge_tags(Datum first, Datum second)
+{
+	if (!JB_ROOT_IS_OBJECT(DatumGetJsonbP(first)) ||
+		!JB_ROOT_IS_OBJECT(DatumGetJsonbP(second)))
+		return first;
+	return DirectFunctionCall2(jsonb_concat, second, first);
+}
+
+static void
+append_matches(MatchList *list, const JflowDoc *doc)
+{
+	JflowMatch *matches;
+	int			n;
+
+	if (doc->nulls[DOC_MATCHES])
+		return;
+	n = jflow_matches_deform(doc->values[DOC_MATCHES], &matches);
+	if (list->matches == NULL)
+		list->matches = matches;
+	else
+	{
+		list->matches = repalloc(list->matches, sizeof(JflowMatch) * Max(list->n + n, 1));
+		memcpy(list->matches + list->n, matches, sizeof(JflowMatch) * n);
+		pfree(matches);
+	}
+	list->n += n;
+}
+
+static int
+append_doc(Merge *merge, const JflowDoc *doc, int part)
+{
+	merge->docs[merge->ndocs] = *doc;
+	merge->next[merge->ndocs] = NONE;
+	merge->part[merge->ndocs] = part;
+	if (merge->matches)
+		append_matches(&merge->matches[merge->ndocs], doc);
+	return merge->ndocs++;
+}
+
+static void
+merge_doc(Merge *merge, int number, const JflowDoc *from)
+{
+	JflowDoc   *into = &merge->docs[number];
+
+	for (int i = 0; i < DOC_NATTS; i++)
+	{
+		if (from->nulls[i])
+			continue;
+		if (into->nulls[i])
+		{
+			into->values[i] = from->values[i];
+			into->nulls[i] = false;
+		}
+		else if (i == DOC_TAGS)
+			into->values[i] = merge_tags(into->values[i], from->values[i]);
+	}
+	if (merge->matches)
+		append_matches(&merge->matches[number], from);
+}
+
+/* Merge one document: into the first of its id that this part has not met. */
+static void
+merge_one(Merge *merge, const JflowDoc *doc, int part)
+{
+	uint32		bucket = find_bucket(merge, doc->values[DOC_ID]);
+	int			last = NONE;
+
+	for (int i = merge->buckets[bucket]; i != NONE; i = merge->next[i])
+	{
+		if (merge->part[i] != part)
+		{
+			merge_doc(merge, i, doc);
+			merge->part[i] = part;
+			return;
+		}
+		last = i;
+	}
+	if (last == NONE)
+		merge->buckets[bucket] = append_doc(merge, doc, part);
+	else
+		merge->next[last] = append_doc(merge, doc, part);
+}
+
+static int
+match_order(const void *a, const void *b)
+{
+	const JflowMatch *ma = a;
+	const JflowMatch *mb = b;
+	int			alen,
+				blen,
+				order;
+	char	   *abytes,
+			   *bbytes;
+
+	if (ma->nulls[MATCH_SCORE] != mb->nulls[MATCH_SCORE])
+		return ma->nulls[MATCH_SCORE] ? 1 : -1;
+	if (!ma->nulls[MATCH_SCORE])
+	{
+		float8		sa = DatumGetFloat8(ma->values[MATCH_SCORE]);
+		float8		sb = DatumGetFloat8(mb->values[MATCH_SCORE]);
+
+		if (sa != sb)
+			return sa < sb ? -1 : 1;
+	}
+	if (ma->nulls[MATCH_ID] || mb->nulls[MATCH_ID])
+		return (int) ma->nulls[MATCH_ID] - (int) mb->nulls[MATCH_ID];
+	abytes = text_bytes(ma->values[MATCH_ID], &alen);
+	bbytes = text_bytes(mb->values[MATCH_ID], &blen);
+	order = memcmp(abytes, bbytes, Min(alen, blen));
+	return order != 0 ? order : alen - blen;
+}
+
+/*
+ * Matches sorted by (score, id), each id once with its best score, and at most
+ * "limit" of them.  Scores that are NaN cannot be ordered and come last.
+ */
+static Datum
+finish_matches(const MatchList *list, int limit)
+{
+	JflowMatch *matches = list->matches;
+	int			n = list->n;
+	int			kept = 0;
+	uint32		nbuckets = pg_nextpower2_32(Max(n, 8)) * 2;
+	int		   *buckets = palloc(sizeof(int) * nbuckets);
+
+	for (uint32 i = 0; i < nbuckets; i++)
+		buckets[i] = NONE;
+	for (int i = 0; i < n; i++)
+		if (!matches[i].nulls[MATCH_SCORE] && isnan(DatumGetFloat8(matches[i].values[MATCH_SCORE])))
+			matches[i].nulls[MATCH_SCORE] = true;
+	qsort(matches, n, sizeof(JflowMatch), match_order);
+
+	for (int i = 0; i < n && (limit < 0 || kept < limit); i++)
+	{
+		if (!matches[i].nulls[MATCH_ID])
+		{
+			int			len;
+			char	   *bytes = text_bytes(matches[i].values[MATCH_ID], &len);
+			uint32		bucket = hash_bytes((unsigned char *) bytes, len) & (nbuckets - 1);
+
+			while (buckets[bucket] != NONE &&
+				   !same_id(matches[buckets[bucket]].values[MATCH_ID], matches[i].values[MATCH_ID]))
+				bucket = (bucket + 1) & (nbuckets - 1);
+			if (buckets[bucket] != NONE)
+				continue;
+			buckets[bucket] = kept;
+		}
+		matches[kept++] = matches[i];
+	}
+	return jflow_matches_form(matches, kept);
+}
+
+static Datum
+reduce(const Datum *parts, int nparts, bool merge_matches, int limit)
+{
+	JflowDocs **deformed = palloc(sizeof(JflowDocs *) * nparts);
+	JflowDocs	result;
+	Merge		merge;
+	int			total = 0;
+
+	for (int i = 0; i < nparts; i++)
+	{
+		deformed[i] = jflow_docs_deform(parts[i], "documents");
+		total += deformed[i]->ndocs;
+	}
+	merge_init(&merge, total, merge_matches);
+	for (int i = 0; i < nparts; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		for (int j = 0; j < deformed[i]->ndocs; j++)
+			merge_one(&merge, &deformed[i]->docs[j], i);
+	}
+	if (merge_matches)
+	{
+		for (int i = 0; i < merge.ndocs; i++)
+			if (!merge.docs[i].nulls[DOC_MATCHES])
+				merge.docs[i].values[DOC_MATCHES] =
+					finish_matches(&merge.matches[i], limit);
+	}
+	result.ndocs = merge.ndocs;
+	result.docs = merge.docs;
+	return jflow_docs_form(&result);
+}
+
+/*
+ * Answers of an executor's shards, in shard order: documents merged by id,
+ * matches sorted by (score, id) and cut to the limit.
+ */
+Datum
+jflow_reduce_shards(const Datum *parts, int nparts, int limit)
+{
+	return reduce(parts, nparts, true, limit);
+}
+
+/*
+ * Answers of branches, in the order of "needs": the first that has an attribute
+ * gives it; tags are merged by key.
+ */
+Datum
+jflow_reduce_branches(const Datum *parts, int nparts)
+{
+	return nparts == 1 ? parts[0] : reduce(parts, nparts, false, JFLOW_NO_LIMIT);
+}
+
+/* All documents of all parts; fills in how many each part has. */
+Datum
+jflow_concat(const Datum *parts, int nparts, int *counts)
+{
+	Datum	  **elems = palloc(sizeof(Datum *) * nparts);
+	Datum	   *all;
+	int			total = 0;
+
+	for (int i = 0; i < nparts; i++)
+	{
+		counts[i] = jflow_docs_to_datums(parts[i], "documents", &elems[i]);
+		total += counts[i];
+	}
+	all = palloc(sizeof(Datum) * Max(total, 1));
+	total = 0;
+	for (int i = 0; i < nparts; i++)
+	{
+		memcpy(all + total, elems[i], sizeof(Datum) * counts[i]);
+		total += counts[i];
+	}
+	return jflow_docs_from_datums(all, total);
+}

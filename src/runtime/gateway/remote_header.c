@@ -1,0 +1,108 @@
+/*
+ * remote_header.c
+ *		What all requests of a post share, in one chunk of payload memory.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "storage/latch.h"
+
+#include "compat.h"
+#include "runtime/control/workers.h"
+#include "runtime/gateway/remote.h"
+
+#define DEADLINE_GRACE_MS 1000
+
+/*
+ * All about a post that its replicas need, in one chunk; it holds their pools
+ * from here on.  InvalidDsaPointer if a pool that the plan found is gone.
+ */
+dsa_pointer
+jflow_header_make(Post *post)
+{
+	JflowPlan  *plan = post->plan;
+	int			nsteps = plan->flow->nexecutors;
+	JflowHeader *outer = jflow_replica_header();
+	Size		size = MAXALIGN(offsetof(JflowHeader, steps) + sizeof(JflowHeaderStep) * nsteps);
+	Size		endpoint = size;
+	dsa_pointer chunk;
+	JflowHeader *header;
+
+	size += MAXALIGN(strlen(plan->endpoint) + 1);
+	for (int i = 0; i < nsteps; i++)
+		if (plan->steps[i].active && plan->steps[i].remote)
+			size += MAXALIGN(sizeof(JflowPoolRef) * plan->steps[i].executor->shards) +
+				MAXALIGN(VARSIZE_ANY(plan->steps[i].parameters));
+	if (size > jflow_payload_max())
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("parameters of %zu bytes are too large for jflow.memory_limit", size)));
+	while (!DsaPointerIsValid(chunk = jflow_payload_alloc(size, PAYLOAD_IN)))
+	{
+		jflow_payload_want(true);
+		jflow_answers_collect();	/* for the posts around this one */
+		if (DsaPointerIsValid(chunk = jflow_payload_alloc(size, PAYLOAD_IN)))
+			break;
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_EXIT_ON_PM_DEATH, -1, PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+	}
+	jflow_payload_want(false);
+
+	header = jflow_header(chunk);
+	pg_atomic_init_u32(&header->refs, 1);
+	header->id = pg_atomic_fetch_add_u64(&jflow_shared->header_id, 1);
+	header->post = post->progress.post;
+	header->read_only = XactReadOnly;
+
+	/* The limit is kept here; replicas have it, too, in case we are lost. */
+	header->deadline = post->options->timeout_ms > 0 ?
+		TimestampTzPlusMilliseconds(post->progress.started,
+									Min(post->options->timeout_ms, JFLOW_MAX_TIMEOUT_MS) + DEADLINE_GRACE_MS) : DT_NOEND;
+	header->database = MyDatabaseId;
+	header->nchain = 0;
+	if (outer)
+	{
+		header->nchain = outer->nchain;
+		memcpy(header->chain, outer->chain, sizeof(header->chain));
+		header->chain[header->nchain++] = jflow_replicas[jflow_my_replica].pool;
+	}
+	header->nsteps = nsteps;
+	header->endpoint = endpoint;
+	strcpy(HEADER_AT(header, endpoint), plan->endpoint);
+	size = endpoint + MAXALIGN(strlen(plan->endpoint) + 1);
+	for (int i = 0; i < nsteps; i++)
+	{
+		JflowStep  *step = &plan->steps[i];
+		JflowHeaderStep *to = &header->steps[i];
+		JflowStep  *next = step->next >= 0 && step->active ? &plan->steps[step->next] : NULL;
+
+		memset(to, 0, sizeof(*to));
+		to->next = JFLOW_NONE;
+		if (!step->active || !step->remote)
+			continue;
+		if (next)
+		{
+			to->next = step->next;
+			to->stages = next->stages & ~STAGE_FINISH;
+		}
+		to->idempotent = step->idempotent;
+		to->retries = step->executor->retries < 0 ? 1 : step->executor->retries;
+		to->timeout_ms = step->timeout_ms;
+		to->shards = step->executor->shards;
+		to->pools = size;
+		memcpy(HEADER_AT(header, size), step->pools, sizeof(JflowPoolRef) * to->shards);
+		size += MAXALIGN(sizeof(JflowPoolRef) * to->shards);
+		to->parameters = size;
+		memcpy(HEADER_AT(header, size), step->parameters, VARSIZE_ANY(step->parameters));
+		size += MAXALIGN(VARSIZE_ANY(step->parameters));
+	}
+	if (!jflow_header_hold(header))
+	{
+		jflow_payload_free(chunk);
+		return InvalidDsaPointer;
+	}
+	return chunk;
+}

@@ -1,0 +1,649 @@
+/*
+ * replica.c
+ *		A replica: takes requests from its pool, runs them, answers.
+ *
+ * It is connected as the flow's owner and serves many callers, so each request
+ * is a transaction of its own after which nothing of the session is left.
+ */
+#include "postgres.h"
+
+#include <signal.h>
+
+#include "access/xact.h"
+#include "commands/trigger.h"
+#include "miscadmin.h"
+#include "nodes/makefuncs.h"
+#include "pgstat.h"
+#include "postmaster/interrupt.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "tcop/tcopprot.h"
+#include "utils/guc.h"
+#include "utils/inval.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/syscache.h"
+#include "utils/timeout.h"
+
+#include "compat.h"
+#include "runtime/call.h"
+#include "runtime/control/stats.h"
+#include "runtime/control/workers.h"
+#include "runtime/deadline.h"
+#include "runtime/replica/hygiene.h"
+#include "runtime/shared/message.h"
+#include "runtime/shared/pool.h"
+#include "settings.h"
+
+/*
+ * The gateway ends a post whose time is up, and says so in its own words.  The
+ * replica's timer is there in case that the gateway is not.
+ */
+#define DEADLINE_GRACE_MS 1000
+
+/* What to call for an endpoint, kept while the definitions hold. */
+typedef struct Prepared
+{
+	MemoryContext context;		/* NULL: nothing prepared */
+	char	   *endpoint;
+	JflowFlow  *flow;
+	const JflowExecutor *executor;
+	JflowRunnable *main;
+	JflowRunnable *finish;
+	JflowRunnable *before;
+	JflowRunnable *after;
+	bool		complete;
+} Prepared;
+
+/* What requests need of their post, kept for the next one of the same. */
+typedef struct Known
+{
+	MemoryContext context;
+	uint64		id;				/* of the header; 0: none */
+	int			step;
+	char	   *endpoint;
+	Jsonb	   *parameters;
+	int			stat;
+} Known;
+
+/* A request that runs. */
+typedef struct Running
+{
+	JflowSlot  *slot;
+	JflowHeader *header;
+	JflowHeaderStep *step;
+	Datum		docs;			/* in, then out */
+	const int  *parts;
+	int			nparts;
+} Running;
+
+int			jflow_my_replica = JFLOW_NONE;
+
+static Prepared prepared;
+static Known known;
+static bool functions_valid = false;
+static bool terminated = false;
+static bool reported_idle = false;
+static JflowHeader *current_header = NULL;
+static dsa_pointer unsent = InvalidDsaPointer;	/* answer of a transaction
+												 * that has not committed yet */
+static emit_log_hook_type previous_emit_log = NULL;
+
+/* The header of the request that runs, or NULL: posts made inside want it. */
+JflowHeader *
+jflow_replica_header(void)
+{
+	return current_header;
+}
+
+/* Runs in a signal handler: somebody may have cancelled what we run. */
+static void
+look_for_cancel(SIGNAL_ARGS)
+{
+	int			save_errno = errno;
+	int			n = jflow_replicas[jflow_my_replica].slot;
+
+	if (n >= 0 && jflow_slots[n].cancel)
+	{
+		InterruptPending = true;
+		QueryCancelPending = true;
+	}
+	SetLatch(MyLatch);
+	errno = save_errno;
+}
+
+static void
+functions_changed(Datum arg, int cacheid, uint32 hashvalue)
+{
+	functions_valid = false;
+}
+
+/* Keep what a fatal error says, for the view. */
+static void
+keep_fatal(ErrorData *error)
+{
+	if (previous_emit_log)
+		previous_emit_log(error);
+	if (error->elevel < FATAL || error->message == NULL)
+		return;
+	terminated = error->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN;
+	if (!terminated)
+		jflow_clip(jflow_pools[jflow_replicas[jflow_my_replica].pool].reason,
+				   error->message, JFLOW_REASON_LEN);
+}
+
+/*
+ * Exit callback.  Registered before the connection is made, so it runs after
+ * the transaction was aborted.
+ */
+static void
+leave(int code, Datum arg)
+{
+	JflowReplica *me = &jflow_replicas[jflow_my_replica];
+
+	jflow_payload_free(unsent);
+	jflow_payload_want(false);
+	jflow_pool_leave(jflow_my_replica, !me->stop && !terminated);
+	jflow_wake_launcher();
+	ConditionVariableBroadcast(&jflow_shared->changed);
+}
+
+static JflowRunnable *
+prepare_or_null(const char *function, Oid owner)
+{
+	return function ? jflow_run_prepare(function, owner) : NULL;
+}
+
+/* Look up what an endpoint runs, unless that is known and still holds. */
+static void
+prepare(const char *endpoint)
+{
+	const JflowPool *pool = &jflow_pools[jflow_replicas[jflow_my_replica].pool];
+	JflowFunction function;
+	MemoryContext old;
+	Oid			owner;
+
+	if (prepared.complete && functions_valid && prepared.flow->valid &&
+		strcmp(prepared.endpoint, endpoint) == 0)
+		return;
+	if (prepared.context)
+		MemoryContextDelete(prepared.context);
+	memset(&prepared, 0, sizeof(prepared));
+
+	prepared.context = AllocSetContextCreate(TopMemoryContext, "jflow endpoint",
+											 ALLOCSET_SMALL_SIZES);
+	old = MemoryContextSwitchTo(prepared.context);
+	functions_valid = true;		/* unless something changes from here on */
+	prepared.endpoint = pstrdup(endpoint);
+	prepared.flow = jflow_flow_open(pool->flow, false);
+	prepared.executor = jflow_flow_executor(prepared.flow, pool->executor);
+	if (prepared.executor == NULL)
+		jflow_executor_missing(prepared.flow, pool->executor);
+	owner = jflow_flow_owner(prepared.flow);
+	if (owner != pool->owner)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the owner of flow \"%s\" has changed", pool->flow)));
+	jflow_endpoint_function(prepared.executor, endpoint, &function);
+	prepared.main = prepare_or_null(function.name, owner);
+	prepared.finish = prepare_or_null(function.finish, owner);
+	prepared.before = prepare_or_null(prepared.executor->uses_before, owner);
+	prepared.after = prepare_or_null(prepared.executor->uses_after, owner);
+	prepared.complete = true;
+	MemoryContextSwitchTo(old);
+}
+
+/* Take over from the header what requests of this post need. */
+static void
+know(const Running *running)
+{
+	const JflowPool *pool = &jflow_pools[running->slot->pool];
+	JflowHeader *header = running->header;
+	Jsonb	   *parameters;
+	MemoryContext old;
+
+	if (known.id == header->id && known.step == running->slot->step)
+		return;
+	known.id = 0;
+	if (known.context)
+		MemoryContextReset(known.context);
+	else
+		known.context = AllocSetContextCreate(TopMemoryContext, "jflow post",
+											  ALLOCSET_SMALL_SIZES);
+	old = MemoryContextSwitchTo(known.context);
+	known.endpoint = pstrdup(HEADER_AT(header, header->endpoint));
+	parameters = (Jsonb *) HEADER_AT(header, running->step->parameters);
+	known.parameters = palloc(VARSIZE(parameters));
+	memcpy(known.parameters, parameters, VARSIZE(parameters));
+	known.stat = jflow_stat_find(pool->flow, pool->executor, known.endpoint);
+	known.step = running->slot->step;
+	known.id = header->id;
+	MemoryContextSwitchTo(old);
+}
+
+static void
+call(Running *running, JflowRunnable *runnable)
+{
+	JflowContext context;
+
+	if (runnable == NULL)
+		return;
+	memset(&context, 0, sizeof(context));
+	context.flow = prepared.flow;
+	context.executor = prepared.executor;
+	context.endpoint = known.endpoint;
+	context.shard = running->slot->shard;
+	context.shards = running->step->shards; /* as the post was planned */
+	context.replica = jflow_replicas[jflow_my_replica].number;
+	context.replicas = prepared.executor->replicas;
+	context.post = running->header->post;
+	context.request = running->slot->request;
+	context.parts = running->parts;
+	context.nparts = running->nparts;
+	running->docs = jflow_run(runnable, &context, running->docs, known.parameters);
+	running->parts = NULL;
+	running->nparts = 0;
+}
+
+static void
+call_stages(void *arg)
+{
+	Running    *running = arg;
+	int			stages = running->slot->stages;
+
+	if (stages & STAGE_BEFORE)
+		call(running, prepared.before);
+	if (stages & STAGE_MAIN)
+		call(running, prepared.main);
+	if (stages & STAGE_AFTER)
+	{
+		int			counts[1];
+
+		/* The answer of the only shard is a part of its own. */
+		if ((stages & STAGE_MAIN) && running->parts == NULL)
+		{
+			counts[0] = jflow_docs_count(running->docs);
+			running->parts = counts;
+			running->nparts = 1;
+		}
+		call(running, prepared.after);
+	}
+	if (stages & STAGE_FINISH)
+		call(running, prepared.finish);
+}
+
+/* The same, not beyond the executor's own limit of time. */
+static void
+call_in_time(void *arg)
+{
+	Running    *running = arg;
+
+	jflow_run_before_deadline(running->step->timeout_ms,
+							  running->step->timeout_ms <= 0 ? NULL :
+							  psprintf("executor \"%s\" of flow \"%s\"",
+									   prepared.executor->name, prepared.flow->name),
+							  call_stages, running);
+}
+
+/*
+ * Fire deferred triggers while an error is still an ordinary one, and what they
+ * set can still be rolled back.
+ */
+static void
+fire_deferred_triggers(void)
+{
+	ConstraintsSetStmt *stmt = makeNode(ConstraintsSetStmt);
+	int			settings = NewGUCNestLevel();
+
+	stmt->constraints = NIL;
+	stmt->deferred = false;
+	AfterTriggerSetState(stmt);
+	AtEOXact_GUC(false, settings);
+}
+
+/*
+ * Room for an answer.  Waits, since gateways take answers out; raises
+ * program_limit_exceeded for one that could never fit.
+ */
+static dsa_pointer
+put_answer(Datum docs)
+{
+	Size		size = jflow_payload_docs_size(docs, 0);
+	dsa_pointer chunk;
+
+	if (size > jflow_payload_max())
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("the answer of %zu bytes is too large for jflow.memory_limit", size),
+				 errdetail("One request or answer may have %zu bytes.", jflow_payload_max()),
+				 errhint("Raise jflow.memory_limit, or lower request_size.")));
+	chunk = jflow_payload_put_docs(docs, NULL, 0, PAYLOAD_ANSWER);
+	while (!DsaPointerIsValid(chunk))
+	{
+		jflow_payload_want(true);
+		chunk = jflow_payload_put_docs(docs, NULL, 0, PAYLOAD_ANSWER);
+		if (DsaPointerIsValid(chunk))
+			break;
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_EXIT_ON_PM_DEATH, -1, PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+	}
+	jflow_payload_want(false);
+	return chunk;
+}
+
+/* Notices go along with the answer if there is room; they are not worth waiting. */
+static void
+put_messages(JflowSlot *slot)
+{
+	StringInfo	messages = jflow_messages();
+
+	if (messages->len > 0)
+		slot->messages = jflow_payload_put_bytes(messages->data, messages->len);
+}
+
+/* Where does the answer go?  Counts it accordingly. */
+static int
+choose_next_step(JflowSlot *slot, JflowHeaderStep *step)
+{
+	if (step->next == JFLOW_NONE || slot->stages == STAGE_FINISH || DsaPointerIsValid(slot->messages))
+		return JFLOW_NONE;
+	if (jflow_payload_set_class(slot->docs, PAYLOAD_CHAIN))
+		return step->next;
+	return JFLOW_NONE;
+}
+
+/* What jflow_run says of errors in a function, for those around it. */
+static void
+request_error_context(void *arg)
+{
+	const Running *running = arg;
+	const JflowReplica *me = &jflow_replicas[jflow_my_replica];
+
+	errcontext("executor \"%s\", shard %d, replica %d, request " INT64_FORMAT,
+			   jflow_pools[me->pool].executor, running->slot->shard, me->number,
+			   running->slot->request);
+}
+
+/*
+ * One request, from its transaction's start to the end of it.  Interrupts are
+ * held when this returns.  Returns whether it has touched temporary tables.
+ */
+static bool
+run_request(JflowSlot *slot, Running *running)
+{
+	dsa_pointer given = slot->docs;
+	dsa_pointer answer = given;
+	Datum		given_docs;
+	JflowReplica *me = &jflow_replicas[jflow_my_replica];
+	ErrorContextCallback callback;
+	int64		left = 0;
+	bool		temp,
+				writes;
+
+	callback.callback = request_error_context;
+	callback.arg = running;
+	callback.previous = error_context_stack;
+
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	if (running->header->read_only)
+		XactReadOnly = true;
+
+	error_context_stack = &callback;
+	know(running);
+	jflow_clip(me->endpoint, known.endpoint, NAMEDATALEN);
+	prepare(known.endpoint);
+	given_docs = running->docs = jflow_payload_docs(given, &running->parts, &running->nparts);
+	error_context_stack = callback.previous;
+	if (running->header->deadline != DT_NOEND)
+		left = Max((running->header->deadline - GetCurrentTimestamp()) / 1000, 0) + DEADLINE_GRACE_MS;
+	jflow_run_before_deadline(left, "post", call_in_time, running);
+
+	error_context_stack = &callback;
+	me->docs += jflow_docs_count(running->docs);
+	if (running->docs != given_docs)
+		answer = unsent = put_answer(running->docs);
+	writes = TransactionIdIsValid(GetTopTransactionIdIfAny());
+	if (writes)
+		fire_deferred_triggers();
+	temp = jflow_hygiene_temp();
+	error_context_stack = callback.previous;
+	CHECK_FOR_INTERRUPTS();
+	HOLD_INTERRUPTS();
+	if (writes && !jflow_pool_commit(jflow_my_replica))
+		ereport(ERROR,
+				(errcode(ERRCODE_QUERY_CANCELED),
+				 errmsg("canceling statement due to user request")));
+	CommitTransactionCommand();
+
+	slot->docs = answer;
+	unsent = InvalidDsaPointer;
+	if (answer != given)
+		jflow_payload_free(given);
+	else
+		(void) jflow_payload_set_class(answer, PAYLOAD_ANSWER);
+	slot->hops++;
+	slot->outcome = OUTCOME_OK;
+	put_messages(slot);
+	return temp;
+}
+
+/*
+ * The request has failed: abort, and let the answer be the error.  Interrupts
+ * are held when this returns; returns what run_request does.
+ */
+static bool
+fail_request(JflowSlot *slot)
+{
+	bool		temp = jflow_hygiene_temp();
+	StringInfo	messages = jflow_messages();
+
+	HOLD_INTERRUPTS();
+	disable_all_timeouts(false);
+	QueryCancelPending = false;
+	error_context_stack = NULL;
+	EmitErrorReport();
+	AbortCurrentTransaction();
+	FlushErrorState();
+	jflow_payload_want(false);
+	jflow_payload_free(unsent);
+	unsent = InvalidDsaPointer;
+
+	/* An error that finds no room must not be lost: waiting is all right. */
+	while (!slot->abandoned && !ProcDiePending)
+	{
+		jflow_payload_want(true);
+		slot->messages = jflow_payload_put_bytes(messages->data, messages->len);
+		if (DsaPointerIsValid(slot->messages))
+			break;
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_EXIT_ON_PM_DEATH, -1, PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+	}
+	jflow_payload_want(false);
+	slot->outcome = DsaPointerIsValid(slot->messages) ? OUTCOME_ERROR : OUTCOME_LOST;
+	slot->state = SLOT_RUNNING;
+	return temp;
+}
+
+/*
+ * Give the slot away, and leave nothing of the request behind.  An error here
+ * ends the replica: the slot is no longer ours to answer with it.
+ */
+static void
+end_request(int next_step, bool temp)
+{
+	jflow_pool_end(jflow_my_replica, next_step);
+	QueryCancelPending = false;
+	current_header = NULL;
+	jflow_hygiene_clean(temp);
+	RESUME_INTERRUPTS();
+}
+
+static void
+serve(int n)
+{
+	JflowReplica *me = &jflow_replicas[jflow_my_replica];
+	JflowSlot  *slot = &jflow_slots[n];
+	TimestampTz started = GetCurrentTimestamp();
+	MemoryContext context = CurrentMemoryContext;
+	volatile bool failed = false;
+	volatile bool temp = false;
+	int64		docs = me->docs;
+	int64		us;
+	Running		running;
+
+	memset(&running, 0, sizeof(running));
+	running.slot = slot;
+	running.header = current_header = jflow_header(slot->header);
+	running.step = &running.header->steps[slot->step];
+	me->post = running.header->post;
+	me->request = slot->request;
+	me->since = started;
+	jflow_messages_reset();
+	QueryCancelPending = false;
+	if (slot->cancel)
+		QueryCancelPending = InterruptPending = true;
+
+	PG_TRY();
+	{
+		temp = run_request(slot, &running);
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		failed = true;
+		{
+			ErrorData  *error = CopyErrorData();
+
+			jflow_clip(me->last_error, error->message ? error->message : "", JFLOW_REASON_LEN);
+			FreeErrorData(error);
+		}
+		temp = fail_request(slot);
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	end_request(failed ? JFLOW_NONE : choose_next_step(slot, running.step), temp);
+
+	us = GetCurrentTimestamp() - started;
+	me->requests++;
+	me->errors += failed;
+	me->busy_us += us;
+	if (known.id != 0)
+		jflow_stat_count(known.stat, (int) (me->docs - docs), us, failed);
+}
+
+/* Connect and join the pool. */
+static void
+join_pool(void)
+{
+	JflowReplica *me = &jflow_replicas[jflow_my_replica];
+	JflowPool  *pool = &jflow_pools[me->pool];
+
+	BackgroundWorkerInitializeConnectionByOid(pool->database, pool->owner,
+											  BGWORKER_BYPASS_ROLELOGINCHECK_COMPAT);
+	if (pool->shard != JFLOW_MOVER)
+	{
+		/* The scout has looked at the owner, but that may be a while ago. */
+		if (!jflow_allow_superuser_flows &&
+			strcmp(GetConfigOption("is_superuser", false, false), "on") == 0)
+			ereport(FATAL,
+					(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+					 errmsg("the owner of flow \"%s\" is a superuser and jflow.allow_superuser_flows is off",
+							pool->flow)));
+		jflow_messages_collect();
+	}
+	SetConfigOption("application_name",
+					pool->shard == JFLOW_MOVER ?
+					psprintf("jflow: %s/%s moving", pool->flow, pool->executor) :
+					psprintf("jflow: %s/%s/%d/%d", pool->flow, pool->executor,
+							 pool->shard, me->number), PGC_USERSET, PGC_S_SESSION);
+	CacheRegisterSyscacheCallback(PROCOID, functions_changed, (Datum) 0);
+	CacheRegisterSyscacheCallback(AUTHOID, functions_changed, (Datum) 0);
+	CacheRegisterSyscacheCallback(AUTHMEMROLEMEM, functions_changed, (Datum) 0);
+	CacheRegisterSyscacheCallback(NAMESPACEOID, functions_changed, (Datum) 0);
+
+	LWLockAcquire(&pool->lock, LW_EXCLUSIVE);
+	pool->starting--;
+	pool->running++;
+	pool->blocked = false;
+	pool->reason[0] = '\0';
+	me->state = REPLICA_IDLE;
+	me->started = me->since = GetCurrentTimestamp();
+	LWLockRelease(&pool->lock);
+	jflow_wake_launcher();
+	ConditionVariableBroadcast(&jflow_shared->changed);
+}
+
+/* Entry point of the worker; the argument is the number of its entry. */
+void
+jflow_replica_main(Datum arg)
+{
+	JflowReplica *me;
+	uint32		generation;
+	MemoryContext context;
+
+	memcpy(&generation, MyBgworkerEntry->bgw_extra, sizeof(generation));
+	jflow_my_replica = DatumGetInt32(arg);
+	me = &jflow_replicas[jflow_my_replica];
+
+	/* The launcher may have lost patience. */
+	LWLockAcquire(&jflow_shared->control, LW_SHARED);
+	if (me->state != REPLICA_STARTING || me->generation != generation)
+	{
+		LWLockRelease(&jflow_shared->control);
+		proc_exit(0);
+	}
+	me->pid = MyProcPid;
+	me->proc = MyProcNumberCompat;
+	LWLockRelease(&jflow_shared->control);
+	before_shmem_exit(leave, (Datum) 0);
+	previous_emit_log = emit_log_hook;
+	emit_log_hook = keep_fatal;
+
+	pqsignal(SIGTERM, die);
+	pqsignal(SIGINT, StatementCancelHandler);
+	pqsignal(SIGUSR2, look_for_cancel);
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	BackgroundWorkerUnblockSignals();
+	join_pool();
+	if (jflow_pools[me->pool].shard == JFLOW_MOVER)
+		jflow_mover_run(me);
+
+	context = AllocSetContextCreate(TopMemoryContext, "jflow replica", ALLOCSET_DEFAULT_SIZES);
+	MemoryContextSwitchTo(context);
+	for (;;)
+	{
+		int			n;
+
+		ResetLatch(MyLatch);
+		QueryCancelPending = false;
+		CHECK_FOR_INTERRUPTS();
+		if (ConfigReloadPending)
+		{
+			ConfigReloadPending = false;
+			ProcessConfigFile(PGC_SIGHUP);
+		}
+		n = jflow_pool_next(jflow_my_replica);
+		if (n >= 0)
+		{
+			if (reported_idle)
+			{
+				pgstat_report_activity(STATE_RUNNING, NULL);
+				reported_idle = false;
+			}
+			serve(n);
+			MemoryContextReset(context);
+			continue;
+		}
+		if (me->stop)
+			proc_exit(0);
+		if (!reported_idle)
+		{
+			pgstat_report_stat(true);
+			pgstat_report_activity(STATE_IDLE, NULL);
+			reported_idle = true;
+		}
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_EXIT_ON_PM_DEATH, -1, PG_WAIT_EXTENSION);
+	}
+}
