@@ -1,21 +1,31 @@
 # jflow: built with PGXS.  `make setup` installs what is missing, `make demo`
 # runs the main job on a private cluster, `make check` passes every test.
+# PGXS builds the library of src/; the rules at the end build what it can not
+# build beside one: the program of src/cli and the library of src/http.
 
 EXTENSION = jflow
 EXTVERSION = 0.1.0
 
+# The tree may be elsewhere than the build, as Debian's pg_buildext has it.
+tree := $(patsubst %/,%,$(dir $(lastword $(MAKEFILE_LIST))))
+files = $(sort $(patsubst $(tree)/%,%,$(wildcard $(addprefix $(tree)/,$(1)))))
+SOURCES := $(call files,src/*.c src/*/*.c src/*/*/*.c)
+CLI_OBJS := $(patsubst %.c,%.o,$(filter src/cli/%,$(SOURCES)))
+HTTP_OBJS := $(patsubst %.c,%.o,$(filter src/http/%,$(SOURCES)))
+
 MODULE_big = jflow
-OBJS = $(patsubst %.c,%.o,$(filter-out src/cli/%,$(sort $(wildcard src/*.c src/*/*.c src/*/*/*.c))))
-DATA = $(sort $(wildcard sql/jflow--*--*.sql))
+OBJS = $(patsubst %.c,%.o,$(filter-out src/cli/% src/http/%,$(SOURCES)))
+DATA = $(call files,sql/jflow--*--*.sql)
 DATA_built = sql/jflow--$(EXTVERSION).sql
-SQL_PARTS = $(sort $(wildcard sql/[0-9]*.sql))
+SQL_PARTS = $(call files,sql/[0-9]*.sql)
 
 SHLIB_LINK = -lyaml
+HTTP_LINK = -lcurl
 PG_CPPFLAGS = -I$(srcdir)/src -I$(INCLUDEDIR_VECTOR) -DJFLOW_VERSION=\"$(EXTVERSION)\"
 PG_CFLAGS = -Wall -Wextra -Wno-unused-parameter -Wno-missing-field-initializers -Wno-sign-compare
-EXTRA_CLEAN = $(DATA_built) tmp_check output_iso results
+EXTRA_CLEAN = $(DATA_built) $(CLI_OBJS) jflow $(HTTP_OBJS) jflow_http$(DLSUFFIX) tmp_check output_iso results
 
-REGRESS = $(patsubst test/sql/%.sql,%,$(sort $(wildcard test/sql/*.sql)))
+REGRESS = $(patsubst test/sql/%.sql,%,$(call files,test/sql/*.sql))
 REGRESS_OPTS = --inputdir=test --outputdir=$(CURDIR)/tmp_check/regress --expecteddir=. --load-extension=vector --load-extension=jflow
 
 PG_CONFIG ?= pg_config
@@ -28,8 +38,11 @@ TOPLEVEL = setup demo check check-upgrade bench soak
 ifneq (,$(filter $(TOPLEVEL),$(MAKECMDGOALS)))
 .PHONY: $(TOPLEVEL)
 $(TOPLEVEL):
-	@PG_MAJOR=$(PG_MAJOR) script/$@
+	@PG_MAJOR=$(PG_MAJOR) $(tree)/script/$@
 else
+ifneq ($(tree),.)
+$(shell mkdir -p $(sort $(dir $(OBJS) $(CLI_OBJS) $(HTTP_OBJS) $(DATA_built))))
+endif
 PGXS := $(shell $(PG_CONFIG) --pgxs)
 include $(PGXS)
 
@@ -40,5 +53,36 @@ $(DATA_built): $(SQL_PARTS)
 src/pq/pqencode.o src/pq/pqkernel.o src/pq/pqkmeans.o src/pq/pqspace.o src/pq/pqtrain.o: CFLAGS += $(CFLAGS_VECTORIZE)
 
 # Every object depends on every header: the tree is small, and a stale object is dear.
-$(OBJS): $(wildcard src/*.h src/*/*.h src/*/*/*.h)
+$(OBJS) $(HTTP_OBJS): $(call files,src/*.h src/*/*.h src/*/*/*.h)
+$(CLI_OBJS): $(call files,src/cli/*.h)
+
+.PHONY: install-client uninstall-client install-http uninstall-http
+
+# The client knows libpq and nothing of the server's.
+ifneq (,$(CLI_OBJS))
+$(CLI_OBJS): override CPPFLAGS = -I$(includedir) -DJFLOW_VERSION=\"$(EXTVERSION)\"
+jflow: $(CLI_OBJS)
+	$(CC) $(CFLAGS) $^ $(LDFLAGS) $(LDFLAGS_EX) $(libpq) -o $@
+all: jflow
+install: install-client
+install-client: jflow
+	$(MKDIR_P) '$(DESTDIR)$(bindir)'
+	$(INSTALL_PROGRAM) jflow '$(DESTDIR)$(bindir)/'
+uninstall: uninstall-client
+uninstall-client:
+	rm -f '$(DESTDIR)$(bindir)/jflow'
+endif
+
+# What speaks HTTP is a library of its own, so that only those who use it load libcurl.
+ifneq (,$(HTTP_OBJS))
+jflow_http$(DLSUFFIX): $(HTTP_OBJS)
+	$(LINK.shared) -o $@ $^ $(LDFLAGS) $(LDFLAGS_SL) $(HTTP_LINK)
+all: jflow_http$(DLSUFFIX)
+install: install-http
+install-http: jflow_http$(DLSUFFIX) | installdirs
+	$(INSTALL_SHLIB) $< '$(DESTDIR)$(pkglibdir)/'
+uninstall: uninstall-http
+uninstall-http:
+	rm -f '$(DESTDIR)$(pkglibdir)/jflow_http$(DLSUFFIX)'
+endif
 endif

@@ -94,7 +94,7 @@ build_jflow() {
 	looks_elsewhere || copy_server
 	mkdir -p "$work/src"
 	tar -C "$top" --exclude=./.git --exclude='*.o' --exclude='*.so' --exclude='*.bc' \
-		--exclude=./tmp_check -cf - . | tar -C "$work/src" -xf -
+		--exclude=./jflow --exclude=./tmp_check -cf - . | tar -C "$work/src" -xf -
 	[ "$(id -u)" -ne 0 ] || chown -R "$run_user" "$work/src"
 	cd "$work/src"
 	if ! as_user make -s -j2 PG_CONFIG="$PG_CONFIG" >"$work/build.log" 2>&1 ||
