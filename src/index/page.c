@@ -52,8 +52,22 @@ ix_corrupt(Relation index, BlockNumber block, const char *detail)
 }
 
 /*
- * A new page, locked and pinned: one that an interrupted insert left empty, or
- * one more block.
+ * Can a page be used again?  It is so if it was never used, which an interrupted
+ * insert leaves behind, or if it was given back: marked as IX_PAGE_FREE, under
+ * WAL, once nobody could still follow a link to it.  The free space map only
+ * tells where to look; this is what decides.
+ */
+bool
+ix_page_usable(Page page)
+{
+	return PageIsNew(page) ||
+		(((PageHeader) page)->pd_special == BLCKSZ - sizeof(IxPageOpaqueData) &&
+		 IxPageGetOpaque(page)->kind == IX_PAGE_FREE);
+}
+
+/*
+ * A new page, locked and pinned: one that can be used again, or one more block.
+ * The caller writes all of it.
  */
 Buffer
 ix_new_buffer(Relation index, ForkNumber fork)
@@ -73,7 +87,7 @@ ix_new_buffer(Relation index, ForkNumber fork)
 			buffer = ReadBuffer(index, block);
 			if (ConditionalLockBuffer(buffer))
 			{
-				if (PageIsNew(BufferGetPage(buffer)))
+				if (ix_page_usable(BufferGetPage(buffer)))
 					return buffer;
 				LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
 			}

@@ -21,10 +21,14 @@ typedef struct IxPageOpaqueData
 
 typedef IxPageOpaqueData *IxPageOpaque;
 
+/* The kind of a page, of any access method, that was given back. */
+#define IX_PAGE_FREE 0xFFFF
+
 #define IxPageGetOpaque(page) ((IxPageOpaque) PageGetSpecialPointer(page))
 
 extern void ix_page_init(Page page, uint16 page_id, uint16 kind, uint32 owner);
 extern bool ix_page_valid(Page page, uint16 page_id, uint16 kind);
+extern bool ix_page_usable(Page page);
 extern Buffer ix_new_buffer(Relation index, ForkNumber fork);
 extern JFLOW_NORETURN void ix_corrupt(Relation index, BlockNumber block, const char *detail);
 
