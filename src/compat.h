@@ -43,6 +43,15 @@ jflow_object_aclcheck(Oid classid, Oid objectid, Oid roleid, AclMode mode)
 	pg_database_ownercheck(database, role)
 #endif
 
+/* Whether a role owns a relation. */
+#if PG_VERSION_NUM >= 160000
+#define jflow_class_ownercheck_compat(relation, role) \
+	object_ownercheck(RelationRelationId, relation, role)
+#else
+#define jflow_class_ownercheck_compat(relation, role) \
+	pg_class_ownercheck(relation, role)
+#endif
+
 /* Version 16 made bad names a soft error if asked. */
 #if PG_VERSION_NUM >= 160000
 #define stringToQualifiedNameListCompat(string) stringToQualifiedNameList(string, NULL)

@@ -9,19 +9,13 @@
 #include <math.h>
 
 #include "access/htup_details.h"
-#include "access/relation.h"
 #include "access/relscan.h"
-#include "access/table.h"
 #include "access/tableam.h"
 #include "catalog/index.h"
-#include "catalog/pg_am_d.h"
-#include "catalog/pg_class.h"
-#include "commands/defrem.h"
 #include "executor/executor.h"
 #include "funcapi.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
-#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
 #include "utils/lsyscache.h"
@@ -30,42 +24,6 @@
 #include "utils/snapmgr.h"
 
 #include "pq/pq.h"
-
-/*
- * Open a pq index with its table, which the caller must own or may read.
- */
-Relation
-pq_open_index(Oid oid, Relation *heap)
-{
-	Relation	index = try_relation_open(oid, AccessShareLock);
-	Oid			table;
-	AclResult	acl;
-
-	if (!index)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("index with OID %u does not exist", oid)));
-	if (index->rd_rel->relkind == RELKIND_PARTITIONED_INDEX)
-		ereport(ERROR,
-				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("index \"%s\" is partitioned", RelationGetRelationName(index)),
-				 errhint("Name the index of a partition.")));
-	if (index->rd_rel->relkind != RELKIND_INDEX ||
-		index->rd_rel->relam != get_index_am_oid("pq", true))
-		ereport(ERROR,
-				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("\"%s\" is not a pq index", RelationGetRelationName(index))));
-	if (RELATION_IS_OTHER_TEMP(index))
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("cannot access temporary indexes of other sessions")));
-	table = IndexGetRelation(oid, false);
-	acl = pg_class_aclcheck(table, GetUserId(), ACL_SELECT);
-	if (acl != ACLCHECK_OK)
-		aclcheck_error(acl, OBJECT_TABLE, get_rel_name(table));
-	*heap = table_open(table, AccessShareLock);
-	return index;
-}
 
 typedef struct Walk
 {
@@ -101,9 +59,9 @@ mark(Walk *walk, BlockNumber block)
 		walk->nblocks = now;
 	}
 	if (block >= walk->nblocks)
-		ix_corrupt(walk->index, block, "A link leads beyond the end of the file.");
+		pq_corrupt(walk->index, block, "A link leads beyond the end of the file.");
 	if (walk->seen[block / 8] >> (block % 8) & 1)
-		ix_corrupt(walk->index, block, "The page is linked twice.");
+		pq_corrupt(walk->index, block, "The page is linked twice.");
 	walk->seen[block / 8] |= 1 << (block % 8);
 }
 
@@ -138,7 +96,7 @@ check_refine(Walk *walk, BlockNumber block, int slot, const PqEntry *entry)
 	else
 		fits &= fabs(error - entry->error) <= sqrt(most) + 1e-3 * entry->error + FLT_MIN;
 	if (!fits)
-		ix_corrupt(walk->index, block, "A refine code does not fit its row.");
+		pq_corrupt(walk->index, block, "A refine code does not fit its row.");
 }
 
 /*
@@ -148,11 +106,17 @@ static void
 check_filters(Walk *walk, Page page, BlockNumber block, int slot, const Datum *values, const bool *isnull)
 {
 	const PqLayout *layout = &walk->pq->layout;
-	int64		filters[IX_MAX_FILTERS];
-	uint32		nulls = ix_filter_form(walk->index, values, isnull, filters);
+	int64		filters[PQ_MAX_FILTERS];
+	uint32		nulls = pq_filter_form(walk->index, values, isnull, filters);
 
-	if (!ix_filter_equal(page, &layout->filters, slot, filters, nulls))
-		ix_corrupt(walk->index, block, "An entry's filter values do not fit its row.");
+	for (int i = 0; i < layout->nfilters; i++)
+	{
+		uint32		stored = ((uint32 *) ((char *) page + layout->nulls[i]))[slot / PQ_BLOCK];
+
+		if ((stored >> (slot % PQ_BLOCK) & 1) != (nulls >> i & 1) ||
+			memcmp((char *) page + layout->filter[i] + slot * layout->width[i], &filters[i], layout->width[i]) != 0)
+			pq_corrupt(walk->index, block, "An entry's filter values do not fit its row.");
+	}
 }
 
 /*
@@ -180,7 +144,7 @@ check_codes(Walk *walk, Page page, BlockNumber block, uint32 list, int slot, con
 	FormIndexDatum(walk->info, walk->slot, walk->estate, values, nulls);
 	point = palloc0(sizeof(float) * model->padded);
 	if (nulls[0] || !pq_embed(pq_index_space(walk->index), model->dims, model->inner, model->padded, values[0], point))
-		ix_corrupt(walk->index, block, "An entry stands for a row without a vector.");
+		pq_corrupt(walk->index, block, "An entry stands for a row without a vector.");
 	entry = palloc0(PqEntrySize(layout));
 	pq_encode(model, layout, point, &centroid, 1, &entry);
 	codes = palloc(layout->nquads * 4);
@@ -189,7 +153,7 @@ check_codes(Walk *walk, Page page, BlockNumber block, uint32 list, int slot, con
 		wrong += codes[m] != (PqEntryCodes(entry)[m / 2] >> (m % 2 * 4) & 15);
 	/* other kernels round otherwise, which moves a code or a step of the term */
 	if (wrong > 1 + model->subvectors / 16 || abs(term - entry->term) > 1 + wrong)
-		ix_corrupt(walk->index, block, "An entry's codes do not fit its row.");
+		pq_corrupt(walk->index, block, "An entry's codes do not fit its row.");
 	check_refine(walk, PqPostingGetHeader(page)->refine[slot / layout->refine_slots], slot, entry);
 	check_filters(walk, page, block, slot, values, nulls);
 	ResetPerTupleExprContext(walk->estate);
@@ -210,13 +174,13 @@ check_insert_page(Walk *walk, uint32 list)
 	if (entry.insert == InvalidBlockNumber)
 		return;
 	if (entry.insert >= RelationGetNumberOfBlocks(walk->index))
-		ix_corrupt(walk->index, at, "A link leads beyond the end of the file.");
+		pq_corrupt(walk->index, at, "A link leads beyond the end of the file.");
 	buffer = ReadBuffer(walk->index, entry.insert);
 	fits = pq_page_valid(BufferGetPage(buffer), PQ_PAGE_POSTING) &&
-		IxPageGetOpaque(BufferGetPage(buffer))->owner == list;
+		PqPageGetOpaque(BufferGetPage(buffer))->owner == list;
 	ReleaseBuffer(buffer);
 	if (!fits)
-		ix_corrupt(walk->index, at, "Inserts into a list would start at a page of another.");
+		pq_corrupt(walk->index, at, "Inserts into a list would start at a page of another.");
 }
 
 static void
@@ -234,7 +198,7 @@ walk_page(Walk *walk, Page page, BlockNumber block, uint32 list, const float *ce
 		if (header->refine[i] == InvalidBlockNumber)
 		{
 			if (needed)
-				ix_corrupt(walk->index, block, "A refine page is missing.");
+				pq_corrupt(walk->index, block, "A refine page is missing.");
 			continue;
 		}
 		mark(walk, header->refine[i]);
@@ -242,8 +206,8 @@ walk_page(Walk *walk, Page page, BlockNumber block, uint32 list, const float *ce
 			continue;
 		refine = ReadBuffer(walk->index, header->refine[i]);
 		pq_page_check(walk->index, refine, PQ_PAGE_REFINE);
-		if (IxPageGetOpaque(BufferGetPage(refine))->owner != list)
-			ix_corrupt(walk->index, header->refine[i], "The page belongs to another list.");
+		if (PqPageGetOpaque(BufferGetPage(refine))->owner != list)
+			pq_corrupt(walk->index, header->refine[i], "The page belongs to another list.");
 		ReleaseBuffer(refine);
 	}
 	for (int slot = 0; slot < layout->nslots; slot++)
@@ -254,18 +218,18 @@ walk_page(Walk *walk, Page page, BlockNumber block, uint32 list, const float *ce
 			continue;
 		live++;
 		if (slot >= header->nused)
-			ix_corrupt(walk->index, block, "An entry lies beyond the used ones.");
+			pq_corrupt(walk->index, block, "An entry lies beyond the used ones.");
 		if (!walk->heap)
 			continue;
 		if (ItemPointerGetBlockNumberNoCheck(tid) >= walk->heap_blocks)
 			walk->heap_blocks = RelationGetNumberOfBlocks(walk->heap);
 		if (ItemPointerGetBlockNumberNoCheck(tid) >= walk->heap_blocks ||
 			ItemPointerGetOffsetNumberNoCheck(tid) == InvalidOffsetNumber)
-			ix_corrupt(walk->index, block, "An entry leads beyond the end of the table.");
+			pq_corrupt(walk->index, block, "An entry leads beyond the end of the table.");
 		check_codes(walk, page, block, list, slot, centroid);
 	}
 	if (live != header->nlive)
-		ix_corrupt(walk->index, block, "The page's count of entries is wrong.");
+		pq_corrupt(walk->index, block, "The page's count of entries is wrong.");
 	walk->live += live;
 	walk->dead += header->nused - live;
 }
@@ -368,8 +332,11 @@ Datum
 jflow_pq_check(PG_FUNCTION_ARGS)
 {
 	Walk		walk = {0};
+	PqInspected inspected;
 
-	walk.index = pq_open_index(PG_GETARG_OID(0), &walk.heap);
+	pq_inspect_begin(PG_GETARG_OID(0), &inspected);
+	walk.index = inspected.index;
+	walk.heap = inspected.heap;
 	walk.pq = pq_index_get(walk.index, CurrentMemoryContext);
 	walk.heap_blocks = RelationGetNumberOfBlocks(walk.heap);
 	walk.info = BuildIndexInfo(walk.index);
@@ -377,14 +344,13 @@ jflow_pq_check(PG_FUNCTION_ARGS)
 	walk.slot = table_slot_create(walk.heap, NULL);
 	walk.fetch = table_index_fetch_begin(walk.heap);
 	walk_lists(&walk);
-	/* one that is not valid may lack rows, or not have those of old snapshots */
-	if (walk.index->rd_index->indisvalid && !walk.index->rd_index->indcheckxmin)
+	/* it may lack rows that old snapshots see */
+	if (!walk.index->rd_index->indcheckxmin)
 		count_rows(&walk);
 	table_index_fetch_end(walk.fetch);
 	ExecDropSingleTupleTableSlot(walk.slot);
 	FreeExecutorState(walk.estate);
-	relation_close(walk.heap, AccessShareLock);
-	relation_close(walk.index, AccessShareLock);
+	pq_inspect_end(&inspected);
 	PG_RETURN_INT64((int64) walk.live);
 }
 
@@ -396,7 +362,7 @@ Datum
 jflow_pq_info(PG_FUNCTION_ARGS)
 {
 	Walk		walk = {0};
-	Relation	heap;
+	PqInspected inspected;
 	const PqModel *model;
 	const PqSpace *space;
 	TupleDesc	desc;
@@ -407,7 +373,8 @@ jflow_pq_info(PG_FUNCTION_ARGS)
 
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
-	walk.index = pq_open_index(PG_GETARG_OID(0), &heap);
+	pq_inspect_begin(PG_GETARG_OID(0), &inspected);
+	walk.index = inspected.index;
 	walk.pq = pq_index_get(walk.index, CurrentMemoryContext);
 	walk_lists(&walk);
 	model = walk.pq->model;
@@ -435,7 +402,6 @@ jflow_pq_info(PG_FUNCTION_ARGS)
 	nulls[i] = walk.pq->meta.codebook[0] == '\0';
 	values[i++] = CStringGetTextDatum(walk.pq->meta.codebook);
 	values[i++] = DirectFunctionCall1(jsonb_in, CStringGetDatum(curve.data));
-	relation_close(heap, AccessShareLock);
-	relation_close(walk.index, AccessShareLock);
+	pq_inspect_end(&inspected);
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(desc, values, nulls)));
 }

@@ -6,11 +6,9 @@
 
 #include <math.h>
 
-#include "access/relation.h"
 #include "access/relscan.h"
 #include "access/skey.h"
 #include "access/stratnum.h"
-#include "access/table.h"
 #include "access/tableam.h"
 #include "catalog/index.h"
 #include "catalog/pg_am_d.h"
@@ -179,6 +177,7 @@ Datum
 jflow_pq_recall(PG_FUNCTION_ARGS)
 {
 	Recall		recall = {0};
+	PqInspected inspected;
 	double		found = 0;
 	double		total = 0;
 
@@ -188,7 +187,9 @@ jflow_pq_recall(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("queries and k must be between 1 and 10000")));
-	recall.index = pq_open_index(PG_GETARG_OID(0), &recall.heap);
+	pq_inspect_begin(PG_GETARG_OID(0), &inspected);
+	recall.index = inspected.index;
+	recall.heap = inspected.heap;
 	recall.space = pq_index_space(recall.index);
 	recall.dims = pq_index_dims(recall.index, recall.space);
 	recall.distance = index_getprocinfo(recall.index, 1, PQ_DISTANCE_PROC);
@@ -205,8 +206,7 @@ jflow_pq_recall(PG_FUNCTION_ARGS)
 		total += recall.queries[q].n;
 	}
 	FreeExecutorState(recall.estate);
-	relation_close(recall.index, AccessShareLock);
-	table_close(recall.heap, AccessShareLock);
+	pq_inspect_end(&inspected);
 	if (total == 0)
 		PG_RETURN_NULL();
 	PG_RETURN_FLOAT8(found / total);

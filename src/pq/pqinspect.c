@@ -1,0 +1,150 @@
+/*
+ * pqinspect.c
+ *		Opening an index for one of the functions that look into it.
+ *
+ * Such a function reads all rows of the table, whatever row-level security says,
+ * and evaluates the index's expressions and predicate, which are code of the
+ * table's owner.  Its caller may be anybody, a superuser among them.  So he must
+ * have the right to read the table, and what is evaluated runs as in REINDEX:
+ * as the table's owner, in a security-restricted operation, under a search_path
+ * of ours, and no setting that it changes outlives the call.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/relation.h"
+#include "access/xlog.h"
+#include "catalog/index.h"
+#include "catalog/pg_class.h"
+#include "commands/defrem.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/guc.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/rls.h"
+#include "utils/syscache.h"
+
+#include "pq/pq.h"
+
+static void JFLOW_NORETURN
+no_index(Oid oid)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_OBJECT),
+			 errmsg("index with OID %u does not exist", oid)));
+}
+
+/*
+ * The table of a pq index, by the catalog alone: nothing is locked before the
+ * caller is known to have the right to it.
+ */
+static Oid
+table_of(Oid oid)
+{
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(oid));
+	Form_pg_class form;
+	Oid			table;
+
+	if (!HeapTupleIsValid(tuple))
+		no_index(oid);
+	form = (Form_pg_class) GETSTRUCT(tuple);
+	if (form->relkind == RELKIND_PARTITIONED_INDEX)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("index \"%s\" is partitioned", NameStr(form->relname)),
+				 errhint("Name the index of a partition.")));
+	if (form->relkind != RELKIND_INDEX || form->relam != get_index_am_oid("pq", true))
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("\"%s\" is not a pq index", NameStr(form->relname))));
+	ReleaseSysCache(tuple);
+	table = IndexGetRelation(oid, true);
+	if (!OidIsValid(table))
+		no_index(oid);
+	return table;
+}
+
+/*
+ * May the current user read all of a table?  Its owner may: he can give himself
+ * what he lacks.
+ */
+static void
+check_rights(Oid table)
+{
+	char	   *name = get_rel_name(table);
+	AclResult	acl;
+
+	if (name == NULL || jflow_class_ownercheck_compat(table, GetUserId()))
+		return;
+	acl = pg_class_aclcheck(table, GetUserId(), ACL_SELECT);
+	if (acl != ACLCHECK_OK)
+		aclcheck_error(acl, get_relkind_objtype(get_rel_relkind(table)), name);
+	if (check_enable_rls(table, InvalidOid, true) == RLS_ENABLED)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied for table %s", name),
+				 errdetail("Row-level security may hide rows from you that its indexes tell of.")));
+}
+
+/* Raise unless the index holds all rows and can be read here. */
+static void
+check_state(Relation index)
+{
+	const char *name = RelationGetRelationName(index);
+
+	if (RELATION_IS_OTHER_TEMP(index))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("cannot access temporary indexes of other sessions")));
+	if (!index->rd_index->indisvalid || !index->rd_index->indisready || !index->rd_index->indislive)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("index \"%s\" is not valid", name),
+				 errdetail("It is being made or dropped, or an attempt to make it has failed."),
+				 errhint("Rebuild the index with REINDEX, or drop it.")));
+	if (RecoveryInProgress() && !RelationIsPermanent(index))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("index \"%s\" is unlogged", name),
+				 errdetail("It is empty while the server is in recovery.")));
+}
+
+/*
+ * Open a valid pq index with its table, both locked for reading, the table
+ * first as everybody else does.  The caller goes on as the table's owner until
+ * pq_inspect_end(); an error ends that, too.
+ */
+void
+pq_inspect_begin(Oid oid, PqInspected *inspected)
+{
+	Oid			table = table_of(oid);
+	char	   *name = get_rel_name(oid);
+
+	check_rights(table);
+	inspected->heap = try_relation_open(table, AccessShareLock);
+	inspected->index = inspected->heap ? try_relation_open(oid, AccessShareLock) : NULL;
+	/* the index may have been dropped meanwhile, and its OID be another's */
+	if (inspected->index == NULL || table_of(oid) != table)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("index \"%s\" was dropped meanwhile", name ? name : "")));
+	check_rights(table);
+	check_state(inspected->index);
+
+	GetUserIdAndSecContext(&inspected->userid, &inspected->sec_context);
+	SetUserIdAndSecContext(inspected->heap->rd_rel->relowner,
+						   inspected->sec_context | SECURITY_RESTRICTED_OPERATION);
+	inspected->guc_level = NewGUCNestLevel();
+	(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_SAVE, true, 0, false);
+}
+
+void
+pq_inspect_end(const PqInspected *inspected)
+{
+	AtEOXact_GUC(false, inspected->guc_level);
+	SetUserIdAndSecContext(inspected->userid, inspected->sec_context);
+	relation_close(inspected->index, AccessShareLock);
+	relation_close(inspected->heap, AccessShareLock);
+}
