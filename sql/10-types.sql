@@ -10,9 +10,9 @@ BEGIN
 			ON d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass AND d.refobjid = e.oid
 		WHERE e.extname = 'vector' AND d.deptype = 'e'
 			AND d.classid = 'pg_catalog.pg_type'::pg_catalog.regclass
-			AND d.objid IN ('vector'::pg_catalog.regtype, 'sparsevec'::pg_catalog.regtype)) <> 2 THEN
+			AND d.objid IN ('vector'::pg_catalog.regtype, 'halfvec'::pg_catalog.regtype, 'sparsevec'::pg_catalog.regtype)) <> 3 THEN
 		RAISE EXCEPTION USING ERRCODE = 'invalid_object_definition',
-			MESSAGE = 'types "vector" and "sparsevec" are not those of extension "vector"',
+			MESSAGE = 'types "vector", "halfvec" and "sparsevec" are not those of extension "vector"',
 			HINT = 'Drop types of these names from the schema that jflow is created in.';
 	END IF;
 END $$;

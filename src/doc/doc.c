@@ -41,10 +41,14 @@ static JflowTypes types;
 static bool types_valid = false;
 static bool types_callback = false;
 
+/* Counts changes of types, so that one during a look-up is not missed. */
+static uint64 types_changes = 0;
+
 static void
 types_invalidate(Datum arg, int cacheid, uint32 hashvalue)
 {
 	types_valid = false;
+	types_changes++;
 }
 
 /* The schema that the extension was created in. */
@@ -93,6 +97,7 @@ const JflowTypes *
 jflow_types(void)
 {
 	TupleDesc	desc;
+	uint64		before;
 
 	if (types_valid)
 		return &types;
@@ -103,6 +108,7 @@ jflow_types(void)
 		types_callback = true;
 	}
 
+	before = types_changes;
 	types.extension = get_extension_oid("jflow", false);
 	types.schema = extension_schema(types.extension);
 	types.doc = type_in_schema("jflow_doc", types.schema);
@@ -112,13 +118,14 @@ jflow_types(void)
 
 	desc = lookup_rowtype_tupdesc(types.doc, -1);
 	if (desc->natts < DOC_NATTS)
-		elog(ERROR, "type jflow_doc has %d attributes instead of %d",
-			 desc->natts, DOC_NATTS);
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("type jflow_doc has %d attributes instead of %d", desc->natts, DOC_NATTS)));
 	for (int i = 0; i < DOC_NATTS; i++)
 		types.atttype[i] = TupleDescAttr(desc, i)->atttypid;
 	ReleaseTupleDesc(desc);
 
-	types_valid = true;
+	types_valid = before == types_changes;
 	return &types;
 }
 
@@ -147,16 +154,22 @@ jflow_doc_init(JflowDoc *doc)
 }
 
 /*
- * Deform a composite datum into natts values.  A user can add attributes to
- * our types with ALTER TYPE; they are left alone, and rows stored before are
- * padded with NULLs.
+ * Deform a composite datum of one of our types into natts values.  A user can
+ * add attributes to our types with ALTER TYPE; they are left alone, and rows
+ * stored before are padded with NULLs.
  */
 static void
-deform_row(Datum datum, Datum *values, bool *nulls, int natts)
+deform_row(Datum datum, Oid type, Datum *values, bool *nulls, int natts)
 {
 	HeapTupleHeader header = DatumGetHeapTupleHeader(datum);
 	HeapTupleData tuple;
 	TupleDesc	desc;
+
+	if (HeapTupleHeaderGetTypeId(header) != type)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATATYPE_MISMATCH),
+				 errmsg("row of type %s expected, not of %s", format_type_be(type),
+						format_type_be(HeapTupleHeaderGetTypeId(header)))));
 
 	tuple.t_len = HeapTupleHeaderGetDatumLength(header);
 	ItemPointerSetInvalid(&tuple.t_self);
@@ -300,7 +313,7 @@ form_array(Oid type, const Row *rows, int n, TupleDesc desc)
 void
 jflow_doc_deform(Datum datum, JflowDoc *doc)
 {
-	deform_row(datum, doc->values, doc->nulls, DOC_NATTS);
+	deform_row(datum, jflow_types()->doc, doc->values, doc->nulls, DOC_NATTS);
 }
 
 Datum
@@ -388,7 +401,7 @@ jflow_docs_empty(void)
 void
 jflow_match_deform(Datum datum, JflowMatch *match)
 {
-	deform_row(datum, match->values, match->nulls, MATCH_NATTS);
+	deform_row(datum, jflow_types()->match, match->values, match->nulls, MATCH_NATTS);
 }
 
 Datum
@@ -406,7 +419,7 @@ jflow_matches_deform(Datum array, JflowMatch **matches)
 
 	*matches = palloc(sizeof(JflowMatch) * Max(n, 1));
 	for (int i = 0; i < n; i++)
-		deform_row(elems[i], (*matches)[i].values, (*matches)[i].nulls, MATCH_NATTS);
+		deform_row(elems[i], jflow_types()->match, (*matches)[i].values, (*matches)[i].nulls, MATCH_NATTS);
 	pfree(elems);
 
 	return n;

@@ -18,6 +18,7 @@
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 
@@ -27,6 +28,7 @@
 
 #include "pq/pq.h"
 #include "pq/pqbuild.h"
+#include "vectors.h"
 
 typedef struct OwnerState
 {
@@ -57,8 +59,8 @@ end_owner(const OwnerState *state)
 
 /*
  * The codebook of that name, or NULL with a warning if there is none.  Names are
- * each role's own: that of the table's owner comes first.  Where he has none,
- * another role's is taken, as after a restore to another owner.
+ * each role's own, and only the table's owner's counts: another's tells of
+ * vectors that he may not read.
  */
 PqTrained *
 pq_codebook_load(PqBuild *build, const char *name)
@@ -73,8 +75,8 @@ pq_codebook_load(PqBuild *build, const char *name)
 	args[1] = CStringGetTextDatum(GetUserNameFromId(build->index->rd_rel->relowner, false));
 	SPI_connect();
 	become_owner(&owner);
-	if (SPI_execute_with_args("SELECT model FROM jflow.codebook WHERE codebook OPERATOR(pg_catalog.=) $1 "
-							  "ORDER BY owner OPERATOR(pg_catalog.<>) $2, owner LIMIT 1",
+	if (SPI_execute_with_args("SELECT model FROM jflow.codebook "
+							  "WHERE codebook OPERATOR(pg_catalog.=) $1 AND owner OPERATOR(pg_catalog.=) $2",
 							  2, types, args, NULL, true, 1) != SPI_OK_SELECT)
 		elog(ERROR, "could not read jflow.codebook");
 	end_owner(&owner);
@@ -115,22 +117,28 @@ pq_codebook_load(PqBuild *build, const char *name)
 	return trained;
 }
 
-/* The space of a column's type and a metric's name; raises for others. */
+/*
+ * The space of a column's type, or of the type under a domain, and a metric's
+ * name; raises for others.
+ */
 static PqSpace
-space_of(const char *type, const char *metric)
+space_of(Oid type, const char *metric)
 {
+	const JflowVectorTypes *types = jflow_vector_types();
+	Oid			base = getBaseType(type);
 	PqSpace		space = {0};
 
-	if (strcmp(type, "vector") == 0)
+	if (base == types->vector && OidIsValid(base))
 		space.type = PQ_TYPE_VECTOR;
-	else if (strcmp(type, "halfvec") == 0)
+	else if (base == types->halfvec && OidIsValid(base))
 		space.type = PQ_TYPE_HALFVEC;
-	else if (strcmp(type, "sparsevec") == 0)
+	else if (base == types->sparsevec && OidIsValid(base))
 		space.type = PQ_TYPE_SPARSEVEC;
 	else
 		ereport(ERROR,
 				(errcode(ERRCODE_DATATYPE_MISMATCH),
-				 errmsg("query must return one column of vectors, not %s", type)));
+				 errmsg("query must return one column of vectors, not %s", format_type_be(type)),
+				 errdetail("Vectors are of the types vector, halfvec and sparsevec of extension \"vector\".")));
 	if (strcmp(metric, "l2") == 0)
 		space.metric = PQ_METRIC_L2;
 	else if (strcmp(metric, "ip") == 0)
@@ -145,16 +153,34 @@ space_of(const char *type, const char *metric)
 	return space;
 }
 
+/* Dimensions of a value, of which pq_embed() asks whether it is of one piece. */
 static int
 dims_of(const PqSpace *space, Datum value)
 {
-	void	   *raw = PG_DETOAST_DATUM(value);
+	struct varlena *raw = PG_DETOAST_DATUM(value);
+	Size		size = VARSIZE(raw);
+	int			dims = 0;
 
-	if (space->type == PQ_TYPE_VECTOR)
-		return ((Vector *) raw)->dim;
-	if (space->type == PQ_TYPE_HALFVEC)
-		return ((HalfVector *) raw)->dim;
-	return ((SparseVector *) raw)->dim;
+	switch (space->type)
+	{
+		case PQ_TYPE_VECTOR:
+			if (size >= offsetof(Vector, x))
+				dims = ((Vector *) raw)->dim;
+			break;
+		case PQ_TYPE_HALFVEC:
+			if (size >= offsetof(HalfVector, x))
+				dims = ((HalfVector *) raw)->dim;
+			break;
+		case PQ_TYPE_SPARSEVEC:
+			if (size >= offsetof(SparseVector, indices))
+				dims = ((SparseVector *) raw)->dim;
+			break;
+	}
+	if (dims < 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("vector is corrupted")));
+	return dims;
 }
 
 /*
@@ -188,7 +214,7 @@ train_from_query(const char *query, const char *metric, int lists, int subvector
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("query must return one column of vectors, not %d columns", SPI_tuptable->tupdesc->natts)));
-		*space = space_of(SPI_gettype(SPI_tuptable->tupdesc, 1), metric);
+		*space = space_of(SPI_gettypeid(SPI_tuptable->tupdesc, 1), metric);
 		if (SPI_processed == 0)
 			break;
 		for (uint64 i = 0; i < SPI_processed; i++)

@@ -15,6 +15,7 @@
 
 #include "access/relation.h"
 #include "fmgr.h"
+#include "utils/lsyscache.h"
 
 #include "halfvec.h"
 #include "sparsevec.h"
@@ -66,8 +67,11 @@ pq_index_space(Relation index)
 int
 pq_index_dims(Relation index, const PqSpace *space)
 {
-	int			dims = TupleDescAttr(RelationGetDescr(index), 0)->atttypmod;
+	Form_pg_attribute att = TupleDescAttr(RelationGetDescr(index), 0);
+	int32		dims = att->atttypmod;
 
+	/* a domain has them where it is defined */
+	(void) getBaseTypeAndTypmod(att->atttypid, &dims);
 	if (dims < 1)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_OBJECT_DEFINITION),

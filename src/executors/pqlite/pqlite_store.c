@@ -3,8 +3,8 @@
  *		Where an executor's documents are, and what a backend keeps of that.
  *
  * A store is read from jflow.shard and the server's catalogs, and kept with its
- * prepared statements until a relation cache invalidation says that the table,
- * a leaf or jflow.shard has changed.  A store in use is pinned by the memory
+ * prepared statements until an invalidation says that the table, a leaf,
+ * jflow.shard or the name of something in the statements has changed.  A store in use is pinned by the memory
  * context that was current when it was found.
  */
 #include "postgres.h"
@@ -18,6 +18,7 @@
 #include "utils/inval.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
+#include "utils/syscache.h"
 
 #include "compat.h"
 #include "executors/pqlite/pqlite.h"
@@ -88,6 +89,32 @@ store_invalidate(Datum arg, Oid relid)
 			entry->store->valid = false;
 }
 
+/*
+ * Statements and operators of stores are kept as text, in which types and
+ * operators stand by name: it is made anew when one of them may have got another.
+ * Types come and go with every table, so only those of a store's columns count.
+ */
+static void
+store_names_invalidate(Datum arg, int cacheid, uint32 hashvalue)
+{
+	HASH_SEQ_STATUS status;
+	StoreEntry *entry;
+
+	invalidations++;
+	hash_seq_init(&status, stores);
+	while ((entry = hash_seq_search(&status)) != NULL)
+	{
+		PqliteStore *store = entry->store;
+		bool		concerned = cacheid != TYPEOID || hashvalue == 0;
+
+		for (int i = 0; store && i < store->ncolumns && !concerned; i++)
+			concerned = store->columns[i].type_hash == hashvalue ||
+				store->columns[i].sent_type_hash == hashvalue;
+		if (store && concerned)
+			store->valid = false;
+	}
+}
+
 static StoreEntry *
 find_entry(const char *flow, const char *executor)
 {
@@ -103,6 +130,9 @@ find_entry(const char *flow, const char *executor)
 		ctl.entrysize = sizeof(StoreEntry);
 		stores = hash_create("jflow stores", 16, &ctl, HASH_ELEM | HASH_BLOBS);
 		CacheRegisterRelcacheCallback(store_invalidate, (Datum) 0);
+		CacheRegisterSyscacheCallback(TYPEOID, store_names_invalidate, (Datum) 0);
+		CacheRegisterSyscacheCallback(OPEROID, store_names_invalidate, (Datum) 0);
+		CacheRegisterSyscacheCallback(NAMESPACEOID, store_names_invalidate, (Datum) 0);
 	}
 	memset(&key, 0, sizeof(key));
 	strlcpy(key.flow, flow, NAMEDATALEN);
@@ -211,7 +241,7 @@ same_definition(const PqliteStore *store, const JflowExecutor *executor)
 /*
  * The store of an executor, pinned until the current memory context is reset,
  * its table locked for reading; NULL if nothing was stored yet.  Raises what is wrong
- * with the table, and insufficient_privilege before anything is locked.
+ * with the table.
  */
 PqliteStore *
 pqlite_store_find(const JflowFlow *flow, const JflowExecutor *executor)
@@ -226,7 +256,6 @@ pqlite_store_find(const JflowFlow *flow, const JflowExecutor *executor)
 
 		if (store && store->valid && same_definition(store, executor))
 		{
-			pqlite_check_may_lock(store->relid);
 			LockRelationOid(store->relid, AccessShareLock);
 			if (store->valid)
 				return store_pin(store);
@@ -324,8 +353,6 @@ pqlite_store_for_write(const JflowContext *context, const JflowDocs *docs, bool 
 	{
 		Oid			relid = store->relid;
 
-		/* who may not write must not keep out those who may */
-		pqlite_check_may_write(relid);
 		pqlite_lock_layout(relid, docs ? pqlite_layout_mode(store, docs->ndocs) : ExclusiveLock);
 		AcceptInvalidationMessages();
 		if (store->valid)
@@ -390,17 +417,6 @@ pqlite_force_index_scans(void)
 	for (int i = 0; i < lengthof(settings); i++)
 		(void) set_config_option(settings[i], "off", PGC_USERSET, PGC_S_SESSION,
 								 GUC_ACTION_SAVE, true, 0, false);
-}
-
-/*
- * Let statements raise insufficient_privilege where a policy could hide rows from
- * them.  Holds until the current GUC nest level ends.
- */
-void
-pqlite_row_security_off(void)
-{
-	(void) set_config_option("row_security", "off", PGC_USERSET, PGC_S_SESSION,
-							 GUC_ACTION_SAVE, true, 0, false);
 }
 
 /* The typed column of that name, or NULL. */
