@@ -30,6 +30,8 @@
 #include "utils/relcache.h"
 
 #include "compat.h"
+#include "index/filter.h"
+#include "index/page.h"
 #include "pq/pqkernel.h"
 
 /* Page layout */
@@ -49,20 +51,9 @@ typedef enum PqPageKind
 	PQ_PAGE_REFINE
 } PqPageKind;
 
-typedef struct PqPageOpaqueData
-{
-	uint32		owner;			/* list of a posting or refine page */
-	uint16		kind;
-	uint16		page_id;
-} PqPageOpaqueData;
-
-typedef PqPageOpaqueData *PqPageOpaque;
-
-#define PqPageGetOpaque(page) ((PqPageOpaque) PageGetSpecialPointer(page))
-
 /* Payload of model and tile pages starts 64-aligned. */
 #define PQ_STREAM_START 64
-#define PQ_STREAM_BYTES ((BLCKSZ - PQ_STREAM_START - (int) sizeof(PqPageOpaqueData)) / 64 * 64)
+#define PQ_STREAM_BYTES ((BLCKSZ - PQ_STREAM_START - (int) sizeof(IxPageOpaqueData)) / 64 * 64)
 #define PQ_ROW_BYTES (PQ_TILE * (int) sizeof(float))
 #define PQ_ROWS_PER_PAGE (PQ_STREAM_BYTES / PQ_ROW_BYTES)
 
@@ -74,7 +65,7 @@ typedef struct PqDirectoryEntry
 } PqDirectoryEntry;
 
 #define PQ_DIRECTORY_START 64
-#define PQ_ENTRIES_PER_PAGE ((int) ((BLCKSZ - PQ_DIRECTORY_START - sizeof(PqPageOpaqueData)) / sizeof(PqDirectoryEntry)))
+#define PQ_ENTRIES_PER_PAGE ((int) ((BLCKSZ - PQ_DIRECTORY_START - sizeof(IxPageOpaqueData)) / sizeof(PqDirectoryEntry)))
 
 typedef struct PqPostingHeader
 {
@@ -91,7 +82,6 @@ typedef struct PqPostingHeader
 	((header)->nused >= ((block) + 1) * PQ_BLOCK ? PG_UINT32_MAX : \
 	 ((uint32) 1 << ((header)->nused - (block) * PQ_BLOCK)) - 1)
 
-#define PQ_MAX_FILTERS (INDEX_MAX_KEYS - 1)
 #define PQ_MAX_SUBVECTORS 400
 #define PQ_MAX_WIDTH 32
 #define PQ_MAX_INNER 4000		/* more dimensions are projected */
@@ -112,10 +102,7 @@ typedef struct PqLayout
 	int			terms;
 	int			live;			/* a bit per slot */
 	int			tids;
-	int			nfilters;
-	int			filter[PQ_MAX_FILTERS]; /* 32 values per block */
-	int			nulls[PQ_MAX_FILTERS];	/* a bit per slot */
-	int16		width[PQ_MAX_FILTERS];	/* bytes per value */
+	IxFilterLayout filters;		/* in blocks as those of codes */
 	int			posting_end;
 	int			nrefine;		/* refine pages per posting page */
 	int			refine_slots;	/* per refine page */
@@ -143,7 +130,7 @@ typedef struct PqMetaPageData
 	int32		dims;
 	int32		nslots;
 	int32		nfilters;
-	int16		filter_width[PQ_MAX_FILTERS];
+	int16		filter_width[IX_MAX_FILTERS];
 	int16		pad;
 	double		tuples;			/* at build */
 	double		sampled;
@@ -248,7 +235,7 @@ typedef struct PqEntry
 #define PqEntryCodes(entry) ((uint8 *) (entry) + MAXALIGN(sizeof(PqEntry)))
 #define PqEntryRefine(entry, layout) (PqEntryCodes(entry) + (layout)->nquads * 2)
 #define PqEntryFilters(entry, layout) (PqEntryRefine(entry, layout) + (layout)->inner)
-#define PqEntrySize(layout) (MAXALIGN(sizeof(PqEntry)) + (layout)->nquads * 2 + (layout)->inner + (layout)->nfilters * 8)
+#define PqEntrySize(layout) (MAXALIGN(sizeof(PqEntry)) + (layout)->nquads * 2 + (layout)->inner + (layout)->filters.nfilters * 8)
 
 /* An index as a backend keeps it, shared by its scans; see pqcache.c. */
 typedef struct PqIndex
@@ -324,8 +311,6 @@ extern void pq_posting_init(Page page, const PqLayout *layout, uint32 list);
 extern bool pq_page_valid(Page page, PqPageKind kind);
 extern void pq_page_check(Relation index, Buffer buffer, PqPageKind kind);
 extern void pq_posting_check(Relation index, Buffer buffer, const PqLayout *layout, uint32 list);
-extern JFLOW_NORETURN void pq_corrupt(Relation index, BlockNumber block, const char *detail);
-extern Buffer pq_new_buffer(Relation index, ForkNumber fork);
 extern void pq_posting_put(Page page, const PqLayout *layout, int slot, const PqEntry *entry);
 extern void pq_refine_put(Page page, const PqLayout *layout, int slot, const PqEntry *entry);
 extern void pq_posting_get(Page page, const PqLayout *layout, int slot, uint8 *codes, uint8 *term);
@@ -345,13 +330,6 @@ extern Buffer pq_read(PqIndex *pq, Relation index, BlockNumber block);
 extern void pq_prefetch(const PqIndex *pq, BlockNumber block);
 extern void pq_prefetch_pin(const PqIndex *pq, BlockNumber block);
 extern BlockNumber pq_list_head(PqIndex *pq, Relation index, uint32 list);
-
-/* pqfilter.c */
-typedef struct PqFilter PqFilter;
-extern int	pq_filter_count(Relation index, int16 *widths);
-extern uint32 pq_filter_form(Relation index, const Datum *values, const bool *isnull, int64 *out);
-extern PqFilter *pq_filters_prepare(Relation index, ScanKey keys, int nkeys, int *nfilters, bool *never);
-extern uint32 pq_filters_mask(const PqFilter *filters, int nfilters, Page page, const PqLayout *layout, int block);
 
 /* pqsearch.c */
 /*
@@ -405,7 +383,7 @@ typedef struct PqSearch
 	PqCandidate *candidates;
 	int			ncandidates;
 	int			maxcandidates;
-	const PqFilter *filters;
+	const IxFilter *filters;
 	int			nfilters;
 	int64		tested;			/* entries that the filters were asked about */
 	int64		passed;

@@ -198,7 +198,7 @@ build_fork(PqBuild *build, ForkNumber fork)
 
 	build->space = pq_index_space(build->index);
 	build->dims = pq_index_dims(build->index, build->space);
-	build->meta.nfilters = pq_filter_count(build->index, build->meta.filter_width);
+	build->meta.nfilters = ix_filter_count(build->index, build->meta.filter_width);
 	pq_index_forget(build->index);
 
 	/*

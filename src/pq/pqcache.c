@@ -33,14 +33,14 @@ pq_read_meta(Relation index, PqMetaPageData *meta)
 	Buffer		buffer;
 
 	if (RelationGetNumberOfBlocks(index) == 0)
-		pq_corrupt(index, PQ_META_BLOCK, "The file is empty.");
+		ix_corrupt(index, PQ_META_BLOCK, "The file is empty.");
 	buffer = ReadBuffer(index, PQ_META_BLOCK);
 	LockBuffer(buffer, BUFFER_LOCK_SHARE);
 	pq_page_check(index, buffer, PQ_PAGE_META);
 	*meta = *PqPageGetMeta(BufferGetPage(buffer));
 	UnlockReleaseBuffer(buffer);
 	if (meta->magic != PQ_MAGIC)
-		pq_corrupt(index, PQ_META_BLOCK, "The page is no meta page.");
+		ix_corrupt(index, PQ_META_BLOCK, "The page is no meta page.");
 	if (meta->version != PQ_VERSION)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
@@ -48,7 +48,7 @@ pq_read_meta(Relation index, PqMetaPageData *meta)
 						RelationGetRelationName(index), meta->version, PQ_VERSION),
 				 errhint("Rebuild the index with REINDEX.")));
 	if (meta->crc != pq_meta_crc(meta))
-		pq_corrupt(index, PQ_META_BLOCK, "The meta page's checksum is wrong.");
+		ix_corrupt(index, PQ_META_BLOCK, "The meta page's checksum is wrong.");
 }
 
 static PqModel *
@@ -71,10 +71,10 @@ read_model(Relation index, const PqMetaPageData *meta)
 	COMP_CRC32C(crc, model, meta->model_size);
 	FIN_CRC32C(crc);
 	if (crc != meta->model_crc)
-		pq_corrupt(index, meta->model_start, "The model's checksum is wrong.");
+		ix_corrupt(index, meta->model_start, "The model's checksum is wrong.");
 	pq_model_verify((PqModel *) model, meta->model_size);
 	if (PqModelSlots((PqModel *) model) != meta->nslots || ((PqModel *) model)->dims != meta->dims)
-		pq_corrupt(index, meta->model_start, "The model does not fit the meta page.");
+		ix_corrupt(index, meta->model_start, "The model does not fit the meta page.");
 	return (PqModel *) model;
 }
 
@@ -150,10 +150,10 @@ make_copy(Relation index, const PqMetaPageData *meta)
 	pq->file = rel_file_compat(index);
 	pq->meta = *meta;
 	if (meta->nslots < 1 || meta->nslots > PQ_MAX_LISTS * PQ_TILE ||
-		meta->nfilters < 0 || meta->nfilters > PQ_MAX_FILTERS ||
+		meta->nfilters < 0 || meta->nfilters > IX_MAX_FILTERS ||
 		meta->directory_start >= nblocks || meta->model_size > MaxAllocSize ||
 		meta->ncurve < 0 || meta->ncurve > PQ_MAX_CURVE)
-		pq_corrupt(index, PQ_META_BLOCK, "The meta page has impossible numbers.");
+		ix_corrupt(index, PQ_META_BLOCK, "The meta page has impossible numbers.");
 	pq->model = read_model(index, meta);
 	pq_layout_init(&pq->layout, pq->model, meta->nfilters, meta->filter_width);
 	pq->heads = palloc(sizeof(BlockNumber) * meta->nslots);
@@ -235,7 +235,7 @@ pq_block_check(PqIndex *pq, Relation index, BlockNumber block)
 	if (block >= pq->nblocks)
 		pq->nblocks = RelationGetNumberOfBlocks(index);
 	if (block >= pq->nblocks)
-		pq_corrupt(index, block, "A link leads beyond the end of the file.");
+		ix_corrupt(index, block, "A link leads beyond the end of the file.");
 }
 
 /*
@@ -280,7 +280,7 @@ pq_prefetch(const PqIndex *pq, BlockNumber block)
 	__builtin_prefetch(GetBufferDescriptor(hint - 1));
 	__builtin_prefetch(page);
 	__builtin_prefetch(page + pq->layout.codes);
-	__builtin_prefetch(page + BLCKSZ - sizeof(PqPageOpaqueData));
+	__builtin_prefetch(page + BLCKSZ - sizeof(IxPageOpaqueData));
 }
 
 /*

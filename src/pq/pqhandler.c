@@ -91,7 +91,7 @@ pq_validate(Oid opclass)
 	}
 	if (norderings > 0 ?
 		nprocs != (1 << PQ_DISTANCE_PROC | 1 << PQ_SPACE_PROC) :
-		nfilters != 0x3e)
+		!ix_filter_class_complete(form->opcintype, nfilters))
 	{
 		ereport(INFO,
 				(errcode(ERRCODE_INVALID_OBJECT_DEFINITION),

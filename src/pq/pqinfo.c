@@ -59,9 +59,9 @@ mark(Walk *walk, BlockNumber block)
 		walk->nblocks = now;
 	}
 	if (block >= walk->nblocks)
-		pq_corrupt(walk->index, block, "A link leads beyond the end of the file.");
+		ix_corrupt(walk->index, block, "A link leads beyond the end of the file.");
 	if (walk->seen[block / 8] >> (block % 8) & 1)
-		pq_corrupt(walk->index, block, "The page is linked twice.");
+		ix_corrupt(walk->index, block, "The page is linked twice.");
 	walk->seen[block / 8] |= 1 << (block % 8);
 }
 
@@ -96,7 +96,7 @@ check_refine(Walk *walk, BlockNumber block, int slot, const PqEntry *entry)
 	else
 		fits &= fabs(error - entry->error) <= sqrt(most) + 1e-3 * entry->error + FLT_MIN;
 	if (!fits)
-		pq_corrupt(walk->index, block, "A refine code does not fit its row.");
+		ix_corrupt(walk->index, block, "A refine code does not fit its row.");
 }
 
 /*
@@ -106,17 +106,11 @@ static void
 check_filters(Walk *walk, Page page, BlockNumber block, int slot, const Datum *values, const bool *isnull)
 {
 	const PqLayout *layout = &walk->pq->layout;
-	int64		filters[PQ_MAX_FILTERS];
-	uint32		nulls = pq_filter_form(walk->index, values, isnull, filters);
+	int64		filters[IX_MAX_FILTERS];
+	uint32		nulls = ix_filter_form(walk->index, values, isnull, filters);
 
-	for (int i = 0; i < layout->nfilters; i++)
-	{
-		uint32		stored = ((uint32 *) ((char *) page + layout->nulls[i]))[slot / PQ_BLOCK];
-
-		if ((stored >> (slot % PQ_BLOCK) & 1) != (nulls >> i & 1) ||
-			memcmp((char *) page + layout->filter[i] + slot * layout->width[i], &filters[i], layout->width[i]) != 0)
-			pq_corrupt(walk->index, block, "An entry's filter values do not fit its row.");
-	}
+	if (!ix_filter_equal(page, &layout->filters, slot, filters, nulls))
+		ix_corrupt(walk->index, block, "An entry's filter values do not fit its row.");
 }
 
 /*
@@ -144,7 +138,7 @@ check_codes(Walk *walk, Page page, BlockNumber block, uint32 list, int slot, con
 	FormIndexDatum(walk->info, walk->slot, walk->estate, values, nulls);
 	point = palloc0(sizeof(float) * model->padded);
 	if (nulls[0] || !pq_embed(pq_index_space(walk->index), model->dims, model->inner, model->padded, values[0], point))
-		pq_corrupt(walk->index, block, "An entry stands for a row without a vector.");
+		ix_corrupt(walk->index, block, "An entry stands for a row without a vector.");
 	entry = palloc0(PqEntrySize(layout));
 	pq_encode(model, layout, point, &centroid, 1, &entry);
 	codes = palloc(layout->nquads * 4);
@@ -153,7 +147,7 @@ check_codes(Walk *walk, Page page, BlockNumber block, uint32 list, int slot, con
 		wrong += codes[m] != (PqEntryCodes(entry)[m / 2] >> (m % 2 * 4) & 15);
 	/* other kernels round otherwise, which moves a code or a step of the term */
 	if (wrong > 1 + model->subvectors / 16 || abs(term - entry->term) > 1 + wrong)
-		pq_corrupt(walk->index, block, "An entry's codes do not fit its row.");
+		ix_corrupt(walk->index, block, "An entry's codes do not fit its row.");
 	check_refine(walk, PqPostingGetHeader(page)->refine[slot / layout->refine_slots], slot, entry);
 	check_filters(walk, page, block, slot, values, nulls);
 	ResetPerTupleExprContext(walk->estate);
@@ -174,13 +168,13 @@ check_insert_page(Walk *walk, uint32 list)
 	if (entry.insert == InvalidBlockNumber)
 		return;
 	if (entry.insert >= RelationGetNumberOfBlocks(walk->index))
-		pq_corrupt(walk->index, at, "A link leads beyond the end of the file.");
+		ix_corrupt(walk->index, at, "A link leads beyond the end of the file.");
 	buffer = ReadBuffer(walk->index, entry.insert);
 	fits = pq_page_valid(BufferGetPage(buffer), PQ_PAGE_POSTING) &&
-		PqPageGetOpaque(BufferGetPage(buffer))->owner == list;
+		IxPageGetOpaque(BufferGetPage(buffer))->owner == list;
 	ReleaseBuffer(buffer);
 	if (!fits)
-		pq_corrupt(walk->index, at, "Inserts into a list would start at a page of another.");
+		ix_corrupt(walk->index, at, "Inserts into a list would start at a page of another.");
 }
 
 static void
@@ -198,7 +192,7 @@ walk_page(Walk *walk, Page page, BlockNumber block, uint32 list, const float *ce
 		if (header->refine[i] == InvalidBlockNumber)
 		{
 			if (needed)
-				pq_corrupt(walk->index, block, "A refine page is missing.");
+				ix_corrupt(walk->index, block, "A refine page is missing.");
 			continue;
 		}
 		mark(walk, header->refine[i]);
@@ -206,8 +200,8 @@ walk_page(Walk *walk, Page page, BlockNumber block, uint32 list, const float *ce
 			continue;
 		refine = ReadBuffer(walk->index, header->refine[i]);
 		pq_page_check(walk->index, refine, PQ_PAGE_REFINE);
-		if (PqPageGetOpaque(BufferGetPage(refine))->owner != list)
-			pq_corrupt(walk->index, header->refine[i], "The page belongs to another list.");
+		if (IxPageGetOpaque(BufferGetPage(refine))->owner != list)
+			ix_corrupt(walk->index, header->refine[i], "The page belongs to another list.");
 		ReleaseBuffer(refine);
 	}
 	for (int slot = 0; slot < layout->nslots; slot++)
@@ -218,18 +212,18 @@ walk_page(Walk *walk, Page page, BlockNumber block, uint32 list, const float *ce
 			continue;
 		live++;
 		if (slot >= header->nused)
-			pq_corrupt(walk->index, block, "An entry lies beyond the used ones.");
+			ix_corrupt(walk->index, block, "An entry lies beyond the used ones.");
 		if (!walk->heap)
 			continue;
 		if (ItemPointerGetBlockNumberNoCheck(tid) >= walk->heap_blocks)
 			walk->heap_blocks = RelationGetNumberOfBlocks(walk->heap);
 		if (ItemPointerGetBlockNumberNoCheck(tid) >= walk->heap_blocks ||
 			ItemPointerGetOffsetNumberNoCheck(tid) == InvalidOffsetNumber)
-			pq_corrupt(walk->index, block, "An entry leads beyond the end of the table.");
+			ix_corrupt(walk->index, block, "An entry leads beyond the end of the table.");
 		check_codes(walk, page, block, list, slot, centroid);
 	}
 	if (live != header->nlive)
-		pq_corrupt(walk->index, block, "The page's count of entries is wrong.");
+		ix_corrupt(walk->index, block, "The page's count of entries is wrong.");
 	walk->live += live;
 	walk->dead += header->nused - live;
 }

@@ -54,13 +54,13 @@ make_head(Relation index, PqIndex *pq, uint32 list)
 	GenericXLogState *state;
 
 	/* the new page is known to nobody, so its lock is out of the order */
-	buffer = pq_new_buffer(index, MAIN_FORKNUM);
+	buffer = ix_new_buffer(index, MAIN_FORKNUM);
 	LockBuffer(directory, BUFFER_LOCK_EXCLUSIVE);
 	pq_page_check(index, directory, PQ_PAGE_DIRECTORY);
 	entry = (PqDirectoryEntry *) ((char *) BufferGetPage(directory) + PQ_DIRECTORY_START) + list % PQ_ENTRIES_PER_PAGE;
 	block = entry->insert;
 	if (block == InvalidBlockNumber && entry->head != InvalidBlockNumber)
-		pq_corrupt(index, BufferGetBlockNumber(directory), "A list has no page to insert into.");
+		ix_corrupt(index, BufferGetBlockNumber(directory), "A list has no page to insert into.");
 	if (block == InvalidBlockNumber)
 	{
 		block = BufferGetBlockNumber(buffer);
@@ -103,7 +103,7 @@ free_slot(Page page, const PqLayout *layout)
 static BlockNumber
 append_page(Relation index, PqIndex *pq, uint32 list, Buffer last)
 {
-	Buffer		buffer = pq_new_buffer(index, MAIN_FORKNUM);
+	Buffer		buffer = ix_new_buffer(index, MAIN_FORKNUM);
 	Buffer		directory = ReadBuffer(index, pq->meta.directory_start + list / PQ_ENTRIES_PER_PAGE);
 	BlockNumber block = BufferGetBlockNumber(buffer);
 	GenericXLogState *state;
@@ -136,9 +136,9 @@ put_entry(Relation index, PqIndex *pq, Buffer posting, int slot, const PqEntry *
 	Page		image;
 
 	if (fresh && number * layout->refine_slots < PqPostingGetHeader(page)->nused)
-		pq_corrupt(index, BufferGetBlockNumber(posting), "A refine page is missing.");
+		ix_corrupt(index, BufferGetBlockNumber(posting), "A refine page is missing.");
 	if (fresh)
-		refine = pq_new_buffer(index, MAIN_FORKNUM);
+		refine = ix_new_buffer(index, MAIN_FORKNUM);
 	else
 	{
 		pq_block_check(pq, index, block);
@@ -146,8 +146,8 @@ put_entry(Relation index, PqIndex *pq, Buffer posting, int slot, const PqEntry *
 		/* before it is locked: a damaged number may lead to the posting page */
 		pq_page_check(index, refine, PQ_PAGE_REFINE);
 		LockBuffer(refine, BUFFER_LOCK_EXCLUSIVE);
-		if (PqPageGetOpaque(BufferGetPage(refine))->owner != entry->list)
-			pq_corrupt(index, block, "The page belongs to another list.");
+		if (IxPageGetOpaque(BufferGetPage(refine))->owner != entry->list)
+			ix_corrupt(index, block, "The page belongs to another list.");
 	}
 	state = GenericXLogStart(index);
 	image = GenericXLogRegisterBuffer(state, posting, 0);
@@ -199,7 +199,7 @@ insert_entry(Relation index, PqIndex *pq, const PqEntry *entry)
 		UnlockReleaseBuffer(buffer);
 		block = next;
 		if (walked >= 0 && (++walked & 1023) == 0 && walked > (int) RelationGetNumberOfBlocks(index))
-			pq_corrupt(index, block, "The pages of a list form a circle.");
+			ix_corrupt(index, block, "The pages of a list form a circle.");
 	}
 
 	/* spare the next insert the walk over full pages */
@@ -267,13 +267,13 @@ pq_insert(Relation index, Datum *values, bool *isnull, ItemPointer tid,
 		PqEntry    *entry = palloc0(PqEntrySize(&pq->layout));
 		float	   *centroid = palloc(sizeof(float) * model->inner);
 		const float *centroids = centroid;
-		int64		filters[PQ_MAX_FILTERS];
+		int64		filters[IX_MAX_FILTERS];
 
 		entry->list = pq_nearest_list(index, pq, point);
 		pq_read_centroid(index, pq, entry->list, centroid);
 		entry->tid = *tid;
-		entry->nulls = pq_filter_form(index, values, isnull, filters);
-		memcpy(PqEntryFilters(entry, &pq->layout), filters, sizeof(int64) * pq->layout.nfilters);
+		entry->nulls = ix_filter_form(index, values, isnull, filters);
+		memcpy(PqEntryFilters(entry, &pq->layout), filters, sizeof(int64) * pq->layout.filters.nfilters);
 		pq_encode(model, &pq->layout, point, &centroids, 1, &entry);
 		insert_entry(index, pq, entry);
 	}

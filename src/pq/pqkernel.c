@@ -7,6 +7,7 @@
  */
 #include "postgres.h"
 
+#include "index/cpu.h"
 #include "pq/pqkernel.h"
 
 const PqKernels *pq_kernels = &pq_kernels_portable;
@@ -189,43 +190,47 @@ const PqKernels pq_kernels_portable = {
 	.half_to_float = portable_half_to_float,
 };
 
+/* Kernels of each level that there are any for, slowest first. */
+static const struct
+{
+	IxCpuLevel	level;
+	const PqKernels *kernels;
+}			levels[] =
+
+{
+	{IX_CPU_PORTABLE, &pq_kernels_portable},
+#if defined(__x86_64__)
+	{IX_CPU_AVX2, &pq_kernels_avx2},
+	{IX_CPU_AVX512, &pq_kernels_avx512},
+#elif defined(__aarch64__)
+	{IX_CPU_NEON, &pq_kernels_neon},
+#endif
+};
+
 /*
  * All kernels that this machine can run, slowest first.
  */
 const PqKernels *const *
 pq_kernels_all(int *n)
 {
-	static const PqKernels *all[3];
+	static const PqKernels *all[lengthof(levels)];
 
 	*n = 0;
-	all[(*n)++] = &pq_kernels_portable;
-#if defined(__x86_64__)
-	__builtin_cpu_init();
-	if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
-		all[(*n)++] = &pq_kernels_avx2;
-	if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-		__builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
-		__builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("avx512vnni"))
-		all[(*n)++] = &pq_kernels_avx512;
-#elif defined(__aarch64__)
-	all[(*n)++] = &pq_kernels_neon;
-#endif
+	for (int i = 0; i < (int) lengthof(levels); i++)
+		if (ix_cpu_has(levels[i].level))
+			all[(*n)++] = levels[i].kernels;
 	return all;
 }
 
 /*
- * Choose the fastest kernels.  JFLOW_KERNELS in the server's environment names
- * others, so that tests can run with each.
+ * Take the kernels of the level that this process uses.
  */
 void
 pq_kernels_init(void)
 {
-	int			n;
-	const PqKernels *const *all = pq_kernels_all(&n);
-	const char *wanted = getenv("JFLOW_KERNELS");
+	IxCpuLevel	level = ix_cpu_level();
 
-	pq_kernels = all[n - 1];
-	for (int i = 0; wanted && i < n; i++)
-		if (strcmp(all[i]->name, wanted) == 0)
-			pq_kernels = all[i];
+	for (int i = 0; i < (int) lengthof(levels); i++)
+		if (levels[i].level == level)
+			pq_kernels = levels[i].kernels;
 }

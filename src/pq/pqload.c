@@ -152,7 +152,7 @@ pq_loader_row(Relation index, ItemPointer tid, Datum *values, bool *isnull, bool
 	PqBuild    *build = loader->build;
 	const PqModel *model = build->trained->model;
 	PqEntry    *entry = loader->entries[loader->n];
-	int64		filters[PQ_MAX_FILTERS];
+	int64		filters[IX_MAX_FILTERS];
 	MemoryContext old;
 	bool		usable;
 
@@ -165,8 +165,8 @@ pq_loader_row(Relation index, ItemPointer tid, Datum *values, bool *isnull, bool
 	if (!usable)
 		return;
 	entry->tid = *tid;
-	entry->nulls = pq_filter_form(index, values, isnull, filters);
-	memcpy(PqEntryFilters(entry, &build->layout), filters, sizeof(int64) * build->layout.nfilters);
+	entry->nulls = ix_filter_form(index, values, isnull, filters);
+	memcpy(PqEntryFilters(entry, &build->layout), filters, sizeof(int64) * build->layout.filters.nfilters);
 	loader->indexed++;
 	if (++loader->n == BATCH)
 		flush_batch(loader);

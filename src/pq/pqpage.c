@@ -9,9 +9,6 @@
 #include "postgres.h"
 
 #include "port/pg_crc32c.h"
-#include "storage/indexfsm.h"
-#include "storage/lmgr.h"
-
 #include "pq/pq.h"
 
 /*
@@ -21,15 +18,15 @@
 void
 pq_layout_init(PqLayout *layout, const PqModel *model, int nfilters, const int16 *widths)
 {
-	int			end = BLCKSZ - sizeof(PqPageOpaqueData);
+	int			end = BLCKSZ - sizeof(IxPageOpaqueData);
 	int			spare;
 
 	memset(layout, 0, sizeof(*layout));
 	layout->nquads = model->nquads;
 	layout->inner = model->inner;
-	layout->nfilters = nfilters;
+	layout->filters.nfilters = nfilters;
 	for (int i = 0; i < nfilters; i++)
-		layout->width[i] = widths[i];
+		layout->filters.width[i] = widths[i];
 	layout->refine_size = TYPEALIGN(sizeof(float), sizeof(float) + model->inner);
 	layout->refine_slots = (end - (int) MAXALIGN(SizeOfPageHeaderData)) / layout->refine_size;
 	for (layout->nblocks = 64; layout->nblocks > 0; layout->nblocks--)
@@ -45,13 +42,7 @@ pq_layout_init(PqLayout *layout, const PqModel *model, int nfilters, const int16
 		at += n * layout->nquads * PQ_QUAD_BYTES;
 		layout->terms = at;
 		at += n * PQ_BLOCK;
-		for (int i = 0; i < nfilters; i++)
-		{
-			at = layout->filter[i] = TYPEALIGN(8, at);
-			at += n * PQ_BLOCK * widths[i];
-			layout->nulls[i] = at;
-			at += n * sizeof(uint32);
-		}
+		at = ix_filter_place(&layout->filters, at, n);
 		at = layout->live = TYPEALIGN(8, at);
 		at += n * sizeof(uint32);
 		layout->tids = at;
@@ -80,15 +71,7 @@ pq_layout_init(PqLayout *layout, const PqModel *model, int nfilters, const int16
 void
 pq_page_init(Page page, PqPageKind kind, uint32 owner)
 {
-	PqPageOpaque opaque;
-
-	PageInit(page, BLCKSZ, sizeof(PqPageOpaqueData));
-	opaque = PqPageGetOpaque(page);
-	opaque->owner = owner;
-	opaque->kind = kind;
-	opaque->page_id = PQ_PAGE_ID;
-	/* nothing of a page may be taken for a hole */
-	((PageHeader) page)->pd_lower = ((PageHeader) page)->pd_upper;
+	ix_page_init(page, PQ_PAGE_ID, kind, owner);
 }
 
 void
@@ -108,31 +91,14 @@ pq_posting_init(Page page, const PqLayout *layout, uint32 list)
 bool
 pq_page_valid(Page page, PqPageKind kind)
 {
-	PageHeader	header = (PageHeader) page;
-
-	return !PageIsNew(page) &&
-		header->pd_special == BLCKSZ - sizeof(PqPageOpaqueData) &&
-		PqPageGetOpaque(page)->page_id == PQ_PAGE_ID &&
-		PqPageGetOpaque(page)->kind == kind;
-}
-
-void
-pq_corrupt(Relation index, BlockNumber block, const char *detail)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_INDEX_CORRUPTED),
-			 errmsg("index \"%s\" is corrupted at block %u",
-					RelationGetRelationName(index), block),
-			 errdetail_internal("%s", detail),
-			 errhint("Rebuild the index with REINDEX.")));
-	pg_unreachable();
+	return ix_page_valid(page, PQ_PAGE_ID, kind);
 }
 
 void
 pq_page_check(Relation index, Buffer buffer, PqPageKind kind)
 {
 	if (!pq_page_valid(BufferGetPage(buffer), kind))
-		pq_corrupt(index, BufferGetBlockNumber(buffer), "The page is not of the kind expected.");
+		ix_corrupt(index, BufferGetBlockNumber(buffer), "The page is not of the kind expected.");
 }
 
 /*
@@ -145,54 +111,12 @@ pq_posting_check(Relation index, Buffer buffer, const PqLayout *layout, uint32 l
 	PqPostingHeader *header = PqPostingGetHeader(page);
 
 	pq_page_check(index, buffer, PQ_PAGE_POSTING);
-	if (PqPageGetOpaque(page)->owner != list)
-		pq_corrupt(index, BufferGetBlockNumber(buffer), "The page belongs to another list.");
+	if (IxPageGetOpaque(page)->owner != list)
+		ix_corrupt(index, BufferGetBlockNumber(buffer), "The page belongs to another list.");
 	if (header->nused > layout->nslots || header->nlive > header->nused)
-		pq_corrupt(index, BufferGetBlockNumber(buffer), "The page counts more entries than it can hold.");
+		ix_corrupt(index, BufferGetBlockNumber(buffer), "The page counts more entries than it can hold.");
 	if (header->next == BufferGetBlockNumber(buffer))
-		pq_corrupt(index, BufferGetBlockNumber(buffer), "The page is linked to itself.");
-}
-
-/*
- * A new page, locked and pinned: one that an interrupted insert left empty, or
- * one more block.
- */
-Buffer
-pq_new_buffer(Relation index, ForkNumber fork)
-{
-	Buffer		buffer;
-	bool		extend;
-
-	if (fork == MAIN_FORKNUM)
-		for (;;)
-		{
-			BlockNumber block = GetFreeIndexPage(index);
-
-			if (block == InvalidBlockNumber)
-				break;
-			if (block >= RelationGetNumberOfBlocks(index))
-				continue;
-			buffer = ReadBuffer(index, block);
-			if (ConditionalLockBuffer(buffer))
-			{
-				if (PageIsNew(BufferGetPage(buffer)))
-					return buffer;
-				LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
-			}
-			ReleaseBuffer(buffer);
-		}
-	extend = !RELATION_IS_LOCAL(index);
-	if (extend)
-		LockRelationForExtension(index, ExclusiveLock);
-
-	/*
-	 * locked from the start: VACUUM would offer an unlocked new page to
-	 * others
-	 */
-	buffer = ReadBufferExtended(index, fork, P_NEW, RBM_ZERO_AND_LOCK, NULL);
-	if (extend)
-		UnlockRelationForExtension(index, ExclusiveLock);
-	return buffer;
+		ix_corrupt(index, BufferGetBlockNumber(buffer), "The page is linked to itself.");
 }
 
 /*
@@ -219,18 +143,7 @@ pq_posting_put(Page page, const PqLayout *layout, int slot, const PqEntry *entry
 	((uint8 *) page + layout->terms)[slot] = entry->term;
 	PqPostingTids(page, layout)[slot] = entry->tid;
 	PqPostingLive(page, layout)[block] |= (uint32) 1 << v;
-	for (int i = 0; i < layout->nfilters; i++)
-	{
-		uint32	   *nulls = (uint32 *) ((char *) page + layout->nulls[i]) + block;
-
-		/* little-endian: the low bytes of a value are the narrow value */
-		memcpy((char *) page + layout->filter[i] + slot * layout->width[i],
-			   PqEntryFilters(entry, layout) + i * 8, layout->width[i]);
-		if (entry->nulls >> i & 1)
-			*nulls |= (uint32) 1 << v;
-		else
-			*nulls &= ~((uint32) 1 << v);
-	}
+	ix_filter_put(page, &layout->filters, slot, (char *) PqEntryFilters(entry, layout), entry->nulls);
 }
 
 /*
@@ -288,6 +201,6 @@ pq_read_directory(Relation index, const PqMetaPageData *meta, uint32 list, PqDir
 	pq_page_check(index, buffer, PQ_PAGE_DIRECTORY);
 	*entry = ((PqDirectoryEntry *) ((char *) BufferGetPage(buffer) + PQ_DIRECTORY_START))[list % PQ_ENTRIES_PER_PAGE];
 	if ((entry->head == InvalidBlockNumber) != (entry->insert == InvalidBlockNumber))
-		pq_corrupt(index, BufferGetBlockNumber(buffer), "A list has no first page.");
+		ix_corrupt(index, BufferGetBlockNumber(buffer), "A list has no first page.");
 	UnlockReleaseBuffer(buffer);
 }

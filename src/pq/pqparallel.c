@@ -44,7 +44,7 @@ typedef struct PqShared
 	int			participants;
 	int			nqueries;
 	int			nfilters;
-	int16		filter_width[PQ_MAX_FILTERS];
+	int16		filter_width[IX_MAX_FILTERS];
 	/* under the mutex */
 	slock_t		mutex;
 	int			attached;		/* numbers the pieces of the truth */
@@ -205,8 +205,8 @@ pq_parallel_load(PqBuild *build, PqTruth *truth)
 	shared->concurrent = build->info->ii_Concurrent;
 	shared->participants = participants;
 	shared->nqueries = truth->nqueries;
-	shared->nfilters = build->layout.nfilters;
-	memcpy(shared->filter_width, build->layout.width, sizeof(shared->filter_width));
+	shared->nfilters = build->layout.filters.nfilters;
+	memcpy(shared->filter_width, build->layout.filters.width, sizeof(shared->filter_width));
 	SpinLockInit(&shared->mutex);
 	ConditionVariableInit(&shared->finished);
 	table_parallelscan_initialize(build->heap, PqSharedScan(shared), snapshot);

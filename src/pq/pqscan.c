@@ -2,12 +2,9 @@
  * pqscan.c
  *		Index scans: rows in order of distance.
  *
- * A batch of candidates goes into a heap, ordered by the least distance each
- * can have: its refine code's distance less that code's error.  When one comes
- * up whose exact distance is not known, it is fetched from the table, and the
- * candidate goes back with that; when one comes up with its exact distance, no
- * other can be nearer, and it is returned.  So candidates leave in exact order,
- * and few of them are fetched twice.
+ * Rows behind a batch of candidates are ranked by the least distance each can
+ * have, the refine code's less that code's error, and by the exact one where
+ * that is in doubt (src/index/fetch.c).
  *
  * When a batch is used up, a larger one follows from more lists, until every
  * entry was returned (jflow.pq_iterative_scan = relaxed), or with what comes
@@ -19,16 +16,13 @@
 #include <math.h>
 
 #include "access/relscan.h"
-#include "access/table.h"
-#include "access/tableam.h"
-#include "catalog/index.h"
-#include "executor/executor.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
+#include "index/fetch.h"
 #include "pq/pq.h"
 
 int			jflow_pq_probes = 0;
@@ -42,13 +36,6 @@ int			jflow_pq_iterative_scan = PQ_ITERATIVE_RELAXED;
 #define MIN_ITEMS 50
 /* Filters that keep this share of the rows, or more, need no more lists. */
 #define WIDE_FILTER (1.0 / 16)
-
-typedef struct PqItem
-{
-	double		distance;		/* exact, or the least it can be */
-	ItemPointerData tid;
-	bool		exact;
-} PqItem;
 
 typedef struct PqScanOpaque
 {
@@ -68,17 +55,8 @@ typedef struct PqScanOpaque
 	int			returned;
 	int			quota;			/* rows to return before the next batch */
 	double		last;
-	PqItem	   *items;
-	int			nitems;
-	int			maxitems;
-	/* fetching exact distances */
-	MemoryContext row_context;	/* of one row's vector */
-	IndexFetchTableData *fetch;
-	TupleTableSlot *slot;
-	EState	   *estate;
-	IndexInfo  *info;
-	Snapshot	snapshot;
-	BlockNumber heap_blocks;	/* of the table, as far as known */
+	IxRanking	ranking;		/* of what was found and not yet returned */
+	IxFetch    *fetch;
 } PqScanOpaque;
 
 IndexScanDesc
@@ -96,16 +74,9 @@ pq_beginscan(Relation index, int nkeys, int norderbys)
 static void
 end_fetch(PqScanOpaque *so)
 {
-	if (so->slot)
-		ExecDropSingleTupleTableSlot(so->slot);
 	if (so->fetch)
-		table_index_fetch_end(so->fetch);
-	if (so->estate)
-		FreeExecutorState(so->estate);
-	so->slot = NULL;
+		ix_fetch_end(so->fetch);
 	so->fetch = NULL;
-	so->estate = NULL;
-	so->info = NULL;
 }
 
 void
@@ -116,8 +87,7 @@ pq_rescan(IndexScanDesc scan, ScanKey keys, int nkeys, ScanKey orderbys, int nor
 	end_fetch(so);
 	MemoryContextReset(so->context);
 	so->search = NULL;
-	so->items = NULL;
-	so->nitems = so->maxitems = 0;
+	memset(&so->ranking, 0, sizeof(so->ranking));
 	if (keys && scan->numberOfKeys > 0)
 		memmove(scan->keyData, keys, scan->numberOfKeys * sizeof(ScanKeyData));
 	if (orderbys && scan->numberOfOrderBys > 0)
@@ -133,44 +103,6 @@ pq_endscan(IndexScanDesc scan)
 	MemoryContextDelete(so->context);
 	pfree(so);
 	scan->opaque = NULL;
-}
-
-/* The heap of items, least distance first; exact ones before others. */
-static inline bool
-item_before(const PqItem *a, const PqItem *b)
-{
-	if (a->distance != b->distance)
-		return a->distance < b->distance;
-	return a->exact && !b->exact;
-}
-
-static void
-sift_down(PqItem *items, int n, int i)
-{
-	PqItem		item = items[i];
-
-	for (;;)
-	{
-		int			child = 2 * i + 1;
-
-		if (child >= n)
-			break;
-		if (child + 1 < n && item_before(&items[child + 1], &items[child]))
-			child++;
-		if (!item_before(&items[child], &item))
-			break;
-		items[i] = items[child];
-		i = child;
-	}
-	items[i] = item;
-}
-
-static void
-pop_item(PqScanOpaque *so)
-{
-	so->items[0] = so->items[--so->nitems];
-	if (so->nitems > 1)
-		sift_down(so->items, so->nitems, 0);
 }
 
 /*
@@ -203,21 +135,6 @@ lower_bound(const PqScanOpaque *so, float distance, float error)
 }
 
 /*
- * A TID from a damaged page must not reach the table, which might take it for a
- * wish to be extended.
- */
-static void
-check_tid(IndexScanDesc scan, const PqCandidate *c)
-{
-	PqScanOpaque *so = scan->opaque;
-
-	if (PqCandidateBlock(c) >= so->heap_blocks)
-		so->heap_blocks = RelationGetNumberOfBlocks(scan->heapRelation);
-	if (PqCandidateBlock(c) >= so->heap_blocks || c->offset == InvalidOffsetNumber)
-		pq_corrupt(scan->indexRelation, c->place >> 16, "An entry leads beyond the end of the table.");
-}
-
-/*
  * Put the next batch of candidates into the heap of items.
  */
 static void
@@ -233,27 +150,22 @@ next_batch(IndexScanDesc scan)
 	so->ranked = pq_search_rank(search, so->probes);
 	left = pq_search_codes(search, so->want);
 	so->more = left || so->ranked < search->pq->model->nlists;
-	if (so->nitems + search->ncandidates > so->maxitems)
-	{
-		so->maxitems = so->nitems + Max(search->ncandidates, 64);
-		so->items = so->items ? repalloc(so->items, sizeof(PqItem) * so->maxitems) :
-			palloc(sizeof(PqItem) * so->maxitems);
-	}
+	ix_ranking_reserve(&so->ranking, search->ncandidates);
 	distances = palloc(sizeof(float) * (search->ncandidates + 1));
 	errors = palloc(sizeof(float) * (search->ncandidates + 1));
 	pq_search_refine(search, distances, errors);
 	for (int i = 0; i < search->ncandidates; i++)
 	{
 		const PqCandidate *c = &search->candidates[i];
-		PqItem	   *item = &so->items[so->nitems++];
+		IxRow	   *row = &so->ranking.rows[so->ranking.nrows++];
 
-		check_tid(scan, c);
-		ItemPointerSet(&item->tid, PqCandidateBlock(c), c->offset);
-		item->distance = lower_bound(so, distances[i], errors[i]);
-		item->exact = so->unordered || (errors[i] == 0 && !projected && !so->cut_off);
+		if (!ix_fetch_in_table(so->fetch, PqCandidateBlock(c), c->offset))
+			ix_corrupt(scan->indexRelation, c->place >> 16, "An entry leads beyond the end of the table.");
+		ItemPointerSet(&row->tid, PqCandidateBlock(c), c->offset);
+		row->distance = lower_bound(so, distances[i], errors[i]);
+		row->exact = so->unordered || (errors[i] == 0 && !projected && !so->cut_off);
 	}
-	for (int i = so->nitems / 2 - 1; i >= 0; i--)
-		sift_down(so->items, so->nitems, i);
+	ix_ranking_order(&so->ranking);
 	pfree(distances);
 	pfree(errors);
 
@@ -265,65 +177,26 @@ next_batch(IndexScanDesc scan)
 }
 
 /*
- * The exact distance of an item, from the table.  Returns false if the scan's
+ * The exact distance of a row, from the table.  Returns false if the scan's
  * snapshot sees no such row.
  */
 static bool
-fetch_distance(IndexScanDesc scan, PqScanOpaque *so, PqItem *item)
+fetch_distance(void *arg, IxRow *row)
 {
-	ItemPointerData tid = item->tid;	/* becomes that of a HOT chain's
-										 * member, which is not where to start */
-	bool		again = false;
-	bool		dead = false;
+	IndexScanDesc scan = arg;
+	PqScanOpaque *so = scan->opaque;
 	Datum		value;
-	bool		isnull;
-	Datum		distance;
 	MemoryContext old;
 
-	if (!so->fetch)
-	{
-		old = MemoryContextSwitchTo(so->context);
-		so->row_context = AllocSetContextCreate(so->context, "pq row", ALLOCSET_DEFAULT_SIZES);
-		so->fetch = table_index_fetch_begin(scan->heapRelation);
-		so->slot = table_slot_create(scan->heapRelation, NULL);
-		if (scan->indexRelation->rd_index->indkey.values[0] == 0)
-		{
-			so->estate = CreateExecutorState();
-			so->info = BuildIndexInfo(scan->indexRelation);
-		}
-		MemoryContextSwitchTo(old);
-	}
-	if (!table_index_fetch_tuple(so->fetch, &tid, scan->xs_snapshot, so->slot, &again, &dead))
+	if (!ix_fetch_value(so->fetch, &row->tid, scan->xs_snapshot, &value))
 		return false;
-	if (so->info)
-	{
-		Datum		values[INDEX_MAX_KEYS];
-		bool		nulls[INDEX_MAX_KEYS];
-
-		GetPerTupleExprContext(so->estate)->ecxt_scantuple = so->slot;
-		ResetPerTupleExprContext(so->estate);
-		FormIndexDatum(so->info, so->slot, so->estate, values, nulls);
-		value = values[0];
-		isnull = nulls[0];
-	}
-	else
-		value = slot_getattr(so->slot, scan->indexRelation->rd_index->indkey.values[0], &isnull);
-	if (isnull)
-	{
-		ExecClearTuple(so->slot);
-		return false;
-	}
-	old = MemoryContextSwitchTo(so->row_context);
+	old = MemoryContextSwitchTo(ix_fetch_row_context(so->fetch));
 	value = PointerGetDatum(pq_detoast(so->space, so->search->pq->model->dims, value));
-	distance = FunctionCall2Coll(index_getprocinfo(scan->indexRelation, 1, PQ_DISTANCE_PROC),
-								 scan->indexRelation->rd_indcollation[0], value, so->query);
-	item->distance = DatumGetFloat8(distance);
+	row->distance = DatumGetFloat8(FunctionCall2Coll(index_getprocinfo(scan->indexRelation, 1, PQ_DISTANCE_PROC),
+													 scan->indexRelation->rd_indcollation[0], value, so->query));
 	MemoryContextSwitchTo(old);
-	MemoryContextReset(so->row_context);
-	ExecClearTuple(so->slot);
-	if (isnan(item->distance))
-		item->distance = INFINITY;
-	item->exact = true;
+	if (isnan(row->distance))
+		row->distance = INFINITY;
 	return true;
 }
 
@@ -402,8 +275,9 @@ start_search(IndexScanDesc scan, PqScanOpaque *so)
 								  so->query, query);
 	}
 	so->cut_off = pq_cut_off(query, pq->model->inner);
+	so->fetch = ix_fetch_begin(scan->heapRelation, index);
 	so->search = pq_search_begin(index, pq);
-	so->search->filters = pq_filters_prepare(index, scan->keyData, scan->numberOfKeys,
+	so->search->filters = ix_filters_prepare(index, scan->keyData, scan->numberOfKeys,
 											 &so->search->nfilters, &so->never);
 	pq_search_query(so->search, query);
 	pq_choose_effort(&pq->meta, pq->model->nlists, &so->probes, &so->want);
@@ -431,7 +305,8 @@ pq_gettuple(IndexScanDesc scan, ScanDirection direction)
 	}
 	while (!so->never && !found)
 	{
-		PqItem		item;
+		const IxRow *row;
+		double		distance;
 
 		/*
 		 * too few rows passed the filters, too few lists were seen for them,
@@ -440,9 +315,9 @@ pq_gettuple(IndexScanDesc scan, ScanDirection direction)
 		 */
 		int			least = so->returned == 0 && so->more ? least_probes(so) : 0;
 		bool		starved = so->returned == 0 && so->more &&
-			(so->nitems < MIN_ITEMS || so->ranked < least);
+			(so->ranking.nrows < MIN_ITEMS || so->ranked < least);
 
-		if (so->nitems == 0 || so->returned >= so->quota || starved)
+		if (so->ranking.nrows == 0 || so->returned >= so->quota || starved)
 		{
 			if (so->more && (jflow_pq_iterative_scan != PQ_ITERATIVE_OFF || starved))
 			{
@@ -451,27 +326,19 @@ pq_gettuple(IndexScanDesc scan, ScanDirection direction)
 				next_batch(scan);
 				continue;
 			}
-			if (so->nitems == 0)
+			if (so->ranking.nrows == 0)
 				break;
 		}
-		item = so->items[0];
-		if (!item.exact)
-		{
-			if (fetch_distance(scan, so, &item))
-			{
-				so->items[0] = item;
-				sift_down(so->items, so->nitems, 0);
-			}
-			else
-				pop_item(so);
+		row = ix_ranking_first(&so->ranking, fetch_distance, scan);
+		if (!row)
 			continue;
-		}
-		pop_item(so);
-		if (jflow_pq_iterative_scan == PQ_ITERATIVE_STRICT && !so->unordered && item.distance < so->last)
+		distance = row->distance;
+		scan->xs_heaptid = row->tid;
+		ix_ranking_pop(&so->ranking);
+		if (jflow_pq_iterative_scan == PQ_ITERATIVE_STRICT && !so->unordered && distance < so->last)
 			continue;
-		so->last = item.distance;
+		so->last = distance;
 		so->returned++;
-		scan->xs_heaptid = item.tid;
 		scan->xs_recheck = false;
 		scan->xs_recheckorderby = false;
 		found = true;

@@ -471,7 +471,7 @@ take_page(PqSearch *search, const PqProbe *probe, Page page)
 		if (mask && search->nfilters > 0)
 		{
 			search->tested += pg_popcount32(mask);
-			mask &= pq_filters_mask(search->filters, search->nfilters, page, layout, b);
+			mask &= ix_filters_mask(search->filters, search->nfilters, page, &layout->filters, b);
 			search->passed += pg_popcount32(mask);
 		}
 		for (; mask; mask &= mask - 1)
@@ -545,7 +545,7 @@ scan_lists(PqSearch *search, int from)
 			{
 				CHECK_FOR_INTERRUPTS();
 				if (steps > RelationGetNumberOfBlocks(search->index))
-					pq_corrupt(search->index, block, "The pages of a list form a circle.");
+					ix_corrupt(search->index, block, "The pages of a list form a circle.");
 			}
 		}
 	}
@@ -633,7 +633,7 @@ pq_search_refine(PqSearch *search, float *distances, float *errors)
 			else
 			{
 				if (block == InvalidBlockNumber)
-					pq_corrupt(search->index, block, "An entry has no refine page.");
+					ix_corrupt(search->index, block, "An entry has no refine page.");
 				buffer = pq_read(search->pq, search->index, block);
 			}
 			ring[i % AHEAD] = buffer;

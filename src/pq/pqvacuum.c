@@ -43,7 +43,7 @@ vacuum_page(Relation index, Buffer buffer, const PqLayout *layout,
 
 			/* the callback relies on it */
 			if (!ItemPointerIsValid(tid))
-				pq_corrupt(index, BufferGetBlockNumber(buffer), "It has an invalid row pointer.");
+				ix_corrupt(index, BufferGetBlockNumber(buffer), "It has an invalid row pointer.");
 			if (callback(tid, arg))
 			{
 				keep[b] &= ~((uint32) 1 << v);
@@ -111,7 +111,7 @@ vacuum_list(IndexVacuumInfo *info, PqIndex *pq, uint32 list, IndexBulkDeleteResu
 		block = header->next;
 		UnlockReleaseBuffer(buffer);
 		if (++steps > 1024 && steps > RelationGetNumberOfBlocks(index))
-			pq_corrupt(index, block, "The pages of a list form a circle.");
+			ix_corrupt(index, block, "The pages of a list form a circle.");
 	}
 	if (removed && room != InvalidBlockNumber)
 		set_insert_page(index, pq, list, room);

@@ -103,6 +103,55 @@ SELECT jflow_add('keeps', 'e', uses => 'PQLiteIndexer', replicas => 0, uses_with
 SELECT id FROM jflow_post('/index', ARRAY[jflow_doc(id => 'b', embedding => '[2]')], 'keeps');
 SELECT jflow_drop('keeps');
 
+-- nor does he lock it, hear of it, or keep others from it, whatever he posts
+CREATE FUNCTION stores.locks() RETURNS SETOF text LANGUAGE sql SECURITY DEFINER AS
+	$$ SELECT locktype || ' ' || mode FROM pg_locks WHERE pid = pg_backend_pid() AND ((locktype = 'relation' AND relation::regclass::text LIKE 'stores.p%')
+		OR (locktype = 'object' AND classid::regclass::text LIKE 'stores.p%')) $$;
+ALTER FUNCTION stores.locks() OWNER TO CURRENT_USER;
+CREATE PROCEDURE stores.try(flow text) LANGUAGE plpgsql AS $$ DECLARE e text; d jflow_doc[]; p jsonb; BEGIN
+	FOR e, d, p IN SELECT e.e, CASE WHEN n = 1 THEN ARRAY[jflow_doc(id => 'a', embedding => '[1]')] WHEN n = 2 THEN '{}' END, CASE WHEN n = 1 THEN '{"limit": 0}' ELSE '{}' END::jsonb
+		FROM unnest('{/index,/update,/delete,/search,/filter,/fetch,/status,/clear}'::text[]) WITH ORDINALITY e(e, o), generate_series(1, 3) n ORDER BY o, n LOOP
+		BEGIN
+			PERFORM jflow_post(e, d, flow, parameters => p);
+			IF EXISTS (SELECT FROM stores.locks()) THEN RAISE NOTICE '% % holds %', e, d IS NULL, (SELECT array_agg(l) FROM stores.locks() l); END IF;
+		EXCEPTION WHEN OTHERS THEN
+			IF SQLERRM !~ 'permission denied for table p' THEN RAISE NOTICE '%: %', e, SQLERRM; END IF;
+			IF EXISTS (SELECT FROM stores.locks()) THEN RAISE NOTICE '% holds % after an error', e, (SELECT array_agg(l) FROM stores.locks() l); END IF;
+		END;
+	END LOOP; END $$;
+SET client_min_messages = notice;
+SET ROLE regress_store_other;
+CALL stores.try('grabs');
+RESET ROLE;
+-- nor after the right was taken away that he had, nor on the partitions of a table
+SET ROLE regress_store_owner;
+CREATE TABLE stores.parted (id text, e vector(1)) PARTITION BY LIST (id);
+CREATE TABLE stores.parted_1 PARTITION OF stores.parted FOR VALUES IN ('a');
+CREATE TABLE stores.parted_2 PARTITION OF stores.parted FOR VALUES IN ('b');
+GRANT SELECT ON stores.parted, stores.parted_1, stores.parted_2 TO regress_store_other;
+SET ROLE regress_store_other;
+SELECT jflow_create('partitions');
+SELECT jflow_add('partitions', 'e', uses => 'PQLiteIndexer', replicas => 0, shards => 2, uses_with => '{"table": "stores.parted", "id": "id", "field": "e", "metric": "l2"}');
+SELECT cardinality(matches) FROM jflow_post('/search', ARRAY[jflow_doc(embedding => '[1]')], 'partitions');
+SET ROLE regress_store_owner;
+REVOKE SELECT ON stores.parted FROM regress_store_other;
+SET ROLE regress_store_other;
+CALL stores.try('partitions');
+-- who may only read keeps no writers out
+RESET ROLE;
+GRANT SELECT ON stores.parted TO regress_store_other;
+SET ROLE regress_store_other;
+SELECT jflow_post('/delete', ARRAY[jflow_doc(id => 'a')], 'partitions');
+BEGIN;
+SAVEPOINT s;
+SELECT jflow_post('/clear', NULL::jflow_doc[], 'partitions');
+ROLLBACK TO s;
+SELECT * FROM stores.locks();
+ROLLBACK;
+RESET ROLE;
+SELECT jflow_drop('partitions');
+SET client_min_messages = error;
+
 -- rights on columns are enough
 GRANT SELECT, UPDATE (e) ON stores.precious TO regress_store_other;
 SET ROLE regress_store_other;

@@ -183,6 +183,7 @@ extern char *pqlite_quote_type(Oid type, int32 typmod);
 extern SPIPlanPtr pqlite_plan(PqliteStore *store, const char *sql, int nargs, const Oid *types,
 							  int cursor_options);
 extern void pqlite_force_index_scans(void);
+extern void pqlite_row_security_off(void);
 extern const PqliteColumn *pqlite_column_by_name(const PqliteStore *store, const char *name);
 extern const PqliteColumn *pqlite_column_by_attr(const PqliteStore *store, int attr);
 
@@ -216,6 +217,8 @@ extern void pqlite_claim_table(PqliteStore *store);
 extern void pqlite_drop_data(const JflowFlow *flow);
 
 /* pqlite_lock.c */
+extern void pqlite_check_may_lock(Oid relid);
+extern void pqlite_check_may_write(Oid relid);
 extern void pqlite_lock_parent(Oid relid);
 extern void pqlite_lock_layout(Oid relid, LOCKMODE mode);
 extern LOCKMODE pqlite_layout_mode(const PqliteStore *store, int nids);

@@ -14,6 +14,7 @@
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_class.h"
 #include "catalog/pg_operator.h"
 #include "catalog/pg_type.h"
 #include "commands/defrem.h"
@@ -61,6 +62,13 @@ pqlite_quote_type(Oid type, int32 typmod)
 {
 	return format_type_extended(type, typmod,
 								FORMAT_TYPE_TYPEMOD_GIVEN | FORMAT_TYPE_FORCE_QUALIFY);
+}
+
+static char *
+relation_name(Oid relid)
+{
+	return quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)),
+									  get_rel_name(relid));
 }
 
 static char *
@@ -378,13 +386,6 @@ read_columns(PqliteStore *store, TupleDesc desc)
 		missing_column(store, options->tags);
 }
 
-static char *
-relation_name(Oid relid)
-{
-	return quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)),
-									  get_rel_name(relid));
-}
-
 /* Is this the name of an index that we have made? */
 static bool
 is_made_name(const char *name)
@@ -441,6 +442,45 @@ leaf_order(const void *a, const void *b)
 }
 
 /*
+ * A table that we made belongs to the flow's owner, whom we run as, or to the
+ * superuser who restored it.  Anybody else's has come under the executor's name
+ * with a flow that was there before, and its triggers would run as the owner.
+ */
+static void
+check_owner(const PqliteStore *store, Oid relid)
+{
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
+	Oid			owner;
+
+	if (!HeapTupleIsValid(tuple))
+		return;					/* dropped meanwhile */
+	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
+	ReleaseSysCache(tuple);
+	if (owner != GetUserId() && !superuser_arg(owner))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("table %s of the %s belongs to role \"%s\"", relation_name(relid), store->what,
+						GetUserNameFromId(owner, false)),
+				 errhint("Give it to the flow's owner with ALTER TABLE ... OWNER TO, or drop the flow and make it again.")));
+}
+
+/*
+ * What is asked of a table before it is locked, by the name under which it was
+ * looked up.  "arg" is the store.
+ */
+static void
+check_before_lock(const RangeVar *name, Oid relid, Oid old_relid, void *arg)
+{
+	const PqliteStore *store = arg;
+
+	if (!OidIsValid(relid))
+		return;
+	if (store->own)
+		check_owner(store, relid);
+	pqlite_check_may_lock(relid);
+}
+
+/*
  * Leaves of a partitioned table.  Of our own, a leaf's number is its bound;
  * of a user's table, its place in the order of bounds.
  */
@@ -473,6 +513,7 @@ read_leaves(PqliteStore *store, Relation rel)
 			if (bounds->indexes[i] < 0)
 				continue;
 			store->leaves[store->nleaves].shard = DatumGetInt32(bounds->datums[i][0]);
+			check_owner(store, partdesc->oids[bounds->indexes[i]]);
 			store->leaves[store->nleaves++].relid = partdesc->oids[bounds->indexes[i]];
 		}
 		qsort(store->leaves, store->nleaves, sizeof(PqliteLeaf), leaf_order);
@@ -530,24 +571,6 @@ check_shards(PqliteStore *store, const PqliteShardRow *rows, int nrows)
 				 errhint("Set the option back, or use another executor or workspace.")));
 }
 
-/*
- * A table that we made belongs to the flow's owner, whom we run as, or to the
- * superuser who restored it.  Anybody else's has come under the executor's name
- * with a flow that was there before, and its triggers would run as the owner.
- */
-static void
-check_owner(const PqliteStore *store, Relation rel)
-{
-	Oid			owner = rel->rd_rel->relowner;
-
-	if (owner != GetUserId() && !superuser_arg(owner))
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("table %s of the %s belongs to role \"%s\"", store->name, store->what,
-						GetUserNameFromId(owner, false)),
-				 errhint("Give it to the flow's owner with ALTER TABLE ... OWNER TO, or drop the flow and make it again.")));
-}
-
 /* Our own table.  False if nothing was stored yet. */
 static bool
 read_own_store(PqliteStore *store)
@@ -563,7 +586,8 @@ read_own_store(PqliteStore *store)
 	store->schema = rows[0].schema;
 	store->table = rows[0].parent;
 	store->name = quote_qualified_identifier(store->schema, store->table);
-	store->relid = RangeVarGetRelid(makeRangeVar(store->schema, store->table, -1), AccessShareLock, true);
+	store->relid = RangeVarGetRelidExtended(makeRangeVar(store->schema, store->table, -1), AccessShareLock,
+											RVR_MISSING_OK, check_before_lock, store);
 
 	/* What we waited for may have dropped the store, or changed its leaves. */
 	nrows = pqlite_read_shards(store->flow, store->executor, &rows);
@@ -576,7 +600,6 @@ read_own_store(PqliteStore *store)
 				 errhint("Restore it, or remove the executor with jflow_remove and add it again.")));
 
 	rel = table_open(store->relid, NoLock);
-	check_owner(store, rel);
 	read_columns(store, RelationGetDescr(rel));
 	read_leaves(store, rel);
 	check_shards(store, rows, nrows);
@@ -592,7 +615,8 @@ read_existing_store(PqliteStore *store)
 	List	   *names = stringToQualifiedNameListCompat(options->table);
 	Relation	rel;
 
-	store->relid = RangeVarGetRelid(makeRangeVarFromNameList(names), AccessShareLock, false);
+	store->relid = RangeVarGetRelidExtended(makeRangeVarFromNameList(names), AccessShareLock, 0,
+											check_before_lock, store);
 	store->schema = get_namespace_name(get_rel_namespace(store->relid));
 	store->table = get_rel_name(store->relid);
 	store->name = quote_qualified_identifier(store->schema, store->table);

@@ -11,12 +11,15 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "catalog/objectaddress.h"
 #include "common/hashfn.h"
 #include "miscadmin.h"
 #include "postmaster/bgworker.h"
 #include "storage/lmgr.h"
 #include "storage/lock.h"
+#include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
 
 #include "compat.h"
 #include "executors/pqlite/pqlite.h"
@@ -54,13 +57,47 @@ acquire(Oid class, uint32 object, uint16 part, LOCKMODE mode)
 }
 
 /*
+ * Raise insufficient_privilege for a table on which the current user has no right
+ * at all: such a one must not keep others from it by a lock, nor hear of it.  One
+ * that was dropped is left to the lock to be missed.
+ */
+void
+pqlite_check_may_lock(Oid relid)
+{
+	char		relkind = get_rel_relkind(relid);
+
+	if (relkind == '\0' ||
+		pg_class_aclcheck(relid, GetUserId(), ACL_SELECT | ACL_INSERT | ACL_UPDATE | ACL_DELETE) == ACLCHECK_OK ||
+		pg_attribute_aclcheck_all(relid, GetUserId(), ACL_SELECT | ACL_INSERT | ACL_UPDATE, ACLMASK_ANY) == ACLCHECK_OK)
+		return;
+	aclcheck_error(ACLCHECK_NO_PRIV, get_relkind_objtype(relkind), get_rel_name(relid));
+}
+
+/*
+ * Raise insufficient_privilege for a table that the current user may not write to
+ * at all.
+ */
+void
+pqlite_check_may_write(Oid relid)
+{
+	if (pg_class_aclcheck(relid, GetUserId(), ACL_INSERT | ACL_UPDATE | ACL_DELETE) != ACLCHECK_OK &&
+		pg_attribute_aclcheck_all(relid, GetUserId(), ACL_INSERT | ACL_UPDATE, ACLMASK_ANY) != ACLCHECK_OK)
+		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_TABLE, get_rel_name(relid));
+}
+
+/*
  * Lock the parent of a store that was found, which is locked for reading, against
  * all others.  Two who did so at once would wait for each other if they kept what
- * they have.  The store may be another afterwards.
+ * they have.  The store may be another afterwards.  Raises insufficient_privilege
+ * like LOCK TABLE.
  */
 void
 pqlite_lock_parent(Oid relid)
 {
+	AclResult	result = pg_class_aclcheck(relid, GetUserId(), ACL_UPDATE | ACL_DELETE | ACL_TRUNCATE);
+
+	if (result != ACLCHECK_OK)
+		aclcheck_error(result, OBJECT_TABLE, get_rel_name(relid));
 	UnlockRelationOid(relid, AccessShareLock);
 	LockRelationOid(relid, AccessExclusiveLock);
 }

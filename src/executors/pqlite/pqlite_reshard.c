@@ -13,6 +13,7 @@
 #include "access/transam.h"
 #include "access/xact.h"
 #include "catalog/pg_type.h"
+#include "commands/trigger.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
 #include "storage/procarray.h"
@@ -20,6 +21,8 @@
 #include "utils/guc.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/rls.h"
 #include "utils/snapmgr.h"
 
 #include "compat.h"
@@ -37,6 +40,10 @@ typedef struct OwnerState
 	int			guc_level;
 } OwnerState;
 
+/*
+ * Row security is off: a row that a policy hides must raise an error rather than
+ * stay behind in a leaf that is dropped.
+ */
 static void
 become_owner(const JflowFlow *flow, OwnerState *state)
 {
@@ -49,6 +56,7 @@ become_owner(const JflowFlow *flow, OwnerState *state)
 	(void) set_config_option("search_path",
 							 psprintf("\"$user\", public, %s, pg_temp", quote_identifier(schema)),
 							 PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	pqlite_row_security_off();
 }
 
 static void
@@ -79,39 +87,90 @@ change_shards(const PqliteStore *store, const char *sql, int shard, const char *
 	jflow_catalog_end(&state);
 }
 
+/*
+ * Raise an error for a leaf that somebody's foreign key references.  To move a
+ * row out of it is to delete the row there, so that key would delete the rows
+ * that reference it, or empty their columns.  The leaf must be locked.
+ */
+static void
+check_not_referenced(const PqliteLeaf *leaf)
+{
+	Relation	rel = table_open(leaf->relid, NoLock);
+	TriggerDesc *triggers = rel->trigdesc;
+
+	for (int i = 0; triggers && i < triggers->numtriggers; i++)
+	{
+		const Trigger *trigger = &triggers->triggers[i];
+
+		if (RI_FKey_trigger_type(trigger->tgfoid) == RI_TRIGGER_PK && !trigger->tgisclone)
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("rows of table %s cannot be moved", leaf->name),
+					 errdetail("Foreign key \"%s\" of table %s references them.",
+							   get_constraint_name(trigger->tgconstraint),
+							   get_rel_name(trigger->tgconstrrelid)),
+					 errhint("Drop the constraint, and add it again where the rows are then.")));
+	}
+	table_close(rel, NoLock);
+}
+
+/*
+ * Raise an error if rows of the store cannot be moved because a policy could hide
+ * some, or because a foreign key references them.
+ */
+static void
+check_movable(const PqliteStore *store)
+{
+	(void) check_enable_rls(store->relid, InvalidOid, false);
+	for (int i = 0; i < store->nleaves; i++)
+	{
+		LockRelationOid(store->leaves[i].relid, AccessShareLock);
+		(void) check_enable_rls(store->leaves[i].relid, InvalidOid, false);
+		check_not_referenced(&store->leaves[i]);
+	}
+}
+
+/* Lock rows of a leaf, given by id, and count them: nobody else deletes them now. */
+static uint64
+lock_rows(PqliteStore *store, const PqliteLeaf *leaf, Oid *types, Datum *values)
+{
+	SPIPlanPtr	plan = pqlite_plan(store,
+								   psprintf("SELECT FROM %s WHERE id = ANY ($1) FOR UPDATE", leaf->name),
+								   1, types, CURSOR_OPT_GENERIC_PLAN);
+
+	if (SPI_execute_plan(plan, values, NULL, false, 0) < 0)
+		elog(ERROR, "could not lock rows of table %s", leaf->name);
+	return SPI_processed;
+}
+
 /* Move rows, given by id, from one leaf to another. */
 static void
-move_rows(PqliteStore *store, int from, int to, Datum *ids, int nids)
+move_rows(PqliteStore *store, const PqliteLeaf *leaf, int to, Datum *ids, int nids)
 {
 	Oid			types[1] = {TEXTARRAYOID};
 	Datum		values[1];
 	SPIPlanPtr	plan;
+	uint64		there;
 
 	values[0] = PointerGetDatum(construct_array(ids, nids, TEXTOID, -1, false, TYPALIGN_INT));
+	there = lock_rows(store, leaf, types, values);
 	plan = pqlite_plan(store,
 					   psprintf("UPDATE %s SET shard = %d WHERE shard = %d AND id = ANY ($1)",
-								store->name, to, from),
+								store->name, to, leaf->shard),
 					   1, types, CURSOR_OPT_GENERIC_PLAN);
 	if (SPI_execute_plan(plan, values, NULL, false, 0) < 0)
 		elog(ERROR, "could not move rows of table %s", store->name);
-	if (SPI_processed == nids)
-		return;
 
 	/*
-	 * Somebody may have deleted the others.  If not, they would stay for
-	 * ever.
+	 * A trigger before the DELETE in one leaf would keep rows there for ever,
+	 * one before the INSERT in the other would lose them.
 	 */
-	plan = pqlite_plan(store,
-					   psprintf("SELECT FROM %s WHERE shard = %d AND id = ANY ($1) LIMIT 1",
-								store->name, from),
-					   1, types, CURSOR_OPT_GENERIC_PLAN);
-	if (SPI_execute_plan(plan, values, NULL, false, 1) < 0)
-		elog(ERROR, "could not read table %s", store->name);
-	if (SPI_processed > 0)
+	if (SPI_processed != there)
 		ereport(ERROR,
 				(errcode(ERRCODE_TRIGGERED_ACTION_EXCEPTION),
 				 errmsg("rows of table %s cannot be moved to shard %d", store->name, to),
-				 errdetail("A trigger or rule on it keeps them in shard %d.", from),
+				 errdetail("A trigger or rule on it let " UINT64_FORMAT " of " UINT64_FORMAT " rows out of shard %d and into that one.",
+						   SPI_processed, there, leaf->shard),
 				 errhint("Remove it, or let it return the row.")));
 }
 
@@ -162,7 +221,11 @@ move_batch(PqliteStore *store, const PqliteShardRow *row, int wanted, int batch)
 
 	/* Whoever writes one of these ids comes before or after the batch. */
 	if (nmoving > 0)
+	{
 		pqlite_lock_ids(store, selected, nmoving);
+		LockRelationOid(leaf->relid, RowExclusiveLock);
+		check_not_referenced(leaf);
+	}
 	for (int target = 0; target < wanted && nmoving > 0; target++)
 	{
 		int			n = 0;
@@ -171,7 +234,7 @@ move_batch(PqliteStore *store, const PqliteShardRow *row, int wanted, int batch)
 			if (targets[i] == target && target != row->shard)
 				selected[n++] = ids[i];
 		if (n > 0)
-			move_rows(store, row->shard, target, selected, n);
+			move_rows(store, leaf, target, selected, n);
 	}
 	change_shards(store, nids < batch ?
 				  "UPDATE jflow.shard SET state = 'settling', \"position\" = NULL, moved = COALESCE($5, moved) "
@@ -248,6 +311,10 @@ settle(PqliteStore *store, const PqliteShardRow *rows, int nrows, int wanted, bo
 		for (int leaf = 0; leaf < store->nleaves; leaf++)
 			if (store->leaves[leaf].shard == rows[i].shard)
 				name = store->leaves[leaf].name;
+
+		/* who writes to the leaf past its parent has locked the leaf alone */
+		if (SPI_execute(psprintf("LOCK TABLE ONLY %s IN ACCESS EXCLUSIVE MODE", name), false, 0) < 0)
+			elog(ERROR, "could not lock table %s", name);
 		if (SPI_execute(psprintf("SELECT FROM %s LIMIT 1", name), false, 1) != SPI_OK_SELECT)
 			elog(ERROR, "could not read table %s", name);
 		if (SPI_processed > 0)
@@ -386,6 +453,7 @@ pqlite_scale(const char *flow_name, const char *executor_name, int shards, bool 
 					(errcode(ERRCODE_UNDEFINED_OBJECT),
 					 errmsg("the store of executor \"%s\" of flow \"%s\" was dropped",
 							executor_name, flow_name)));
+		check_movable(store);
 		pqlite_add_leaves(store, shards);
 		change_shards(store, "UPDATE jflow.shard SET state = 'moving', \"position\" = $4, moved = COALESCE($5, moved) "
 					  "WHERE flow = $1 AND executor = $2 AND $3 IS NOT NULL", 0, NULL, 0);

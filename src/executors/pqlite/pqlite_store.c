@@ -241,7 +241,7 @@ same_definition(const PqliteStore *store, const JflowExecutor *executor)
 /*
  * The store of an executor, pinned until the current memory context is reset,
  * its table locked for reading; NULL if nothing was stored yet.  Raises what is wrong
- * with the table.
+ * with the table, and insufficient_privilege before anything is locked.
  */
 PqliteStore *
 pqlite_store_find(const JflowFlow *flow, const JflowExecutor *executor)
@@ -256,6 +256,7 @@ pqlite_store_find(const JflowFlow *flow, const JflowExecutor *executor)
 
 		if (store && store->valid && same_definition(store, executor))
 		{
+			pqlite_check_may_lock(store->relid);
 			LockRelationOid(store->relid, AccessShareLock);
 			if (store->valid)
 				return store_pin(store);
@@ -353,6 +354,8 @@ pqlite_store_for_write(const JflowContext *context, const JflowDocs *docs, bool 
 	{
 		Oid			relid = store->relid;
 
+		/* who may not write must not keep out those who may */
+		pqlite_check_may_write(relid);
 		pqlite_lock_layout(relid, docs ? pqlite_layout_mode(store, docs->ndocs) : ExclusiveLock);
 		AcceptInvalidationMessages();
 		if (store->valid)
@@ -417,6 +420,17 @@ pqlite_force_index_scans(void)
 	for (int i = 0; i < lengthof(settings); i++)
 		(void) set_config_option(settings[i], "off", PGC_USERSET, PGC_S_SESSION,
 								 GUC_ACTION_SAVE, true, 0, false);
+}
+
+/*
+ * Let statements raise insufficient_privilege where a policy could hide rows from
+ * them.  Holds until the current GUC nest level ends.
+ */
+void
+pqlite_row_security_off(void)
+{
+	(void) set_config_option("row_security", "off", PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_SAVE, true, 0, false);
 }
 
 /* The typed column of that name, or NULL. */

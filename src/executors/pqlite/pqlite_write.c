@@ -244,7 +244,11 @@ find_item(const PqliteStore *store, WriteItem **items, int nitems, Datum id)
 	return NULL;
 }
 
-/* Which leaf holds which of the items; the others' stay as they are. */
+/*
+ * Which leaf holds which of the items; the others' stay as they are.  A row that
+ * a policy hides would be stored a second time, in another leaf, so that is an
+ * error.
+ */
 static void
 find_leaves(PqliteStore *store, WriteItem **items, int nitems)
 {
@@ -253,10 +257,12 @@ find_leaves(PqliteStore *store, WriteItem **items, int nitems)
 	Oid			types[1] = {id->array_type};
 	Datum		values[1];
 	SPIPlanPtr	plan;
+	int			guc_level = NewGUCNestLevel();
 
 	for (int i = 0; i < nitems; i++)
 		docs[i] = items[i]->doc;
 	values[0] = pqlite_ids_array(store, docs, nitems);
+	pqlite_row_security_off();
 	plan = pqlite_plan(store,
 					   psprintf("SELECT t.%s, t.shard FROM %s t WHERE t.%s %s ANY ($1)", id->quoted,
 								store->name, id->quoted, store->same_id),
@@ -265,6 +271,7 @@ find_leaves(PqliteStore *store, WriteItem **items, int nitems)
 	if (SPI_execute_plan(plan, values, NULL, true, 0) < 0)
 		elog(ERROR, "could not look up ids");
 	PopActiveSnapshot();
+	AtEOXact_GUC(false, guc_level);
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
 		HeapTuple	row = SPI_tuptable->vals[i];

@@ -1,6 +1,6 @@
 /*
- * pqfilter.c
- *		Filter columns: values stored beside the codes, tested a block at a time.
+ * filter.c
+ *		Filter columns: values stored beside entries, tested a block at a time.
  *
  * All types of filter columns are passed by value and compare like integers or
  * like floats, so a test is an operator, a type and a constant.  A constant of
@@ -16,9 +16,9 @@
 #include "utils/builtins.h"
 #include "utils/rel.h"
 
-#include "pq/pq.h"
+#include "index/filter.h"
 
-struct PqFilter
+struct IxFilter
 {
 	int			column;
 	int			strategy;		/* 0 for IS [NOT] NULL */
@@ -55,7 +55,7 @@ filterable(Oid type)
  * Number of filter columns of an index, and their widths.
  */
 int
-pq_filter_count(Relation index, int16 *widths)
+ix_filter_count(Relation index, int16 *widths)
 {
 	TupleDesc	desc = RelationGetDescr(index);
 
@@ -64,12 +64,40 @@ pq_filter_count(Relation index, int16 *widths)
 		if (!filterable(TupleDescAttr(desc, i)->atttypid))
 			ereport(ERROR,
 					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-					 errmsg("type %s cannot be a filter column of a pq index",
-							format_type_be(TupleDescAttr(desc, i)->atttypid)),
-					 errhint("Only the first column of a pq index can be a vector.")));
+					 errmsg("type %s cannot be a filter column of index \"%s\"",
+							format_type_be(TupleDescAttr(desc, i)->atttypid),
+							RelationGetRelationName(index)),
+					 errhint("Only the first column of such an index can be searched by distance.")));
 		widths[i - 1] = TupleDescAttr(desc, i)->attlen;
 	}
 	return desc->natts - 1;
+}
+
+/*
+ * Does an operator class of a filter column's type have the operators it needs?
+ * strategies has a bit per strategy, 1 << number.
+ */
+bool
+ix_filter_class_complete(Oid type, int strategies)
+{
+	return strategies == 0x3e;
+}
+
+/*
+ * Set where values and nulls of so many blocks are, one column after the other
+ * from an offset on; returns the end.  The layout tells number and widths.
+ */
+int
+ix_filter_place(IxFilterLayout *layout, int at, int nblocks)
+{
+	for (int i = 0; i < layout->nfilters; i++)
+	{
+		at = layout->values[i] = TYPEALIGN(8, at);
+		at += nblocks * IX_FILTER_BLOCK * layout->width[i];
+		at = layout->nulls[i] = TYPEALIGN(4, at);
+		at += nblocks * sizeof(uint32);
+	}
+	return at;
 }
 
 static int64
@@ -98,7 +126,7 @@ integer_value(Oid type, Datum value)
  * column that is NULL.
  */
 uint32
-pq_filter_form(Relation index, const Datum *values, const bool *isnull, int64 *out)
+ix_filter_form(Relation index, const Datum *values, const bool *isnull, int64 *out)
 {
 	TupleDesc	desc = RelationGetDescr(index);
 	uint32		nulls = 0;
@@ -129,19 +157,57 @@ pq_filter_form(Relation index, const Datum *values, const bool *isnull, int64 *o
 }
 
 /*
+ * Put formed values, 8 bytes each and not aligned, into a slot.
+ */
+void
+ix_filter_put(char *page, const IxFilterLayout *layout, int slot, const char *values, uint32 nulls)
+{
+	uint32		bit = (uint32) 1 << (slot % IX_FILTER_BLOCK);
+
+	for (int i = 0; i < layout->nfilters; i++)
+	{
+		uint32	   *word = (uint32 *) (page + layout->nulls[i]) + slot / IX_FILTER_BLOCK;
+
+		/* little-endian: the low bytes of a value are the narrow value */
+		memcpy(page + layout->values[i] + slot * layout->width[i], values + i * 8, layout->width[i]);
+		if (nulls >> i & 1)
+			*word |= bit;
+		else
+			*word &= ~bit;
+	}
+}
+
+/*
+ * Does a slot hold these formed values?
+ */
+bool
+ix_filter_equal(const char *page, const IxFilterLayout *layout, int slot, const int64 *values, uint32 nulls)
+{
+	for (int i = 0; i < layout->nfilters; i++)
+	{
+		uint32		word = ((const uint32 *) (page + layout->nulls[i]))[slot / IX_FILTER_BLOCK];
+
+		if ((word >> (slot % IX_FILTER_BLOCK) & 1) != (nulls >> i & 1) ||
+			memcmp(page + layout->values[i] + slot * layout->width[i], &values[i], layout->width[i]) != 0)
+			return false;
+	}
+	return true;
+}
+
+/*
  * Turn scan keys into filters.  *never is set where no row can pass.
  */
-PqFilter *
-pq_filters_prepare(Relation index, ScanKey keys, int nkeys, int *nfilters, bool *never)
+IxFilter *
+ix_filters_prepare(Relation index, ScanKey keys, int nkeys, int *nfilters, bool *never)
 {
-	PqFilter   *filters = palloc0(sizeof(PqFilter) * Max(nkeys, 1));
+	IxFilter   *filters = palloc0(sizeof(IxFilter) * Max(nkeys, 1));
 
 	*never = false;
 	*nfilters = 0;
 	for (int i = 0; i < nkeys; i++)
 	{
 		ScanKey		key = &keys[i];
-		PqFilter   *filter = &filters[*nfilters];
+		IxFilter   *filter = &filters[*nfilters];
 		Oid			type = TupleDescAttr(RelationGetDescr(index), key->sk_attno - 1)->atttypid;
 		Oid			other = OidIsValid(key->sk_subtype) ? key->sk_subtype : type;
 
@@ -178,7 +244,7 @@ pq_filters_prepare(Relation index, ScanKey keys, int nkeys, int *nfilters, bool 
 }
 
 #define COMPARE(ctype, constant) \
-	for (int v = 0; v < PQ_BLOCK; v++) \
+	for (int v = 0; v < IX_FILTER_BLOCK; v++) \
 	{ \
 		ctype		value = ((const ctype *) data)[v]; \
 \
@@ -188,7 +254,7 @@ pq_filters_prepare(Relation index, ScanKey keys, int nkeys, int *nfilters, bool 
 
 /* Floats order NaN after all numbers and equal to itself, as the server does. */
 #define COMPARE_FLOAT(ctype) \
-	for (int v = 0; v < PQ_BLOCK; v++) \
+	for (int v = 0; v < IX_FILTER_BLOCK; v++) \
 	{ \
 		ctype		value = ((const ctype *) data)[v]; \
 \
@@ -200,17 +266,17 @@ pq_filters_prepare(Relation index, ScanKey keys, int nkeys, int *nfilters, bool 
  * Which of a block's 32 slots pass all filters.
  */
 uint32
-pq_filters_mask(const PqFilter *filters, int nfilters, Page page,
-				const PqLayout *layout, int block)
+ix_filters_mask(const IxFilter *filters, int nfilters, const char *page,
+				const IxFilterLayout *layout, int block)
 {
 	uint32		mask = PG_UINT32_MAX;
 
 	for (int i = 0; i < nfilters && mask; i++)
 	{
-		const PqFilter *filter = &filters[i];
+		const IxFilter *filter = &filters[i];
 		int			c = filter->column;
-		const char *data = (char *) page + layout->filter[c] + block * PQ_BLOCK * layout->width[c];
-		uint32		nulls = ((uint32 *) ((char *) page + layout->nulls[c]))[block];
+		const char *data = page + layout->values[c] + block * IX_FILTER_BLOCK * layout->width[c];
+		uint32		nulls = ((const uint32 *) (page + layout->nulls[c]))[block];
 		uint32		less = 0;
 		uint32		equal = 0;
 
