@@ -94,6 +94,13 @@ jflow_object_aclcheck(Oid classid, Oid objectid, Oid roleid, AclMode mode)
 #define LockHeldByMeCompat(tag, mode) LockHeldByMe(tag, mode)
 #endif
 
+/* Version 18 no longer asks whether a query will be run again. */
+#if PG_VERSION_NUM >= 180000
+#define ExecutorRunCompat(query, direction, count) ExecutorRun(query, direction, count)
+#else
+#define ExecutorRunCompat(query, direction, count) ExecutorRun(query, direction, count, false)
+#endif
+
 /* Version 18 made base64 work on uint8. */
 #if PG_VERSION_NUM >= 180000
 #define pg_b64_encode_compat(src, len, dst, dstlen) \

@@ -16,6 +16,7 @@
 #include "pq/pq.h"
 #include "runtime/control/workers.h"
 #include "runtime/gateway/progress.h"
+#include "runtime/session.h"
 #include "runtime/shared/shmem.h"
 #include "settings.h"
 
@@ -57,6 +58,7 @@ _PG_init(void)
 	jflow_register_options_check(PQLITE_CLASS, pqlite_options_check);
 	jflow_register_storage(pqlite_drop_data);
 	jflow_register_scale(pqlite_scale, pqlite_move_rows);
+	jflow_session_init();
 
 	if (!process_shared_preload_libraries_in_progress)
 		return;

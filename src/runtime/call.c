@@ -21,6 +21,7 @@
 
 #include "compat.h"
 #include "runtime/call.h"
+#include "runtime/session.h"
 #include "settings.h"
 
 /*
@@ -133,6 +134,8 @@ jflow_run(JflowRunnable *runnable, JflowContext *context, Datum docs, Jsonb *par
 	Oid			userid;
 	int			sec_context;
 	int			guc_level;
+	bool		guarded;
+	JflowSessionGuard guard;
 	Datum		result;
 
 	check_stack_depth();
@@ -151,19 +154,26 @@ jflow_run(JflowRunnable *runnable, JflowContext *context, Datum docs, Jsonb *par
 	GetUserIdAndSecContext(&userid, &sec_context);
 	SetUserIdAndSecContext(runnable->owner,
 						   jflow_owner_security(runnable->owner, userid, sec_context));
+	guarded = InSecurityRestrictedOperation();
 	guc_level = NewGUCNestLevel();
 	set_search_path();
 
 	check_not_dropped(runnable);
+	if (guarded)
+		jflow_session_guard(&guard);
 	context->outer = jflow_context;
 	jflow_context = context;
 	PG_TRY();
 	{
 		result = call_and_log(runnable, context, docs, parameters);
+		if (guarded)
+			jflow_session_close_portals(&guard);
 	}
 	PG_FINALLY();
 	{
 		jflow_context = context->outer;
+		if (guarded)
+			jflow_session_release(&guard);
 	}
 	PG_END_TRY();
 

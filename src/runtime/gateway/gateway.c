@@ -89,17 +89,22 @@ jflow_restore_order(const Datum *parts, int nparts, const int *place, int ndocs)
 void
 jflow_split_docs(Datum *elems, const int *place, int ndocs, Datum *parts, int *counts, int nparts)
 {
-	Datum	   *buffer = palloc(sizeof(Datum) * Max(ndocs, 1));
+	Datum	   *sorted = palloc_extended(sizeof(Datum) * Max(ndocs, 1), MCXT_ALLOC_HUGE);
+	int		   *start = palloc0(sizeof(int) * (nparts + 1));
 
+	for (int i = 0; i < ndocs; i++)
+		start[place[i] + 1]++;
 	for (int part = 0; part < nparts; part++)
 	{
-		counts[part] = 0;
-		for (int i = 0; i < ndocs; i++)
-			if (place[i] == part)
-				buffer[counts[part]++] = elems[i];
-		parts[part] = counts[part] > 0 ? jflow_docs_from_datums(buffer, counts[part])
-			: jflow_docs_empty();
+		counts[part] = start[part + 1];
+		start[part + 1] += start[part];
 	}
+	for (int i = 0; i < ndocs; i++)
+		sorted[start[place[i]]++] = elems[i];
+	for (int part = 0; part < nparts; part++)
+		parts[part] = counts[part] > 0 ?
+			jflow_docs_from_datums(sorted + start[part] - counts[part], counts[part])
+			: jflow_docs_empty();
 }
 
 /* Answers of several shards become one. */

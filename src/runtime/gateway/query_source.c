@@ -2,22 +2,29 @@
  * query_source.c
  *		Documents that are the rows of a query.
  *
- * The query runs as the caller, through a cursor from which one request's rows
- * are fetched at a time, so memory does not depend on how many there are.  Its
- * columns are document attributes by name, converted as an INSERT would; an id
- * may be of any type, since every type has a text form.
+ * The query runs as the caller, one request's rows at a time, so memory does not
+ * depend on how many there are.  Its columns are document attributes by name,
+ * converted as an INSERT would; an id may be of any type, since every type has a
+ * text form.
+ *
+ * It is no cursor: executors run between two fetches, in the same session, and
+ * must not find a portal to fetch from, to close, or to replace.  A query that
+ * only reads is run by the executor as SQL functions do it.  Any other statement
+ * that returns rows must not be left half done while executors run: it is run
+ * to its end first, into a tuple store.
  */
 #include "postgres.h"
 
-#include "access/htup_details.h"
-#include "catalog/pg_type.h"
+#include "executor/executor.h"
 #include "executor/spi.h"
+#include "executor/tstoreReceiver.h"
 #include "miscadmin.h"
-#include "nodes/nodes.h"
 #include "parser/parse_coerce.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "utils/plancache.h"
+#include "utils/snapmgr.h"
 
 #include "compat.h"
 #include "flow/flow.h"
@@ -33,13 +40,35 @@ typedef struct Column
 	Oid			ioparam;
 } Column;
 
-typedef struct CursorSource
+typedef struct RowSource
 {
+	DestReceiver receiver;		/* of the query's rows: makes documents */
 	JflowSource base;
-	Portal		portal;
+	const char *text;
 	TupleDesc	desc;
 	Column	   *columns;
-} CursorSource;
+
+	QueryDesc  *query;			/* that runs, or ... */
+	Tuplestorestate *store;		/* ... the rows of one that has run */
+	TupleTableSlot *slot;		/* to read the store with */
+	bool		exhausted;
+
+	/* while a request is filled */
+	MemoryContext context;
+	Datum	   *elems;
+	int			n;
+	int			allocated;
+} RowSource;
+
+#define SOURCE_OF(base) \
+	((RowSource *) ((char *) (base) - offsetof(RowSource, base)))
+
+/* Adds the line that says that an error came from the query. */
+static void
+query_error_context(void *arg)
+{
+	errcontext("SQL statement \"%s\"", (const char *) arg);
+}
 
 static void
 unknown_column(const char *name)
@@ -126,55 +155,95 @@ convert(Column *column, Datum value)
 }
 
 static Datum
-row_to_doc(CursorSource *source, HeapTuple tuple)
+row_to_doc(RowSource *source, TupleTableSlot *slot)
 {
 	JflowDoc	doc;
 
 	jflow_doc_init(&doc);
+	slot_getallattrs(slot);
 	for (int i = 0; i < source->desc->natts; i++)
 	{
 		Column	   *column = &source->columns[i];
-		bool		isnull;
-		Datum		value;
 
-		if (TupleDescAttr(source->desc, i)->attisdropped)
+		if (slot->tts_isnull[i])
 			continue;
-		value = heap_getattr(tuple, i + 1, source->desc, &isnull);
-		if (isnull)
-			continue;
-		doc.values[column->attr] = convert(column, value);
+		doc.values[column->attr] = convert(column, slot->tts_values[i]);
 		doc.nulls[column->attr] = false;
 	}
 	return jflow_doc_form(&doc);
 }
 
+/* One more row of the request. */
 static bool
-query_source_next(JflowSource *base, int size, Datum *docs)
+receive_row(TupleTableSlot *slot, DestReceiver *self)
 {
-	CursorSource *source = (CursorSource *) base;
-	MemoryContext context = CurrentMemoryContext;
-	Datum	   *elems;
-	int			n;
+	RowSource  *source = (RowSource *) self;
+	MemoryContext old = MemoryContextSwitchTo(source->context);
 
-	/* SPI leaves its own context as the current one, which lives too long. */
-	SPI_cursor_fetch(source->portal, true, size);
-	MemoryContextSwitchTo(context);
-	n = (int) SPI_processed;
-	if (n == 0)
+	if (source->n == source->allocated)
 	{
-		SPI_freetuptable(SPI_tuptable);
-		return false;
+		source->allocated *= 2;
+		source->elems = repalloc_huge(source->elems, sizeof(Datum) * source->allocated);
 	}
-	elems = palloc(sizeof(Datum) * n);
-	for (int i = 0; i < n; i++)
-		elems[i] = row_to_doc(source, SPI_tuptable->vals[i]);
-	SPI_freetuptable(SPI_tuptable);
-	*docs = jflow_docs_from_datums(elems, n);
+	source->elems[source->n++] = row_to_doc(source, slot);
+	MemoryContextSwitchTo(old);
 	return true;
 }
 
 static void
-check_duplicate_columns(CursorSource *source)
+receive_startup(DestReceiver *self, int operation, TupleDesc desc)
+{
+}
+
+static void
+receive_end(DestReceiver *self)
+{
+}
+
+static void
+fetch_rows(RowSource *source, int size)
+{
+	if (source->query)
+	{
+		PushActiveSnapshot(source->query->snapshot);
+		ExecutorRunCompat(source->query, ForwardScanDirection, size);
+		PopActiveSnapshot();
+		return;
+	}
+	while (source->n < size && tuplestore_gettupleslot(source->store, true, false, source->slot))
+	{
+		CHECK_FOR_INTERRUPTS();
+		(void) receive_row(source->slot, &source->receiver);
+	}
+}
+
+static bool
+query_source_next(JflowSource *base, int size, Datum *docs)
+{
+	RowSource  *source = SOURCE_OF(base);
+	ErrorContextCallback callback;
+
+	if (source->exhausted)
+		return false;
+	source->context = CurrentMemoryContext;
+	source->allocated = Min(size, 1000);
+	source->elems = palloc(sizeof(Datum) * source->allocated);
+	source->n = 0;
+	callback.callback = query_error_context;
+	callback.arg = (void *) source->text;
+	callback.previous = error_context_stack;
+	error_context_stack = &callback;
+	fetch_rows(source, size);
+	error_context_stack = callback.previous;
+	source->exhausted = source->n < size;
+	if (source->n == 0)
+		return false;
+	*docs = jflow_docs_from_datums(source->elems, source->n);
+	return true;
+}
+
+static void
+check_duplicate_columns(RowSource *source)
 {
 	bool		seen[DOC_NATTS] = {false};
 
@@ -191,19 +260,92 @@ check_duplicate_columns(CursorSource *source)
 	}
 }
 
+static void
+prepare_columns(RowSource *source, TupleDesc desc)
+{
+	source->desc = CreateTupleDescCopy(desc);
+	source->columns = palloc0(sizeof(Column) * Max(desc->natts, 1));
+	for (int i = 0; i < desc->natts; i++)
+		prepare_column(&source->columns[i], TupleDescAttr(source->desc, i));
+	check_duplicate_columns(source);
+}
+
+/*
+ * The statement to run row by row, or NULL if that must not be: it changes
+ * something, or is no plain query.
+ */
+static PlannedStmt *
+streamable(CachedPlan *cached)
+{
+	PlannedStmt *stmt;
+
+	if (list_length(cached->stmt_list) != 1)
+		return NULL;
+	stmt = linitial_node(PlannedStmt, cached->stmt_list);
+	if (stmt->commandType != CMD_SELECT || stmt->utilityStmt || stmt->hasModifyingCTE)
+		return NULL;
+	return copyObject(stmt);
+}
+
+/* Begin to run a query that is read row by row. */
+static void
+start_query(RowSource *source, PlannedStmt *stmt, const char *text)
+{
+	source->query = CreateQueryDesc(stmt, text, GetActiveSnapshot(), InvalidSnapshot,
+									&source->receiver, NULL, NULL, 0);
+	ExecutorStart(source->query, 0);
+}
+
+/* Run any other statement, and keep its rows. */
+static void
+store_rows(RowSource *source, SPIPlanPtr plan)
+{
+	SPIExecuteOptions options;
+	int			result;
+
+	source->store = tuplestore_begin_heap(false, false, work_mem);
+	source->slot = MakeSingleTupleTableSlot(source->desc, &TTSOpsMinimalTuple);
+	memset(&options, 0, sizeof(options));
+	options.must_return_tuples = true;
+	options.dest = CreateDestReceiver(DestTuplestore);
+	SetTuplestoreDestReceiverParams(options.dest, source->store, CurrentMemoryContext,
+									false, NULL, NULL);
+	result = SPI_execute_plan_extended(plan, &options);
+	if (result < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_CURSOR_DEFINITION),
+				 errmsg("could not run the query: %s", SPI_result_code_string(result))));
+	options.dest->rDestroy(options.dest);
+}
+
 /*
  * Open a query whose rows are documents.  Between open and close an SPI
- * connection is held; what is allocated lives in the caller's context.
+ * connection is held; what is allocated lives in the caller's context, and what
+ * the query holds belongs to the caller's resource owner.
  */
 JflowSource *
-jflow_query_source_open(const char *query)
+jflow_query_source_open(const char *text)
 {
-	CursorSource *source = palloc0(sizeof(CursorSource));
+	RowSource  *source = palloc0(sizeof(RowSource));
 	MemoryContext context = CurrentMemoryContext;
+	CachedPlanSource *prepared;
+	CachedPlan *cached;
+	ErrorContextCallback callback;
+	PlannedStmt *stmt;
 	SPIPlanPtr	plan;
 
+	source->receiver.receiveSlot = receive_row;
+	source->receiver.rStartup = receive_startup;
+	source->receiver.rShutdown = receive_end;
+	source->receiver.rDestroy = receive_end;
+	source->receiver.mydest = DestNone;
+	source->text = text;
+
+	source->base.next = query_source_next;
+	source->base.total = -1;
+
 	SPI_connect();
-	plan = SPI_prepare_cursor(query, 0, NULL, CURSOR_OPT_NO_SCROLL);
+	plan = SPI_prepare_cursor(text, 0, NULL, CURSOR_OPT_NO_SCROLL);
 	if (plan == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_CURSOR_DEFINITION),
@@ -213,25 +355,46 @@ jflow_query_source_open(const char *query)
 				(errcode(ERRCODE_INVALID_CURSOR_DEFINITION),
 				 errmsg("the query must be one that returns rows"),
 				 errhint("Pass one SELECT, VALUES, or statement with RETURNING.")));
-	source->portal = SPI_cursor_open(NULL, plan, NULL, NULL, false);
-	source->base.next = query_source_next;
-	source->base.total = -1;
-
 	MemoryContextSwitchTo(context);
-	source->desc = CreateTupleDescCopy(source->portal->tupDesc);
-	source->columns = palloc0(sizeof(Column) * Max(source->desc->natts, 1));
-	for (int i = 0; i < source->desc->natts; i++)
-		prepare_column(&source->columns[i], TupleDescAttr(source->desc, i));
-	check_duplicate_columns(source);
 
+	callback.callback = query_error_context;
+	callback.arg = (void *) text;
+
+	callback.previous = error_context_stack;
+	error_context_stack = &callback;
+	CommandCounterIncrement();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	prepared = linitial(SPI_plan_get_plan_sources(plan));
+	cached = GetCachedPlan(prepared, NULL, NULL, NULL);
+	stmt = streamable(cached);
+	error_context_stack = callback.previous;
+	prepare_columns(source, prepared->resultDesc);
+	error_context_stack = &callback;
+	ReleaseCachedPlan(cached, NULL);
+	if (stmt)
+		start_query(source, stmt, text);
+	else
+		store_rows(source, plan);
+	PopActiveSnapshot();
+	error_context_stack = callback.previous;
 	return &source->base;
 }
 
 void
 jflow_query_source_close(JflowSource *base)
 {
-	CursorSource *source = (CursorSource *) base;
+	RowSource  *source = SOURCE_OF(base);
 
-	SPI_cursor_close(source->portal);
+	if (source->query)
+	{
+		ExecutorFinish(source->query);
+		ExecutorEnd(source->query);
+		FreeQueryDesc(source->query);
+	}
+	else
+	{
+		ExecDropSingleTupleTableSlot(source->slot);
+		tuplestore_end(source->store);
+	}
 	SPI_finish();
 }

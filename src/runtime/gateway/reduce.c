@@ -11,6 +11,7 @@
 #include <math.h>
 
 #include "common/hashfn.h"
+#include "common/pg_prng.h"
 #include "miscadmin.h"
 #include "port/pg_bitutils.h"
 #include "utils/builtins.h"
@@ -26,37 +27,55 @@ typedef struct MatchList
 {
 	JflowMatch *matches;
 	int			n;
+	int			allocated;
 } MatchList;
 
-/*
- * The documents merged so far, with a hash table from id to the first of its
- * documents; those of one id are chained.
- */
+/* A document merged so far; those of one id are chained. */
+typedef struct Merged
+{
+	MatchList	matches;
+	bool		own_tags;		/* its tags are of our making */
+	int			next;			/* of the same id */
+
+	/* in the first document of an id */
+	int			last;			/* of the chain */
+	int			part;			/* the part that was last merged ... */
+	int			met;			/* ... and how far into the chain it has come */
+} Merged;
+
+/* What is merged so far, with a hash table from id to its first document. */
 typedef struct Merge
 {
 	JflowDoc   *docs;
-	MatchList  *matches;		/* NULL: not merged, the first one's stay */
-	int		   *next;			/* chain of one id */
-	int		   *part;			/* the last part merged into the document */
+	Merged	   *merged;			/* one per document */
 	int			ndocs;
+	bool		merge_matches;	/* else the first one's stay */
 	int		   *buckets;
 	uint32		mask;
+	uint64		seed;			/* nobody shall choose ids that collide */
 } Merge;
+
+static int *
+new_buckets(int n, uint32 *mask)
+{
+	uint32		nbuckets = pg_nextpower2_32(Max(n, 8)) * 2;
+	int		   *buckets = palloc_extended(sizeof(int) * nbuckets, MCXT_ALLOC_HUGE);
+
+	for (uint32 i = 0; i < nbuckets; i++)
+		buckets[i] = NONE;
+	*mask = nbuckets - 1;
+	return buckets;
+}
 
 static void
 merge_init(Merge *merge, int capacity, bool merge_matches)
 {
-	uint32		nbuckets = pg_nextpower2_32(Max(capacity, 8)) * 2;
-
 	merge->docs = palloc_extended(sizeof(JflowDoc) * Max(capacity, 1), MCXT_ALLOC_HUGE);
-	merge->matches = merge_matches ? palloc0(sizeof(MatchList) * Max(capacity, 1)) : NULL;
-	merge->next = palloc(sizeof(int) * Max(capacity, 1));
-	merge->part = palloc(sizeof(int) * Max(capacity, 1));
+	merge->merged = palloc_extended(sizeof(Merged) * Max(capacity, 1), MCXT_ALLOC_HUGE);
 	merge->ndocs = 0;
-	merge->buckets = palloc(sizeof(int) * nbuckets);
-	for (uint32 i = 0; i < nbuckets; i++)
-		merge->buckets[i] = NONE;
-	merge->mask = nbuckets - 1;
+	merge->merge_matches = merge_matches;
+	merge->buckets = new_buckets(capacity, &merge->mask);
+	merge->seed = pg_prng_uint64(&pg_global_prng_state);
 }
 
 /* The bytes of a text datum, which is detoasted if needed. */
@@ -86,7 +105,7 @@ find_bucket(const Merge *merge, Datum id)
 {
 	int			len;
 	char	   *bytes = text_bytes(id, &len);
-	uint32		bucket = hash_bytes((unsigned char *) bytes, len) & merge->mask;
+	uint32		bucket = hash_bytes_extended((unsigned char *) bytes, len, merge->seed) & merge->mask;
 
 	while (merge->buckets[bucket] != NONE &&
 		   !same_id(merge->docs[merge->buckets[bucket]].values[DOC_ID], id))
@@ -114,24 +133,31 @@ append_matches(MatchList *list, const JflowDoc *doc)
 		return;
 	n = jflow_matches_deform(doc->values[DOC_MATCHES], &matches);
 	if (list->matches == NULL)
-		list->matches = matches;
-	else
 	{
-		list->matches = repalloc(list->matches, sizeof(JflowMatch) * Max(list->n + n, 1));
-		memcpy(list->matches + list->n, matches, sizeof(JflowMatch) * n);
-		pfree(matches);
+		list->matches = matches;
+		list->n = list->allocated = n;
+		return;
 	}
+	if (list->n + n > list->allocated)
+	{
+		list->allocated = Max(list->n + n, list->allocated * 2);
+		list->matches = repalloc_huge(list->matches, sizeof(JflowMatch) * list->allocated);
+	}
+	memcpy(list->matches + list->n, matches, sizeof(JflowMatch) * n);
 	list->n += n;
+	pfree(matches);
 }
 
 static int
-append_doc(Merge *merge, const JflowDoc *doc, int part)
+append_doc(Merge *merge, const JflowDoc *doc)
 {
+	Merged	   *merged = &merge->merged[merge->ndocs];
+
 	merge->docs[merge->ndocs] = *doc;
-	merge->next[merge->ndocs] = NONE;
-	merge->part[merge->ndocs] = part;
-	if (merge->matches)
-		append_matches(&merge->matches[merge->ndocs], doc);
+	memset(merged, 0, sizeof(*merged));
+	merged->next = NONE;
+	if (merge->merge_matches)
+		append_matches(&merged->matches, doc);
 	return merge->ndocs++;
 }
 
@@ -139,6 +165,7 @@ static void
 merge_doc(Merge *merge, int number, const JflowDoc *from)
 {
 	JflowDoc   *into = &merge->docs[number];
+	Merged	   *merged = &merge->merged[number];
 
 	for (int i = 0; i < DOC_NATTS; i++)
 	{
@@ -150,33 +177,52 @@ merge_doc(Merge *merge, int number, const JflowDoc *from)
 			into->nulls[i] = false;
 		}
 		else if (i == DOC_TAGS)
-			into->values[i] = merge_tags(into->values[i], from->values[i]);
+		{
+			Datum		first = into->values[i];
+
+			into->values[i] = merge_tags(first, from->values[i]);
+			if (merged->own_tags && into->values[i] != first)
+				pfree(DatumGetPointer(first));
+			merged->own_tags |= into->values[i] != first;
+		}
 	}
-	if (merge->matches)
-		append_matches(&merge->matches[number], from);
+	if (merge->merge_matches)
+		append_matches(&merged->matches, from);
 }
 
-/* Merge one document: into the first of its id that this part has not met. */
+/*
+ * Merge one document: into the first of its id that this part has not met.
+ * Parts come one after another, so what one has met is the beginning of the
+ * chain.
+ */
 static void
 merge_one(Merge *merge, const JflowDoc *doc, int part)
 {
 	uint32		bucket = find_bucket(merge, doc->values[DOC_ID]);
-	int			last = NONE;
+	int			number = merge->buckets[bucket];
+	Merged	   *first;
+	int			into;
 
-	for (int i = merge->buckets[bucket]; i != NONE; i = merge->next[i])
+	if (number == NONE)
 	{
-		if (merge->part[i] != part)
-		{
-			merge_doc(merge, i, doc);
-			merge->part[i] = part;
-			return;
-		}
-		last = i;
+		number = merge->buckets[bucket] = append_doc(merge, doc);
+		first = &merge->merged[number];
+		first->last = first->met = number;
+		first->part = part;
+		return;
 	}
-	if (last == NONE)
-		merge->buckets[bucket] = append_doc(merge, doc, part);
+	first = &merge->merged[number];
+	into = first->part == part ? merge->merged[first->met].next : number;
+	if (into == NONE)
+	{
+		into = append_doc(merge, doc);
+		merge->merged[first->last].next = into;
+		first->last = into;
+	}
 	else
-		merge->next[last] = append_doc(merge, doc, part);
+		merge_doc(merge, into, doc);
+	first->part = part;
+	first->met = into;
 }
 
 static int
@@ -218,11 +264,10 @@ finish_matches(const MatchList *list, int limit)
 	JflowMatch *matches = list->matches;
 	int			n = list->n;
 	int			kept = 0;
-	uint32		nbuckets = pg_nextpower2_32(Max(n, 8)) * 2;
-	int		   *buckets = palloc(sizeof(int) * nbuckets);
+	uint64		seed = pg_prng_uint64(&pg_global_prng_state);
+	uint32		mask;
+	int		   *buckets = new_buckets(n, &mask);
 
-	for (uint32 i = 0; i < nbuckets; i++)
-		buckets[i] = NONE;
 	for (int i = 0; i < n; i++)
 		if (!matches[i].nulls[MATCH_SCORE] && isnan(DatumGetFloat8(matches[i].values[MATCH_SCORE])))
 			matches[i].nulls[MATCH_SCORE] = true;
@@ -234,11 +279,11 @@ finish_matches(const MatchList *list, int limit)
 		{
 			int			len;
 			char	   *bytes = text_bytes(matches[i].values[MATCH_ID], &len);
-			uint32		bucket = hash_bytes((unsigned char *) bytes, len) & (nbuckets - 1);
+			uint32		bucket = hash_bytes_extended((unsigned char *) bytes, len, seed) & mask;
 
 			while (buckets[bucket] != NONE &&
 				   !same_id(matches[buckets[bucket]].values[MATCH_ID], matches[i].values[MATCH_ID]))
-				bucket = (bucket + 1) & (nbuckets - 1);
+				bucket = (bucket + 1) & mask;
 			if (buckets[bucket] != NONE)
 				continue;
 			buckets[bucket] = kept;
@@ -264,16 +309,18 @@ reduce(const Datum *parts, int nparts, bool merge_matches, int limit)
 	merge_init(&merge, total, merge_matches);
 	for (int i = 0; i < nparts; i++)
 	{
-		CHECK_FOR_INTERRUPTS();
 		for (int j = 0; j < deformed[i]->ndocs; j++)
+		{
+			CHECK_FOR_INTERRUPTS();
 			merge_one(&merge, &deformed[i]->docs[j], i);
+		}
 	}
-	if (merge_matches)
+	for (int i = 0; merge_matches && i < merge.ndocs; i++)
 	{
-		for (int i = 0; i < merge.ndocs; i++)
-			if (!merge.docs[i].nulls[DOC_MATCHES])
-				merge.docs[i].values[DOC_MATCHES] =
-					finish_matches(&merge.matches[i], limit);
+		CHECK_FOR_INTERRUPTS();
+		if (!merge.docs[i].nulls[DOC_MATCHES])
+			merge.docs[i].values[DOC_MATCHES] =
+				finish_matches(&merge.merged[i].matches, limit);
 	}
 	result.ndocs = merge.ndocs;
 	result.docs = merge.docs;

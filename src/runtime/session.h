@@ -1,0 +1,30 @@
+/*
+ * session.h
+ *		What of a session is kept from a function that another role trusts.
+ */
+#ifndef JFLOW_SESSION_H
+#define JFLOW_SESSION_H
+
+#include "utils/portal.h"
+
+/* A portal of the session, and what it was before the call. */
+typedef struct JflowGuardedPortal
+{
+	Portal		portal;
+	MemoryContext context;
+	PortalStatus status;
+	bool		visible;
+} JflowGuardedPortal;
+
+typedef struct JflowSessionGuard
+{
+	JflowGuardedPortal *portals;
+	int			nportals;
+} JflowSessionGuard;
+
+extern void jflow_session_init(void);
+extern void jflow_session_guard(JflowSessionGuard *guard);
+extern void jflow_session_close_portals(const JflowSessionGuard *guard);
+extern void jflow_session_release(const JflowSessionGuard *guard);
+
+#endif							/* JFLOW_SESSION_H */
