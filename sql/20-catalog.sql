@@ -14,14 +14,15 @@ CREATE SCHEMA jflow;
 GRANT USAGE ON SCHEMA jflow TO PUBLIC;
 
 CREATE TABLE jflow.class (
-	class pg_catalog.text COLLATE pg_catalog."C" PRIMARY KEY
+	class pg_catalog.text COLLATE pg_catalog."C" NOT NULL
 		CHECK (pg_catalog.octet_length(class) BETWEEN 1 AND 200),
-	owner pg_catalog.text,
+	owner pg_catalog.text COLLATE pg_catalog."C" NOT NULL DEFAULT '',	-- '': built in
 	requests pg_catalog.jsonb NOT NULL
 		CHECK (pg_catalog.jsonb_typeof(requests) = 'object'),
 	polling pg_catalog.jsonb,
 	builtin pg_catalog.bool NOT NULL DEFAULT false,
-	CHECK (builtin = (owner IS NULL))
+	PRIMARY KEY (class, owner),
+	CHECK (builtin = (owner = ''))
 );
 
 CREATE TABLE jflow.flow (
@@ -38,6 +39,7 @@ CREATE TABLE jflow.executor (
 		CHECK (pg_catalog.octet_length(name) BETWEEN 1 AND 63 AND name <> 'gateway'),
 	"position" pg_catalog.int4 NOT NULL CHECK ("position" > 0),
 	uses pg_catalog.text COLLATE pg_catalog."C" NOT NULL,
+	class_owner pg_catalog.text COLLATE pg_catalog."C",	-- whose class; NULL: "uses" is a function
 	uses_with pg_catalog.jsonb NOT NULL DEFAULT '{}'
 		CHECK (pg_catalog.jsonb_typeof(uses_with) = 'object'),
 	requests pg_catalog.jsonb

@@ -82,7 +82,7 @@ CREATE VIEW @extschema@.jflow_flows WITH (security_barrier) AS
 	WHERE jflow.may_post(f.flow);
 
 CREATE VIEW @extschema@.jflow_executors WITH (security_barrier) AS
-	SELECT e.flow, e.name, e."position", e.uses,
+	SELECT e.flow, e.name, e."position", e.uses, e.class_owner,
 		CASE WHEN jflow.is_owner(e.flow) THEN e.uses_with END AS uses_with,
 		e.requests, e.needs, e.replicas, e.shards, e.polling, e.workspace, e."when",
 		e.uses_before, e.uses_after, e.timeout, e.retries, e.floating, e.disable_reduce

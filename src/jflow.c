@@ -54,10 +54,8 @@ _PG_init(void)
 {
 	jflow_define_settings();
 	pq_am_init();
-	jflow_register_options_check("TfidfVectorizer", tfidf_options_check);
-	jflow_register_options_check(PQLITE_CLASS, pqlite_options_check);
-	jflow_register_storage(pqlite_drop_data);
-	jflow_register_scale(pqlite_scale, pqlite_move_rows);
+	jflow_register_class(&tfidf_class);
+	jflow_register_class(&pqlite_class);
 	jflow_session_init();
 
 	if (!process_shared_preload_libraries_in_progress)

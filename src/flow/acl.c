@@ -22,11 +22,35 @@
 #include "compat.h"
 #include "flow/flow.h"
 
+/* The role that a name in the catalog means, or InvalidOid. */
+Oid
+jflow_role_oid(const char *name)
+{
+	return get_role_oid(name, true);
+}
+
+/* The name by which a role is kept in the catalog, in the current memory context. */
+char *
+jflow_role_name(Oid role)
+{
+	return GetUserNameFromId(role, false);
+}
+
+/*
+ * Does a role trust what another one has made, which will run with its rights?
+ * It does so for superusers and for roles whose privileges it has.
+ */
+bool
+jflow_role_trusts(Oid role, Oid other)
+{
+	return OidIsValid(other) && (superuser_arg(other) || has_privs_of_role(role, other));
+}
+
 /* The role that owns a flow.  Raises undefined_object if it was dropped. */
 Oid
 jflow_flow_owner(const JflowFlow *flow)
 {
-	Oid			owner = get_role_oid(flow->owner, true);
+	Oid			owner = jflow_role_oid(flow->owner);
 
 	if (!OidIsValid(owner))
 		ereport(ERROR,
@@ -67,9 +91,9 @@ jflow_check_flow_owner(const JflowFlow *flow)
 				 errmsg("must be owner of flow \"%s\"", flow->name)));
 }
 
-/* Does jflow.flow_grant let the current user post? */
+/* Does jflow.flow_grant let a role post? */
 static bool
-has_grant(const JflowFlow *flow)
+has_grant(const JflowFlow *flow, Oid userid)
 {
 	Relation	rel = table_open(jflow_catalog_relid("flow_grant"), AccessShareLock);
 	Oid			index = RelationGetPrimaryKeyIndexCompat(rel);
@@ -85,9 +109,9 @@ has_grant(const JflowFlow *flow)
 	{
 		bool		isnull;
 		Datum		grantee = heap_getattr(tuple, 2, RelationGetDescr(rel), &isnull);
-		Oid			role = get_role_oid(TextDatumGetCString(grantee), true);
+		Oid			role = jflow_role_oid(TextDatumGetCString(grantee));
 
-		result = OidIsValid(role) && has_privs_of_role(GetUserId(), role);
+		result = OidIsValid(role) && has_privs_of_role(userid, role);
 	}
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
@@ -95,14 +119,29 @@ has_grant(const JflowFlow *flow)
 	return result;
 }
 
+static bool
+role_may_post(const JflowFlow *flow, Oid userid)
+{
+	Oid			owner = jflow_role_oid(flow->owner);
+
+	return (OidIsValid(owner) && has_privs_of_role(userid, owner)) ||
+		superuser_arg(userid) || has_grant(flow, userid);
+}
+
 /* May the current user post to the flow? */
 bool
 jflow_may_post(const JflowFlow *flow)
 {
-	Oid			owner = get_role_oid(flow->owner, true);
+	return role_may_post(flow, GetUserId());
+}
 
-	return (OidIsValid(owner) && has_privs_of_role(GetUserId(), owner)) ||
-		superuser() || has_grant(flow);
+/* May a role know of the flow of that name?  False for one that is not there. */
+bool
+jflow_may_see(const char *name, Oid role)
+{
+	JflowFlow  *flow = jflow_flow_open(name, true);
+
+	return flow && role_may_post(flow, role);
 }
 
 /* Raises insufficient_privilege unless the current user may post. */
@@ -141,7 +180,7 @@ jflow_is_owner_sql(PG_FUNCTION_ARGS)
 
 	if (flow == NULL)
 		PG_RETURN_BOOL(false);
-	owner = get_role_oid(flow->owner, true);
+	owner = jflow_role_oid(flow->owner);
 	PG_RETURN_BOOL(superuser() ||
 				   (OidIsValid(owner) && has_privs_of_role(GetUserId(), owner)));
 }

@@ -44,6 +44,7 @@ enum
 	Anum_executor_name,
 	Anum_executor_position,
 	Anum_executor_uses,
+	Anum_executor_class_owner,
 	Anum_executor_uses_with,
 	Anum_executor_requests,
 	Anum_executor_needs,
@@ -66,14 +67,6 @@ enum
 	Anum_flow_flow = 1,
 	Anum_flow_owner,
 	Anum_flow_description
-};
-
-enum
-{
-	Anum_class_class = 1,
-	Anum_class_owner,
-	Anum_class_requests,
-	Anum_class_polling
 };
 
 typedef struct FlowCacheEntry
@@ -233,6 +226,7 @@ executor_from_row(JflowExecutor *executor, HeapTuple tuple, TupleDesc desc)
 	executor->name = TEXT(name);
 	executor->position = DatumGetInt32(VALUE(position));
 	executor->uses = TEXT(uses);
+	executor->class_owner = TEXT(class_owner);
 	executor->uses_with = JSONB(uses_with);
 	executor->requests = JSONB(requests);
 	deconstruct_array(DatumGetArrayTypePCopy(VALUE(needs)), TEXTOID, -1, false,
@@ -295,65 +289,16 @@ read_executors(JflowFlow *flow, Oid relid)
 	qsort(flow->executors, flow->nexecutors, sizeof(JflowExecutor), executor_order);
 }
 
-/*
- * Read one class row into the given places, in the current memory context.
- * Returns false if there is no such class.
- */
-static bool
-read_class(const char *name, Jsonb **requests, Jsonb **polling)
+/* What the class of an executor says.  In the current memory context. */
+static void
+read_class(JflowExecutor *executor)
 {
-	Relation	rel = table_open(jflow_catalog_relid("class"), AccessShareLock);
-	SysScanDesc scan = scan_by_name(rel, Anum_class_class, name);
-	HeapTuple	tuple = systable_getnext(scan);
-	bool		found = HeapTupleIsValid(tuple);
-	bool		isnull;
-	Datum		value;
-
-	if (found && requests)
-	{
-		value = heap_getattr(tuple, Anum_class_requests, RelationGetDescr(rel), &isnull);
-		*requests = jsonb_or_null(value, isnull);
-		value = heap_getattr(tuple, Anum_class_polling, RelationGetDescr(rel), &isnull);
-		*polling = jsonb_or_null(value, isnull);
-	}
-	systable_endscan(scan);
-	table_close(rel, AccessShareLock);
-
-	return found;
-}
-
-bool
-jflow_class_exists(const char *class_name)
-{
-	return read_class(class_name, NULL, NULL);
-}
-
-/*
- * The class name in "uses": prefixes that name a hub of executors are accepted
- * and mean nothing here, and neither does a version tag behind a hub's name.
- */
-const char *
-jflow_uses_class(const char *uses)
-{
-	static const char *const prefixes[] = {
-		"jinahub://", "jinahub+docker://", "jinahub+sandbox://", "jinaai://"
-	};
-
-	for (int i = 0; i < lengthof(prefixes); i++)
-	{
-		size_t		len = strlen(prefixes[i]);
-
-		if (strncmp(uses, prefixes[i], len) == 0)
-		{
-			char	   *name = pstrdup(uses + len);
-			char	   *slash = strrchr(name, '/');
-
-			name[strcspn(name, ":")] = '\0';
-			/* jinaai://user/Name/tag is not distinguishable from user/Name */
-			return slash && strlen(name) > slash + 1 - name ? slash + 1 : name;
-		}
-	}
-	return uses;
+	if (executor->class_owner == NULL)
+		return;
+	(void) jflow_class_read(executor->uses, executor->class_owner,
+							&executor->class_requests, &executor->class_polling);
+	if (executor->class_owner[0] == '\0')
+		executor->class = jflow_registered_class(executor->uses);
 }
 
 /* Read a flow; NULL if it does not exist.  The result is in its own context. */
@@ -395,9 +340,7 @@ flow_read(const char *name, const CatalogTables *tables)
 	{
 		read_executors(flow, tables->executor);
 		for (int i = 0; i < flow->nexecutors; i++)
-			(void) read_class(flow->executors[i].uses,
-							  &flow->executors[i].class_requests,
-							  &flow->executors[i].class_polling);
+			read_class(&flow->executors[i]);
 		jflow_flow_resolve_topology(flow);
 	}
 	MemoryContextSwitchTo(old);
@@ -635,49 +578,4 @@ jflow_flow_executor(const JflowFlow *flow, const char *name)
 		if (strcmp(flow->executors[i].name, name) == 0)
 			return &flow->executors[i];
 	return NULL;
-}
-
-/*
- * Work on the catalog's tables: SPI with the rights of their owner and nothing
- * but pg_catalog on the search path.  An error in between undoes all of it with
- * the transaction or subtransaction.
- */
-void
-jflow_catalog_begin(JflowCatalogState *state)
-{
-	Relation	rel = table_open(jflow_catalog_relid("flow"), AccessShareLock);
-	Oid			owner = rel->rd_rel->relowner;
-
-	table_close(rel, AccessShareLock);
-	GetUserIdAndSecContext(&state->userid, &state->sec_context);
-	SetUserIdAndSecContext(owner, state->sec_context | SECURITY_LOCAL_USERID_CHANGE);
-	state->guc_level = NewGUCNestLevel();
-	(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET,
-							 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-	SPI_connect();
-}
-
-void
-jflow_catalog_end(JflowCatalogState *state)
-{
-	SPI_finish();
-	AtEOXact_GUC(true, state->guc_level);
-	SetUserIdAndSecContext(state->userid, state->sec_context);
-}
-
-/*
- * Run one statement between begin and end; "nulls" as for SPI.  Returns the
- * number of rows; what it selected is in SPI_tuptable.
- */
-uint64
-jflow_catalog_execute(const char *sql, int nargs, const Oid *types,
-					  Datum *values, const char *nulls)
-{
-	int			result = SPI_execute_with_args(sql, nargs, (Oid *) types, values,
-											   nulls, false, 0);
-
-	if (result < 0)
-		elog(ERROR, "statement on the jflow catalog failed: %s",
-			 SPI_result_code_string(result));
-	return SPI_processed;
 }

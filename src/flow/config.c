@@ -32,7 +32,7 @@ static const char *const flow_keys[] = {
 };
 
 static const char *const executor_keys[] = {
-	"name", "uses", "uses_with", "uses_metas", "uses_requests", "requests", "needs",
+	"name", "uses", "class_owner", "uses_with", "uses_metas", "uses_requests", "requests", "needs",
 	"replicas", "shards", "polling", "workspace", "when", "uses_before", "uses_after",
 	"timeout", "timeout_send", "retries", "floating", "disable_reduce", "no_reduce",
 	"method", "with", "metas"
@@ -307,6 +307,8 @@ load_executor_member(void *arg, const char *key, JsonbValue *value)
 		if (value->type != jbvNull)
 			executor->uses = read_string(key, value);
 	}
+	else if (strcmp(key, "class_owner") == 0)
+		executor->class_owner = read_string(key, value);
 	else if (strcmp(key, "uses_with") == 0 || strcmp(key, "with") == 0)
 		executor->uses_with = read_jsonb(value);
 	else if (strcmp(key, "uses_metas") == 0 || strcmp(key, "metas") == 0)
@@ -579,12 +581,15 @@ push_needs(JsonbParseState **state, const JflowExecutor *executor)
 
 /* One executor; what has its default is left out, but for the needs. */
 static void
-push_executor(JsonbParseState **state, const JflowExecutor *executor)
+push_executor(JsonbParseState **state, const JflowFlow *flow, const JflowExecutor *executor)
 {
 	pushJsonbValue(state, WJB_BEGIN_OBJECT, NULL);
 	push_string(state, "name", executor->name);
 	if (strcmp(executor->uses, "BaseExecutor") != 0)
 		push_string(state, "uses", executor->uses);
+	if (executor->class_owner && executor->class_owner[0] != '\0' &&
+		strcmp(executor->class_owner, flow->owner) != 0)
+		push_string(state, "class_owner", executor->class_owner);
 	if (JB_ROOT_COUNT(executor->uses_with) > 0)
 		push_jsonb(state, "uses_with", executor->uses_with);
 	push_jsonb(state, "requests", executor->requests);
@@ -622,7 +627,7 @@ save(const char *name)
 	push_key(&state, "executors");
 	pushJsonbValue(&state, WJB_BEGIN_ARRAY, NULL);
 	for (int i = 0; i < flow->nexecutors; i++)
-		push_executor(&state, &flow->executors[i]);
+		push_executor(&state, flow, &flow->executors[i]);
 	pushJsonbValue(&state, WJB_END_ARRAY, NULL);
 	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
 }

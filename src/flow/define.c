@@ -1,6 +1,6 @@
 /*
  * define.c
- *		The SQL functions that define flows and executor classes.
+ *		The SQL functions that define flows.
  *
  * All checks are made here, with the caller's rights and search_path; only
  * then are rows written, with the rights of the extension's owner.  The row of
@@ -18,6 +18,8 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 
+#include "common/args.h"
+#include "common/json.h"
 #include "compat.h"
 #include "flow/filter.h"
 #include "flow/flow.h"
@@ -28,66 +30,6 @@ PG_FUNCTION_INFO_V1(jflow_remove);
 PG_FUNCTION_INFO_V1(jflow_drop);
 PG_FUNCTION_INFO_V1(jflow_grant);
 PG_FUNCTION_INFO_V1(jflow_revoke);
-PG_FUNCTION_INFO_V1(jflow_define);
-PG_FUNCTION_INFO_V1(jflow_undefine);
-
-typedef struct OptionsCheck
-{
-	const char *class_name;
-	JflowOptionsCheck check;
-	struct OptionsCheck *next;
-} OptionsCheck;
-
-static OptionsCheck *options_checks = NULL;
-static JflowDropData drop_stored_data = NULL;
-
-/* Let the class that stores documents drop them.  For _PG_init. */
-void
-jflow_register_storage(JflowDropData drop_data)
-{
-	drop_stored_data = drop_data;
-}
-
-/* Let a built-in class check uses_with.  For _PG_init. */
-void
-jflow_register_options_check(const char *class_name, JflowOptionsCheck check)
-{
-	OptionsCheck *entry = MemoryContextAlloc(TopMemoryContext, sizeof(OptionsCheck));
-
-	entry->class_name = class_name;
-	entry->check = check;
-	entry->next = options_checks;
-	options_checks = entry;
-}
-
-/* A required text argument. */
-static char *
-text_arg(FunctionCallInfo fcinfo, int n, const char *name)
-{
-	if (PG_ARGISNULL(n))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("argument \"%s\" must not be null", name)));
-	return text_to_cstring(PG_GETARG_TEXT_PP(n));
-}
-
-static char *
-text_arg_or_null(FunctionCallInfo fcinfo, int n)
-{
-	return PG_ARGISNULL(n) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(n));
-}
-
-static Jsonb *
-jsonb_arg_or_null(FunctionCallInfo fcinfo, int n)
-{
-	return PG_ARGISNULL(n) ? NULL : PG_GETARG_JSONB_P(n);
-}
-
-static bool
-bool_arg(FunctionCallInfo fcinfo, int n)
-{
-	return PG_ARGISNULL(n) ? false : PG_GETARG_BOOL(n);
-}
 
 /* Raise invalid_name unless a flow's or executor's name can be one. */
 static void
@@ -99,45 +41,6 @@ check_name(const char *name, const char *what)
 				 errmsg("%s name must have 1 to %d bytes", what, NAMEDATALEN - 1)));
 }
 
-/* Parameters of a statement, collected one by one. */
-#define MAX_PARAMS 20
-typedef struct Params
-{
-	int			n;
-	Oid			types[MAX_PARAMS];
-	Datum		values[MAX_PARAMS];
-	char		nulls[MAX_PARAMS];
-} Params;
-
-static void
-add_param(Params *params, Oid type, Datum value, bool isnull)
-{
-	Assert(params->n < MAX_PARAMS);
-	params->types[params->n] = type;
-	params->values[params->n] = value;
-	params->nulls[params->n] = isnull ? 'n' : ' ';
-	params->n++;
-}
-
-static void
-add_text(Params *params, const char *value)
-{
-	add_param(params, TEXTOID, value ? CStringGetTextDatum(value) : 0, value == NULL);
-}
-
-static void
-add_jsonb(Params *params, Jsonb *value)
-{
-	add_param(params, JSONBOID, value ? JsonbPGetDatum(value) : 0, value == NULL);
-}
-
-static uint64
-execute(const char *sql, Params *params)
-{
-	return jflow_catalog_execute(sql, params->n, params->types, params->values,
-								 params->nulls);
-}
-
 /*
  * Lock the flow's row, so that changes of one flow take turns.  Rights were
  * checked before: if the flow was dropped since and another role has made one of
@@ -146,15 +49,32 @@ execute(const char *sql, Params *params)
 static void
 lock_flow(const JflowFlow *flow)
 {
-	Params		params = {0};
+	JflowParams params = {0};
 
-	add_text(&params, flow->name);
-	add_text(&params, flow->owner);
-	if (execute("SELECT FROM jflow.flow WHERE flow = $1 AND owner = $2 FOR UPDATE",
-				&params) == 0)
+	jflow_param_text(&params, flow->name);
+	jflow_param_text(&params, flow->owner);
+	if (jflow_catalog_run("SELECT FROM jflow.flow WHERE flow = $1 AND owner = $2 FOR UPDATE",
+						  &params) == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("flow \"%s\" does not exist", flow->name)));
+}
+
+/* Keep the class of an executor from being removed until it is added. */
+static void
+lock_class(const JflowExecutor *executor)
+{
+	JflowParams params = {0};
+
+	if (executor->class_owner == NULL)
+		return;
+	jflow_param_text(&params, executor->uses);
+	jflow_param_text(&params, executor->class_owner);
+	if (jflow_catalog_run("SELECT FROM jflow.class WHERE class = $1 AND owner = $2 FOR KEY SHARE",
+						  &params) == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("executor class \"%s\" does not exist", executor->uses)));
 }
 
 /*
@@ -162,7 +82,7 @@ lock_flow(const JflowFlow *flow)
  * returns the number of rows.
  */
 static uint64
-execute_alone(const JflowFlow *flow, const char *sql, Params *params)
+execute_alone(const JflowFlow *flow, const char *sql, JflowParams *params)
 {
 	JflowCatalogState state;
 	uint64		rows;
@@ -170,7 +90,7 @@ execute_alone(const JflowFlow *flow, const char *sql, Params *params)
 	jflow_catalog_begin(&state);
 	if (flow)
 		lock_flow(flow);
-	rows = execute(sql, params);
+	rows = jflow_catalog_run(sql, params);
 	jflow_catalog_end(&state);
 	return rows;
 }
@@ -180,22 +100,22 @@ execute_alone(const JflowFlow *flow, const char *sql, Params *params)
  * the flow and the executor; the catalog must have been begun.
  */
 static void
-delete_belongings(Params *params, bool one_executor)
+delete_belongings(JflowParams *params, bool one_executor)
 {
 	if (one_executor)
 	{
-		(void) execute("DELETE FROM jflow.model WHERE flow = $1 AND executor = $2", params);
-		(void) execute("DELETE FROM jflow.model_part WHERE flow = $1 AND executor = $2", params);
-		(void) execute("DELETE FROM jflow.shard WHERE flow = $1 AND executor = $2", params);
-		(void) execute("DELETE FROM jflow.executor WHERE flow = $1 AND name = $2", params);
+		(void) jflow_catalog_run("DELETE FROM jflow.model WHERE flow = $1 AND executor = $2", params);
+		(void) jflow_catalog_run("DELETE FROM jflow.model_part WHERE flow = $1 AND executor = $2", params);
+		(void) jflow_catalog_run("DELETE FROM jflow.shard WHERE flow = $1 AND executor = $2", params);
+		(void) jflow_catalog_run("DELETE FROM jflow.executor WHERE flow = $1 AND name = $2", params);
 		return;
 	}
-	(void) execute("DELETE FROM jflow.model WHERE flow = $1", params);
-	(void) execute("DELETE FROM jflow.model_part WHERE flow = $1", params);
-	(void) execute("DELETE FROM jflow.shard WHERE flow = $1", params);
-	(void) execute("DELETE FROM jflow.executor WHERE flow = $1", params);
-	(void) execute("DELETE FROM jflow.flow_grant WHERE flow = $1", params);
-	(void) execute("DELETE FROM jflow.run_state WHERE flow = $1", params);
+	(void) jflow_catalog_run("DELETE FROM jflow.model WHERE flow = $1", params);
+	(void) jflow_catalog_run("DELETE FROM jflow.model_part WHERE flow = $1", params);
+	(void) jflow_catalog_run("DELETE FROM jflow.shard WHERE flow = $1", params);
+	(void) jflow_catalog_run("DELETE FROM jflow.executor WHERE flow = $1", params);
+	(void) jflow_catalog_run("DELETE FROM jflow.flow_grant WHERE flow = $1", params);
+	(void) jflow_catalog_run("DELETE FROM jflow.run_state WHERE flow = $1", params);
 }
 
 /* Make an empty flow owned by the current user. */
@@ -203,18 +123,18 @@ void
 jflow_flow_create(const char *name, const char *description)
 {
 	JflowCatalogState state;
-	Params		params = {0};
-	Params		key = {0};
+	JflowParams params = {0};
+	JflowParams key = {0};
 
 	check_name(name, "flow");
-	add_text(&key, name);
-	add_text(&params, name);
-	add_text(&params, GetUserNameFromId(GetUserId(), false));
-	add_text(&params, description);
+	jflow_param_text(&key, name);
+	jflow_param_text(&params, name);
+	jflow_param_text(&params, jflow_role_name(GetUserId()));
+	jflow_param_text(&params, description);
 
 	jflow_catalog_begin(&state);
-	if (execute("INSERT INTO jflow.flow (flow, owner, description) VALUES ($1, $2, $3) "
-				"ON CONFLICT DO NOTHING", &params) == 0)
+	if (jflow_catalog_run("INSERT INTO jflow.flow (flow, owner, description) VALUES ($1, $2, $3) "
+						  "ON CONFLICT DO NOTHING", &params) == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_DUPLICATE_OBJECT),
 				 errmsg("flow \"%s\" already exists", name)));
@@ -230,7 +150,7 @@ jflow_flow_create(const char *name, const char *description)
 Datum
 jflow_create(PG_FUNCTION_ARGS)
 {
-	jflow_flow_create(text_arg(fcinfo, 0, "flow"), text_arg_or_null(fcinfo, 1));
+	jflow_flow_create(jflow_arg_text(fcinfo, 0, "flow"), jflow_arg_text_or_null(fcinfo, 1));
 	PG_RETURN_VOID();
 }
 
@@ -246,61 +166,6 @@ jflow_executor_init(JflowExecutor *executor, const char *name)
 	executor->retries = -1;
 }
 
-/* Names of the classes, for a hint. */
-static const char *
-suggest_class(const char *name)
-{
-	JflowCatalogState state;
-	Params		params = {0};
-	MemoryContext outer = CurrentMemoryContext;
-	const char *suggestion;
-	char	   *result = NULL;
-
-	jflow_catalog_begin(&state);
-	(void) execute("SELECT class FROM jflow.class ORDER BY class", &params);
-	{
-		const char **names = palloc(sizeof(char *) * Max(SPI_processed, 1));
-
-		for (uint64 i = 0; i < SPI_processed; i++)
-			names[i] = SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1);
-		suggestion = jflow_suggest(name, names, SPI_processed);
-		if (suggestion)
-			result = MemoryContextStrdup(outer, suggestion);
-	}
-	jflow_catalog_end(&state);
-	return result;
-}
-
-/*
- * What "uses" stands for, as stored: a class's name without prefix, or a
- * function's with its schema.
- */
-static char *
-check_uses(const char *uses)
-{
-	const char *name = jflow_uses_class(uses);
-	const char *suggestion;
-
-	if (jflow_class_exists(name))
-		return pstrdup(name);
-	if (name != uses || strstr(uses, "://") ||
-		(strchr(uses, ' ') && strchr(uses, '"') == NULL))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("executor class \"%s\" does not exist", name),
-				 errhint("Name it with jflow_define, or use a SQL function.")));
-	if (strpbrk(uses, ".\"") == NULL)
-	{
-		suggestion = suggest_class(uses);
-		if (suggestion)
-			ereport(ERROR,
-					(errcode(ERRCODE_UNDEFINED_OBJECT),
-					 errmsg("executor class \"%s\" does not exist", uses),
-					 errhint("Did you mean \"%s\"?", suggestion)));
-	}
-	return jflow_function_qualify(uses);
-}
-
 /* Milliseconds of an interval; months count 30 days, as in interval comparison. */
 int64
 jflow_interval_ms(const Interval *interval)
@@ -308,15 +173,6 @@ jflow_interval_ms(const Interval *interval)
 	int64		days = (int64) interval->month * DAYS_PER_MONTH + interval->day;
 
 	return days * (SECS_PER_DAY * INT64CONST(1000)) + interval->time / 1000;
-}
-
-static void
-check_range(const char *what, int value, int min, int max)
-{
-	if (value < min || value > max)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("%s must be between %d and %d, not %d", what, min, max, value)));
 }
 
 /* Fill in the default of "needs", and check that each need comes before. */
@@ -384,20 +240,24 @@ check_needs(const JflowFlow *flow, JflowExecutor *executor)
 }
 
 static void
-check_options(const JflowExecutor *executor)
+check_options(JflowExecutor *executor)
 {
 	if (executor->uses_with && !JB_ROOT_IS_OBJECT(executor->uses_with))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("uses_with of executor \"%s\" must be a JSON object", executor->name)));
-	for (OptionsCheck *entry = options_checks; entry; entry = entry->next)
-		if (strcmp(entry->class_name, executor->uses) == 0)
-			entry->check(executor->uses_with);
+	if (executor->class && executor->class->check)
+		executor->class->check(executor->uses_with);
+	if (executor->class && executor->class->defaults)
+		executor->class->defaults(executor);
 }
 
-/* Everything about an executor that can be wrong, but its needs. */
+/*
+ * Everything about an executor that can be wrong, but its needs, for the role
+ * that owns the flow.
+ */
 static void
-check_executor(JflowExecutor *executor)
+check_executor(JflowExecutor *executor, Oid owner)
 {
 	check_name(executor->name, "executor");
 	if (strcmp(executor->name, "gateway") == 0)
@@ -406,15 +266,17 @@ check_executor(JflowExecutor *executor)
 				 errmsg("executor name \"gateway\" is reserved"),
 				 errdetail("It stands for the input of a flow.")));
 
-	executor->uses = check_uses(executor->uses);
+	executor->uses = jflow_uses_resolve(executor->uses, executor->class_owner, owner,
+										&executor->class_owner);
+	if (executor->class_owner && executor->class_owner[0] == '\0')
+		executor->class = jflow_registered_class(executor->uses);
 	if (executor->uses_with == NULL)
-		executor->uses_with = DatumGetJsonbP(DirectFunctionCall1(jsonb_in,
-																 CStringGetDatum("{}")));
+		executor->uses_with = jflow_json_empty();
 	check_options(executor);
 	if (executor->requests)
-		jflow_requests_check(executor->requests, &executor->requests);
-	check_range("replicas", executor->replicas, 0, JFLOW_MAX_REPLICAS);
-	check_range("shards", executor->shards, 1, JFLOW_MAX_SHARDS);
+		jflow_requests_check(executor->requests, InvalidOid, &executor->requests);
+	jflow_check_range("replicas", executor->replicas, 0, JFLOW_MAX_REPLICAS);
+	jflow_check_range("shards", executor->shards, 1, JFLOW_MAX_SHARDS);
 	if (executor->polling)
 		jflow_polling_check(executor->polling);
 	if (executor->when)
@@ -433,16 +295,6 @@ check_executor(JflowExecutor *executor)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("retries must not be negative")));
-}
-
-static Datum
-text_array(char **strings, int n)
-{
-	Datum	   *elems = palloc(sizeof(Datum) * Max(n, 1));
-
-	for (int i = 0; i < n; i++)
-		elems[i] = CStringGetTextDatum(strings[i]);
-	return PointerGetDatum(construct_array(elems, n, TEXTOID, -1, false, TYPALIGN_INT));
 }
 
 /* The flow, if the current user may change it. */
@@ -464,13 +316,14 @@ jflow_executor_add(const char *flow_name, JflowExecutor *executor)
 {
 	JflowCatalogState state;
 	JflowFlow  *flow;
-	Params		params = {0};
+	JflowParams params = {0};
 
 	flow = open_own_flow(flow_name);
-	check_executor(executor);
+	check_executor(executor, jflow_flow_owner(flow));
 
 	jflow_catalog_begin(&state);
 	lock_flow(flow);
+	lock_class(executor);
 
 	/* What was seen before the lock may have changed. */
 	flow = jflow_flow_open(flow_name, false);
@@ -481,55 +334,33 @@ jflow_executor_add(const char *flow_name, JflowExecutor *executor)
 				 errmsg("executor \"%s\" of flow \"%s\" already exists",
 						executor->name, flow_name)));
 
-	add_text(&params, flow_name);
-	add_text(&params, executor->name);
-	add_param(&params, INT4OID,
-			  Int32GetDatum(flow->nexecutors == 0 ? 1 :
-							flow->executors[flow->nexecutors - 1].position + 1), false);
-	add_text(&params, executor->uses);
-	add_jsonb(&params, executor->uses_with);
-	add_jsonb(&params, executor->requests);
-	add_param(&params, TEXTARRAYOID, text_array(executor->needs, executor->nneeds), false);
-	add_param(&params, INT4OID, Int32GetDatum(executor->replicas), false);
-	add_param(&params, INT4OID, Int32GetDatum(executor->shards), false);
-	add_jsonb(&params, executor->polling);
-	add_text(&params, executor->workspace);
-	add_jsonb(&params, executor->when);
-	add_text(&params, executor->uses_before);
-	add_text(&params, executor->uses_after);
-	add_param(&params, INTERVALOID, IntervalPGetDatum(executor->timeout),
-			  executor->timeout == NULL);
-	add_param(&params, INT4OID, Int32GetDatum(executor->retries), executor->retries < 0);
-	add_param(&params, BOOLOID, BoolGetDatum(executor->floating), false);
-	add_param(&params, BOOLOID, BoolGetDatum(executor->disable_reduce), false);
-	(void) execute("INSERT INTO jflow.executor (flow, name, \"position\", uses, uses_with, "
-				   "requests, needs, replicas, shards, polling, workspace, \"when\", "
-				   "uses_before, uses_after, timeout, retries, floating, disable_reduce) "
-				   "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, "
-				   "$15, $16, $17, $18)", &params);
+	jflow_param_text(&params, flow_name);
+	jflow_param_text(&params, executor->name);
+	jflow_param_int(&params, flow->nexecutors == 0 ? 1 :
+					flow->executors[flow->nexecutors - 1].position + 1);
+	jflow_param_text(&params, executor->uses);
+	jflow_param_text(&params, executor->class_owner);
+	jflow_param_jsonb(&params, executor->uses_with);
+	jflow_param_jsonb(&params, executor->requests);
+	jflow_param_texts(&params, executor->needs, executor->nneeds);
+	jflow_param_int(&params, executor->replicas);
+	jflow_param_int(&params, executor->shards);
+	jflow_param_jsonb(&params, executor->polling);
+	jflow_param_text(&params, executor->workspace);
+	jflow_param_jsonb(&params, executor->when);
+	jflow_param_text(&params, executor->uses_before);
+	jflow_param_text(&params, executor->uses_after);
+	jflow_param(&params, INTERVALOID, IntervalPGetDatum(executor->timeout),
+				executor->timeout == NULL);
+	jflow_param(&params, INT4OID, Int32GetDatum(executor->retries), executor->retries < 0);
+	jflow_param_bool(&params, executor->floating);
+	jflow_param_bool(&params, executor->disable_reduce);
+	(void) jflow_catalog_run("INSERT INTO jflow.executor (flow, name, \"position\", uses, class_owner, uses_with, "
+							 "requests, needs, replicas, shards, polling, workspace, \"when\", "
+							 "uses_before, uses_after, timeout, retries, floating, disable_reduce) "
+							 "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, "
+							 "$15, $16, $17, $18, $19)", &params);
 	jflow_catalog_end(&state);
-}
-
-/* "needs", as a text[] argument without NULLs. */
-static void
-needs_arg(FunctionCallInfo fcinfo, int n, JflowExecutor *executor)
-{
-	Datum	   *elems;
-	bool	   *nulls;
-
-	if (PG_ARGISNULL(n))
-		return;
-	deconstruct_array(PG_GETARG_ARRAYTYPE_P(n), TEXTOID, -1, false, TYPALIGN_INT,
-					  &elems, &nulls, &executor->nneeds);
-	executor->needs = palloc(sizeof(char *) * Max(executor->nneeds, 1));
-	for (int i = 0; i < executor->nneeds; i++)
-	{
-		if (nulls[i])
-			ereport(ERROR,
-					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-					 errmsg("needs must not contain NULL")));
-		executor->needs[i] = TextDatumGetCString(elems[i]);
-	}
 }
 
 /*
@@ -540,23 +371,23 @@ Datum
 jflow_add(PG_FUNCTION_ARGS)
 {
 	JflowExecutor executor;
-	char	   *flow = text_arg(fcinfo, 0, "flow");
+	char	   *flow = jflow_arg_text(fcinfo, 0, "flow");
 
-	jflow_executor_init(&executor, text_arg(fcinfo, 1, "name"));
+	jflow_executor_init(&executor, jflow_arg_text(fcinfo, 1, "name"));
 	if (!PG_ARGISNULL(2))
 		executor.uses = text_to_cstring(PG_GETARG_TEXT_PP(2));
-	executor.uses_with = jsonb_arg_or_null(fcinfo, 3);
-	executor.requests = jsonb_arg_or_null(fcinfo, 4);
-	needs_arg(fcinfo, 5, &executor);
+	executor.uses_with = jflow_arg_jsonb_or_null(fcinfo, 3);
+	executor.requests = jflow_arg_jsonb_or_null(fcinfo, 4);
+	executor.needs = jflow_arg_texts_or_null(fcinfo, 5, "needs", &executor.nneeds);
 	if (!PG_ARGISNULL(6))
 		executor.replicas = PG_GETARG_INT32(6);
 	if (!PG_ARGISNULL(7))
 		executor.shards = PG_GETARG_INT32(7);
-	executor.polling = jsonb_arg_or_null(fcinfo, 8);
-	executor.workspace = text_arg_or_null(fcinfo, 9);
-	executor.when = jsonb_arg_or_null(fcinfo, 10);
-	executor.uses_before = text_arg_or_null(fcinfo, 11);
-	executor.uses_after = text_arg_or_null(fcinfo, 12);
+	executor.polling = jflow_arg_jsonb_or_null(fcinfo, 8);
+	executor.workspace = jflow_arg_text_or_null(fcinfo, 9);
+	executor.when = jflow_arg_jsonb_or_null(fcinfo, 10);
+	executor.uses_before = jflow_arg_text_or_null(fcinfo, 11);
+	executor.uses_after = jflow_arg_text_or_null(fcinfo, 12);
 	if (!PG_ARGISNULL(13))
 		executor.timeout = PG_GETARG_INTERVAL_P(13);
 	if (!PG_ARGISNULL(14))
@@ -565,8 +396,8 @@ jflow_add(PG_FUNCTION_ARGS)
 		if (executor.retries < 0)
 			executor.retries = -2;	/* -1 means "not given" */
 	}
-	executor.floating = bool_arg(fcinfo, 15);
-	executor.disable_reduce = bool_arg(fcinfo, 16);
+	executor.floating = jflow_arg_bool(fcinfo, 15);
+	executor.disable_reduce = jflow_arg_bool(fcinfo, 16);
 
 	jflow_executor_add(flow, &executor);
 	PG_RETURN_VOID();
@@ -594,11 +425,11 @@ jflow_executor_missing(const JflowFlow *flow, const char *name)
 Datum
 jflow_remove(PG_FUNCTION_ARGS)
 {
-	char	   *flow_name = text_arg(fcinfo, 0, "flow");
-	char	   *name = text_arg(fcinfo, 1, "name");
+	char	   *flow_name = jflow_arg_text(fcinfo, 0, "flow");
+	char	   *name = jflow_arg_text(fcinfo, 1, "name");
 	JflowCatalogState state;
 	JflowFlow  *flow;
-	Params		params = {0};
+	JflowParams params = {0};
 
 	flow = open_own_flow(flow_name);
 	jflow_catalog_begin(&state);
@@ -616,8 +447,8 @@ jflow_remove(PG_FUNCTION_ARGS)
 								name, flow_name, flow->executors[i].name),
 						 errhint("Remove that executor first.")));
 
-	add_text(&params, flow_name);
-	add_text(&params, name);
+	jflow_param_text(&params, flow_name);
+	jflow_param_text(&params, name);
 	delete_belongings(&params, true);
 	jflow_catalog_end(&state);
 	PG_RETURN_VOID();
@@ -629,10 +460,10 @@ jflow_remove(PG_FUNCTION_ARGS)
 Datum
 jflow_drop(PG_FUNCTION_ARGS)
 {
-	char	   *name = text_arg(fcinfo, 0, "flow");
-	JflowFlow  *flow = jflow_flow_open(name, bool_arg(fcinfo, 1));
+	char	   *name = jflow_arg_text(fcinfo, 0, "flow");
+	JflowFlow  *flow = jflow_flow_open(name, jflow_arg_bool(fcinfo, 1));
 	JflowCatalogState state;
-	Params		params = {0};
+	JflowParams params = {0};
 
 	if (flow == NULL)
 	{
@@ -641,15 +472,15 @@ jflow_drop(PG_FUNCTION_ARGS)
 		PG_RETURN_VOID();
 	}
 	jflow_check_flow_owner(flow);
-	add_text(&params, name);
+	jflow_param_text(&params, name);
 	jflow_catalog_begin(&state);
 	lock_flow(flow);
 	jflow_catalog_end(&state);
-	if (bool_arg(fcinfo, 2) && drop_stored_data)
-		drop_stored_data(flow);
+	if (jflow_arg_bool(fcinfo, 2))
+		jflow_drop_data(flow);
 	jflow_catalog_begin(&state);
 	delete_belongings(&params, false);
-	(void) execute("DELETE FROM jflow.flow WHERE flow = $1", &params);
+	(void) jflow_catalog_run("DELETE FROM jflow.flow WHERE flow = $1", &params);
 	jflow_catalog_end(&state);
 	PG_RETURN_VOID();
 }
@@ -658,11 +489,8 @@ jflow_drop(PG_FUNCTION_ARGS)
 static char *
 role_arg(FunctionCallInfo fcinfo, int n)
 {
-	if (PG_ARGISNULL(n))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("argument \"%s\" must not be null", "role")));
-	return GetUserNameFromId(PG_GETARG_OID(n), false);
+	jflow_arg_required(fcinfo, n, "role");
+	return jflow_role_name(PG_GETARG_OID(n));
 }
 
 /*
@@ -671,11 +499,11 @@ role_arg(FunctionCallInfo fcinfo, int n)
 Datum
 jflow_grant(PG_FUNCTION_ARGS)
 {
-	JflowFlow  *flow = open_own_flow(text_arg(fcinfo, 0, "flow"));
-	Params		params = {0};
+	JflowFlow  *flow = open_own_flow(jflow_arg_text(fcinfo, 0, "flow"));
+	JflowParams params = {0};
 
-	add_text(&params, flow->name);
-	add_text(&params, role_arg(fcinfo, 1));
+	jflow_param_text(&params, flow->name);
+	jflow_param_text(&params, role_arg(fcinfo, 1));
 	(void) execute_alone(flow, "INSERT INTO jflow.flow_grant (flow, grantee) VALUES ($1, $2) "
 						 "ON CONFLICT DO NOTHING", &params);
 	PG_RETURN_VOID();
@@ -687,89 +515,12 @@ jflow_grant(PG_FUNCTION_ARGS)
 Datum
 jflow_revoke(PG_FUNCTION_ARGS)
 {
-	JflowFlow  *flow = open_own_flow(text_arg(fcinfo, 0, "flow"));
-	Params		params = {0};
+	JflowFlow  *flow = open_own_flow(jflow_arg_text(fcinfo, 0, "flow"));
+	JflowParams params = {0};
 
-	add_text(&params, flow->name);
-	add_text(&params, role_arg(fcinfo, 1));
+	jflow_param_text(&params, flow->name);
+	jflow_param_text(&params, role_arg(fcinfo, 1));
 	(void) execute_alone(flow, "DELETE FROM jflow.flow_grant WHERE flow = $1 AND grantee = $2",
 						 &params);
-	PG_RETURN_VOID();
-}
-
-/*
- * jflow_define(class text, requests jsonb) RETURNS void
- */
-Datum
-jflow_define(PG_FUNCTION_ARGS)
-{
-	char	   *name = text_arg(fcinfo, 0, "class");
-	Jsonb	   *requests = jsonb_arg_or_null(fcinfo, 1);
-	Params		params = {0};
-
-	if (requests == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("argument \"%s\" must not be null", "requests")));
-	if (name[0] == '\0' || strlen(name) > 200 || strstr(name, "://"))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_NAME),
-				 errmsg("class name must have 1 to 200 bytes and no \"://\"")));
-	jflow_requests_check(requests, &requests);
-
-	add_text(&params, name);
-	add_text(&params, GetUserNameFromId(GetUserId(), false));
-	add_jsonb(&params, requests);
-	if (execute_alone(NULL, "INSERT INTO jflow.class (class, owner, requests) VALUES ($1, $2, $3) "
-					  "ON CONFLICT DO NOTHING", &params) == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_DUPLICATE_OBJECT),
-				 errmsg("executor class \"%s\" already exists", name),
-				 errhint("Remove it with jflow_undefine first.")));
-	PG_RETURN_VOID();
-}
-
-/*
- * jflow_undefine(class text) RETURNS void
- */
-Datum
-jflow_undefine(PG_FUNCTION_ARGS)
-{
-	char	   *name = text_arg(fcinfo, 0, "class");
-	Oid			userid = GetUserId();
-	JflowCatalogState state;
-	Params		params = {0};
-	char	   *owner;
-
-	jflow_catalog_begin(&state);
-	add_text(&params, name);
-	if (execute("SELECT owner FROM jflow.class WHERE class = $1 FOR UPDATE", &params) == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("executor class \"%s\" does not exist", name)));
-	owner = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
-	if (owner == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("executor class \"%s\" is built in", name)));
-	if (!superuser_arg(userid))
-	{
-		Oid			role = get_role_oid(owner, true);
-
-		if (!OidIsValid(role) || !has_privs_of_role(userid, role))
-			ereport(ERROR,
-					(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-					 errmsg("must be owner of executor class \"%s\"", name)));
-	}
-	if (execute("SELECT flow, name FROM jflow.executor WHERE uses = $1 "
-				"ORDER BY flow, name LIMIT 1", &params) > 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
-				 errmsg("cannot undefine executor class \"%s\" because executors use it", name),
-				 errdetail("One is executor \"%s\" of flow \"%s\".",
-						   SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2),
-						   SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1))));
-	(void) execute("DELETE FROM jflow.class WHERE class = $1", &params);
-	jflow_catalog_end(&state);
 	PG_RETURN_VOID();
 }

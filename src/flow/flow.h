@@ -7,6 +7,8 @@
 #define JFLOW_FLOW_H
 
 #include "doc/doc.h"
+#include "flow/class.h"
+#include "flow/spi.h"
 #include "utils/jsonb.h"
 #include "utils/timestamp.h"
 
@@ -22,6 +24,8 @@ typedef struct JflowExecutor
 {
 	char	   *name;
 	char	   *uses;			/* class name, or qualified function name */
+	char	   *class_owner;	/* whose class; "": built in; NULL where
+								 * "uses" is a function */
 	Jsonb	   *uses_with;		/* an object, never NULL once read */
 	Jsonb	   *requests;		/* endpoint -> function */
 	char	  **needs;			/* names; "gateway" for the flow's input */
@@ -40,8 +44,10 @@ typedef struct JflowExecutor
 
 	/* What the catalog knows beside the definition. */
 	int			position;		/* order of definition, from 1 */
-	Jsonb	   *class_requests; /* NULL where "uses" is a function */
+	Jsonb	   *class_requests; /* NULL where "uses" is a function, or the
+								 * class is gone */
 	Jsonb	   *class_polling;
+	const JflowClass *class;	/* what a built-in class tells of itself */
 	int		   *inputs;			/* topology: indexes into the flow's
 								 * executors, or JFLOW_GATEWAY; nneeds many */
 } JflowExecutor;
@@ -65,30 +71,16 @@ typedef struct JflowFlow
 extern JflowFlow *jflow_flow_open(const char *name, bool missing_ok);
 extern JflowFlow *jflow_flow_for_post(const char *name);
 extern const JflowExecutor *jflow_flow_executor(const JflowFlow *flow, const char *name);
-extern bool jflow_class_exists(const char *class_name);
-extern const char *jflow_uses_class(const char *uses);
 extern Oid	jflow_catalog_relid(const char *name);
 extern void jflow_catalog_forget(void);
 extern void jflow_flow_cache_reset(void);
 extern void jflow_suggest_flow_error(const char *name) JFLOW_NORETURN;
 
-/*
- * catalog.c: running SPI with the rights of the extension's owner and a fixed
- * search_path, for the tables of schema jflow.  Callers check rights first.
- */
-typedef struct JflowCatalogState
-{
-	Oid			userid;
-	int			sec_context;
-	int			guc_level;
-} JflowCatalogState;
-
-extern void jflow_catalog_begin(JflowCatalogState *state);
-extern void jflow_catalog_end(JflowCatalogState *state);
-extern uint64 jflow_catalog_execute(const char *sql, int nargs, const Oid *types,
-									Datum *values, const char *nulls);
-
 /* acl.c */
+extern Oid	jflow_role_oid(const char *name);
+extern char *jflow_role_name(Oid role);
+extern bool jflow_role_trusts(Oid role, Oid other);
+extern bool jflow_may_see(const char *flow, Oid role);
 extern Oid	jflow_flow_owner(const JflowFlow *flow);
 extern int	jflow_owner_security(Oid owner, Oid caller, int sec_context);
 extern void jflow_check_flow_owner(const JflowFlow *flow);
@@ -102,47 +94,6 @@ extern void jflow_executor_add(const char *flow, JflowExecutor *executor);
 extern void jflow_executor_missing(const JflowFlow *flow, const char *name) JFLOW_NORETURN;
 extern int64 jflow_interval_ms(const Interval *interval);
 
-/*
- * A built-in class can check the uses_with of an executor when it is defined.
- * Registered from _PG_init; the check raises an error or returns.
- */
-typedef void (*JflowOptionsCheck) (Jsonb *uses_with);
-
-extern void jflow_register_options_check(const char *class_name, JflowOptionsCheck check);
-
-/*
- * A built-in class that stores documents drops what it made for a flow.
- * Registered from _PG_init; called with the rights of who drops the flow.
- */
-typedef void (*JflowDropData) (const JflowFlow *flow);
-
-extern void jflow_register_storage(JflowDropData drop_data);
-
-/*
- * And it moves rows when the number of shards of an executor has been changed in
- * jflow.executor: in this transaction, or else by steps that it leaves to a
- * mover, as it does with the making of indexes.  Each step is a transaction of
- * the flow's owner.  What keeps writers waiting is put off while "busy".
- */
-typedef enum JflowMove
-{
-	MOVE_DONE,					/* all rows are where they belong */
-	MOVE_MORE,
-	MOVE_WAIT					/* until older snapshots are gone, or until it
-								 * is quiet */
-} JflowMove;
-
-typedef void (*JflowScaleShards) (const char *flow, const char *executor, int shards, bool at_once);
-typedef JflowMove (*JflowMoveRows) (const char *flow, const char *executor, int batch, bool busy);
-
-#define JFLOW_MOVE_BATCH 1000	/* rows; also the default of
-								 * jflow.reshard_step */
-
-extern void jflow_register_scale(JflowScaleShards scale_shards, JflowMoveRows move_rows);
-extern void jflow_scale_shards(const char *flow, const char *executor, int shards, bool at_once);
-extern JflowMove jflow_move_rows(const char *flow, const char *executor, int batch, bool busy);
-extern bool jflow_is_moving(const char *flow, const char *executor);
-
 /* function.c: names of executor functions, as stored and as called. */
 typedef struct JflowFunction
 {
@@ -153,7 +104,8 @@ typedef struct JflowFunction
 
 extern char *jflow_function_qualify(const char *name);
 extern Oid	jflow_function_resolve(const char *name, Oid owner);
-extern void jflow_requests_check(Jsonb *requests, Jsonb **qualified);
+extern bool jflow_function_exists(const char *name);
+extern void jflow_requests_check(Jsonb *requests, Oid role, Jsonb **qualified);
 extern void jflow_endpoint_function(const JflowExecutor *executor, const char *endpoint,
 									JflowFunction *function);
 

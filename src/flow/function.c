@@ -21,6 +21,7 @@
 #include "utils/regproc.h"
 #include "utils/syscache.h"
 
+#include "common/json.h"
 #include "compat.h"
 #include "flow/flow.h"
 
@@ -34,6 +35,13 @@ lookup_function(List *names, bool missing_ok)
 	Oid			args[2] = {types->doc_array, JSONBOID};
 
 	return LookupFuncName(names, 2, args, missing_ok);
+}
+
+/* Is there a function of that name with the signature of an executor? */
+bool
+jflow_function_exists(const char *name)
+{
+	return OidIsValid(lookup_function(stringToQualifiedNameListCompat(name), true));
 }
 
 /*
@@ -123,15 +131,28 @@ jflow_function_resolve(const char *name, Oid owner)
 	return function;
 }
 
+/*
+ * A name in "requests", qualified.  Raises insufficient_privilege where a role is
+ * given that may not execute the function.
+ */
 static char *
-string_value(const JsonbValue *value)
+qualify_for(const JsonbValue *value, Oid role)
 {
-	return pnstrdup(value->val.string.val, value->val.string.len);
+	char	   *name = jflow_function_qualify(jflow_json_string(value));
+
+	if (OidIsValid(role) &&
+		object_aclcheck(ProcedureRelationId,
+						lookup_function(stringToQualifiedNameListCompat(name), false),
+						role, ACL_EXECUTE) != ACLCHECK_OK)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied for function %s", name)));
+	return name;
 }
 
 /* One entry of "requests": qualify the functions it names. */
 static void
-push_request(JsonbParseState **state, const char *endpoint, JsonbValue *value)
+push_request(JsonbParseState **state, const char *endpoint, JsonbValue *value, Oid role)
 {
 	JsonbIterator *it;
 	JsonbIteratorToken token;
@@ -146,13 +167,10 @@ push_request(JsonbParseState **state, const char *endpoint, JsonbValue *value)
 	}
 	if (value->type == jbvString)
 	{
-		v.type = jbvString;
-		v.val.string.val = jflow_function_qualify(string_value(value));
-		v.val.string.len = strlen(v.val.string.val);
-		pushJsonbValue(state, WJB_VALUE, &v);
+		jflow_json_push_text(state, WJB_VALUE, qualify_for(value, role));
 		return;
 	}
-	if (value->type != jbvBinary || !JsonContainerIsObject(value->val.binary.data))
+	if (!jflow_json_is_object(value))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("endpoint \"%s\" must name a function", endpoint),
@@ -168,7 +186,7 @@ push_request(JsonbParseState **state, const char *endpoint, JsonbValue *value)
 		{
 			const char *suggestion;
 
-			key = string_value(&v);
+			key = jflow_json_string(&v);
 			suggestion = jflow_suggest(key, request_keys, lengthof(request_keys));
 			if (suggestion == NULL || strcmp(suggestion, key) != 0)
 				ereport(ERROR,
@@ -189,10 +207,10 @@ push_request(JsonbParseState **state, const char *endpoint, JsonbValue *value)
 		if (names_function)
 		{
 			has_function |= strcmp(key, "function") == 0;
-			v.val.string.val = jflow_function_qualify(string_value(&v));
-			v.val.string.len = strlen(v.val.string.val);
+			jflow_json_push_text(state, WJB_VALUE, qualify_for(&v, role));
 		}
-		pushJsonbValue(state, WJB_VALUE, &v);
+		else
+			pushJsonbValue(state, WJB_VALUE, &v);
 	}
 	pushJsonbValue(state, WJB_END_OBJECT, NULL);
 	if (!has_function)
@@ -203,11 +221,11 @@ push_request(JsonbParseState **state, const char *endpoint, JsonbValue *value)
 
 /*
  * Check a map from endpoints to functions, and return it with the names
- * qualified.  Raises invalid_parameter_value, or what jflow_function_qualify
- * raises.
+ * qualified; a valid role must have the right to execute them.  Raises
+ * invalid_parameter_value, or what qualify_for raises.
  */
 void
-jflow_requests_check(Jsonb *requests, Jsonb **qualified)
+jflow_requests_check(Jsonb *requests, Oid role, Jsonb **qualified)
 {
 	JsonbParseState *state = NULL;
 	JsonbIterator *it;
@@ -225,9 +243,10 @@ jflow_requests_check(Jsonb *requests, Jsonb **qualified)
 	(void) JsonbIteratorNext(&it, &value, true);
 	while ((token = JsonbIteratorNext(&it, &value, true)) != WJB_END_OBJECT)
 	{
+		CHECK_FOR_INTERRUPTS();
 		if (token == WJB_KEY)
 		{
-			endpoint = string_value(&value);
+			endpoint = jflow_json_string(&value);
 			if (strcmp(endpoint, "*") != 0 && endpoint[0] != '/')
 				ereport(ERROR,
 						(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -236,7 +255,7 @@ jflow_requests_check(Jsonb *requests, Jsonb **qualified)
 			pushJsonbValue(&state, WJB_KEY, &value);
 		}
 		else if (token == WJB_VALUE)
-			push_request(&state, endpoint, &value);
+			push_request(&state, endpoint, &value, role);
 	}
 	*qualified = JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
 }
@@ -247,27 +266,24 @@ request_entry(Jsonb *requests, const char *key, JflowFunction *function)
 {
 	JsonbValue	buffer,
 				member;
-	JsonbValue *value;
+	JsonbValue *value = jflow_json_get(requests, key, &buffer);
 	JsonbContainer *object;
 
-	if (requests == NULL)
-		return false;
-	value = getKeyJsonValueFromContainer(&requests->root, key, strlen(key), &buffer);
 	if (value == NULL)
 		return false;
 
 	memset(function, 0, sizeof(*function));
 	if (value->type == jbvString)
-		function->name = string_value(value);
-	else if (value->type == jbvBinary && JsonContainerIsObject(value->val.binary.data))
+		function->name = jflow_json_string(value);
+	else if (jflow_json_is_object(value))
 	{
 		object = value->val.binary.data;
 		if (getKeyJsonValueFromContainer(object, "function", 8, &member) &&
 			member.type == jbvString)
-			function->name = string_value(&member);
+			function->name = jflow_json_string(&member);
 		if (getKeyJsonValueFromContainer(object, "finish", 6, &member) &&
 			member.type == jbvString)
-			function->finish = string_value(&member);
+			function->finish = jflow_json_string(&member);
 		if (getKeyJsonValueFromContainer(object, "idempotent", 10, &member) &&
 			member.type == jbvBool)
 			function->idempotent = member.val.boolean;
@@ -279,17 +295,23 @@ request_entry(Jsonb *requests, const char *key, JflowFunction *function)
  * The function that an executor runs for an endpoint: its own entry for the
  * endpoint, the class's, its own "*", the class's "*", or the function that
  * "uses" names.  A result without a name passes documents through unchanged.
+ * Raises undefined_object where the class is gone.
  */
 void
 jflow_endpoint_function(const JflowExecutor *executor, const char *endpoint,
 						JflowFunction *function)
 {
 	memset(function, 0, sizeof(*function));
+	if (executor->class_owner && executor->class_requests == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("executor class \"%s\" of executor \"%s\" does not exist",
+						executor->uses, executor->name)));
 	if (request_entry(executor->requests, endpoint, function) ||
 		request_entry(executor->class_requests, endpoint, function) ||
 		request_entry(executor->requests, "*", function) ||
 		request_entry(executor->class_requests, "*", function))
 		return;
-	if (executor->class_requests == NULL)
+	if (executor->class_owner == NULL)
 		function->name = executor->uses;
 }

@@ -26,6 +26,10 @@
 #include "flow/filter.h"
 
 #define PQLITE_CLASS "PQLiteIndexer"
+#define PQLITE_DEFAULT_LIMIT 10
+
+/* pqlite_class.c */
+extern PGDLLIMPORT const JflowClass pqlite_class;
 #define PQLITE_MAX_ID 2000		/* bytes; an index entry of a page holds them */
 #define PQLITE_MAX_COLUMNS 31	/* an index has 32 columns, one is the vector */
 
@@ -71,7 +75,6 @@ typedef struct PqliteParameters
 } PqliteParameters;
 
 extern PqliteOptions *pqlite_options_read(Jsonb *uses_with);
-extern void pqlite_options_check(Jsonb *uses_with);
 extern void pqlite_parameters_read(Jsonb *parameters, int default_limit, PqliteParameters *result);
 extern const char *pqlite_metric_name(PqliteMetric metric);
 

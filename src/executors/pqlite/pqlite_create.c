@@ -491,7 +491,7 @@ pqlite_drop_data(const JflowFlow *flow)
 		PqliteShardRow *rows;
 		const char *name;
 
-		if (strcmp(executor->uses, PQLITE_CLASS) != 0 ||
+		if (!jflow_executor_is(executor, PQLITE_CLASS) ||
 			pqlite_options_read(executor->uses_with)->table ||
 			pqlite_read_shards(flow->name, executor->name, &rows) == 0)
 			continue;

@@ -11,7 +11,6 @@
 #include "compat.h"
 #include "executors/pqlite/pqlite.h"
 
-#define DEFAULT_LIMIT 10
 #define MAX_LIMIT 1000000
 #define MAX_DENSE_DIM 16000		/* what pgvector's types hold */
 #define MAX_SPARSE_DIM 1000000000
@@ -303,7 +302,7 @@ pqlite_options_read(Jsonb *uses_with)
 	char	   *name = NULL;
 
 	options->metric = PQLITE_COSINE;
-	options->limit = DEFAULT_LIMIT;
+	options->limit = PQLITE_DEFAULT_LIMIT;
 	options->include_text = options->include_uri = options->include_tags = true;
 	if (table)
 	{
@@ -320,13 +319,6 @@ pqlite_options_read(Jsonb *uses_with)
 	}
 	check_together(options);
 	return options;
-}
-
-/* For jflow_add: raises what pqlite_options_read raises. */
-void
-pqlite_options_check(Jsonb *uses_with)
-{
-	(void) pqlite_options_read(uses_with);
 }
 
 static JsonbValue *

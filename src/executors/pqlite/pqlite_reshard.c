@@ -424,7 +424,7 @@ pqlite_scale(const char *flow_name, const char *executor_name, int shards, bool 
 	PqliteStore *store;
 	OwnerState	owner;
 
-	if (strcmp(executor->uses, PQLITE_CLASS) != 0)
+	if (!jflow_executor_is(executor, PQLITE_CLASS))
 		return;
 	if (pqlite_options_read(executor->uses_with)->table)
 		ereport(ERROR,
@@ -483,7 +483,7 @@ pqlite_move_rows(const char *flow_name, const char *executor_name, int batch, bo
 
 	if (executor == NULL)
 		jflow_executor_missing(flow, executor_name);
-	if (strcmp(executor->uses, PQLITE_CLASS) != 0)
+	if (!jflow_executor_is(executor, PQLITE_CLASS))
 		return MOVE_DONE;
 	become_owner(flow, &owner);
 	result = reshard_step(flow, executor, batch, busy, false);

@@ -440,7 +440,7 @@ jflow_fit(PG_FUNCTION_ARGS)
 	jflow_check_flow_owner(flow);
 	if (executor == NULL)
 		jflow_executor_missing(flow, name);
-	if (strcmp(executor->uses, "TfidfVectorizer") != 0)
+	if (!jflow_executor_is(executor, TFIDF_CLASS))
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 				 errmsg("executor \"%s\" of flow \"%s\" is not a TfidfVectorizer", name, flow->name),
@@ -459,6 +459,21 @@ jflow_fit(PG_FUNCTION_ARGS)
 	values[1] = Int32GetDatum((int32) model->terms.nterms);
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
 }
+
+/* For jflow_add: raises what tfidf_options_read raises. */
+static void
+check_options(Jsonb *uses_with)
+{
+	(void) tfidf_options_read(uses_with);
+}
+
+static const char *const no_parameters[] = {NULL};
+
+const JflowClass tfidf_class = {
+	.name = TFIDF_CLASS,
+	.check = check_options,
+	.parameters = no_parameters,
+};
 
 PG_FUNCTION_INFO_V1(jflow_terms);
 
@@ -480,7 +495,7 @@ jflow_terms(PG_FUNCTION_ARGS)
 	context.executor = jflow_flow_executor(flow, name);
 	if (context.executor == NULL)
 		jflow_executor_missing(flow, name);
-	if (strcmp(context.executor->uses, "TfidfVectorizer") != 0)
+	if (!jflow_executor_is(context.executor, TFIDF_CLASS))
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 				 errmsg("executor \"%s\" of flow \"%s\" is not a TfidfVectorizer", name, flow->name)));

@@ -13,6 +13,11 @@
 #include "doc/doc.h"
 #include "flow/context.h"
 
+#define TFIDF_CLASS "TfidfVectorizer"
+
+/* tfidf.c */
+extern PGDLLIMPORT const JflowClass tfidf_class;
+
 /* A table of distinct byte strings, numbered in the order they came. */
 typedef struct TermTable
 {
@@ -80,7 +85,6 @@ typedef struct TfidfOptions
 } TfidfOptions;
 
 extern TfidfOptions *tfidf_options_read(Jsonb *uses_with);
-extern void tfidf_options_check(Jsonb *uses_with);
 
 /* Scratch memory for cutting texts, used again for each text. */
 typedef struct TfidfWords

@@ -329,10 +329,3 @@ tfidf_options_read(Jsonb *uses_with)
 	}
 	return options;
 }
-
-/* For jflow_add: raises what tfidf_options_read raises. */
-void
-tfidf_options_check(Jsonb *uses_with)
-{
-	(void) tfidf_options_read(uses_with);
-}

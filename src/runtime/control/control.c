@@ -226,7 +226,7 @@ check_number(const char *what, int value, int min, int max)
 static void
 await_no_replicas(const JflowFlow *flow, const JflowExecutor *executor, bool wait)
 {
-	if (jflow_shared == NULL || strcmp(executor->uses, "PQLiteIndexer") != 0)
+	if (jflow_shared == NULL || executor->class == NULL || !executor->class->stores)
 		return;
 	ConditionVariablePrepareToSleep(&jflow_shared->changed);
 	while (jflow_pool_any(flow->name, executor->name))

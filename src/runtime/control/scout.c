@@ -199,7 +199,7 @@ want_flow(const char *name, int round)
 	trouble = jflow_owner_trouble(flow->owner, &owner);
 	moving = palloc0(sizeof(bool) * Max(flow->nexecutors, 1));
 	for (int i = 0; i < flow->nexecutors && !RecoveryInProgress(); i++)
-		moving[i] = jflow_is_moving(flow->name, flow->executors[i].name);
+		moving[i] = jflow_needs_mover(flow, &flow->executors[i]);
 	LWLockAcquire(&jflow_shared->control, LW_EXCLUSIVE);
 	for (int i = 0; i < flow->nexecutors && !is_outdated(); i++)
 	{

@@ -22,7 +22,6 @@
 #include "runtime/shared/pool.h"
 #include "settings.h"
 
-#define DEFAULT_LIMIT 10		/* of classes that store documents */
 
 /*
  * Does an executor's name match the target?  The target is a regular
@@ -132,8 +131,8 @@ matches_limit(const JflowStep *step)
 
 	if (limit == JFLOW_NO_LIMIT)
 		limit = limit_of(step->executor->uses_with);
-	if (limit == JFLOW_NO_LIMIT && strcmp(step->executor->uses, "PQLiteIndexer") == 0)
-		limit = DEFAULT_LIMIT;
+	if (limit == JFLOW_NO_LIMIT && step->executor->class && step->executor->class->default_limit > 0)
+		limit = step->executor->class->default_limit;
 	return limit;
 }
 

@@ -1,0 +1,135 @@
+/*
+ * json.c
+ *		Reading and building jsonb.
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/numeric.h"
+
+#include "common/json.h"
+
+/* A string value, in the current memory context. */
+char *
+jflow_json_string(const JsonbValue *value)
+{
+	return pnstrdup(value->val.string.val, value->val.string.len);
+}
+
+/* The member of an object, in the given buffer, or NULL; NULL where there is no object. */
+JsonbValue *
+jflow_json_get(Jsonb *object, const char *key, JsonbValue *buffer)
+{
+	if (object == NULL || !JB_ROOT_IS_OBJECT(object))
+		return NULL;
+	return getKeyJsonValueFromContainer(&object->root, key, strlen(key), buffer);
+}
+
+/* Call a function for each member of an object. */
+void
+jflow_json_each(JsonbContainer *object, JflowJsonMember function, void *arg)
+{
+	JsonbIterator *it = JsonbIteratorInit(object);
+	JsonbIteratorToken token;
+	JsonbValue	value;
+	char	   *key = NULL;
+
+	while ((token = JsonbIteratorNext(&it, &value, true)) != WJB_DONE)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (token == WJB_KEY)
+			key = jflow_json_string(&value);
+		else if (token == WJB_VALUE)
+			function(arg, key, &value);
+	}
+}
+
+/* {} */
+Jsonb *
+jflow_json_empty(void)
+{
+	return DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum("{}")));
+}
+
+/* Push a string as a key, value or element. */
+void
+jflow_json_push_text(JsonbParseState **state, JsonbIteratorToken token, const char *string)
+{
+	JsonbValue	value;
+
+	value.type = jbvString;
+	value.val.string.val = (char *) string;
+	value.val.string.len = strlen(string);
+	pushJsonbValue(state, token, &value);
+}
+
+void
+jflow_json_push_key(JsonbParseState **state, const char *key)
+{
+	jflow_json_push_text(state, WJB_KEY, key);
+}
+
+/* Push a member; nothing where there is no string. */
+void
+jflow_json_push_string(JsonbParseState **state, const char *key, const char *string)
+{
+	if (string == NULL)
+		return;
+	jflow_json_push_key(state, key);
+	jflow_json_push_text(state, WJB_VALUE, string);
+}
+
+void
+jflow_json_push_int(JsonbParseState **state, const char *key, int64 number)
+{
+	JsonbValue	value;
+
+	jflow_json_push_key(state, key);
+	value.type = jbvNumeric;
+	value.val.numeric = int64_to_numeric(number);
+	pushJsonbValue(state, WJB_VALUE, &value);
+}
+
+void
+jflow_json_push_bool(JsonbParseState **state, const char *key, bool flag)
+{
+	JsonbValue	value;
+
+	jflow_json_push_key(state, key);
+	value.type = jbvBool;
+	value.val.boolean = flag;
+	pushJsonbValue(state, WJB_VALUE, &value);
+}
+
+/* Push a member; nothing where there is no value. */
+void
+jflow_json_push_json(JsonbParseState **state, const char *key, Jsonb *json)
+{
+	JsonbValue	value;
+
+	if (json == NULL)
+		return;
+	jflow_json_push_key(state, key);
+	if (JB_ROOT_IS_SCALAR(json))
+		JsonbExtractScalar(&json->root, &value);
+	else
+	{
+		value.type = jbvBinary;
+		value.val.binary.data = &json->root;
+		value.val.binary.len = VARSIZE(json) - VARHDRSZ;
+	}
+	pushJsonbValue(state, WJB_VALUE, &value);
+}
+
+/* Push a member that is an array of strings. */
+void
+jflow_json_push_strings(JsonbParseState **state, const char *key, char **strings, int n)
+{
+	jflow_json_push_key(state, key);
+	pushJsonbValue(state, WJB_BEGIN_ARRAY, NULL);
+	for (int i = 0; i < n; i++)
+		jflow_json_push_text(state, WJB_ELEM, strings[i]);
+	pushJsonbValue(state, WJB_END_ARRAY, NULL);
+}

@@ -1,0 +1,464 @@
+/*
+ * class.c
+ *		Executor classes: built in ones, and those that roles define.
+ *
+ * A class is known by its owner and its name.  Those that are built in belong
+ * to nobody (""), and none of a role can have such a name.  What "uses" means
+ * is decided once, when an executor is added, and kept with it: later
+ * definitions of others cannot change what it is.
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+
+#include "common/args.h"
+#include "compat.h"
+#include "flow/flow.h"
+
+#define MAX_CLASS_NAME 200		/* bytes; also the CHECK in the catalog */
+
+enum
+{
+	Anum_class_class = 1,
+	Anum_class_owner,
+	Anum_class_requests,
+	Anum_class_polling
+};
+
+typedef struct Registered
+{
+	const JflowClass *class;
+	struct Registered *next;
+} Registered;
+
+static Registered *registered = NULL;
+
+PG_FUNCTION_INFO_V1(jflow_define);
+PG_FUNCTION_INFO_V1(jflow_undefine);
+
+/* Make a built-in class known.  For _PG_init; the class is static. */
+void
+jflow_register_class(const JflowClass *class)
+{
+	Registered *entry = MemoryContextAlloc(TopMemoryContext, sizeof(Registered));
+
+	entry->class = class;
+	entry->next = registered;
+	registered = entry;
+}
+
+/* What a built-in class of that name tells of itself, or NULL. */
+const JflowClass *
+jflow_registered_class(const char *name)
+{
+	for (Registered *entry = registered; entry; entry = entry->next)
+		if (strcmp(entry->class->name, name) == 0)
+			return entry->class;
+	return NULL;
+}
+
+/* Is it an executor of that built-in class? */
+bool
+jflow_executor_is(const JflowExecutor *executor, const char *class_name)
+{
+	return executor->class && strcmp(executor->class->name, class_name) == 0;
+}
+
+/* Drop what storing classes made for a flow, with the rights of the current user. */
+void
+jflow_drop_data(const JflowFlow *flow)
+{
+	for (Registered *entry = registered; entry; entry = entry->next)
+		if (entry->class->drop_data)
+			entry->class->drop_data(flow);
+}
+
+/* The class of an executor that is there, if it is built in. */
+static const JflowClass *
+class_of(const char *flow_name, const char *executor_name)
+{
+	JflowFlow  *flow = jflow_flow_open(flow_name, true);
+	const JflowExecutor *executor = flow ? jflow_flow_executor(flow, executor_name) : NULL;
+
+	return executor ? executor->class : NULL;
+}
+
+/*
+ * Begin to move the stored documents of an executor whose number of shards was
+ * changed in jflow.executor; with "at_once" it is done on return.
+ */
+void
+jflow_scale_shards(const char *flow, const char *executor, int shards, bool at_once)
+{
+	const JflowClass *class = class_of(flow, executor);
+
+	if (class && class->scale)
+		class->scale(flow, executor, shards, at_once);
+}
+
+/* Move at most so many rows.  The current user is the flow's owner. */
+JflowMove
+jflow_move_rows(const char *flow, const char *executor, int batch, bool busy)
+{
+	const JflowClass *class = class_of(flow, executor);
+
+	return class && class->move_rows ? class->move_rows(flow, executor, batch, busy) : MOVE_DONE;
+}
+
+/* Is there work for a mover?  Reads the catalog by scan, so that anybody may ask. */
+bool
+jflow_needs_mover(const JflowFlow *flow, const JflowExecutor *executor)
+{
+	const JflowClass *class = executor->class;
+
+	return class && class->needs_mover && class->needs_mover(flow->name, executor->name);
+}
+
+/*
+ * Scan the classes of a name, or the one of an owner, too.  The keys' collation
+ * is "C", which is what systable scans compare with.
+ */
+static SysScanDesc
+scan_classes(Relation rel, const char *name, const char *owner)
+{
+	ScanKeyData keys[2];
+	Oid			index = RelationGetPrimaryKeyIndexCompat(rel);
+
+	ScanKeyInit(&keys[0], Anum_class_class, BTEqualStrategyNumber, F_TEXTEQ,
+				CStringGetTextDatum(name));
+	if (owner)
+		ScanKeyInit(&keys[1], Anum_class_owner, BTEqualStrategyNumber, F_TEXTEQ,
+					CStringGetTextDatum(owner));
+	return systable_beginscan(rel, index, OidIsValid(index), NULL, owner ? 2 : 1, keys);
+}
+
+/* A jsonb of a row, copied into the current memory context, or NULL. */
+static Jsonb *
+jsonb_attr(HeapTuple tuple, int attnum, Relation rel)
+{
+	bool		isnull;
+	Datum		value = heap_getattr(tuple, attnum, RelationGetDescr(rel), &isnull);
+
+	return isnull ? NULL : DatumGetJsonbPCopy(value);
+}
+
+/*
+ * Read a class of an owner ("": built in) into the given places, in the current
+ * memory context; they may be NULL.  Returns false if there is no such class.
+ */
+bool
+jflow_class_read(const char *name, const char *owner, Jsonb **requests, Jsonb **polling)
+{
+	Relation	rel = table_open(jflow_catalog_relid("class"), AccessShareLock);
+	SysScanDesc scan = scan_classes(rel, name, owner);
+	HeapTuple	tuple = systable_getnext(scan);
+	bool		found = HeapTupleIsValid(tuple);
+
+	if (found && requests)
+	{
+		*requests = jsonb_attr(tuple, Anum_class_requests, rel);
+		*polling = jsonb_attr(tuple, Anum_class_polling, rel);
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return found;
+}
+
+/*
+ * The owner of a class of that name which a role, who has none himself, may use:
+ * a superuser, or a role whose privileges he has, as for functions; NULL if there
+ * is none.  Raises ambiguous_parameter for two.
+ */
+static char *
+class_of_others(const char *name, Oid role)
+{
+	Relation	rel = table_open(jflow_catalog_relid("class"), AccessShareLock);
+	SysScanDesc scan = scan_classes(rel, name, NULL);
+	HeapTuple	tuple;
+	char	   *found = NULL;
+
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		bool		isnull;
+		Datum		value = heap_getattr(tuple, Anum_class_owner, RelationGetDescr(rel), &isnull);
+		char	   *owner = TextDatumGetCString(value);
+
+		if (owner[0] == '\0' || !jflow_role_trusts(role, jflow_role_oid(owner)))
+			continue;
+		if (found)
+			ereport(ERROR,
+					(errcode(ERRCODE_AMBIGUOUS_PARAMETER),
+					 errmsg("executor class \"%s\" is ambiguous", name),
+					 errdetail("Roles \"%s\" and \"%s\" have defined one.", found, owner),
+					 errhint("Define one of your own.")));
+		found = owner;
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return found;
+}
+
+/*
+ * The class name in "uses": prefixes that name a hub of executors are accepted
+ * and mean nothing here, and neither does a version tag behind a hub's name.
+ * NULL if there is no such prefix.
+ */
+const char *
+jflow_hub_name(const char *uses)
+{
+	static const char *const prefixes[] = {
+		"jinahub://", "jinahub+docker://", "jinahub+sandbox://", "jinaai://"
+	};
+
+	for (int i = 0; i < lengthof(prefixes); i++)
+	{
+		size_t		len = strlen(prefixes[i]);
+
+		if (strncmp(uses, prefixes[i], len) == 0)
+		{
+			char	   *name = pstrdup(uses + len);
+			char	   *slash = strrchr(name, '/');
+
+			name[strcspn(name, ":")] = '\0';
+			/* jinaai://user/Name/tag is not distinguishable from user/Name */
+			return slash && strlen(name) > slash + 1 - name ? slash + 1 : name;
+		}
+	}
+	return NULL;
+}
+
+/* The class nearest to a misspelt name that a role may use, for a hint, or NULL. */
+static const char *
+suggest_class(const char *name, Oid role)
+{
+	JflowCatalogState state;
+	JflowParams params = {0};
+	MemoryContext outer = CurrentMemoryContext;
+	const char **names;
+	const char *suggestion;
+	char	   *result = NULL;
+	int			usable = 0;
+	uint64		n;
+
+	jflow_catalog_begin(&state);
+	n = jflow_catalog_run("SELECT class, owner FROM jflow.class ORDER BY class, owner", &params);
+	names = palloc(sizeof(char *) * Max(n, 1));
+	for (uint64 i = 0; i < n; i++)
+	{
+		char	   *owner = jflow_catalog_value(i, 2);
+
+		if (owner[0] == '\0' || jflow_role_trusts(role, jflow_role_oid(owner)))
+			names[usable++] = jflow_catalog_value(i, 1);
+	}
+	suggestion = jflow_suggest(name, names, usable);
+	if (suggestion)
+		result = MemoryContextStrdup(outer, suggestion);
+	jflow_catalog_end(&state);
+	return result;
+}
+
+static void JFLOW_NORETURN
+no_such_class(const char *name, const char *hint)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_OBJECT),
+			 errmsg("executor class \"%s\" does not exist", name),
+			 errhint("%s", hint)));
+}
+
+/* The owner of the class that a name means for a role, or NULL. */
+static char *
+find_class(const char *name, const char *wanted_owner, Oid role)
+{
+	char	   *own;
+
+	if (strlen(name) > MAX_CLASS_NAME)
+		return NULL;
+	if (wanted_owner)
+	{
+		bool		usable = wanted_owner[0] == '\0' ||
+			jflow_role_trusts(role, jflow_role_oid(wanted_owner));
+
+		return usable && jflow_class_read(name, wanted_owner, NULL, NULL) ?
+			pstrdup(wanted_owner) : NULL;
+	}
+	if (jflow_class_read(name, "", NULL, NULL))
+		return pstrdup("");
+	own = jflow_role_name(role);
+	return jflow_class_read(name, own, NULL, NULL) ? own : NULL;
+}
+
+/*
+ * What "uses" means for the role that owns a flow, as stored: a class's name and
+ * in *class_owner whose it is ("": built in), or a function's name with its
+ * schema and NULL.  A name without a schema is, first match: a built-in class,
+ * one of the role's own, a function by the current search_path, a class of
+ * others that the role trusts.  With "wanted_owner" it is that owner's class.
+ * Raises undefined_object, and what jflow_function_qualify raises.
+ */
+char *
+jflow_uses_resolve(const char *uses, const char *wanted_owner, Oid owner, char **class_owner)
+{
+	const char *hub_name = jflow_hub_name(uses);
+	const char *name = hub_name ? hub_name : uses;
+	const char *suggestion = NULL;
+	char	   *function = NULL;
+
+	*class_owner = find_class(name, wanted_owner, owner);
+	if (*class_owner)
+		return pstrdup(name);
+	if (wanted_owner || hub_name || strstr(uses, "://") ||
+		(strchr(uses, ' ') && strchr(uses, '"') == NULL))
+	{
+		*class_owner = wanted_owner ? NULL : class_of_others(name, owner);
+		if (*class_owner == NULL)
+			no_such_class(name, "Name it with jflow_define, or use a SQL function.");
+		return pstrdup(name);
+	}
+	if (strpbrk(uses, ".\"") == NULL)
+	{
+		if (jflow_function_exists(uses))
+			return jflow_function_qualify(uses);
+		*class_owner = class_of_others(name, owner);
+		if (*class_owner)
+			return pstrdup(name);
+		suggestion = suggest_class(uses, owner);
+	}
+	if (suggestion)
+		no_such_class(uses, psprintf("Did you mean \"%s\"?", suggestion));
+	function = jflow_function_qualify(uses);
+	return function;
+}
+
+/* Raise what is wrong with the name of a new class. */
+static void
+check_class_name(const char *name)
+{
+	if (name[0] == '\0' || strlen(name) > MAX_CLASS_NAME || strpbrk(name, ".\"/:"))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_NAME),
+				 errmsg("class name must have 1 to %d bytes and no dot, quote, slash or colon",
+						MAX_CLASS_NAME),
+				 errdetail("With a dot or a quote it could be meant for a function, and with the others for a hub's name.")));
+	if (jflow_class_read(name, "", NULL, NULL) || jflow_registered_class(name))
+		ereport(ERROR,
+				(errcode(ERRCODE_DUPLICATE_OBJECT),
+				 errmsg("executor class \"%s\" is built in", name),
+				 errhint("Choose another name.")));
+}
+
+/*
+ * jflow_define(class text, requests jsonb) RETURNS void
+ */
+Datum
+jflow_define(PG_FUNCTION_ARGS)
+{
+	char	   *name = jflow_arg_text(fcinfo, 0, "class");
+	Jsonb	   *requests = jflow_arg_jsonb(fcinfo, 1, "requests");
+	JflowCatalogState state;
+	JflowParams params = {0};
+
+	check_class_name(name);
+	jflow_requests_check(requests, GetUserId(), &requests);
+
+	jflow_param_text(&params, name);
+	jflow_param_text(&params, jflow_role_name(GetUserId()));
+	jflow_param_jsonb(&params, requests);
+	jflow_catalog_begin(&state);
+	if (jflow_catalog_run("INSERT INTO jflow.class (class, owner, requests) VALUES ($1, $2, $3) "
+						  "ON CONFLICT DO NOTHING", &params) == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_DUPLICATE_OBJECT),
+				 errmsg("executor class \"%s\" already exists", name),
+				 errhint("Remove it with jflow_undefine first.")));
+	jflow_catalog_end(&state);
+	PG_RETURN_VOID();
+}
+
+/*
+ * The owner of the class that a user may remove: his own, else the only one of
+ * roles whose privileges he has.  Raises undefined_object, insufficient_privilege
+ * or ambiguous_parameter.
+ */
+static char *
+class_to_remove(const char *name, Oid userid)
+{
+	JflowParams params = {0};
+	char	   *own = jflow_role_name(userid);
+	char	   *found = NULL;
+	uint64		n;
+
+	jflow_param_text(&params, name);
+	n = jflow_catalog_run("SELECT owner FROM jflow.class WHERE class = $1 FOR UPDATE", &params);
+	if (n == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("executor class \"%s\" does not exist", name)));
+	for (uint64 i = 0; i < n; i++)
+	{
+		char	   *owner = jflow_catalog_value(i, 1);
+		Oid			role = jflow_role_oid(owner);
+
+		if (owner[0] == '\0')
+			ereport(ERROR,
+					(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+					 errmsg("executor class \"%s\" is built in", name)));
+		if (strcmp(owner, own) == 0)
+			return owner;
+		if (!superuser_arg(userid) && !(OidIsValid(role) && has_privs_of_role(userid, role)))
+			continue;
+		if (found)
+			ereport(ERROR,
+					(errcode(ERRCODE_AMBIGUOUS_PARAMETER),
+					 errmsg("executor class \"%s\" is ambiguous", name),
+					 errdetail("Roles \"%s\" and \"%s\" have defined one.", found, owner),
+					 errhint("Set the role whose class is meant.")));
+		found = owner;
+	}
+	if (found == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("must be owner of executor class \"%s\"", name)));
+	return found;
+}
+
+/*
+ * jflow_undefine(class text) RETURNS void
+ */
+Datum
+jflow_undefine(PG_FUNCTION_ARGS)
+{
+	char	   *name = jflow_arg_text(fcinfo, 0, "class");
+	JflowCatalogState state;
+	JflowParams params = {0};
+
+	jflow_catalog_begin(&state);
+	jflow_param_text(&params, name);
+	jflow_param_text(&params, class_to_remove(name, state.userid));
+	if (jflow_catalog_run("SELECT flow, name FROM jflow.executor WHERE uses = $1 AND class_owner = $2 "
+						  "ORDER BY flow, name LIMIT 1", &params) > 0)
+	{
+		char	   *flow = jflow_catalog_value(0, 1);
+
+		/* names of others' flows are none of his business */
+		ereport(ERROR,
+				(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
+				 errmsg("cannot undefine executor class \"%s\" because executors use it", name),
+				 jflow_may_see(flow, state.userid) ?
+				 errdetail("One is executor \"%s\" of flow \"%s\".",
+						   jflow_catalog_value(0, 2), flow) :
+				 errdetail("They are executors of another role's flows.")));
+	}
+	(void) jflow_catalog_run("DELETE FROM jflow.class WHERE class = $1 AND owner = $2", &params);
+	jflow_catalog_end(&state);
+	PG_RETURN_VOID();
+}

@@ -1,0 +1,96 @@
+/*
+ * class.h
+ *		Executor classes: what a built-in one tells of itself, and which class
+ *		"uses" means.
+ */
+#ifndef JFLOW_CLASS_H
+#define JFLOW_CLASS_H
+
+#include "utils/jsonb.h"
+
+struct JflowFlow;
+struct JflowExecutor;
+
+#define JFLOW_BASE_CLASS "BaseExecutor"
+
+/* What a step of moving rows says. */
+typedef enum JflowMove
+{
+	MOVE_DONE,					/* all rows are where they belong */
+	MOVE_MORE,
+	MOVE_WAIT					/* until older snapshots are gone, or until it
+								 * is quiet */
+} JflowMove;
+
+#define JFLOW_MOVE_BATCH 1000	/* rows; also the default of
+								 * jflow.reshard_step */
+
+/*
+ * What a built-in class tells of itself; static data of its room, registered
+ * from _PG_init.  What is left zero is what a plain function does.  The row of
+ * jflow.class names its functions.
+ */
+typedef struct JflowClass
+{
+	const char *name;
+
+	/*
+	 * Called by whoever defines an executor: raise what is wrong with
+	 * uses_with, and fill in what was left out.  Either may be NULL.
+	 */
+	void		(*check) (Jsonb *uses_with);
+	void		(*defaults) (struct JflowExecutor *executor);
+
+	/*
+	 * Names of the parameters that its functions read, up to a NULL.  An
+	 * object under such a name is never taken for the overrides of an
+	 * executor of that name.
+	 */
+	const char *const *parameters;
+
+	/* How many matches a reduce keeps where nobody says; 0: all. */
+	int			default_limit;
+
+	/*
+	 * It stores documents.  "drop_data" drops what it made for all of a
+	 * flow's executors, with the rights of who drops the flow.  "scale"
+	 * begins to move rows after the number of shards was changed in
+	 * jflow.executor, and has moved all of them on return if "at_once".
+	 * "move_rows" moves at most so many, in a transaction of the flow's
+	 * owner; what keeps writers waiting is put off while "busy".
+	 * "needs_mover" tells whether there are rows to move or other work for a
+	 * mover, and reads by scan, so that anybody may ask.
+	 */
+	bool		stores;
+	void		(*drop_data) (const struct JflowFlow *flow);
+	void		(*scale) (const char *flow, const char *executor, int shards, bool at_once);
+	JflowMove	(*move_rows) (const char *flow, const char *executor, int batch, bool busy);
+	bool		(*needs_mover) (const char *flow, const char *executor);
+
+	/* How its functions may be called. */
+	bool		implies_disable_reduce; /* it gets all parts and joins them */
+	bool		one_by_one;		/* a request must not be run again in halves,
+								 * nor together with others */
+	bool		waits;			/* for what is not in this database: holds
+								 * neither snapshot nor transaction meanwhile */
+
+	/* Names of counters that it keeps for each executor, up to a NULL. */
+	const char *const *counters;
+} JflowClass;
+
+extern void jflow_register_class(const JflowClass *class);
+extern const JflowClass *jflow_registered_class(const char *name);
+extern bool jflow_executor_is(const struct JflowExecutor *executor, const char *class_name);
+
+extern const char *jflow_hub_name(const char *uses);
+extern char *jflow_uses_resolve(const char *uses, const char *wanted_owner, Oid owner,
+								char **class_owner);
+extern bool jflow_class_read(const char *name, const char *owner, Jsonb **requests, Jsonb **polling);
+
+/* What storing classes do; nothing for the others. */
+extern void jflow_drop_data(const struct JflowFlow *flow);
+extern void jflow_scale_shards(const char *flow, const char *executor, int shards, bool at_once);
+extern JflowMove jflow_move_rows(const char *flow, const char *executor, int batch, bool busy);
+extern bool jflow_needs_mover(const struct JflowFlow *flow, const struct JflowExecutor *executor);
+
+#endif							/* JFLOW_CLASS_H */
