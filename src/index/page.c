@@ -22,6 +22,8 @@ ix_page_init(Page page, uint16 page_id, uint16 kind, uint32 owner)
 	PageInit(page, BLCKSZ, sizeof(IxPageOpaqueData));
 	opaque = IxPageGetOpaque(page);
 	opaque->owner = owner;
+	opaque->generation = 0;
+	opaque->unused[0] = opaque->unused[1] = 0;
 	opaque->kind = kind;
 	opaque->page_id = page_id;
 	/* nothing of a page may be taken for a hole */

@@ -15,6 +15,8 @@
 typedef struct IxPageOpaqueData
 {
 	uint32		owner;			/* what the page belongs to, such as a list */
+	uint32		generation;		/* of what the index has learned, if it learns */
+	uint16		unused[2];
 	uint16		kind;
 	uint16		page_id;		/* of the access method, for pg_filedump */
 } IxPageOpaqueData;

@@ -8,6 +8,9 @@
  * and filter columns on a posting page, and as a refine code (8 bits per inner
  * dimension and the distance to the vector) on a refine page.
  *
+ * An index of few rows is flat: it has no model to speak of, one list and no
+ * codes, and its refine codes are the points themselves (pqflat.c).
+ *
  * Blocks: 0 is the meta page, then the model (a flat copy of PqModel), the
  * centroids (tiles, 64-byte rows), the directory (an entry per list), and the
  * lists' posting and refine pages in any order.
@@ -38,7 +41,7 @@
 
 #define PQ_META_BLOCK 0
 #define PQ_MAGIC 0x50514a46
-#define PQ_VERSION 1
+#define PQ_VERSION 2
 #define PQ_PAGE_ID 0xFF95		/* for pg_filedump */
 
 typedef enum PqPageKind
@@ -72,8 +75,13 @@ typedef struct PqPostingHeader
 	BlockNumber next;
 	uint16		nused;			/* slots ever used, from the first */
 	uint16		nlive;
-	BlockNumber refine[FLEXIBLE_ARRAY_MEMBER];	/* allocated as needed */
+	BlockNumber refine[FLEXIBLE_ARRAY_MEMBER];	/* allocated as needed; the
+												 * parts of a code follow each
+												 * other */
 } PqPostingHeader;
+
+/* Which of those holds the (first part of the) refine code of a slot. */
+#define PqRefineNumber(layout, slot) ((slot) / (layout)->refine_slots * (layout)->refine_parts)
 
 #define PqPostingGetHeader(page) ((PqPostingHeader *) PageGetContents(page))
 
@@ -82,6 +90,11 @@ typedef struct PqPostingHeader
 	((header)->nused >= ((block) + 1) * PQ_BLOCK ? PG_UINT32_MAX : \
 	 ((uint32) 1 << ((header)->nused - (block) * PQ_BLOCK)) - 1)
 
+/* Room for refine codes on a page. */
+#define PQ_REFINE_BYTES (BLCKSZ - (int) MAXALIGN(SizeOfPageHeaderData) - (int) sizeof(IxPageOpaqueData))
+
+/* Pages of the largest refine code, a point of PQ_MAX_INNER floats. */
+#define PQ_MAX_PARTS 2
 #define PQ_MAX_SUBVECTORS 400
 #define PQ_MAX_WIDTH 32
 #define PQ_MAX_INNER 4000		/* more dimensions are projected */
@@ -90,6 +103,8 @@ typedef struct PqPostingHeader
 #define PQ_MAX_LISTS 65536
 #define PQ_LARGEST 1e15f		/* largest coordinate of the inner space */
 #define PQ_MAX_CURVE 24
+/* An index of fewer rows is flat, if it is not told how many lists it is to have. */
+#define PQ_FLAT_ROWS 1000
 
 /* Where things are on posting and refine pages; follows from the meta page. */
 typedef struct PqLayout
@@ -107,6 +122,7 @@ typedef struct PqLayout
 	int			nrefine;		/* refine pages per posting page */
 	int			refine_slots;	/* per refine page */
 	int			refine_size;	/* bytes per refine code */
+	int			refine_parts;	/* pages of one that is larger than a page */
 } PqLayout;
 
 /* One point of the recall curve. */
@@ -128,6 +144,7 @@ typedef struct PqMetaPageData
 	BlockNumber tiles_start;
 	BlockNumber directory_start;
 	int32		dims;
+	int32		flat;			/* not 0: the model is flat */
 	int32		nslots;
 	int32		nfilters;
 	int16		filter_width[IX_MAX_FILTERS];
@@ -138,6 +155,8 @@ typedef struct PqMetaPageData
 	int32		ncurve;
 	PqCurvePoint curve[PQ_MAX_CURVE];
 } PqMetaPageData;
+
+#define PqMetaIsFlat(meta) ((meta)->flat != 0)
 
 #define PqPageGetMeta(page) ((PqMetaPageData *) PageGetContents(page))
 
@@ -191,7 +210,7 @@ typedef struct PqModel
 	int32		ngroups;
 	int32		subvectors;
 	int32		width;			/* dimensions per subvector */
-	int32		nquads;
+	int32		nquads;			/* 0 if flat */
 	float		term_min;
 	float		term_step;
 	float		distortion;		/* relative error of a projection, 0 if none */
@@ -204,6 +223,12 @@ typedef struct PqModel
 	uint32		refine_min;		/* float [inner] */
 	uint32		refine_step;	/* float [inner] */
 } PqModel;
+
+/*
+ * A flat model has no codes: every entry is a candidate, at the distance of its
+ * point.
+ */
+#define PqModelIsFlat(model) ((model)->nquads == 0)
 
 #define PqModelArray(model, name, type) ((type *) ((char *) (model) + (model)->name))
 #define PqModelSlots(model) ((model)->ntiles * PQ_TILE)
@@ -220,12 +245,13 @@ typedef struct PqTrained
 
 /*
  * What is stored of a vector: this header, then packed codes (nquads * 2
- * bytes), then the refine code (inner bytes), then filter values (8 bytes
- * each).
+ * bytes), then the refine code, then filter values (8 bytes each).
+ *
+ * A refine code begins with how far it may be from the vector, a float.  Behind
+ * that come a byte per inner dimension or, in a flat index, the point itself.
  */
 typedef struct PqEntry
 {
-	float		error;			/* distance of the refine code */
 	uint32		nulls;			/* of filter values */
 	uint32		list;
 	ItemPointerData tid;
@@ -234,8 +260,8 @@ typedef struct PqEntry
 
 #define PqEntryCodes(entry) ((uint8 *) (entry) + MAXALIGN(sizeof(PqEntry)))
 #define PqEntryRefine(entry, layout) (PqEntryCodes(entry) + (layout)->nquads * 2)
-#define PqEntryFilters(entry, layout) (PqEntryRefine(entry, layout) + (layout)->inner)
-#define PqEntrySize(layout) (MAXALIGN(sizeof(PqEntry)) + (layout)->nquads * 2 + (layout)->inner + (layout)->filters.nfilters * 8)
+#define PqEntryFilters(entry, layout) (PqEntryRefine(entry, layout) + (layout)->refine_size)
+#define PqEntrySize(layout) (MAXALIGN(sizeof(PqEntry)) + (layout)->nquads * 2 + (layout)->refine_size + (layout)->filters.nfilters * 8)
 
 /* An index as a backend keeps it, shared by its scans; see pqcache.c. */
 typedef struct PqIndex
@@ -294,8 +320,9 @@ extern void pq_make_tiles(const float *centroids, int k, int dims, float *tiles,
 
 /* pqtrain.c */
 extern PqTrained *pq_train(const PqSpace *space, int dims, float *sample, int n, double expected, int lists, int subvectors, Size budget);
+extern PqTrained *pq_train_nothing(const PqSpace *space, int dims, int subvectors);
 extern PqTrained *pq_trained_alloc(PqModel *model);
-extern PqModel *pq_model_alloc(const PqSpace *space, int dims, int nlists, int ntiles, int ngroups, int subvectors);
+extern PqModel *pq_model_alloc(const PqSpace *space, int dims, int nlists, int ntiles, int ngroups, int subvectors, bool flat);
 extern void pq_model_geometry(int inner, int subvectors, int *width, int *count);
 extern void pq_model_verify(const PqModel *model, Size size);
 extern void pq_fill_centroids(PqTrained *trained);
@@ -312,7 +339,7 @@ extern bool pq_page_valid(Page page, PqPageKind kind);
 extern void pq_page_check(Relation index, Buffer buffer, PqPageKind kind);
 extern void pq_posting_check(Relation index, Buffer buffer, const PqLayout *layout, uint32 list);
 extern void pq_posting_put(Page page, const PqLayout *layout, int slot, const PqEntry *entry);
-extern void pq_refine_put(Page page, const PqLayout *layout, int slot, const PqEntry *entry);
+extern void pq_refine_put(Page page, const PqLayout *layout, int slot, int part, const PqEntry *entry);
 extern void pq_posting_get(Page page, const PqLayout *layout, int slot, uint8 *codes, uint8 *term);
 extern uint32 pq_meta_crc(const PqMetaPageData *meta);
 extern void pq_read_directory(Relation index, const PqMetaPageData *meta, uint32 list, PqDirectoryEntry *entry);
@@ -340,6 +367,8 @@ typedef struct PqCandidate
 {
 	uint64		rank;			/* estimate from 0 up, then block of the TID */
 	uint64		place;			/* refine block, then slot */
+	float		error;			/* of a flat index: how far off the estimate
+								 * is */
 	uint16		offset;			/* of the TID */
 } PqCandidate;
 
@@ -388,8 +417,10 @@ typedef struct PqSearch
 	int64		tested;			/* entries that the filters were asked about */
 	int64		passed;
 	bool		assign;			/* rank by centroids whatever the metric */
+	PGAlignedBlock *page;		/* a copy of a posting page */
 } PqSearch;
 
+extern void pq_search_offer(PqSearch *search, const PqProbe *probe, uint32 estimate, uint64 place, float error, const ItemPointerData *tid);
 extern uint32 pq_nearest_list(Relation index, PqIndex *pq, const float *point);
 extern PqSearch *pq_search_begin(Relation index, PqIndex *pq);
 extern void pq_search_query(PqSearch *search, const float *query);
@@ -397,6 +428,11 @@ extern int	pq_search_rank(PqSearch *search, int nprobes);
 extern bool pq_search_codes(PqSearch *search, int want);
 extern void pq_search_more(PqSearch *search, int from, int want);
 extern void pq_search_refine(PqSearch *search, float *distances, float *errors);
+
+/* pqflat.c */
+extern void pq_flat_encode(const PqModel *model, const float *point, char *code);
+extern void pq_flat_scan(PqSearch *search, const PqProbe *probe);
+extern void pq_flat_distances(const PqSearch *search, float *distances, float *errors);
 
 /* pqbuild.c */
 extern IndexBuildResult *pq_build(Relation heap, Relation index, IndexInfo *info);

@@ -149,7 +149,10 @@ sample_size(const PqBuild *build, int lists, int padded)
 	return (int) Max(256, Min(most, guess));
 }
 
-/* Learn a model from the table. */
+/*
+ * Learn a model from the table.  Returns NULL where there are too few rows to
+ * learn from.
+ */
 static PqTrained *
 train_from_table(PqBuild *build)
 {
@@ -166,6 +169,11 @@ train_from_table(PqBuild *build)
 	pq_model_geometry(inner, subvectors, &width, &count);
 	sample = sample_table(build, inner, width * count,
 						  sample_size(build, lists, width * count), &tuples);
+	if (tuples < PQ_FLAT_ROWS && (lists == 0 || sample->n < lists))
+	{
+		free_sample(sample);
+		return NULL;
+	}
 	set_phase(PQ_PHASE_TRAIN);
 	trained = pq_train(build->space, build->dims, sample->points, sample->n, tuples,
 					   lists, subvectors, (Size) maintenance_work_mem * 1024 / 2);
@@ -212,8 +220,7 @@ build_fork(PqBuild *build, ForkNumber fork)
 	if (!build->trained && build->heap)
 		build->trained = train_from_table(build);
 	if (!build->trained)
-		build->trained = pq_train(build->space, build->dims, NULL, 0, 0, 1,
-								  options ? options->subvectors : 0, (Size) 1 << 30);
+		build->trained = pq_train_nothing(build->space, build->dims, options ? options->subvectors : 0);
 	pq_layout_init(&build->layout, build->trained->model, build->meta.nfilters, build->meta.filter_width);
 	pq_write_start(build->index, fork, build->trained, &build->meta);
 
@@ -267,11 +274,6 @@ pq_build(Relation heap, Relation index, IndexInfo *info)
 	build_fork(&build, MAIN_FORKNUM);
 	result->heap_tuples = build.tuples;
 	result->index_tuples = build.indexed;
-	if (build.indexed < 1000 && build.meta.codebook[0] == '\0')
-		ereport(NOTICE,
-				(errmsg("pq index \"%s\" was built from few rows", RelationGetRelationName(index)),
-				 errdetail("Recall and speed suffer when the table grows much beyond them."),
-				 errhint("REINDEX when the table has grown.")));
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(context);
 	return result;

@@ -73,7 +73,8 @@ read_model(Relation index, const PqMetaPageData *meta)
 	if (crc != meta->model_crc)
 		ix_corrupt(index, meta->model_start, "The model's checksum is wrong.");
 	pq_model_verify((PqModel *) model, meta->model_size);
-	if (PqModelSlots((PqModel *) model) != meta->nslots || ((PqModel *) model)->dims != meta->dims)
+	if (PqModelSlots((PqModel *) model) != meta->nslots || ((PqModel *) model)->dims != meta->dims ||
+		PqModelIsFlat((PqModel *) model) != PqMetaIsFlat(meta))
 		ix_corrupt(index, meta->model_start, "The model does not fit the meta page.");
 	return (PqModel *) model;
 }

@@ -38,6 +38,7 @@ pq_costestimate(PlannerInfo *root, IndexPath *path, double loop_count,
 	double		list_pages;
 	double		scan_cost;
 	double		random_cost;
+	double		sequential_cost;
 
 	if (path->indexorderbys == NIL)
 	{
@@ -54,7 +55,23 @@ pq_costestimate(PlannerInfo *root, IndexPath *path, double loop_count,
 	pq_read_meta(index, &meta);
 	index_close(index, NoLock);
 	pq_choose_effort(&meta, meta.nslots, &probes, &refine);
-	get_tablespace_page_costs(info->reltablespace, &random_cost, NULL);
+	get_tablespace_page_costs(info->reltablespace, &random_cost, &sequential_cost);
+
+	if (PqMetaIsFlat(&meta))
+	{
+		/*
+		 * all of it is read before the first row comes, and again for each
+		 * batch
+		 */
+		scan_cost = info->tuples * cpu_operator_cost * 0.5;
+		*startup = sequential_cost * info->pages + scan_cost;
+		*total = *startup + scan_cost * info->tuples / 16384 + info->tuples * cpu_index_tuple_cost +
+			info->tuples * costs.indexSelectivity * cpu_tuple_cost;
+		*selectivity = costs.indexSelectivity;
+		*correlation = 0;
+		*pages = info->pages;
+		return;
+	}
 
 	/* a fifth of the slots are padding, and most pages hold refine codes */
 	lists = Max(1, meta.nslots * 0.8);

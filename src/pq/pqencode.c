@@ -132,12 +132,14 @@ pq_assign(const PqTrained *trained, const float *points, int n, int32 *lists)
 }
 
 /*
- * The refine code of a point; returns its distance to the point, rounded up,
- * or infinity where that cannot be told.  inverse has 1 / step, 0 for a step of 0.
+ * The refine code of a point, behind its distance to the point, rounded up, or
+ * infinity where that cannot be told.  inverse has 1 / step, 0 for a step of 0.
  */
-static float
-encode_refine(const PqModel *model, const float *inverse, const float *point, uint8 *code)
+static void
+encode_refine(const PqModel *model, const float *inverse, const float *point, char *out)
 {
+	uint8	   *code = (uint8 *) out + sizeof(float);
+	float		error;
 	const float *low = PqModelArray(model, refine_min, float);
 	const float *step = PqModelArray(model, refine_step, float);
 	double		square = 0;
@@ -157,9 +159,10 @@ encode_refine(const PqModel *model, const float *inverse, const float *point, ui
 
 		square += rest * rest;
 	}
+	error = square > 0 ? (float) (sqrt(square) * 1.0001) : 0;
 	if (pq_cut_off(point, model->inner))
-		return INFINITY;
-	return square > 0 ? (float) (sqrt(square) * 1.0001) : 0;
+		error = INFINITY;
+	memcpy(out, &error, sizeof(error));
 }
 
 /*
@@ -171,13 +174,28 @@ pq_encode(const PqModel *model, const PqLayout *layout, const float *points,
 {
 	int			padded = model->padded;
 	int			width = model->width;
-	float	   *residuals = palloc0(sizeof(float) * (Size) n * padded);
-	float	   *best = palloc(sizeof(float) * n);
-	int32	   *codes = palloc(sizeof(int32) * n);
-	double	   *terms = palloc0(sizeof(double) * n);
-	const float *step = PqModelArray(model, refine_step, float);
-	float	   *inverse = palloc(sizeof(float) * model->inner);
+	float	   *residuals;
+	float	   *best;
+	int32	   *codes;
+	double	   *terms;
+	const float *step;
+	float	   *inverse;
 
+	if (PqModelIsFlat(model))
+	{
+		for (int i = 0; i < n; i++)
+		{
+			entries[i]->term = 0;
+			pq_flat_encode(model, points + (size_t) i * padded, (char *) PqEntryRefine(entries[i], layout));
+		}
+		return;
+	}
+	residuals = palloc0(sizeof(float) * (Size) n * padded);
+	best = palloc(sizeof(float) * n);
+	codes = palloc(sizeof(int32) * n);
+	terms = palloc0(sizeof(double) * n);
+	step = PqModelArray(model, refine_step, float);
+	inverse = palloc(sizeof(float) * model->inner);
 	for (int j = 0; j < model->inner; j++)
 		inverse[j] = step[j] > 0 ? 1 / step[j] : 0;
 	for (int i = 0; i < n; i++)
@@ -222,8 +240,7 @@ pq_encode(const PqModel *model, const PqLayout *layout, const float *points,
 		if (model->term_step > 0)
 			term = rint((terms[i] - model->term_min) / model->term_step);
 		entries[i]->term = term > 0 ? (uint8) Min(255, term) : 0;
-		entries[i]->error = encode_refine(model, inverse, points + (size_t) i * padded,
-										  PqEntryRefine(entries[i], layout));
+		encode_refine(model, inverse, points + (size_t) i * padded, (char *) PqEntryRefine(entries[i], layout));
 	}
 	pfree(residuals);
 	pfree(best);

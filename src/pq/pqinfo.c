@@ -66,37 +66,64 @@ mark(Walk *walk, BlockNumber block)
 }
 
 /*
- * Compare an entry's refine code, and how far that is said to be off, with those
- * of its row.
+ * Does a refine code fit that of its row?  Other kernels round otherwise, and
+ * how far a code is said to be off changes with that.
+ */
+static bool
+refine_fits(const PqModel *model, const char *code, const char *expected)
+{
+	float		error;
+	float		expected_error;
+	double		most = 0;
+
+	memcpy(&error, code, sizeof(error));
+	memcpy(&expected_error, expected, sizeof(error));
+	if (PqModelIsFlat(model))
+	{
+		const float *a = (const float *) (code + sizeof(error));
+		const float *b = (const float *) (expected + sizeof(error));
+
+		for (int j = 0; j < model->inner; j++)
+			if (fabsf(a[j] - b[j]) > 1e-5f * fabsf(b[j]) + 1e-6f)
+				return false;
+	}
+	else
+		for (int j = 0; j < model->inner; j++)
+		{
+			int			off = abs((int) ((const uint8 *) code)[sizeof(error) + j] -
+								  (int) ((const uint8 *) expected)[sizeof(error) + j]);
+			double		step = PqModelArray(model, refine_step, float)[j];
+
+			if (off > 1)
+				return false;
+			most += off * off * step * step;
+		}
+	if (isinf(error) || isinf(expected_error))
+		return error == expected_error;
+	return fabs(error - expected_error) <= sqrt(most) + 1e-3 * expected_error + FLT_MIN;
+}
+
+/*
+ * Compare an entry's refine code, of which the parts are on these pages, with
+ * that of its row.
  */
 static void
-check_refine(Walk *walk, BlockNumber block, int slot, const PqEntry *entry)
+check_refine(Walk *walk, const BlockNumber *blocks, int slot, const PqEntry *entry)
 {
 	const PqLayout *layout = &walk->pq->layout;
-	Buffer		buffer = ReadBuffer(walk->index, block);
-	const char *at = PageGetContents(BufferGetPage(buffer)) + slot % layout->refine_slots * layout->refine_size;
-	const uint8 *code = (const uint8 *) at + sizeof(float);
-	float		error;
-	double		most = 0;
-	bool		fits = true;
+	char	   *code = palloc(layout->refine_parts * PQ_REFINE_BYTES);
 
-	memcpy(&error, at, sizeof(error));
-	for (int j = 0; j < layout->inner; j++)
+	for (int part = 0; part < layout->refine_parts; part++)
 	{
-		int			off = abs((int) code[j] - (int) PqEntryRefine(entry, layout)[j]);
-		double		step = PqModelArray(walk->pq->model, refine_step, float)[j];
+		Buffer		buffer = ReadBuffer(walk->index, blocks[part]);
+		const char *at = PageGetContents(BufferGetPage(buffer)) + slot % layout->refine_slots * layout->refine_size;
 
-		/* other kernels round otherwise, and the error changes with that */
-		fits &= off <= 1;
-		most += off * off * step * step;
+		memcpy(code + part * PQ_REFINE_BYTES, at, Min(layout->refine_size - part * PQ_REFINE_BYTES, PQ_REFINE_BYTES));
+		ReleaseBuffer(buffer);
 	}
-	ReleaseBuffer(buffer);
-	if (isinf(entry->error) || isinf(error))
-		fits &= error == entry->error;
-	else
-		fits &= fabs(error - entry->error) <= sqrt(most) + 1e-3 * entry->error + FLT_MIN;
-	if (!fits)
-		ix_corrupt(walk->index, block, "A refine code does not fit its row.");
+	if (!refine_fits(walk->pq->model, code, (const char *) PqEntryRefine(entry, layout)))
+		ix_corrupt(walk->index, blocks[0], "A refine code does not fit its row.");
+	pfree(code);
 }
 
 /*
@@ -143,12 +170,12 @@ check_codes(Walk *walk, Page page, BlockNumber block, uint32 list, int slot, con
 	pq_encode(model, layout, point, &centroid, 1, &entry);
 	codes = palloc(layout->nquads * 4);
 	pq_posting_get(page, layout, slot, codes, &term);
-	for (int m = 0; m < model->subvectors; m++)
+	for (int m = 0; m < Min(model->subvectors, layout->nquads * 4); m++)
 		wrong += codes[m] != (PqEntryCodes(entry)[m / 2] >> (m % 2 * 4) & 15);
 	/* other kernels round otherwise, which moves a code or a step of the term */
 	if (wrong > 1 + model->subvectors / 16 || abs(term - entry->term) > 1 + wrong)
 		ix_corrupt(walk->index, block, "An entry's codes do not fit its row.");
-	check_refine(walk, PqPostingGetHeader(page)->refine[slot / layout->refine_slots], slot, entry);
+	check_refine(walk, &PqPostingGetHeader(page)->refine[PqRefineNumber(layout, slot)], slot, entry);
 	check_filters(walk, page, block, slot, values, nulls);
 	ResetPerTupleExprContext(walk->estate);
 }
@@ -186,7 +213,7 @@ walk_page(Walk *walk, Page page, BlockNumber block, uint32 list, const float *ce
 
 	for (int i = 0; i < layout->nrefine; i++)
 	{
-		bool		needed = i * layout->refine_slots < header->nused;
+		bool		needed = i / layout->refine_parts * layout->refine_slots < header->nused;
 		Buffer		refine;
 
 		if (header->refine[i] == InvalidBlockNumber)

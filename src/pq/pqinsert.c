@@ -121,6 +121,26 @@ append_page(Relation index, PqIndex *pq, uint32 list, Buffer last)
 }
 
 /*
+ * The page of a part of a refine code, locked: a new one if there is none yet.
+ */
+static Buffer
+refine_buffer(Relation index, PqIndex *pq, BlockNumber block, uint32 list)
+{
+	Buffer		buffer;
+
+	if (block == InvalidBlockNumber)
+		return ix_new_buffer(index, MAIN_FORKNUM);
+	pq_block_check(pq, index, block);
+	buffer = ReadBuffer(index, block);
+	/* before it is locked: a damaged number may lead to the posting page */
+	pq_page_check(index, buffer, PQ_PAGE_REFINE);
+	LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
+	if (IxPageGetOpaque(BufferGetPage(buffer))->owner != list)
+		ix_corrupt(index, block, "The page belongs to another list.");
+	return buffer;
+}
+
+/*
  * Put an entry on a locked posting page that has room.
  */
 static void
@@ -128,39 +148,41 @@ put_entry(Relation index, PqIndex *pq, Buffer posting, int slot, const PqEntry *
 {
 	const PqLayout *layout = &pq->layout;
 	Page		page = BufferGetPage(posting);
-	int			number = slot / layout->refine_slots;
-	BlockNumber block = PqPostingGetHeader(page)->refine[number];
-	bool		fresh = block == InvalidBlockNumber;
-	Buffer		refine;
+	int			number = PqRefineNumber(layout, slot);
+	bool		fresh = PqPostingGetHeader(page)->refine[number] == InvalidBlockNumber;
+	Buffer		refine[PQ_MAX_PARTS];
 	GenericXLogState *state;
 	Page		image;
 
-	if (fresh && number * layout->refine_slots < PqPostingGetHeader(page)->nused)
+	if (fresh && slot / layout->refine_slots * layout->refine_slots < PqPostingGetHeader(page)->nused)
 		ix_corrupt(index, BufferGetBlockNumber(posting), "A refine page is missing.");
-	if (fresh)
-		refine = ix_new_buffer(index, MAIN_FORKNUM);
-	else
+	for (int part = 0; part < layout->refine_parts; part++)
 	{
-		pq_block_check(pq, index, block);
-		refine = ReadBuffer(index, block);
-		/* before it is locked: a damaged number may lead to the posting page */
-		pq_page_check(index, refine, PQ_PAGE_REFINE);
-		LockBuffer(refine, BUFFER_LOCK_EXCLUSIVE);
-		if (IxPageGetOpaque(BufferGetPage(refine))->owner != entry->list)
-			ix_corrupt(index, block, "The page belongs to another list.");
+		BlockNumber block = PqPostingGetHeader(page)->refine[number + part];
+
+		/* or two buffers would be one, locked twice */
+		if ((block == InvalidBlockNumber) != fresh ||
+			(part > 0 && !fresh && block == BufferGetBlockNumber(refine[part - 1])))
+			ix_corrupt(index, BufferGetBlockNumber(posting), "A refine page is missing.");
+		refine[part] = refine_buffer(index, pq, block, entry->list);
 	}
 	state = GenericXLogStart(index);
 	image = GenericXLogRegisterBuffer(state, posting, 0);
 	pq_posting_put(image, layout, slot, entry);
 	PqPostingGetHeader(image)->nlive++;
 	PqPostingGetHeader(image)->nused = Max(PqPostingGetHeader(image)->nused, slot + 1);
-	PqPostingGetHeader(image)->refine[number] = BufferGetBlockNumber(refine);
-	image = GenericXLogRegisterBuffer(state, refine, fresh ? GENERIC_XLOG_FULL_IMAGE : 0);
-	if (fresh)
-		pq_page_init(image, PQ_PAGE_REFINE, entry->list);
-	pq_refine_put(image, layout, slot, entry);
+	for (int part = 0; part < layout->refine_parts; part++)
+		PqPostingGetHeader(image)->refine[number + part] = BufferGetBlockNumber(refine[part]);
+	for (int part = 0; part < layout->refine_parts; part++)
+	{
+		image = GenericXLogRegisterBuffer(state, refine[part], fresh ? GENERIC_XLOG_FULL_IMAGE : 0);
+		if (fresh)
+			pq_page_init(image, PQ_PAGE_REFINE, entry->list);
+		pq_refine_put(image, layout, slot, part, entry);
+	}
 	GenericXLogFinish(state);
-	UnlockReleaseBuffer(refine);
+	for (int part = 0; part < layout->refine_parts; part++)
+		UnlockReleaseBuffer(refine[part]);
 }
 
 static void
@@ -198,7 +220,7 @@ insert_entry(Relation index, PqIndex *pq, const PqEntry *entry)
 		}
 		UnlockReleaseBuffer(buffer);
 		block = next;
-		if (walked >= 0 && (++walked & 1023) == 0 && walked > (int) RelationGetNumberOfBlocks(index))
+		if (walked >= 0 && (++walked & 1023) == 0 && (BlockNumber) walked > RelationGetNumberOfBlocks(index))
 			ix_corrupt(index, block, "The pages of a list form a circle.");
 	}
 

@@ -151,6 +151,16 @@ portable_dot(const float *a, const float *b, int dims)
 	return sum;
 }
 
+static float
+portable_l2(const float *a, const float *b, int dims)
+{
+	float		sum = 0;
+
+	for (int j = 0; j < dims; j++)
+		sum += (a[j] - b[j]) * (a[j] - b[j]);
+	return sum;
+}
+
 /* IEEE half precision to single, subnormals, infinities and NaN included. */
 static void
 portable_half_to_float(const uint16 *in, float *out, int dims)
@@ -187,6 +197,7 @@ const PqKernels pq_kernels_portable = {
 	.code_l2 = portable_code_l2,
 	.code_dot = portable_code_dot,
 	.dot = portable_dot,
+	.l2 = portable_l2,
 	.half_to_float = portable_half_to_float,
 };
 

@@ -69,6 +69,9 @@ typedef struct PqKernels
 
 	float		(*dot) (const float *a, const float *b, int dims);
 
+	/* sum of (a - b)^2 */
+	float		(*l2) (const float *a, const float *b, int dims);
+
 	void		(*half_to_float) (const uint16 *in, float *out, int dims);
 } PqKernels;
 

@@ -278,6 +278,23 @@ neon_dot(const float *a, const float *b, int dims)
 		pq_kernels_portable.dot(a + j, b + j, dims - j);
 }
 
+static float
+neon_l2(const float *a, const float *b, int dims)
+{
+	float32x4_t sum[2] = {vdupq_n_f32(0), vdupq_n_f32(0)};
+	int			j = 0;
+
+	for (; j + 8 <= dims; j += 8)
+		for (int i = 0; i < 2; i++)
+		{
+			float32x4_t d = vsubq_f32(vld1q_f32(a + j + i * 4), vld1q_f32(b + j + i * 4));
+
+			sum[i] = vfmaq_f32(sum[i], d, d);
+		}
+	return vaddvq_f32(vaddq_f32(sum[0], sum[1])) +
+		pq_kernels_portable.l2(a + j, b + j, dims - j);
+}
+
 static void
 neon_half_to_float(const uint16 *in, float *out, int dims)
 {
@@ -297,6 +314,7 @@ const PqKernels pq_kernels_neon = {
 	.code_l2 = neon_code_l2,
 	.code_dot = neon_code_dot,
 	.dot = neon_dot,
+	.l2 = neon_l2,
 	.half_to_float = neon_half_to_float,
 };
 

@@ -379,6 +379,31 @@ avx512_dot(const float *a, const float *b, int dims)
 	return _mm512_reduce_add_ps(s0);
 }
 
+AVX512 static float
+avx512_l2(const float *a, const float *b, int dims)
+{
+	__m512		s0 = _mm512_setzero_ps();
+	__m512		s1 = _mm512_setzero_ps();
+	int			j = 0;
+
+	for (; j + 32 <= dims; j += 32)
+	{
+		__m512		d0 = _mm512_sub_ps(_mm512_loadu_ps(a + j), _mm512_loadu_ps(b + j));
+		__m512		d1 = _mm512_sub_ps(_mm512_loadu_ps(a + j + 16), _mm512_loadu_ps(b + j + 16));
+
+		s0 = _mm512_fmadd_ps(d0, d0, s0);
+		s1 = _mm512_fmadd_ps(d1, d1, s1);
+	}
+	for (; j < dims; j += 16)
+	{
+		__mmask16	m = dims - j >= 16 ? 0xffff : (__mmask16) ((1u << (dims - j)) - 1);
+		__m512		d = _mm512_sub_ps(_mm512_maskz_loadu_ps(m, a + j), _mm512_maskz_loadu_ps(m, b + j));
+
+		s0 = _mm512_fmadd_ps(d, d, s0);
+	}
+	return _mm512_reduce_add_ps(_mm512_add_ps(s0, s1));
+}
+
 AVX2 static void
 avx2_half_to_float(const uint16 *in, float *out, int dims)
 {
@@ -681,6 +706,21 @@ avx2_dot(const float *a, const float *b, int dims)
 	return reduce2(sum) + pq_kernels_portable.dot(a + j, b + j, dims - j);
 }
 
+AVX2 static float
+avx2_l2(const float *a, const float *b, int dims)
+{
+	__m256		sum = _mm256_setzero_ps();
+	int			j = 0;
+
+	for (; j + 8 <= dims; j += 8)
+	{
+		__m256		d = _mm256_sub_ps(_mm256_loadu_ps(a + j), _mm256_loadu_ps(b + j));
+
+		sum = _mm256_fmadd_ps(d, d, sum);
+	}
+	return reduce2(sum) + pq_kernels_portable.l2(a + j, b + j, dims - j);
+}
+
 const PqKernels pq_kernels_avx2 = {
 	.name = "avx2",
 	.tile_dots = avx2_tile_dots,
@@ -690,6 +730,7 @@ const PqKernels pq_kernels_avx2 = {
 	.code_l2 = avx2_code_l2,
 	.code_dot = avx2_code_dot,
 	.dot = avx2_dot,
+	.l2 = avx2_l2,
 	.half_to_float = avx2_half_to_float,
 };
 
@@ -702,6 +743,7 @@ const PqKernels pq_kernels_avx512 = {
 	.code_l2 = avx512_code_l2,
 	.code_dot = avx512_code_dot,
 	.dot = avx512_dot,
+	.l2 = avx512_l2,
 	.half_to_float = avx2_half_to_float,
 };
 

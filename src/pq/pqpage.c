@@ -27,15 +27,19 @@ pq_layout_init(PqLayout *layout, const PqModel *model, int nfilters, const int16
 	layout->filters.nfilters = nfilters;
 	for (int i = 0; i < nfilters; i++)
 		layout->filters.width[i] = widths[i];
-	layout->refine_size = TYPEALIGN(sizeof(float), sizeof(float) + model->inner);
-	layout->refine_slots = (end - (int) MAXALIGN(SizeOfPageHeaderData)) / layout->refine_size;
+	if (PqModelIsFlat(model))
+		layout->refine_size = sizeof(float) * (1 + model->inner);
+	else
+		layout->refine_size = TYPEALIGN(sizeof(float), sizeof(float) + model->inner);
+	layout->refine_slots = Max(1, PQ_REFINE_BYTES / layout->refine_size);
+	layout->refine_parts = (layout->refine_size + PQ_REFINE_BYTES - 1) / PQ_REFINE_BYTES;
 	for (layout->nblocks = 64; layout->nblocks > 0; layout->nblocks--)
 	{
 		int			at;
 		int			n = layout->nblocks;
 
 		layout->nslots = n * PQ_BLOCK;
-		layout->nrefine = (layout->nslots + layout->refine_slots - 1) / layout->refine_slots;
+		layout->nrefine = (layout->nslots + layout->refine_slots - 1) / layout->refine_slots * layout->refine_parts;
 		at = MAXALIGN(SizeOfPageHeaderData) + offsetof(PqPostingHeader, refine) +
 			sizeof(BlockNumber) * layout->nrefine;
 		at = layout->codes = TYPEALIGN(64, at);
@@ -59,7 +63,7 @@ pq_layout_init(PqLayout *layout, const PqModel *model, int nfilters, const int16
 
 	/* rather leave some slots unused than most of the last refine page */
 	spare = layout->nslots % layout->refine_slots;
-	if (layout->nrefine > 1 && spare > 0 &&
+	if (layout->nrefine > layout->refine_parts && spare > 0 &&
 		(int64) layout->nrefine * layout->nslots <
 		(int64) (layout->nrefine + 1) * (layout->nslots - spare))
 	{
@@ -162,13 +166,17 @@ pq_posting_get(Page page, const PqLayout *layout, int slot, uint8 *codes, uint8 
 	*term = ((uint8 *) page + layout->terms)[slot];
 }
 
+/*
+ * Put a part of an entry's refine code on its page; there is one part unless a
+ * code is larger than a page.
+ */
 void
-pq_refine_put(Page page, const PqLayout *layout, int slot, const PqEntry *entry)
+pq_refine_put(Page page, const PqLayout *layout, int slot, int part, const PqEntry *entry)
 {
 	char	   *at = PageGetContents(page) + (slot % layout->refine_slots) * layout->refine_size;
+	int			start = part * PQ_REFINE_BYTES;
 
-	memcpy(at, &entry->error, sizeof(float));
-	memcpy(at + sizeof(float), PqEntryRefine(entry, layout), layout->inner);
+	memcpy(at, PqEntryRefine(entry, layout) + start, Min(layout->refine_size - start, PQ_REFINE_BYTES));
 }
 
 uint32

@@ -169,7 +169,11 @@ next_batch(IndexScanDesc scan)
 	pfree(distances);
 	pfree(errors);
 
-	so->quota += so->want < MAX_BATCH ? Max(so->want / 3, 20) : PG_INT32_MAX / 4;
+	/* a flat index's batches follow each other in order of distance */
+	if (PqModelIsFlat(search->pq->model) && !projected)
+		so->quota = so->more ? so->quota + so->want : PG_INT32_MAX;
+	else
+		so->quota += so->want < MAX_BATCH ? Max(so->want / 3, 20) : PG_INT32_MAX / 4;
 	if (so->quota > PG_INT32_MAX / 2)
 		so->quota = PG_INT32_MAX;
 	so->probes = (int) Min((int64) so->probes * 2, search->pq->model->nlists);

@@ -125,6 +125,8 @@ pq_search_query(PqSearch *search, const float *query)
 	search->nprobes = 0;
 	search->ncandidates = 0;
 	search->refine_bias = 0;
+	if (PqModelIsFlat(model))
+		return;
 	make_tables(search);
 	if (model->metric == PQ_METRIC_IP)
 	{
@@ -333,7 +335,8 @@ pq_search_rank(PqSearch *search, int nprobes)
 
 		probe->score = lists[i].score;
 		probe->slot = lists[i].slot;
-		probe->base = clamp_sum(((double) lists[i].score + search->table_bias) / search->table_scale);
+		probe->base = PqModelIsFlat(model) ? 0 :
+			clamp_sum(((double) lists[i].score + search->table_bias) / search->table_scale);
 		probe->used_rank = 0;
 		probe->used_offset = 0;
 	}
@@ -438,6 +441,37 @@ squeeze(PqSearch *search)
 }
 
 /*
+ * Consider an entry: its estimate from 0 up, where its refine code is, and how
+ * far the estimate may be off where that is known.
+ */
+static inline void
+offer(PqSearch *search, const PqProbe *probe, uint32 estimate, uint64 place, float error,
+	  const ItemPointerData *tid)
+{
+	PqReservoir *reservoir = &search->reservoir;
+	PqCandidate *c = &search->candidates[search->ncandidates];
+
+	c->rank = (uint64) estimate << 32 | ItemPointerGetBlockNumberNoCheck(tid);
+	c->offset = ItemPointerGetOffsetNumberNoCheck(tid);
+	if (c->rank < probe->used_rank ||
+		(c->rank == probe->used_rank && c->offset <= probe->used_offset))
+		return;
+	if (reservoir->full && !candidate_before(c, &reservoir->last))
+		return;
+	c->place = place;
+	c->error = error;
+	if (++search->ncandidates == 2 * reservoir->want)
+		squeeze(search);
+}
+
+void
+pq_search_offer(PqSearch *search, const PqProbe *probe, uint32 estimate, uint64 place, float error,
+				const ItemPointerData *tid)
+{
+	offer(search, probe, estimate, place, error, tid);
+}
+
+/*
  * Take what a locked posting page has to offer.
  */
 static void
@@ -477,20 +511,10 @@ take_page(PqSearch *search, const PqProbe *probe, Page page)
 		for (; mask; mask &= mask - 1)
 		{
 			int			slot = b * PQ_BLOCK + pg_rightmost_one_pos32(mask);
-			PqCandidate *c = &search->candidates[search->ncandidates];
 
-			c->rank = (uint64) (uint32) (probe->base + sums[slot] + ESTIMATE_BIAS) << 32 |
-				ItemPointerGetBlockNumberNoCheck(&tids[slot]);
-			c->offset = ItemPointerGetOffsetNumberNoCheck(&tids[slot]);
-			if (c->rank < probe->used_rank ||
-				(c->rank == probe->used_rank && c->offset <= probe->used_offset))
-				continue;
-			if (reservoir->full && !candidate_before(c, &reservoir->last))
-				continue;
-			c->place = (uint64) header->refine[slot / layout->refine_slots] << 16 |
-				slot % layout->refine_slots;
-			if (++search->ncandidates == 2 * reservoir->want)
-				squeeze(search);
+			offer(search, probe, probe->base + sums[slot] + ESTIMATE_BIAS,
+				  (uint64) header->refine[PqRefineNumber(layout, slot)] << 16 | slot % layout->refine_slots,
+				  0, &tids[slot]);
 		}
 	}
 }
@@ -530,6 +554,11 @@ scan_lists(PqSearch *search, int from)
 		if (probe->used_rank == PQ_ALL_USED)
 			continue;
 		CHECK_FOR_INTERRUPTS();
+		if (PqModelIsFlat(pq->model))
+		{
+			pq_flat_scan(search, probe);
+			continue;
+		}
 		block = pq_list_head(pq, search->index, probe->slot);
 		while (block != InvalidBlockNumber)
 		{
@@ -610,6 +639,12 @@ pq_search_refine(PqSearch *search, float *distances, float *errors)
 	PqCandidate *c = search->candidates;
 	int			n = search->ncandidates;
 	Buffer		ring[AHEAD];
+
+	if (PqModelIsFlat(model))
+	{
+		pq_flat_distances(search, distances, errors);
+		return;
+	}
 
 	for (int i = 0; i < n + AHEAD - 1; i++)
 	{

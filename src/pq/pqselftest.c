@@ -99,6 +99,8 @@ compare(const PqKernels *a, const PqKernels *b, const TestData *m)
 				return "tile_least";
 		if (!close_to(a->dot(m->x, m->tile, dims), b->dot(m->x, m->tile, dims)))
 			return "dot";
+		if (!close_to(a->l2(m->x, m->tile, dims), b->l2(m->x, m->tile, dims)))
+			return "l2";
 		if (!close_to(a->code_dot(m->x, m->codes, dims), b->code_dot(m->x, m->codes, dims)))
 			return "code_dot";
 		if (!close_to(a->code_l2(m->x, m->tile, m->codes, dims), b->code_l2(m->x, m->tile, m->codes, dims)))

@@ -44,11 +44,12 @@ pq_model_geometry(int inner, int subvectors, int *width, int *count)
 }
 
 /*
- * An empty model with room for so many lists.
+ * An empty model with room for so many lists, and none for codes if it is to be
+ * flat.
  */
 PqModel *
 pq_model_alloc(const PqSpace *space, int dims, int nlists, int ntiles,
-			   int ngroups, int subvectors)
+			   int ngroups, int subvectors, bool flat)
 {
 	int			inner = pq_inner_dims(space->type, dims);
 	int			width;
@@ -67,7 +68,7 @@ pq_model_alloc(const PqSpace *space, int dims, int nlists, int ntiles,
 	m.width = width;
 	m.subvectors = count;
 	m.padded = count * width;
-	m.nquads = (count + 3) / 4;
+	m.nquads = flat ? 0 : (count + 3) / 4;
 	m.nlists = nlists;
 	m.ntiles = ntiles;
 	m.ngroups = ngroups;
@@ -76,10 +77,10 @@ pq_model_alloc(const PqSpace *space, int dims, int nlists, int ntiles,
 	PLACE(group_norms, PqRoundTile(ngroups));
 	PLACE(group_starts, ngroups + 1);
 	PLACE(norms, ntiles * PQ_TILE);
-	PLACE(codebooks, count * width * PQ_TILE);
-	PLACE(code_norms, count * PQ_TILE);
-	PLACE(refine_min, inner);
-	PLACE(refine_step, inner);
+	PLACE(codebooks, flat ? 0 : count * width * PQ_TILE);
+	PLACE(code_norms, flat ? 0 : count * PQ_TILE);
+	PLACE(refine_min, flat ? 0 : inner);
+	PLACE(refine_step, flat ? 0 : inner);
 #undef PLACE
 	m.size = size;
 	model = palloc0(size);
@@ -108,9 +109,10 @@ pq_model_verify(const PqModel *model, Size size)
 				 errmsg("invalid model of a pq index")));
 	space.type = model->type;
 	space.metric = model->metric;
-	fresh = pq_model_alloc(&space, model->dims, model->nlists, model->ntiles, model->ngroups, model->subvectors);
+	fresh = pq_model_alloc(&space, model->dims, model->nlists, model->ntiles, model->ngroups, model->subvectors,
+						   PqModelIsFlat(model));
 	same = fresh->size == model->size && fresh->inner == model->inner &&
-		fresh->width == model->width && fresh->padded == model->padded &&
+		fresh->width == model->width && fresh->padded == model->padded && fresh->nquads == model->nquads &&
 		fresh->group_starts == model->group_starts && fresh->refine_step == model->refine_step &&
 		PqModelArray(model, group_starts, int32)[model->ngroups] == model->ntiles;
 	for (int g = 0; same && g < model->ngroups; g++)
@@ -272,7 +274,7 @@ train_lists(const PqSpace *space, int dims, const float *sample, int n,
 		ntiles += PqRoundTile(share[g]) / PQ_TILE;
 	}
 
-	trained = pq_trained_alloc(pq_model_alloc(space, dims, total, ntiles, ngroups, subvectors));
+	trained = pq_trained_alloc(pq_model_alloc(space, dims, total, ntiles, ngroups, subvectors, false));
 	starts = PqModelArray(trained->model, group_starts, int32);
 	for (int s = 0; s < PqModelSlots(trained->model); s++)
 		PqModelArray(trained->model, norms, float)[s] = INFINITY;
@@ -430,6 +432,14 @@ train_refine(PqModel *model, const float *sample, int n)
 		}
 }
 
+/* How far distances of the inner space are off, relatively, by projection. */
+static void
+set_distortion(PqModel *model)
+{
+	if (model->inner != model->dims)
+		model->distortion = 0.8f / sqrtf(2.0f * model->inner);
+}
+
 /*
  * Learn a model from n sample points (rows of padded floats in random order).
  * expected is how many vectors there are; lists = 0 and subvectors = 0 ask for
@@ -461,7 +471,22 @@ pq_train(const PqSpace *space, int dims, float *sample, int n, double expected,
 	train_terms(trained, sample, coded, ncoded);
 	pfree(coded);
 	train_refine(trained->model, sample, n);
-	if (inner != dims)
-		trained->model->distortion = 0.8f / sqrtf(2.0f * inner);
+	set_distortion(trained->model);
+	return trained;
+}
+
+/*
+ * The model of an index that has nothing to learn from yet: flat, with one list.
+ */
+PqTrained *
+pq_train_nothing(const PqSpace *space, int dims, int subvectors)
+{
+	PqTrained  *trained = pq_trained_alloc(pq_model_alloc(space, dims, 1, 1, 1, subvectors, true));
+
+	for (int s = 0; s < PQ_TILE; s++)
+		PqModelArray(trained->model, norms, float)[s] = s == 0 ? 0 : INFINITY;
+	PqModelArray(trained->model, group_starts, int32)[1] = 1;
+	place_centroids(trained);
+	set_distortion(trained->model);
 	return trained;
 }

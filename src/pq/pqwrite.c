@@ -21,9 +21,7 @@ struct PqWriter
 	const PqLayout *layout;
 	uint32		list;			/* being written */
 	Buffer		posting;
-	Buffer		refine;
-	int			nrefine;
-	Buffer		directory;
+	Buffer		refine[PQ_MAX_PARTS];
 };
 
 /* One more page, locked, initialised and dirty. */
@@ -73,6 +71,7 @@ pq_write_start(Relation index, ForkNumber fork, const PqTrained *trained, PqMeta
 	meta->model_size = model->size;
 	meta->model_crc = crc;
 	meta->dims = model->dims;
+	meta->flat = PqModelIsFlat(model);
 	meta->nslots = PqModelSlots(model);
 	meta->model_start = write_stream(index, fork, PQ_PAGE_MODEL, (const char *) model, model->size, PQ_STREAM_BYTES);
 	meta->tiles_start = write_stream(index, fork, PQ_PAGE_TILES, (const char *) trained->tiles,
@@ -136,6 +135,17 @@ set_directory(PqWriter *writer, BlockNumber head, BlockNumber insert)
 	UnlockReleaseBuffer(buffer);
 }
 
+static void
+release_refine(PqWriter *writer)
+{
+	for (int part = 0; part < PQ_MAX_PARTS; part++)
+	{
+		if (BufferIsValid(writer->refine[part]))
+			UnlockReleaseBuffer(writer->refine[part]);
+		writer->refine[part] = InvalidBuffer;
+	}
+}
+
 /*
  * Start a posting page, linked to the one before it if the list has one.
  * Interrupts are held as long as a page is locked, so this, once per page, is
@@ -149,11 +159,9 @@ start_page(PqWriter *writer, uint32 list)
 	Buffer		buffer;
 	BlockNumber block;
 
-	if (BufferIsValid(writer->refine))
-		UnlockReleaseBuffer(writer->refine);
+	release_refine(writer);
 	if (BufferIsValid(previous))
 		LockBuffer(previous, BUFFER_LOCK_UNLOCK);
-	writer->refine = InvalidBuffer;
 	CHECK_FOR_INTERRUPTS();
 
 	buffer = add_page(writer->index, writer->fork, PQ_PAGE_POSTING, list);
@@ -190,16 +198,19 @@ pq_writer_add(PqWriter *writer, const PqEntry *entry)
 		start_page(writer, entry->list);
 	header = PqPostingGetHeader(BufferGetPage(writer->posting));
 	slot = header->nused;
-	number = slot / layout->refine_slots;
+	number = PqRefineNumber(layout, slot);
 	if (header->refine[number] == InvalidBlockNumber)
 	{
-		if (BufferIsValid(writer->refine))
-			UnlockReleaseBuffer(writer->refine);
-		writer->refine = add_page(writer->index, writer->fork, PQ_PAGE_REFINE, entry->list);
-		header->refine[number] = BufferGetBlockNumber(writer->refine);
+		release_refine(writer);
+		for (int part = 0; part < layout->refine_parts; part++)
+		{
+			writer->refine[part] = add_page(writer->index, writer->fork, PQ_PAGE_REFINE, entry->list);
+			header->refine[number + part] = BufferGetBlockNumber(writer->refine[part]);
+		}
 	}
 	pq_posting_put(BufferGetPage(writer->posting), layout, slot, entry);
-	pq_refine_put(BufferGetPage(writer->refine), layout, slot, entry);
+	for (int part = 0; part < layout->refine_parts; part++)
+		pq_refine_put(BufferGetPage(writer->refine[part]), layout, slot, part, entry);
 	header->nused++;
 	header->nlive++;
 }
@@ -207,8 +218,7 @@ pq_writer_add(PqWriter *writer, const PqEntry *entry)
 void
 pq_writer_end(PqWriter *writer)
 {
-	if (BufferIsValid(writer->refine))
-		UnlockReleaseBuffer(writer->refine);
+	release_refine(writer);
 	if (BufferIsValid(writer->posting))
 		UnlockReleaseBuffer(writer->posting);
 	pfree(writer);
