@@ -120,7 +120,6 @@ SELECT jflow_post('/search', docs(1, 1), 'f', parameters => '{"filter": []}');
 SELECT jflow_post('/search', docs(1, 1), 'f', parameters => '{"filter": {"n": {"$foo": 1}}}');
 
 -- options that cannot be
-SELECT jflow_add('f', 'x', uses => 'PQLiteIndexer');
 SELECT jflow_add('f', 'x', uses => 'PQLiteIndexer', uses_with => '{"dim": 0}');
 SELECT jflow_add('f', 'x', uses => 'PQLiteIndexer', uses_with => '{"dim": 3, "metric": "cosin"}');
 SELECT jflow_add('f', 'x', uses => 'PQLiteIndexer', uses_with => '{"dim": 3, "metrik": "l2"}');

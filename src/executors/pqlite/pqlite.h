@@ -9,6 +9,8 @@
  * pqlite_value.c turns tags into column values; pqlite_row.c turns documents
  * into rows and back; pqlite_filter.c turns filters into conditions;
  * pqlite_write.c, pqlite_read.c and pqlite_search.c have the endpoints;
+ * pqlite_statement.c has the parts of statements that write, and
+ * pqlite_existing.c those that write to a user's table;
  * pqlite_index.c makes indexes; pqlite_reshard.c moves rows
  * when the number of shards changes.
  *
@@ -40,10 +42,30 @@ typedef enum PqliteMetric
 	PQLITE_IP
 } PqliteMetric;
 
+/*
+ * What becomes of a document without an embedding, or with a zero vector under
+ * the metric cosine.
+ */
+typedef enum PqliteOnMissing
+{
+	MISSING_ERROR,
+	MISSING_SKIP,				/* it is not stored */
+	MISSING_STORE				/* it is, and no search finds it */
+} PqliteOnMissing;
+
+/* Which columns of an existing table are written. */
+typedef enum PqliteWrites
+{
+	WRITES_ALL,					/* those that a document names */
+	WRITES_EMBEDDING			/* of these the embedding alone */
+} PqliteWrites;
+
 /* What uses_with says; strings are NULL where it says nothing. */
 typedef struct PqliteOptions
 {
 	int			dim;			/* 0: not given */
+	PqliteOnMissing on_missing;
+	PqliteWrites writes;
 	PqliteMetric metric;
 	char	   *field;			/* an attribute, or a column of "table" */
 	int			ncolumns;
@@ -72,6 +94,7 @@ typedef struct PqliteParameters
 	int			probes;			/* -1: not given */
 	double		recall;			/* -1: not given */
 	int			queries;		/* to measure the recall by */
+	int			writes;			/* a PqliteWrites; -1: not given */
 } PqliteParameters;
 
 extern PqliteOptions *pqlite_options_read(Jsonb *uses_with);
@@ -99,6 +122,8 @@ typedef struct PqliteColumn
 	Oid			type;
 	int32		typmod;
 	PqliteKind	kind;			/* where attr is -1 */
+	bool		generated;		/* the server alone gives it values */
+	bool		not_null;
 	Oid			array_type;		/* of what is sent: type, or the vector type */
 	Oid			sent_type;
 	int16		sent_len;
@@ -185,6 +210,7 @@ extern const JflowContext *pqlite_context(void);
 extern char *pqlite_quote_type(Oid type, int32 typmod);
 extern SPIPlanPtr pqlite_plan(PqliteStore *store, const char *sql, int nargs, const Oid *types,
 							  int cursor_options);
+extern bool pqlite_plan_is_kept(const PqliteStore *store, SPIPlanPtr plan);
 extern void pqlite_force_index_scans(void);
 extern void pqlite_row_security_off(void);
 extern const PqliteColumn *pqlite_column_by_name(const PqliteStore *store, const char *name);
@@ -214,7 +240,8 @@ extern int	pqlite_read_shards(const char *flow, const char *executor, PqliteShar
 
 /* pqlite_create.c */
 extern void pqlite_locate(const char *workspace, const char *executor, char **schema, char **table);
-extern void pqlite_create(const JflowContext *context, const PqliteOptions *options, bool sparse);
+extern void pqlite_create(const JflowContext *context, const PqliteOptions *options, bool sparse,
+						  int dim);
 extern void pqlite_add_leaves(const PqliteStore *store, int shards);
 extern void pqlite_claim_table(PqliteStore *store);
 extern void pqlite_drop_data(const JflowFlow *flow);
@@ -245,9 +272,13 @@ typedef struct PqliteRows
 	int			nargs;
 } PqliteRows;
 
-extern void pqlite_check_docs(const PqliteStore *store, const JflowDocs *docs, bool need_vector);
+extern char *pqlite_doc_name(const JflowDoc *doc);
+extern bool *pqlite_check_docs(const PqliteStore *store, const JflowDocs *docs, bool need_vector);
+extern Bitmapset *pqlite_all_columns(const PqliteStore *store);
+extern Bitmapset *pqlite_named_columns(const PqliteStore *store, const JflowDoc *doc,
+									   PqliteWrites writes);
 extern void pqlite_rows_form(const PqliteStore *store, const JflowDoc *const *docs, int ndocs,
-							 bool with_tags, PqliteRows *rows);
+							 const Bitmapset *columns, bool with_tags, PqliteRows *rows);
 extern Datum pqlite_id_key(const PqliteStore *store, Datum id);
 extern int	pqlite_compare_ids(const PqliteStore *store, Datum a, Datum b);
 extern uint64 pqlite_hash_id(const PqliteStore *store, Datum key);
@@ -255,8 +286,39 @@ extern Datum pqlite_ids_array(const PqliteStore *store, const JflowDoc *const *d
 extern void pqlite_append_doc_columns(const PqliteStore *store, StringInfo sql, const char *alias);
 extern void pqlite_append_tags(const PqliteStore *store, StringInfo sql, const char *alias);
 extern void pqlite_doc_from_row(HeapTuple tuple, TupleDesc desc, JflowDoc *doc);
-extern bool pqlite_zero_vector(const PqliteStore *store, Datum value);
-extern int	pqlite_vector_dim(const PqliteStore *store, Datum value);
+extern bool pqlite_zero_vector(bool sparse, Datum value);
+extern int	pqlite_vector_dim(bool sparse, Datum value);
+extern bool pqlite_has_vector(const PqliteOptions *options, bool sparse, const JflowDoc *doc);
+
+/* pqlite_statement.c: parts of statements that write rows, and running them */
+extern void pqlite_append_unnest(const PqliteStore *store, StringInfo sql, const Bitmapset *columns,
+								 bool with_tags);
+extern void pqlite_append_sent(const PqliteColumn *column, int number, StringInfo sql);
+extern void pqlite_append_names(const PqliteStore *store, StringInfo sql, const Bitmapset *columns);
+extern void pqlite_append_sent_columns(const PqliteStore *store, StringInfo sql,
+									   const Bitmapset *columns);
+extern void pqlite_append_same_id(const PqliteStore *store, StringInfo sql,
+								  const Bitmapset *columns);
+extern void pqlite_write_rows(PqliteStore *store, const char *sql, const PqliteRows *rows,
+							  int expected);
+
+/* pqlite_write.c */
+
+/* A document of a request on its way into a table. */
+typedef struct PqliteItem
+{
+	const JflowDoc *doc;
+	Datum		key;			/* of its id */
+	int			number;			/* in the request */
+	int			round;			/* how many of the same id come before */
+	bool		found;
+	PqliteLeaf *leaf;
+	Bitmapset  *named;			/* columns of an existing table to write */
+} PqliteItem;
+
+/* pqlite_existing.c */
+extern void pqlite_write_existing(PqliteStore *store, PqliteItem **items, int nitems,
+								  bool insert);
 
 /* pqlite_filter.c */
 typedef struct PqliteCondition

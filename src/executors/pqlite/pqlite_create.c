@@ -66,7 +66,7 @@ typedef struct NewColumn
 
 /* The columns of a table of ours, in the order they are made. */
 static int
-new_columns(const PqliteOptions *options, bool sparse, NewColumn **result)
+new_columns(const PqliteOptions *options, bool sparse, int dim, NewColumn **result)
 {
 	const JflowTypes *types = jflow_types();
 	JflowDocAttr vector = sparse ? DOC_SPARSE_EMBEDDING : DOC_EMBEDDING;
@@ -78,7 +78,7 @@ new_columns(const PqliteOptions *options, bool sparse, NewColumn **result)
 		{"uri", TEXTOID, -1, false, false},
 		{"mime_type", TEXTOID, -1, false, false},
 		{"tags", JSONBOID, -1, false, false},
-		{jflow_doc_attr_name(vector), types->atttype[vector], options->dim, true, false},
+		{jflow_doc_attr_name(vector), types->atttype[vector], dim, options->on_missing != MISSING_STORE, false},
 		{"parent_id", TEXTOID, -1, false, false},
 		{"granularity", INT2OID, -1, false, false},
 		{"scores", JSONBOID, -1, false, false},
@@ -133,6 +133,14 @@ occupied(const char *name, const char *detail)
 			 errhint("Use another workspace or executor name, or make the table the store with the option \"table\".")));
 }
 
+static bool
+is_vector(const char *name)
+{
+	int			attr = jflow_doc_attr_by_name(name);
+
+	return attr == DOC_EMBEDDING || attr == DOC_SPARSE_EMBEDDING;
+}
+
 /* Does a table have exactly these columns? */
 static bool
 same_columns(Relation rel, const NewColumn *columns, int n)
@@ -146,8 +154,14 @@ same_columns(Relation rel, const NewColumn *columns, int n)
 		Form_pg_attribute att = TupleDescAttr(desc, i);
 
 		if (att->attisdropped || strcmp(NameStr(att->attname), columns[i].name) != 0 ||
-			att->atttypid != columns[i].type || att->atttypmod != columns[i].typmod ||
-			att->attnotnull != columns[i].not_null)
+			att->atttypid != columns[i].type || att->atttypmod != columns[i].typmod)
+			return false;
+
+		/*
+		 * whether there must be an embedding is for documents to be checked
+		 * by
+		 */
+		if (att->attnotnull != columns[i].not_null && !is_vector(columns[i].name))
 			return false;
 	}
 	return true;
@@ -311,16 +325,16 @@ make_schema(const char *schema)
 }
 
 /*
- * Make the table of an executor, or adopt one that it had before.  The caller
- * holds the lock on the store's name.
+ * Make the table of an executor for embeddings of so many dimensions, or adopt one
+ * that it had before.  The caller holds the lock on the store's name.
  */
 void
-pqlite_create(const JflowContext *context, const PqliteOptions *options, bool sparse)
+pqlite_create(const JflowContext *context, const PqliteOptions *options, bool sparse, int dim)
 {
 	const char *flow = context->flow->name;
 	const char *executor = context->executor->name;
 	NewColumn  *columns;
-	int			ncolumns = new_columns(options, sparse, &columns);
+	int			ncolumns = new_columns(options, sparse, dim, &columns);
 	const char *field = sparse ? "sparse_embedding" : "embedding";
 	int			wanted = context->executor->shards;
 	JflowCatalogState state;
@@ -332,10 +346,10 @@ pqlite_create(const JflowContext *context, const PqliteOptions *options, bool sp
 	Oid		   *relids;
 	int			nleaves;
 
-	if (!sparse && options->dim > 16000)
+	if (!sparse && dim > 16000)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("an embedding cannot have %d dimensions", options->dim),
+				 errmsg("an embedding cannot have %d dimensions", dim),
 				 errhint("Store a sparse_embedding.")));
 	pqlite_locate(context->executor->workspace, executor, &schema, &table);
 	name = quote_qualified_identifier(schema, table);
@@ -352,7 +366,7 @@ pqlite_create(const JflowContext *context, const PqliteOptions *options, bool sp
 	{
 		run(psprintf("CREATE TABLE %s (%s) PARTITION BY LIST (shard)", name,
 					 column_list(columns, ncolumns)));
-		if (sparse || options->dim <= MAX_INLINE_DIM)
+		if (sparse || dim <= MAX_INLINE_DIM)
 			run(psprintf("ALTER TABLE %s ALTER COLUMN %s SET STORAGE MAIN", name, field));
 		relid = get_relname_relid(table, get_namespace_oid(schema, false));
 	}

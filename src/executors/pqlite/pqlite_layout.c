@@ -161,6 +161,8 @@ add_column(PqliteStore *store, const FormData_pg_attribute *att, int attr)
 	column->type = att->atttypid;
 	column->typmod = att->atttypmod;
 	column->type_hash = GetSysCacheHashValue1(TYPEOID, ObjectIdGetDatum(column->type));
+	column->generated = att->attgenerated != '\0' || att->attidentity == ATTRIBUTE_IDENTITY_ALWAYS;
+	column->not_null = att->attnotnull;
 	set_sent_type(column, getBaseType(att->atttypid));
 	return column;
 }
@@ -563,7 +565,7 @@ check_shards(PqliteStore *store, const PqliteShardRow *rows, int nrows)
 		store->moving |= strcmp(rows[i].state, "live") != 0;
 		store->due |= rows[i].due;
 	}
-	if (options->dim != store->dim)
+	if (options->dim && options->dim != store->dim)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("option \"dim\" of the %s is %d, but its documents have %d dimensions",

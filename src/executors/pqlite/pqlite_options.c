@@ -17,7 +17,8 @@
 
 static const char *const option_names[] = {
 	"dim", "metric", "field", "columns", "limit", "include", "table", "id",
-	"text", "uri", "tags", "lists", "subvectors", "bits", "codebook"
+	"text", "uri", "tags", "lists", "subvectors", "bits", "codebook",
+	"on_missing", "writes"
 };
 
 static const char *const metric_names[] = {"cosine", "l2", "ip"};
@@ -100,6 +101,37 @@ read_metric(const JsonbValue *value)
 				 : errhint("The metrics are cosine, l2 and ip.")));
 	}
 	wrong_value("metric", "\"cosine\", \"l2\" or \"ip\"");
+}
+
+/* The number of a string among the names, or -1. */
+static int
+name_value(const JsonbValue *value, const char *const *names, int n)
+{
+	for (int i = 0; value->type == jbvString && i < n; i++)
+		if (strlen(names[i]) == value->val.string.len &&
+			memcmp(names[i], value->val.string.val, value->val.string.len) == 0)
+			return i;
+	return -1;
+}
+
+static PqliteOnMissing
+read_on_missing(const JsonbValue *value)
+{
+	static const char *const names[] = {"error", "skip", "store"};
+	int			n = name_value(value, names, lengthof(names));
+
+	if (n < 0)
+		wrong_value("on_missing", "\"error\", \"skip\" or \"store\"");
+	return (PqliteOnMissing) n;
+}
+
+/* What "writes" says; -1 if that is nothing known. */
+static int
+writes_value(const JsonbValue *value)
+{
+	static const char *const names[] = {"all", "embedding"};
+
+	return name_value(value, names, lengthof(names));
 }
 
 static void
@@ -229,6 +261,16 @@ read_option(PqliteOptions *options, const char *name, JsonbValue *value)
 	{
 		/* read first */
 	}
+	else if (strcmp(name, "on_missing") == 0)
+		options->on_missing = read_on_missing(value);
+	else if (strcmp(name, "writes") == 0)
+	{
+		int			writes = writes_value(value);
+
+		if (writes < 0)
+			wrong_value(name, "\"all\" or \"embedding\"");
+		options->writes = (PqliteWrites) writes;
+	}
 	else if (strcmp(name, "id") == 0)
 		options->id = read_name(name, value);
 	else if (strcmp(name, "text") == 0)
@@ -270,11 +312,11 @@ check_together(const PqliteOptions *options)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("option \"table\" is missing"),
 				 errdetail("Options \"id\", \"text\", \"uri\" and \"tags\" name columns of an existing table.")));
-	if (options->dim == 0)
+	if (options->writes != WRITES_ALL)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("option \"dim\" is missing"),
-				 errdetail("It is the number of dimensions of the embeddings.")));
+				 errmsg("option \"table\" is missing"),
+				 errdetail("Option \"writes\" is about an existing table; a table of our own holds whole documents.")));
 	if (options->field && strcmp(options->field, "embedding") != 0 &&
 		strcmp(options->field, "sparse_embedding") != 0)
 		wrong_value("field", "\"embedding\" or \"sparse_embedding\"");
@@ -352,6 +394,7 @@ pqlite_parameters_read(Jsonb *parameters, int default_limit, PqliteParameters *r
 	result->probes = -1;
 	result->recall = -1;
 	result->queries = 0;
+	result->writes = -1;
 
 	value = parameter(parameters, "limit", &buffer);
 	if (value && !int_value(value, 0, MAX_LIMIT, &result->limit))
@@ -362,6 +405,9 @@ pqlite_parameters_read(Jsonb *parameters, int default_limit, PqliteParameters *r
 	value = parameter(parameters, "queries", &buffer);
 	if (value && !int_value(value, 0, 10000, &result->queries))
 		wrong_parameter("queries", "an integer between 0 and 10000");
+	value = parameter(parameters, "writes", &buffer);
+	if (value && (result->writes = writes_value(value)) < 0)
+		wrong_parameter("writes", "\"all\" or \"embedding\"");
 	value = parameter(parameters, "recall", &buffer);
 	if (value)
 	{

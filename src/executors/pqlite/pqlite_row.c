@@ -26,8 +26,8 @@
 #define TAGS_PER_CALL 40		/* a function takes 100 arguments */
 
 /* A document in messages. */
-static char *
-name_of_doc(const JflowDoc *doc)
+char *
+pqlite_doc_name(const JflowDoc *doc)
 {
 	char	   *id = TextDatumGetCString(doc->values[DOC_ID]);
 	int			len = strlen(id);
@@ -36,17 +36,18 @@ name_of_doc(const JflowDoc *doc)
 		: psprintf("the document whose id begins with \"%.*s\"", pg_mbcliplen(id, len, 100), id);
 }
 
+/* The number of dimensions of an embedding, of which the store's field tells the type. */
 int
-pqlite_vector_dim(const PqliteStore *store, Datum value)
+pqlite_vector_dim(bool sparse, Datum value)
 {
-	return store->sparse ? DatumGetSparseVector(value)->dim : DatumGetVector(value)->dim;
+	return sparse ? DatumGetSparseVector(value)->dim : DatumGetVector(value)->dim;
 }
 
 /* Is every element 0?  Such a vector has no direction, so no cosine. */
 bool
-pqlite_zero_vector(const PqliteStore *store, Datum value)
+pqlite_zero_vector(bool sparse, Datum value)
 {
-	if (store->sparse)
+	if (sparse)
 		return DatumGetSparseVector(value)->nnz == 0;
 	else
 	{
@@ -78,62 +79,100 @@ check_id(const JflowDoc *doc)
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 				 errmsg("a document's id has %zu bytes, more than the %d that can be stored",
 						len, PQLITE_MAX_ID),
-				 errdetail("It is the id of %s.", name_of_doc(doc))));
+				 errdetail("It is the id of %s.", pqlite_doc_name(doc))));
 }
 
-static void
+/* Has a document an embedding that is at a distance from others? */
+bool
+pqlite_has_vector(const PqliteOptions *options, bool sparse, const JflowDoc *doc)
+{
+	int			attr = sparse ? DOC_SPARSE_EMBEDDING : DOC_EMBEDDING;
+
+	return !doc->nulls[attr] &&
+		(options->metric != PQLITE_COSINE || !pqlite_zero_vector(sparse, doc->values[attr]));
+}
+
+/* Raise an error for a document that has no embedding, or a zero vector. */
+static void JFLOW_NORETURN
+vector_missing(const PqliteStore *store, const JflowDoc *doc)
+{
+	int			attr = store->columns[store->vector].attr;
+	int			other = store->sparse ? DOC_EMBEDDING : DOC_SPARSE_EMBEDDING;
+
+	if (!doc->nulls[attr])
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_EXCEPTION),
+				 errmsg("%s of %s is a zero vector", jflow_doc_attr_name(attr), pqlite_doc_name(doc)),
+				 errdetail("Under the metric cosine it has no distance from anything."),
+				 errhint("The option \"on_missing\" lets such documents be skipped or stored.")));
+	ereport(ERROR,
+			(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+			 errmsg("%s has no %s", pqlite_doc_name(doc), jflow_doc_attr_name(attr)),
+			 doc->nulls[other] ? 0 :
+			 errdetail("It has %s, but the %s stores %s.", jflow_doc_attr_name(other),
+					   store->what, jflow_doc_attr_name(attr)),
+			 errhint("Let an executor before this one make it, or give it with the document; the option \"on_missing\" lets such documents be skipped or stored.")));
+}
+
+/*
+ * Raise an error for a document whose embedding cannot be stored; false if it is
+ * to be left out for want of one.
+ */
+static bool
 check_vector(const PqliteStore *store, const JflowDoc *doc, bool required)
 {
 	int			attr = store->columns[store->vector].attr;
 	int			dim;
 
-	if (doc->nulls[attr])
+	if (!doc->nulls[attr])
 	{
-		int			other = store->sparse ? DOC_EMBEDDING : DOC_SPARSE_EMBEDDING;
-
-		if (required)
+		dim = pqlite_vector_dim(store->sparse, doc->values[attr]);
+		if (store->dim && dim != store->dim)
 			ereport(ERROR,
-					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-					 errmsg("%s has no %s", name_of_doc(doc), jflow_doc_attr_name(attr)),
-					 doc->nulls[other] ?
-					 errhint("Let an executor before this one make it, or give it with the document.") :
-					 errdetail("It has %s, but the %s stores %s.", jflow_doc_attr_name(other),
-							   store->what, jflow_doc_attr_name(attr))));
-		return;
+					(errcode(ERRCODE_DATA_EXCEPTION),
+					 errmsg("%s of %s has %d dimensions, not %d", jflow_doc_attr_name(attr),
+							pqlite_doc_name(doc), dim, store->dim),
+					 errdetail("The %s stores embeddings of %d dimensions.", store->what, store->dim)));
 	}
-	dim = pqlite_vector_dim(store, doc->values[attr]);
-	if (store->dim && dim != store->dim)
+	else if (!required)
+		return true;
+	if (pqlite_has_vector(store->options, store->sparse, doc))
+		return true;
+	if (store->options->on_missing == MISSING_ERROR)
+		vector_missing(store, doc);
+	if (store->own && doc->nulls[attr] && store->options->on_missing == MISSING_STORE &&
+		store->columns[store->vector].not_null)
 		ereport(ERROR,
-				(errcode(ERRCODE_DATA_EXCEPTION),
-				 errmsg("%s of %s has %d dimensions, not %d", jflow_doc_attr_name(attr),
-						name_of_doc(doc), dim, store->dim),
-				 errdetail("The %s stores embeddings of %d dimensions.", store->what, store->dim)));
-	if (store->options->metric == PQLITE_COSINE &&
-		pqlite_zero_vector(store, doc->values[attr]))
-		ereport(ERROR,
-				(errcode(ERRCODE_DATA_EXCEPTION),
-				 errmsg("%s of %s is a zero vector", jflow_doc_attr_name(attr), name_of_doc(doc)),
-				 errdetail("Under the metric cosine it has no distance from anything.")));
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("table %s was made without room for %s, which has no %s", store->name,
+						pqlite_doc_name(doc), jflow_doc_attr_name(attr)),
+				 errhint("Use ALTER TABLE %s ALTER COLUMN %s DROP NOT NULL.", store->name,
+						 store->columns[store->vector].quoted)));
+	return store->options->on_missing == MISSING_STORE;
 }
 
 /*
  * Raise an error for documents that cannot be stored.  With "need_vector" each
- * must have an embedding.
+ * must have an embedding, or it is for the option "on_missing" to say what
+ * becomes of it.  Returns which of them are to be left out.
  */
-void
+bool *
 pqlite_check_docs(const PqliteStore *store, const JflowDocs *docs, bool need_vector)
 {
+	bool	   *left_out = palloc0(sizeof(bool) * Max(docs->ndocs, 1));
+
 	for (int i = 0; i < docs->ndocs; i++)
 	{
 		const JflowDoc *doc = &docs->docs[i];
 
 		check_id(doc);
-		check_vector(store, doc, need_vector);
+		left_out[i] = !check_vector(store, doc, need_vector);
 		if (!doc->nulls[DOC_TAGS] && !JB_ROOT_IS_OBJECT(DatumGetJsonbP(doc->values[DOC_TAGS])))
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("tags of %s must be a JSON object", name_of_doc(doc))));
+					 errmsg("tags of %s must be a JSON object", pqlite_doc_name(doc))));
 	}
+	return left_out;
 }
 
 /* An id as a value of the id column. */
@@ -227,7 +266,38 @@ typed_value(const PqliteColumn *column, const JflowDoc *doc, bool *isnull)
 	if (value == NULL || value->type == jbvNull)
 		return (Datum) 0;
 	*isnull = false;
-	return pqlite_value_from_json(column, value, name_of_doc(doc));
+	return pqlite_value_from_json(column, value, pqlite_doc_name(doc));
+}
+
+/* Raise an error for a document that has a value for what the server generates. */
+static void JFLOW_NORETURN
+generated_column(const PqliteStore *store, const char *name, const JflowDoc *doc)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_GENERATED_ALWAYS),
+			 errmsg("column \"%s\" of table %s cannot be written", name, store->name),
+			 errdetail("It is generated, and %s has a value for it.", pqlite_doc_name(doc))));
+}
+
+/* Raise an error that says why a tag has no column to go to. */
+static void JFLOW_NORETURN
+no_column_for_tag(const PqliteStore *store, const char *key, const JflowDoc *doc)
+{
+	AttrNumber	attnum = get_attnum(store->relid, key);
+	Oid			type = attnum > 0 ? get_atttype(store->relid, attnum) : InvalidOid;
+	PqliteKind	kind;
+
+	if (OidIsValid(type) && store->options->ncolumns == 0 && !pqlite_kind_of_type(type, &kind))
+		ereport(ERROR,
+				(errcode(ERRCODE_DATATYPE_MISMATCH),
+				 errmsg("column \"%s\" of table %s has type %s", key, store->name, format_type_be(type)),
+				 errdetail("The tag of %s cannot be stored there.", pqlite_doc_name(doc))));
+	if (OidIsValid(type) && get_attgenerated(store->relid, attnum) != '\0')
+		generated_column(store, key, doc);
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_COLUMN),
+			 errmsg("table %s has no column for tag \"%s\" of %s", store->name, key, pqlite_doc_name(doc)),
+			 errhint("Name a column of type jsonb with the option \"tags\", or add the column.")));
 }
 
 /* Every tag needs a place where the table has no column for tags. */
@@ -249,21 +319,66 @@ check_tags_have_columns(const PqliteStore *store, const JflowDoc *doc)
 			continue;
 		key = pnstrdup(value.val.string.val, value.val.string.len);
 		if (pqlite_column_by_name(store, key) == NULL)
-			ereport(ERROR,
-					(errcode(ERRCODE_UNDEFINED_COLUMN),
-					 errmsg("table %s has no column for tag \"%s\" of %s", store->name, key,
-							name_of_doc(doc)),
-					 errhint("Name a column of type jsonb with the option \"tags\", or add the column.")));
+			no_column_for_tag(store, key, doc);
 	}
 }
 
+/* Numbers of all columns of a store. */
+Bitmapset *
+pqlite_all_columns(const PqliteStore *store)
+{
+	return bms_add_range(NULL, 0, store->ncolumns - 1);
+}
+
+/* Is a key in the tags of a document, be it null? */
+static bool
+has_tag(const JflowDoc *doc, const char *name)
+{
+	JsonbValue	buffer;
+
+	return !doc->nulls[DOC_TAGS] &&
+		getKeyJsonValueFromContainer(&DatumGetJsonbP(doc->values[DOC_TAGS])->root, name, strlen(name),
+									 &buffer) != NULL;
+}
+
 /*
- * Parameters for documents: an array per column of the store, in its order, and
- * one of their tags if asked for.
+ * Numbers of the columns of a user's table that a document names: those of
+ * attributes that are not NULL and of keys in its tags.  Raises undefined_column
+ * for a tag that has no place and generated_always for one that nobody may write.
+ */
+Bitmapset *
+pqlite_named_columns(const PqliteStore *store, const JflowDoc *doc, PqliteWrites writes)
+{
+	Bitmapset  *named = NULL;
+	bool		has_tags = pqlite_column_by_attr(store, DOC_TAGS) != NULL;
+
+	if (writes == WRITES_ALL && !has_tags)
+		check_tags_have_columns(store, doc);
+	for (int i = 0; i < store->ncolumns; i++)
+	{
+		const PqliteColumn *column = &store->columns[i];
+		bool		given = column->attr >= 0 ? !doc->nulls[column->attr] : has_tag(doc, column->name);
+
+		if (!given || (writes == WRITES_EMBEDDING && i != store->id && i != store->vector))
+			continue;
+		if (column->generated && i != store->id)
+		{
+			if (has_tags && column->attr < 0)
+				continue;		/* it is kept with the other tags */
+			generated_column(store, column->name, doc);
+		}
+		named = bms_add_member(named, i);
+	}
+	return named;
+}
+
+/*
+ * Parameters for documents: an array per column asked for, in the store's order,
+ * and one of their tags if asked for.
  */
 void
 pqlite_rows_form(const PqliteStore *store, const JflowDoc *const *docs, int ndocs,
-				 bool with_tags, PqliteRows *rows)
+				 const Bitmapset *columns, bool with_tags, PqliteRows *rows)
 {
 	Datum	   *values = palloc(sizeof(Datum) * Max(ndocs, 1));
 	bool	   *nulls = palloc(sizeof(bool) * Max(ndocs, 1));
@@ -271,12 +386,9 @@ pqlite_rows_form(const PqliteStore *store, const JflowDoc *const *docs, int ndoc
 
 	rows->types = palloc(sizeof(Oid) * (store->ncolumns + 2));
 	rows->values = palloc(sizeof(Datum) * (store->ncolumns + 2));
-	rows->nargs = store->ncolumns;
-	if (!store->own && pqlite_column_by_attr(store, DOC_TAGS) == NULL)
-		for (int i = 0; i < ndocs; i++)
-			check_tags_have_columns(store, docs[i]);
+	rows->nargs = 0;
 
-	for (int c = 0; c < store->ncolumns; c++)
+	for (int c = -1; (c = bms_next_member(columns, c)) >= 0;)
 	{
 		const PqliteColumn *column = &store->columns[c];
 
@@ -291,8 +403,8 @@ pqlite_rows_form(const PqliteStore *store, const JflowDoc *const *docs, int ndoc
 					: docs[i]->values[column->attr];
 			}
 		}
-		rows->types[c] = column->array_type;
-		rows->values[c] = array_of(column, values, nulls, ndocs);
+		rows->types[rows->nargs] = column->array_type;
+		rows->values[rows->nargs++] = array_of(column, values, nulls, ndocs);
 	}
 	if (with_tags)
 	{

@@ -320,7 +320,7 @@ search_one(Search *search, Datum vector, JflowMatch **matches)
 
 /*
  * The vector to search with, or NULL for one that is near nothing.  Raises an
- * error if the document has none that fits.
+ * error if the document has none that fits, unless such documents may be stored.
  */
 static Datum
 query_vector(const PqliteStore *store, const JflowDoc *doc)
@@ -329,22 +329,22 @@ query_vector(const PqliteStore *store, const JflowDoc *doc)
 	const char *name = jflow_doc_attr_name(attr);
 	int			dim;
 
+	if (doc->nulls[attr] && store->options->on_missing != MISSING_ERROR)
+		return (Datum) 0;
 	if (doc->nulls[attr])
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("the document to search with has no %s", name),
 				 errdetail("The %s stores %s of %d dimensions.", store->what, name, store->dim),
 				 errhint("Let an executor before this one make it, or give it with the document.")));
-	dim = pqlite_vector_dim(store, doc->values[attr]);
+	dim = pqlite_vector_dim(store->sparse, doc->values[attr]);
 	if (store->dim && dim != store->dim)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATA_EXCEPTION),
 				 errmsg("%s of the document to search with has %d dimensions, not %d", name, dim,
 						store->dim),
 				 errdetail("The %s stores embeddings of %d dimensions.", store->what, store->dim)));
-	if (store->options->metric == PQLITE_COSINE && pqlite_zero_vector(store, doc->values[attr]))
-		return (Datum) 0;
-	return doc->values[attr];
+	return pqlite_has_vector(store->options, store->sparse, doc) ? doc->values[attr] : (Datum) 0;
 }
 
 /* Fill in the matches of all documents. */

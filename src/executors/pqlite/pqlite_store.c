@@ -24,6 +24,7 @@
 #include "executors/pqlite/pqlite.h"
 
 #define MAX_PLANS 64			/* of a store; above, all are made anew */
+#define MAX_PLANS_OF_CALL 512	/* above, they are not kept */
 
 typedef struct StoreKey
 {
@@ -312,10 +313,62 @@ pqlite_store_for_read(const JflowContext *context)
 }
 
 /*
+ * Which field documents are stored under, if nothing else has decided that: the
+ * dense one, unless all of them have the sparse one alone.
+ */
+static bool
+is_sparse(const PqliteOptions *options, const JflowDocs *docs)
+{
+	bool		some = false;
+
+	if (options->field)
+		return strcmp(options->field, "sparse_embedding") == 0;
+	for (int i = 0; i < docs->ndocs; i++)
+	{
+		if (!docs->docs[i].nulls[DOC_EMBEDDING])
+			return false;
+		some |= !docs->docs[i].nulls[DOC_SPARSE_EMBEDDING];
+	}
+	return some;
+}
+
+/*
+ * Make the store of an executor for the first documents that are to be stored.
+ * They say how many dimensions it has, if the options do not.  False if none of
+ * them is to be stored.
+ */
+static bool
+make_store(const JflowContext *context, const JflowDocs *docs)
+{
+	const PqliteOptions *options = pqlite_options_read(context->executor->uses_with);
+	bool		sparse = is_sparse(options, docs);
+	int			attr = sparse ? DOC_SPARSE_EMBEDDING : DOC_EMBEDDING;
+	int			dim = options->dim;
+	bool		some = options->on_missing != MISSING_SKIP;
+
+	for (int i = 0; i < docs->ndocs; i++)
+	{
+		some |= pqlite_has_vector(options, sparse, &docs->docs[i]);
+		if (dim == 0 && !docs->docs[i].nulls[attr])
+			dim = pqlite_vector_dim(sparse, docs->docs[i].values[attr]);
+	}
+	if (!some)
+		return false;
+	if (dim == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("the first documents have no %s, so the number of its dimensions is not known",
+						jflow_doc_attr_name(attr)),
+				 errhint("Let an executor before this one make it, or give the option \"dim\".")));
+	pqlite_create(context, options, sparse, dim);
+	return true;
+}
+
+/*
  * The store that documents are written to; its layout is locked until the end
  * of the transaction; without documents, against all other writers.  If it is
- * not there it is made, or NULL is returned.  The documents decide which field is
- * stored, if nothing else does.
+ * not there it is made, or NULL is returned, as it is if none of the documents is
+ * to be stored.
  */
 PqliteStore *
 pqlite_store_for_write(const JflowContext *context, const JflowDocs *docs, bool create)
@@ -327,24 +380,15 @@ pqlite_store_for_write(const JflowContext *context, const JflowDocs *docs, bool 
 	store = pqlite_store_find(context->flow, context->executor);
 	if (store == NULL)
 	{
-		const PqliteOptions *options = pqlite_options_read(context->executor->uses_with);
-		bool		sparse = options->field && strcmp(options->field, "sparse_embedding") == 0;
-
 		if (!create)
 			return NULL;
-		if (options->field == NULL)
-		{
-			sparse = true;
-			for (int i = 0; i < docs->ndocs; i++)
-				sparse &= docs->docs[i].nulls[DOC_EMBEDDING] &&
-					!docs->docs[i].nulls[DOC_SPARSE_EMBEDDING];
-		}
 		pqlite_lock_store_name(context->flow->name, context->executor->name);
 		AcceptInvalidationMessages();
 		store = pqlite_store_find(context->flow, context->executor);
 		if (store == NULL)
 		{
-			pqlite_create(context, options, sparse);
+			if (!make_store(context, docs))
+				return NULL;
 			CommandCounterIncrement();
 			store = pqlite_store_find(context->flow, context->executor);
 		}
@@ -376,7 +420,8 @@ pqlite_store_for_write(const JflowContext *context, const JflowDocs *docs, bool 
 
 /*
  * A prepared statement of a store, made at its first use.  It is there until the
- * store is unpinned.  Statements are told apart by their text alone.
+ * store is unpinned, unless one call needs very many of them: then it lasts until
+ * SPI_finish, or until it is freed.  Statements are told apart by their text alone.
  */
 SPIPlanPtr
 pqlite_plan(PqliteStore *store, const char *sql, int nargs, const Oid *types, int cursor_options)
@@ -392,6 +437,8 @@ pqlite_plan(PqliteStore *store, const char *sql, int nargs, const Oid *types, in
 	plan = SPI_prepare_cursor(sql, nargs, (Oid *) types, cursor_options);
 	if (plan == NULL)
 		elog(ERROR, "could not prepare statement: %s", SPI_result_code_string(SPI_result));
+	if (store->nplans >= MAX_PLANS_OF_CALL + 2 * store->nleaves)
+		return plan;
 	if (store->nplans == store->plans_size)
 	{
 		store->plans = repalloc(store->plans, sizeof(PqlitePlan) * store->plans_size * 2);
@@ -404,6 +451,16 @@ pqlite_plan(PqliteStore *store, const char *sql, int nargs, const Oid *types, in
 	SPI_keepplan(plan);
 	store->nplans++;
 	return plan;
+}
+
+/* Does a plan outlive the call?  If not it can be freed when it has been run. */
+bool
+pqlite_plan_is_kept(const PqliteStore *store, SPIPlanPtr plan)
+{
+	for (int i = 0; i < store->nplans; i++)
+		if (store->plans[i].plan == plan)
+			return true;
+	return false;
 }
 
 /*

@@ -24,45 +24,40 @@ PG_FUNCTION_INFO_V1(jflow_pqlite_update);
 PG_FUNCTION_INFO_V1(jflow_pqlite_delete);
 PG_FUNCTION_INFO_V1(jflow_pqlite_clear);
 
-/* A document of a request on its way into a table. */
-typedef struct WriteItem
-{
-	const JflowDoc *doc;
-	Datum		key;			/* of its id */
-	int			number;			/* in the request */
-	int			round;			/* how many of the same id come before */
-	bool		found;
-	PqliteLeaf *leaf;
-} WriteItem;
-
 static int
 item_order(const void *a, const void *b, void *store)
 {
-	const WriteItem *ia = a;
-	const WriteItem *ib = b;
+	const PqliteItem *ia = a;
+	const PqliteItem *ib = b;
 	int			order = pqlite_compare_ids(store, ia->key, ib->key);
 
 	return order != 0 ? order : ia->number - ib->number;
 }
 
 /*
- * The documents of a request sorted by id: two requests that meet lock rows in
- * one order.  Documents of one id keep their order and are numbered.
+ * The documents of a request sorted by id, without those left out: two requests
+ * that meet lock rows in one order.  Documents of one id keep their order and are
+ * numbered by rounds.
  */
-static WriteItem *
-sort_items(const PqliteStore *store, const JflowDocs *docs, int *rounds)
+static PqliteItem *
+sort_items(const PqliteStore *store, const JflowDocs *docs, const bool *left_out, int *nitems,
+		   int *rounds)
 {
-	WriteItem  *items = palloc0(sizeof(WriteItem) * Max(docs->ndocs, 1));
+	PqliteItem *items = palloc0(sizeof(PqliteItem) * Max(docs->ndocs, 1));
+	int			n = 0;
 
 	for (int i = 0; i < docs->ndocs; i++)
 	{
-		items[i].doc = &docs->docs[i];
-		items[i].key = pqlite_id_key(store, docs->docs[i].values[DOC_ID]);
-		items[i].number = i;
+		if (left_out && left_out[i])
+			continue;
+		items[n].doc = &docs->docs[i];
+		items[n].key = pqlite_id_key(store, docs->docs[i].values[DOC_ID]);
+		items[n++].number = i;
 	}
-	qsort_arg(items, docs->ndocs, sizeof(WriteItem), item_order, (void *) store);
-	*rounds = docs->ndocs > 0 ? 1 : 0;
-	for (int i = 1; i < docs->ndocs; i++)
+	qsort_arg(items, n, sizeof(PqliteItem), item_order, (void *) store);
+	*nitems = n;
+	*rounds = n > 0 ? 1 : 0;
+	for (int i = 1; i < n; i++)
 		if (pqlite_compare_ids(store, items[i].key, items[i - 1].key) == 0)
 		{
 			items[i].round = items[i - 1].round + 1;
@@ -72,7 +67,7 @@ sort_items(const PqliteStore *store, const JflowDocs *docs, int *rounds)
 }
 
 static void
-lock_items(const PqliteStore *store, const WriteItem *items, int nitems)
+lock_items(const PqliteStore *store, const PqliteItem *items, int nitems)
 {
 	Datum	   *keys = palloc(sizeof(Datum) * Max(nitems, 1));
 
@@ -82,34 +77,9 @@ lock_items(const PqliteStore *store, const WriteItem *items, int nitems)
 	pfree(keys);
 }
 
-/*
- * Run a statement that writes, under the newest snapshot: rows committed before
- * our locks were got must be seen.  A transaction that may not see them fails
- * with a serialization error.
- */
-static void
-write_rows(PqliteStore *store, const char *sql, const PqliteRows *rows, int expected)
-{
-	SPIPlanPtr	plan = pqlite_plan(store, sql, rows->nargs, rows->types, CURSOR_OPT_GENERIC_PLAN);
-	int			result = SPI_execute_snapshot(plan, rows->values, NULL, GetLatestSnapshot(),
-											  IsolationUsesXactSnapshot() ? GetTransactionSnapshot()
-											  : InvalidSnapshot,
-											  false, true, 0);
-
-	if (result < 0)
-		elog(ERROR, "statement failed: %s: %s", SPI_result_code_string(result), sql);
-	if (expected >= 0 && SPI_processed != expected)
-		ereport(ERROR,
-				(errcode(ERRCODE_TRIGGERED_ACTION_EXCEPTION),
-				 errmsg("table %s stored " UINT64_FORMAT " of %d documents", store->name,
-						SPI_processed, expected),
-				 errdetail("A trigger or rule on it kept the others out."),
-				 errhint("Remove it, or let it raise an error that says why.")));
-}
-
 /* Mark the items whose number, from 1, a statement returned. */
 static void
-mark_found(WriteItem **items)
+mark_found(PqliteItem **items)
 {
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
@@ -117,69 +87,6 @@ mark_found(WriteItem **items)
 		Datum		n = SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull);
 
 		items[DatumGetInt64(n) - 1]->found = true;
-	}
-}
-
-/*
- * "unnest($1, $2, ...) WITH ORDINALITY AS u(column, ..., n)" for rows.  Only the bare
- * name stands for several arrays at once; pg_catalog is searched first.
- */
-static void
-append_unnest(const PqliteStore *store, StringInfo sql, bool with_tags)
-{
-	appendStringInfoString(sql, "unnest(");
-	for (int i = 0; i < store->ncolumns; i++)
-		appendStringInfo(sql, "%s$%d", i > 0 ? ", " : "", i + 1);
-	if (with_tags)
-		appendStringInfo(sql, ", $%d", store->ncolumns + 1);
-	appendStringInfoString(sql, ") WITH ORDINALITY AS u(");
-	for (int i = 0; i < store->ncolumns; i++)
-		appendStringInfo(sql, "c%d, ", i);
-	appendStringInfo(sql, "%sn)", with_tags ? "tags, " : "");
-}
-
-/*
- * A sent value as the column's type.  The type's modifier is left to the
- * assignment, which refuses a string that is too long where a cast cuts it.
- */
-static void
-append_sent(const PqliteColumn *column, int number, StringInfo sql)
-{
-	Oid			type = getBaseType(column->type);
-
-	appendStringInfo(sql, "u.c%d", number);
-	if (type != column->sent_type)
-		appendStringInfo(sql, "::%s", pqlite_quote_type(type, -1));
-}
-
-/*
- * Which rows an update is about.  The list of ids says nothing more than the
- * join, but lets no plan read the whole table, also one made while it was empty.
- */
-static void
-append_same_id(const PqliteStore *store, StringInfo sql)
-{
-	const char *id = store->columns[store->id].quoted;
-
-	appendStringInfo(sql, " WHERE t.%s %s u.c%d AND t.%s %s ANY ($%d) RETURNING u.n", id,
-					 store->same_id, store->id, id, store->same_id, store->id + 1);
-}
-
-static void
-append_column_names(const PqliteStore *store, StringInfo sql)
-{
-	for (int i = 0; i < store->ncolumns; i++)
-		appendStringInfo(sql, "%s%s", i > 0 ? ", " : "", store->columns[i].quoted);
-}
-
-static void
-append_sent_columns(const PqliteStore *store, StringInfo sql)
-{
-	for (int i = 0; i < store->ncolumns; i++)
-	{
-		if (i > 0)
-			appendStringInfoString(sql, ", ");
-		append_sent(&store->columns[i], i, sql);
 	}
 }
 
@@ -198,18 +105,19 @@ prefer_fast_compression(void)
 static void
 upsert_leaf(PqliteStore *store, const PqliteLeaf *leaf, const JflowDoc *const *docs, int ndocs)
 {
+	Bitmapset  *columns = pqlite_all_columns(store);
 	StringInfoData sql;
 	PqliteRows	rows;
 	bool		first = true;
 
-	pqlite_rows_form(store, docs, ndocs, false, &rows);
+	pqlite_rows_form(store, docs, ndocs, columns, false, &rows);
 	initStringInfo(&sql);
 	appendStringInfo(&sql, "INSERT INTO %s (shard, ", leaf->name);
-	append_column_names(store, &sql);
+	pqlite_append_names(store, &sql, columns);
 	appendStringInfo(&sql, ") SELECT %d, ", leaf->shard);
-	append_sent_columns(store, &sql);
+	pqlite_append_sent_columns(store, &sql, columns);
 	appendStringInfoString(&sql, " FROM ");
-	append_unnest(store, &sql, false);
+	pqlite_append_unnest(store, &sql, columns, false);
 	appendStringInfo(&sql, " ON CONFLICT (%s) DO UPDATE SET ", store->columns[store->id].quoted);
 	for (int i = 0; i < store->ncolumns; i++)
 	{
@@ -219,12 +127,12 @@ upsert_leaf(PqliteStore *store, const PqliteLeaf *leaf, const JflowDoc *const *d
 						 store->columns[i].quoted);
 		first = false;
 	}
-	write_rows(store, sql.data, &rows, ndocs);
+	pqlite_write_rows(store, sql.data, &rows, ndocs);
 }
 
 /* The item with an id, which the store has as text; items are sorted by it. */
-static WriteItem *
-find_item(const PqliteStore *store, WriteItem **items, int nitems, Datum id)
+static PqliteItem *
+find_item(const PqliteStore *store, PqliteItem **items, int nitems, Datum id)
 {
 	int			low = 0;
 	int			high = nitems - 1;
@@ -250,7 +158,7 @@ find_item(const PqliteStore *store, WriteItem **items, int nitems, Datum id)
  * error.
  */
 static void
-find_leaves(PqliteStore *store, WriteItem **items, int nitems)
+find_leaves(PqliteStore *store, PqliteItem **items, int nitems)
 {
 	const JflowDoc **docs = palloc(sizeof(JflowDoc *) * nitems);
 	const PqliteColumn *id = &store->columns[store->id];
@@ -278,7 +186,7 @@ find_leaves(PqliteStore *store, WriteItem **items, int nitems)
 		bool		isnull;
 		Datum		found = SPI_getbinval(row, SPI_tuptable->tupdesc, 1, &isnull);
 		int			shard = DatumGetInt32(SPI_getbinval(row, SPI_tuptable->tupdesc, 2, &isnull));
-		WriteItem  *item = find_item(store, items, nitems, found);
+		PqliteItem *item = find_item(store, items, nitems, found);
 
 		for (int leaf = 0; item && leaf < store->nleaves; leaf++)
 			if (store->leaves[leaf].shard == shard)
@@ -306,7 +214,7 @@ new_leaf(PqliteStore *store, const JflowContext *context, JflowPolling polling, 
 }
 
 static void
-upsert_own(PqliteStore *store, const JflowContext *context, WriteItem **items, int nitems)
+upsert_own(PqliteStore *store, const JflowContext *context, PqliteItem **items, int nitems)
 {
 	JflowPolling polling = jflow_polling_resolve(context->executor, context->endpoint);
 	const JflowDoc **docs = palloc(sizeof(JflowDoc *) * nitems);
@@ -327,62 +235,52 @@ upsert_own(PqliteStore *store, const JflowContext *context, WriteItem **items, i
 	}
 }
 
-/* The items that a statement is about, as rows. */
-static void
-items_form(const PqliteStore *store, WriteItem **items, int nitems, bool with_tags, PqliteRows *rows)
+/* The last document of each id: a table of ours holds whole documents. */
+static int
+last_items(PqliteItem *items, int nitems, PqliteItem **last)
 {
-	const JflowDoc **docs = palloc(sizeof(JflowDoc *) * Max(nitems, 1));
-
-	for (int i = 0; i < nitems; i++)
-		docs[i] = items[i]->doc;
-	pqlite_rows_form(store, docs, nitems, with_tags, rows);
-}
-
-/* Replace what is there in a user's table, then insert the rest. */
-static void
-upsert_existing(PqliteStore *store, WriteItem **items, int nitems)
-{
-	StringInfoData sql;
-	PqliteRows	rows;
-	const char *separator = "";
 	int			n = 0;
 
-	items_form(store, items, nitems, false, &rows);
-	initStringInfo(&sql);
-	appendStringInfo(&sql, "UPDATE %s AS t SET ", store->name);
-	for (int i = 0; i < store->ncolumns; i++)
-	{
-		if (i == store->id)
-			continue;
-		appendStringInfo(&sql, "%s%s = ", separator, store->columns[i].quoted);
-		append_sent(&store->columns[i], i, &sql);
-		separator = ", ";
-	}
-	appendStringInfoString(&sql, " FROM ");
-	append_unnest(store, &sql, false);
-	append_same_id(store, &sql);
-	write_rows(store, sql.data, &rows, -1);
-	mark_found(items);
+	for (int i = 0; i < nitems; i++)
+		if (i + 1 == nitems || items[i + 1].round == 0)
+			last[n++] = &items[i];
+	return n;
+}
+
+/* The items of a round, no two of which have one id. */
+static int
+items_of_round(PqliteItem *items, int nitems, int round, PqliteItem **selected)
+{
+	int			n = 0;
 
 	for (int i = 0; i < nitems; i++)
-		if (!items[i]->found)
-			items[n++] = items[i];
-	if (n == 0)
-		return;
-	items_form(store, items, n, false, &rows);
-	resetStringInfo(&sql);
-	appendStringInfo(&sql, "INSERT INTO %s (", store->name);
-	append_column_names(store, &sql);
-	appendStringInfoString(&sql, ") SELECT ");
-	append_sent_columns(store, &sql);
-	appendStringInfoString(&sql, " FROM ");
-	append_unnest(store, &sql, false);
-	write_rows(store, sql.data, &rows, n);
+		if (items[i].round == round)
+			selected[n++] = &items[i];
+	return n;
+}
+
+/* What of their documents items write to a user's table. */
+static void
+name_columns(const PqliteStore *store, PqliteItem *items, int nitems, PqliteWrites writes)
+{
+	for (int i = 0; i < nitems; i++)
+		items[i].named = pqlite_named_columns(store, items[i].doc, writes);
+}
+
+/* What a request writes: as its parameter says, else as the option does. */
+static PqliteWrites
+what_to_write(const PqliteStore *store, Jsonb *parameters_json)
+{
+	PqliteParameters parameters;
+
+	pqlite_parameters_read(parameters_json, 0, &parameters);
+	return parameters.writes < 0 ? store->options->writes : (PqliteWrites) parameters.writes;
 }
 
 /*
- * /index: insert documents, or replace those whose id is there.  Of an id that
- * the request has twice the last document counts.
+ * /index: insert documents, or replace those whose id is there; of an id that the
+ * request has twice the last document counts.  In a user's table a document
+ * writes the columns that it names, each in its turn.
  */
 Datum
 jflow_pqlite_index(PG_FUNCTION_ARGS)
@@ -390,59 +288,74 @@ jflow_pqlite_index(PG_FUNCTION_ARGS)
 	const JflowContext *context = pqlite_context();
 	JflowDocs  *docs;
 	PqliteStore *store;
-	WriteItem  *items;
-	WriteItem **last;
+	PqliteItem *items;
+	PqliteItem **selected;
+	PqliteWrites writes;
+	int			nitems;
 	int			rounds;
-	int			n = 0;
+	int			n;
 
 	if (!pqlite_is_doer(context))
 		PG_RETURN_DATUM(jflow_docs_empty());
 	docs = jflow_docs_deform(PG_GETARG_DATUM(0), "documents");
-	if (docs->ndocs == 0)
+	if (docs->ndocs == 0 || (store = pqlite_store_for_write(context, docs, true)) == NULL)
 		PG_RETURN_NULL();
-
-	store = pqlite_store_for_write(context, docs, true);
-	pqlite_check_docs(store, docs, true);
-	items = sort_items(store, docs, &rounds);
+	writes = what_to_write(store, PG_GETARG_JSONB_P(1));
+	if (store->own && writes != WRITES_ALL)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("/index cannot write the embedding alone to table %s", store->name),
+				 errdetail("A table of our own holds whole documents."),
+				 errhint("Use /update.")));
+	items = sort_items(store, docs, pqlite_check_docs(store, docs, true), &nitems, &rounds);
+	if (nitems == 0)
+		PG_RETURN_NULL();
+	if (!store->own)
+		name_columns(store, items, nitems, writes);
 	if (store->nleaves > 1 || !store->own)
-		lock_items(store, items, docs->ndocs);
+		lock_items(store, items, nitems);
 
-	last = palloc(sizeof(WriteItem *) * docs->ndocs);
-	for (int i = 0; i < docs->ndocs; i++)
-		if (i + 1 == docs->ndocs || items[i + 1].round == 0)
-			last[n++] = &items[i];
+	selected = palloc(sizeof(PqliteItem *) * nitems);
 	pqlite_force_index_scans();
 	prefer_fast_compression();
 	SPI_connect();
 	if (store->own)
 	{
-		upsert_own(store, context, last, n);
+		n = last_items(items, nitems, selected);
+		upsert_own(store, context, selected, n);
 		pqlite_index_if_due(store, context, n);
 	}
 	else
-		upsert_existing(store, last, n);
+		for (int round = 0; round < rounds; round++)
+		{
+			n = items_of_round(items, nitems, round, selected);
+			pqlite_write_existing(store, selected, n, true);
+		}
 	SPI_finish();
 	PG_RETURN_NULL();
 }
 
 /* The documents that were found, as they were given. */
 static Datum
-found_docs(Datum docs, const WriteItem *items, int nitems)
+found_docs(Datum docs, const PqliteItem *items, int nitems)
 {
 	Datum	   *elems;
-	bool	   *found = palloc0(sizeof(bool) * Max(nitems, 1));
+	int			ndocs = jflow_docs_to_datums(docs, "documents", &elems);
+	bool	   *found = palloc0(sizeof(bool) * Max(ndocs, 1));
 	int			n = 0;
 
-	(void) jflow_docs_to_datums(docs, "documents", &elems);
 	for (int i = 0; i < nitems; i++)
 		found[items[i].number] = items[i].found;
-	for (int i = 0; i < nitems; i++)
+	for (int i = 0; i < ndocs; i++)
 		if (found[i])
 			elems[n++] = elems[i];
 	return jflow_docs_from_datums(elems, n);
 }
 
-/* What a column becomes in an update: what is given, else what is there. */
+/*
+ * What a column of ours becomes in an update: what is given, else what is there.
+ * So a statement does for all documents, whatever they give.
+ */
 static void
 append_updated(const PqliteStore *store, int number, StringInfo sql)
 {
@@ -453,7 +366,7 @@ append_updated(const PqliteStore *store, int number, StringInfo sql)
 	{
 		appendStringInfo(sql, "CASE WHEN pg_catalog.jsonb_exists(u.tags, %s) THEN ",
 						 quote_literal_cstr(column->name));
-		append_sent(column, number, sql);
+		pqlite_append_sent(column, number, sql);
 		appendStringInfo(sql, " ELSE t.%s END", column->quoted);
 	}
 	else if (column->attr == DOC_TAGS)
@@ -461,39 +374,45 @@ append_updated(const PqliteStore *store, int number, StringInfo sql)
 	else
 	{
 		appendStringInfoString(sql, "COALESCE(");
-		append_sent(column, number, sql);
+		pqlite_append_sent(column, number, sql);
 		appendStringInfo(sql, ", t.%s)", column->quoted);
 	}
 }
 
 static void
-update_items(PqliteStore *store, WriteItem **items, int nitems)
+update_own(PqliteStore *store, PqliteItem **items, int nitems, PqliteWrites writes)
 {
+	const JflowDoc **docs = palloc(sizeof(JflowDoc *) * Max(nitems, 1));
+	Bitmapset  *columns = pqlite_all_columns(store);
 	StringInfoData sql;
 	PqliteRows	rows;
 	const char *separator = "";
 
-	items_form(store, items, nitems, true, &rows);
+	for (int i = 0; i < nitems; i++)
+		docs[i] = items[i]->doc;
+	pqlite_rows_form(store, docs, nitems, columns, true, &rows);
 	initStringInfo(&sql);
 	appendStringInfo(&sql, "UPDATE %s AS t SET ", store->name);
 	for (int i = 0; i < store->ncolumns; i++)
 	{
-		if (i == store->id)
+		if (i == store->id || (writes == WRITES_EMBEDDING && i != store->vector))
 			continue;
 		appendStringInfoString(&sql, separator);
 		append_updated(store, i, &sql);
 		separator = ", ";
 	}
 	appendStringInfoString(&sql, " FROM ");
-	append_unnest(store, &sql, true);
-	append_same_id(store, &sql);
-	write_rows(store, sql.data, &rows, -1);
+	pqlite_append_unnest(store, &sql, columns, true);
+	pqlite_append_same_id(store, &sql, columns);
+	appendStringInfoString(&sql, " RETURNING u.n");
+	pqlite_write_rows(store, sql.data, &rows, -1);
 	mark_found(items);
 }
 
 /*
  * /update: change the attributes that documents give, and merge their tags by
- * key, of the rows with their ids.  Answers the documents whose ids were there.
+ * key, of the rows with their ids; with the parameter "writes" the embedding
+ * alone.  Answers the documents whose ids were there.
  */
 Datum
 jflow_pqlite_update(PG_FUNCTION_ARGS)
@@ -501,8 +420,10 @@ jflow_pqlite_update(PG_FUNCTION_ARGS)
 	const JflowContext *context = pqlite_context();
 	JflowDocs  *docs;
 	PqliteStore *store;
-	WriteItem  *items;
-	WriteItem **selected;
+	PqliteItem *items;
+	PqliteItem **selected;
+	PqliteWrites writes;
+	int			nitems;
 	int			rounds;
 
 	if (!pqlite_is_doer(context))
@@ -511,24 +432,26 @@ jflow_pqlite_update(PG_FUNCTION_ARGS)
 	store = docs->ndocs > 0 ? pqlite_store_for_write(context, docs, false) : NULL;
 	if (store == NULL)
 		PG_RETURN_DATUM(jflow_docs_empty());
-	pqlite_check_docs(store, docs, false);
-	items = sort_items(store, docs, &rounds);
-	lock_items(store, items, docs->ndocs);
+	writes = what_to_write(store, PG_GETARG_JSONB_P(1));
+	items = sort_items(store, docs, pqlite_check_docs(store, docs, false), &nitems, &rounds);
+	if (!store->own)
+		name_columns(store, items, nitems, writes);
+	lock_items(store, items, nitems);
 
-	selected = palloc(sizeof(WriteItem *) * docs->ndocs);
+	selected = palloc(sizeof(PqliteItem *) * Max(nitems, 1));
 	pqlite_force_index_scans();
 	SPI_connect();
 	for (int round = 0; round < rounds; round++)
 	{
-		int			n = 0;
+		int			n = items_of_round(items, nitems, round, selected);
 
-		for (int i = 0; i < docs->ndocs; i++)
-			if (items[i].round == round)
-				selected[n++] = &items[i];
-		update_items(store, selected, n);
+		if (store->own)
+			update_own(store, selected, n, writes);
+		else
+			pqlite_write_existing(store, selected, n, false);
 	}
 	SPI_finish();
-	PG_RETURN_DATUM(found_docs(PG_GETARG_DATUM(0), items, docs->ndocs));
+	PG_RETURN_DATUM(found_docs(PG_GETARG_DATUM(0), items, nitems));
 }
 
 /*
@@ -541,12 +464,13 @@ jflow_pqlite_delete(PG_FUNCTION_ARGS)
 	const JflowContext *context = pqlite_context();
 	JflowDocs  *docs;
 	PqliteStore *store;
-	WriteItem  *items;
-	WriteItem **selected;
+	PqliteItem *items;
+	PqliteItem **selected;
 	const JflowDoc **ids;
 	PqliteRows	rows;
 	Oid			types[1];
 	Datum		values[1];
+	int			nitems;
 	int			rounds;
 	int			n = 0;
 
@@ -556,10 +480,10 @@ jflow_pqlite_delete(PG_FUNCTION_ARGS)
 	store = docs->ndocs > 0 ? pqlite_store_for_write(context, docs, false) : NULL;
 	if (store == NULL)
 		PG_RETURN_DATUM(jflow_docs_empty());
-	items = sort_items(store, docs, &rounds);
-	lock_items(store, items, docs->ndocs);
+	items = sort_items(store, docs, NULL, &nitems, &rounds);
+	lock_items(store, items, nitems);
 
-	selected = palloc(sizeof(WriteItem *) * docs->ndocs);
+	selected = palloc(sizeof(PqliteItem *) * docs->ndocs);
 	ids = palloc(sizeof(JflowDoc *) * docs->ndocs);
 	for (int i = 0; i < docs->ndocs; i++)
 		if (items[i].round == 0)
@@ -574,12 +498,12 @@ jflow_pqlite_delete(PG_FUNCTION_ARGS)
 	values[0] = pqlite_ids_array(store, ids, n);
 	pqlite_force_index_scans();
 	SPI_connect();
-	write_rows(store,
-			   psprintf("DELETE FROM %s AS t USING pg_catalog.unnest($1) WITH ORDINALITY AS u(id, n) "
-						"WHERE t.%s %s u.id AND t.%s %s ANY ($1) RETURNING u.n", store->name,
-						store->columns[store->id].quoted, store->same_id,
-						store->columns[store->id].quoted, store->same_id),
-			   &rows, -1);
+	pqlite_write_rows(store,
+					  psprintf("DELETE FROM %s AS t USING pg_catalog.unnest($1) WITH ORDINALITY AS u(id, n) "
+							   "WHERE t.%s %s u.id AND t.%s %s ANY ($1) RETURNING u.n", store->name,
+							   store->columns[store->id].quoted, store->same_id,
+							   store->columns[store->id].quoted, store->same_id),
+					  &rows, -1);
 	mark_found(selected);
 	SPI_finish();
 	for (int i = 1; i < docs->ndocs; i++)
