@@ -7,7 +7,7 @@
 
 #include "postmaster/bgworker.h"
 
-#include "runtime/shared/post_header.h"
+#include "runtime/shared/post_shared.h"
 
 extern int	jflow_my_replica;	/* JFLOW_NONE in other processes */
 
@@ -17,7 +17,7 @@ extern PGDLLEXPORT void jflow_replica_main(Datum arg);
 
 extern void jflow_launcher_register(void);
 extern void jflow_mover_run(JflowReplica *me) JFLOW_NORETURN;
-extern JflowHeader *jflow_replica_header(void);
+extern JflowPostShared *jflow_replica_post(void);
 
 /* ddl.c */
 extern void jflow_ddl_init(void);

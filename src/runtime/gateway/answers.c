@@ -167,8 +167,8 @@ jflow_answers_leave(Engine *engine)
 	jflow_payload_want(false);
 	give_up(engine);
 	engines = engine->outer;
-	if (engine->header_valid)
-		jflow_header_unpin(engine->header);
+	if (engine->shared_valid)
+		jflow_post_shared_unpin(engine->shared);
 }
 
 /* A refusal is about a pool: why can it not take the request? */
@@ -203,7 +203,7 @@ jflow_answers_ask(Engine *engine, Walk *walk, int step, int shard, int stages, D
 				  const int *counts, int nparts, int part)
 {
 	JflowStep  *plan = &engine->plan->steps[step];
-	JflowHeader *header;
+	JflowPostShared *shared;
 	JflowSlot  *slot;
 	Size		size = jflow_payload_docs_size(docs, nparts);
 	int			n;
@@ -226,9 +226,9 @@ jflow_answers_ask(Engine *engine, Walk *walk, int step, int shard, int stages, D
 		jflow_slot_free(n);
 		return false;
 	}
-	header = jflow_header(engine->header);
-	jflow_header_pin(engine->header);
-	slot->header = engine->header;
+	shared = jflow_post_shared(engine->shared);
+	jflow_post_shared_pin(engine->shared);
+	slot->shared = engine->shared;
 	slot->step = step;
 	slot->stages = stages;
 	slot->shard = shard;
@@ -242,7 +242,7 @@ jflow_answers_ask(Engine *engine, Walk *walk, int step, int shard, int stages, D
 	if (walk)
 		walk->out++;
 	pg_atomic_add_fetch_u32(&jflow_gateways[MyProcNumberCompat].outstanding, 1);
-	if (jflow_pool_put(&HEADER_POOLS(header, step)[shard], n))
+	if (jflow_pool_put(&SHARED_POOLS(shared, step)[shard], n))
 		return true;
 
 	pg_atomic_sub_fetch_u32(&jflow_gateways[MyProcNumberCompat].outstanding, 1);

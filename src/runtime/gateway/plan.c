@@ -260,16 +260,16 @@ unknown_target(const JflowFlow *flow, const char *target)
 static bool
 is_in_chain(int pool)
 {
-	JflowHeader *header = jflow_replica_header();
+	JflowPostShared *shared = jflow_replica_post();
 
-	if (header == NULL)
+	if (shared == NULL)
 		return false;
 	if (jflow_replicas[jflow_my_replica].pool == pool)
 		return true;
-	for (int i = 0; i < header->nchain; i++)
-		if (header->chain[i] == pool)
+	for (int i = 0; i < shared->nchain; i++)
+		if (shared->chain[i] == pool)
 			return true;
-	return header->nchain == JFLOW_MAX_CHAIN;
+	return shared->nchain == JFLOW_MAX_CHAIN;
 }
 
 /*

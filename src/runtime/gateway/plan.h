@@ -9,7 +9,7 @@
 #include "flow/flow.h"
 #include "runtime/call.h"
 #include "runtime/gateway/gateway.h"
-#include "runtime/shared/post_header.h"
+#include "runtime/shared/post_shared.h"
 
 typedef struct JflowStep
 {

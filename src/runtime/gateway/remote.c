@@ -54,9 +54,9 @@ end_walk(Engine *engine, Walk *walk, Datum docs, bool ok)
 
 	if (ok && post->sink)
 		post->sink(post->sink_arg, docs);
-	if (walk->hops > 0)
+	if (walk->commits > 0)
 		engine->committed++;
-	if (walk->hops > 0 && !ok)
+	if (walk->commits > 0 && !ok)
 		engine->partly++;
 	jflow_progress_step(&post->progress, walk->ndocs, !ok);
 	if (walk->out > 0)
@@ -265,7 +265,7 @@ take_all_back(Engine *engine)
 			engine->finish_error = error;
 		else
 		{
-			walk->hops += answer.slot.hops;
+			walk->commits += answer.slot.commits;
 			if (error)
 				take_error(engine, walk, answer.slot.step, error);
 			else if (!walk->failed)
@@ -388,7 +388,7 @@ fail_post(Engine *engine)
 	}
 	for (Walk *walk = engine->first; walk; walk = walk->next)
 	{
-		if (walk->hops > 0 && !walk->delivered)
+		if (walk->commits > 0 && !walk->delivered)
 		{
 			engine->committed++;
 			engine->partly += walk->missing > 0 || walk->failed;
@@ -553,9 +553,9 @@ jflow_walk_post(Post *post)
 	jflow_answers_enter(&engine);
 	PG_TRY();
 	{
-		engine.header = jflow_header_make(post);
-		engine.header_valid = DsaPointerIsValid(engine.header);
-		if (engine.header_valid)
+		engine.shared = jflow_post_shared_make(post);
+		engine.shared_valid = DsaPointerIsValid(engine.shared);
+		if (engine.shared_valid)
 		{
 			run_walks(&engine);
 			if (post->progress.failed == 0)
@@ -567,5 +567,5 @@ jflow_walk_post(Post *post)
 		jflow_answers_leave(&engine);
 	}
 	PG_END_TRY();
-	return engine.header_valid;
+	return engine.shared_valid;
 }

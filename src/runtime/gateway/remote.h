@@ -58,7 +58,7 @@ typedef struct Walk
 	Datum	   *outputs;
 	int			missing;		/* outputs of the flow */
 	int			out;			/* slots */
-	int			hops;			/* transactions committed for it */
+	int			commits;		/* transactions committed for it */
 	bool		ready;			/* something may be started */
 	bool		failed;
 	bool		delivered;		/* waits for floating executors only */
@@ -72,8 +72,8 @@ typedef struct Engine
 	Post	   *post;
 	JflowPlan  *plan;
 	MemoryContext context;
-	dsa_pointer header;
-	bool		header_valid;
+	dsa_pointer shared;
+	bool		shared_valid;
 	bool		ordered;
 	bool		plain;			/* one chain of pools */
 	int			prefetch;
@@ -117,8 +117,8 @@ typedef struct Answer
 	bool		is_copy;		/* they are in the memory of the walk */
 } Answer;
 
-/* header.c */
-extern dsa_pointer jflow_header_make(Post *post);
+/* remote_shared.c */
+extern dsa_pointer jflow_post_shared_make(Post *post);
 
 /* answers.c */
 extern void jflow_answers_enter(Engine *engine);
@@ -130,7 +130,7 @@ extern void jflow_answers_collect(void);
 extern bool jflow_answers_any(const Engine *engine);
 extern bool jflow_answers_next(Engine *engine, Answer *answer);
 
-/* steps.c */
+/* remote_steps.c */
 extern bool jflow_walk_advance(Engine *engine, Walk *walk);
 extern void jflow_walk_finish_run(Walk *walk, int step, Datum output);
 

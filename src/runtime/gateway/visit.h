@@ -45,7 +45,7 @@ extern void jflow_visit_before_deadline(Visit *visit);
 extern void jflow_visit_floating(Visit *visit);
 extern bool jflow_run_in_subtransaction(JflowGuarded function, void *arg, const char *what);
 
-/* walk.c: through replicas */
+/* remote.c: through replicas */
 extern bool jflow_walk_post(Post *post);
 
 #endif							/* JFLOW_VISIT_H */

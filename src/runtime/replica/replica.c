@@ -59,7 +59,7 @@ typedef struct Prepared
 typedef struct Known
 {
 	MemoryContext context;
-	uint64		id;				/* of the header; 0: none */
+	uint64		id;				/* of the shared; 0: none */
 	int			step;
 	char	   *endpoint;
 	Jsonb	   *parameters;
@@ -70,8 +70,8 @@ typedef struct Known
 typedef struct Running
 {
 	JflowSlot  *slot;
-	JflowHeader *header;
-	JflowHeaderStep *step;
+	JflowPostShared *shared;
+	JflowSharedStep *step;
 	Datum		docs;			/* in, then out */
 	const int  *parts;
 	int			nparts;
@@ -84,16 +84,16 @@ static Known known;
 static bool functions_valid = false;
 static bool terminated = false;
 static bool reported_idle = false;
-static JflowHeader *current_header = NULL;
+static JflowPostShared *current_post = NULL;
 static dsa_pointer unsent = InvalidDsaPointer;	/* answer of a transaction
 												 * that has not committed yet */
 static emit_log_hook_type previous_emit_log = NULL;
 
-/* The header of the request that runs, or NULL: posts made inside want it. */
-JflowHeader *
-jflow_replica_header(void)
+/* The post whose request runs, or NULL: posts made inside want it. */
+JflowPostShared *
+jflow_replica_post(void)
 {
-	return current_header;
+	return current_post;
 }
 
 /* Runs in a signal handler: somebody may have cancelled what we run. */
@@ -193,16 +193,16 @@ prepare(const char *endpoint)
 	MemoryContextSwitchTo(old);
 }
 
-/* Take over from the header what requests of this post need. */
+/* Take over what requests of this post need. */
 static void
 know(const Running *running)
 {
 	const JflowPool *pool = &jflow_pools[running->slot->pool];
-	JflowHeader *header = running->header;
+	JflowPostShared *shared = running->shared;
 	Jsonb	   *parameters;
 	MemoryContext old;
 
-	if (known.id == header->id && known.step == running->slot->step)
+	if (known.id == shared->id && known.step == running->slot->step)
 		return;
 	known.id = 0;
 	if (known.context)
@@ -211,13 +211,13 @@ know(const Running *running)
 		known.context = AllocSetContextCreate(TopMemoryContext, "jflow post",
 											  ALLOCSET_SMALL_SIZES);
 	old = MemoryContextSwitchTo(known.context);
-	known.endpoint = pstrdup(HEADER_AT(header, header->endpoint));
-	parameters = (Jsonb *) HEADER_AT(header, running->step->parameters);
+	known.endpoint = pstrdup(SHARED_AT(shared, shared->endpoint));
+	parameters = (Jsonb *) SHARED_AT(shared, running->step->parameters);
 	known.parameters = palloc(VARSIZE(parameters));
 	memcpy(known.parameters, parameters, VARSIZE(parameters));
 	known.stat = jflow_stat_find(pool->flow, pool->executor, known.endpoint);
 	known.step = running->slot->step;
-	known.id = header->id;
+	known.id = shared->id;
 	MemoryContextSwitchTo(old);
 }
 
@@ -236,7 +236,7 @@ call(Running *running, JflowRunnable *runnable)
 	context.shards = running->step->shards; /* as the post was planned */
 	context.replica = jflow_replicas[jflow_my_replica].number;
 	context.replicas = prepared.executor->replicas;
-	context.post = running->header->post;
+	context.post = running->shared->post;
 	context.request = running->slot->request;
 	context.parts = running->parts;
 	context.nparts = running->nparts;
@@ -344,7 +344,7 @@ put_messages(JflowSlot *slot)
 
 /* Where does the answer go?  Counts it accordingly. */
 static int
-choose_next_step(JflowSlot *slot, JflowHeaderStep *step)
+choose_next_step(JflowSlot *slot, JflowSharedStep *step)
 {
 	if (step->next == JFLOW_NONE || slot->stages == STAGE_FINISH || DsaPointerIsValid(slot->messages))
 		return JFLOW_NONE;
@@ -387,7 +387,7 @@ run_request(JflowSlot *slot, Running *running)
 
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
-	if (running->header->read_only)
+	if (running->shared->read_only)
 		XactReadOnly = true;
 
 	error_context_stack = &callback;
@@ -396,8 +396,8 @@ run_request(JflowSlot *slot, Running *running)
 	prepare(known.endpoint);
 	given_docs = running->docs = jflow_payload_docs(given, &running->parts, &running->nparts);
 	error_context_stack = callback.previous;
-	if (running->header->deadline != DT_NOEND)
-		left = Max((running->header->deadline - GetCurrentTimestamp()) / 1000, 0) + DEADLINE_GRACE_MS;
+	if (running->shared->deadline != DT_NOEND)
+		left = Max((running->shared->deadline - GetCurrentTimestamp()) / 1000, 0) + DEADLINE_GRACE_MS;
 	jflow_run_before_deadline(left, "post", call_in_time, running);
 
 	error_context_stack = &callback;
@@ -423,7 +423,7 @@ run_request(JflowSlot *slot, Running *running)
 		jflow_payload_free(given);
 	else
 		(void) jflow_payload_set_class(answer, PAYLOAD_ANSWER);
-	slot->hops++;
+	slot->commits++;
 	slot->outcome = OUTCOME_OK;
 	put_messages(slot);
 	return temp;
@@ -475,7 +475,7 @@ end_request(int next_step, bool temp)
 {
 	jflow_pool_end(jflow_my_replica, next_step);
 	QueryCancelPending = false;
-	current_header = NULL;
+	current_post = NULL;
 	jflow_hygiene_clean(temp);
 	RESUME_INTERRUPTS();
 }
@@ -495,9 +495,9 @@ serve(int n)
 
 	memset(&running, 0, sizeof(running));
 	running.slot = slot;
-	running.header = current_header = jflow_header(slot->header);
-	running.step = &running.header->steps[slot->step];
-	me->post = running.header->post;
+	running.shared = current_post = jflow_post_shared(slot->shared);
+	running.step = &running.shared->steps[slot->step];
+	me->post = running.shared->post;
 	me->request = slot->request;
 	me->since = started;
 	jflow_messages_reset();

@@ -15,99 +15,6 @@
 #include "runtime/shared/pool.h"
 #include "settings.h"
 
-JflowHeader *
-jflow_header(dsa_pointer chunk)
-{
-	return jflow_payload_address(chunk);
-}
-
-void
-jflow_header_pin(dsa_pointer chunk)
-{
-	pg_atomic_add_fetch_u32(&jflow_header(chunk)->refs, 1);
-}
-
-/*
- * The last of a post's slots, or the post itself, lets go of its pools.  The
- * caller holds no lock.
- */
-void
-jflow_header_unpin(dsa_pointer chunk)
-{
-	JflowHeader *header = jflow_header(chunk);
-
-	if (pg_atomic_sub_fetch_u32(&header->refs, 1) > 0)
-		return;
-	jflow_header_let_go(header, header->nsteps);
-	jflow_payload_free(chunk);
-}
-
-/* A post refers to a pool.  Returns false if it takes no requests any more. */
-static bool
-hold_pool(const JflowPoolRef *ref)
-{
-	JflowPool  *pool = &jflow_pools[ref->pool];
-	bool		open;
-
-	/* The lock keeps the launcher from closing it between test and count. */
-	LWLockAcquire(&pool->lock, LW_SHARED);
-	open = pool->used && !pool->closed && pool->generation == ref->generation;
-	if (open)
-		pg_atomic_fetch_add_u32(&pool->holders, 1);
-	LWLockRelease(&pool->lock);
-	return open;
-}
-
-/*
- * An entry that is used anew meanwhile is held, too: that does not hurt, it is
- * drained a little later.
- */
-static void
-let_go_pool(const JflowPoolRef *ref)
-{
-	JflowPool  *pool = &jflow_pools[ref->pool];
-
-	/*
-	 * Who sets draining wakes the launcher: it sees the count, or we the
-	 * flag.
-	 */
-	if (pg_atomic_sub_fetch_u32(&pool->holders, 1) == 0 && pool->draining)
-		jflow_wake_launcher();
-}
-
-/*
- * Hold all pools that a new header refers to, or none: returns false if one of
- * them takes no requests any more.
- */
-bool
-jflow_header_hold(JflowHeader *header)
-{
-	for (int i = 0; i < header->nsteps; i++)
-	{
-		JflowHeaderStep *step = &header->steps[i];
-
-		for (int shard = 0; step->pools && shard < step->shards; shard++)
-		{
-			if (hold_pool(&HEADER_POOLS(header, i)[shard]))
-				continue;
-			while (--shard >= 0)
-				let_go_pool(&HEADER_POOLS(header, i)[shard]);
-			jflow_header_let_go(header, i);
-			return false;
-		}
-	}
-	return true;
-}
-
-/* Let go of the pools of the first steps. */
-void
-jflow_header_let_go(JflowHeader *header, int nsteps)
-{
-	for (int i = 0; i < nsteps; i++)
-		for (int shard = 0; header->steps[i].pools && shard < header->steps[i].shards; shard++)
-			let_go_pool(&HEADER_POOLS(header, i)[shard]);
-}
-
 /* A slot to fill, or JFLOW_NONE if all are taken. */
 int
 jflow_slot_take(void)
@@ -139,21 +46,21 @@ void
 jflow_slot_free(int n)
 {
 	JflowSlot  *slot = &jflow_slots[n];
-	dsa_pointer header = slot->header;
+	dsa_pointer shared = slot->shared;
 	dsa_pointer docs = slot->docs;
 	dsa_pointer messages = slot->messages;
 
 	SpinLockAcquire(&jflow_shared->slots_mutex);
 	slot->state = SLOT_FREE;
-	slot->header = slot->docs = slot->messages = InvalidDsaPointer;
+	slot->shared = slot->docs = slot->messages = InvalidDsaPointer;
 	slot->next = jflow_shared->free_slot;
 	jflow_shared->free_slot = n;
 	jflow_shared->slots_used--;
 	SpinLockRelease(&jflow_shared->slots_mutex);
 	jflow_payload_free(docs);
 	jflow_payload_free(messages);
-	if (DsaPointerIsValid(header))
-		jflow_header_unpin(header);
+	if (DsaPointerIsValid(shared))
+		jflow_post_shared_unpin(shared);
 	jflow_payload_wake();		/* those who wait for a slot, too */
 }
 
@@ -333,7 +240,7 @@ jflow_pool_commit(int r)
 	JflowReplica *replica = &jflow_replicas[r];
 	JflowPool  *pool = &jflow_pools[replica->pool];
 	JflowSlot  *slot = &jflow_slots[replica->slot];
-	JflowHeaderStep *step = &jflow_header(slot->header)->steps[slot->step];
+	JflowSharedStep *step = &jflow_post_shared(slot->shared)->steps[slot->step];
 	bool		wanted;
 
 	LWLockAcquire(&pool->lock, LW_EXCLUSIVE);
@@ -357,12 +264,12 @@ jflow_pool_nested_write(int r)
 	JflowReplica *replica = &jflow_replicas[r];
 	JflowPool  *pool = &jflow_pools[replica->pool];
 	JflowSlot  *slot;
-	JflowHeaderStep *step;
+	JflowSharedStep *step;
 
 	if (replica->slot < 0)
 		return;
 	slot = &jflow_slots[replica->slot];
-	step = &jflow_header(slot->header)->steps[slot->step];
+	step = &jflow_post_shared(slot->shared)->steps[slot->step];
 	LWLockAcquire(&pool->lock, LW_EXCLUSIVE);
 	slot->wrote |= !step->idempotent;
 	slot->nested_wrote |= !step->idempotent;
@@ -380,7 +287,7 @@ jflow_pool_end(int r, int next_step)
 	JflowPool  *pool = &jflow_pools[replica->pool];
 	int			n = replica->slot;
 	JflowSlot  *slot = &jflow_slots[n];
-	JflowHeader *header = jflow_header(slot->header);
+	JflowPostShared *shared = jflow_post_shared(slot->shared);
 
 	LWLockAcquire(&pool->lock, LW_EXCLUSIVE);
 	replica->slot = JFLOW_NONE;
@@ -396,12 +303,12 @@ jflow_pool_end(int r, int next_step)
 	 */
 	if (next_step != JFLOW_NONE && !slot->abandoned)
 	{
-		slot->stages = header->steps[slot->step].stages;
+		slot->stages = shared->steps[slot->step].stages;
 		slot->step = next_step;
 		slot->shard = 0;
 		slot->tries = 0;
 		slot->nested_wrote = false;
-		if (jflow_pool_put(&HEADER_POOLS(header, next_step)[0], n))
+		if (jflow_pool_put(&SHARED_POOLS(shared, next_step)[0], n))
 			return;
 		slot->outcome = OUTCOME_CLOSED;
 	}
@@ -481,7 +388,7 @@ jflow_pool_leave(int r, bool failed)
 	if (n >= 0)
 	{
 		JflowSlot  *slot = &jflow_slots[n];
-		JflowHeaderStep *step = &jflow_header(slot->header)->steps[slot->step];
+		JflowSharedStep *step = &jflow_post_shared(slot->shared)->steps[slot->step];
 
 		replica->slot = JFLOW_NONE;
 		slot->replica = JFLOW_NONE;

@@ -5,7 +5,7 @@
 #ifndef JFLOW_POOL_H
 #define JFLOW_POOL_H
 
-#include "runtime/shared/post_header.h"
+#include "runtime/shared/post_shared.h"
 
 extern int	jflow_slot_take(void);
 extern void jflow_slot_free(int slot);

@@ -68,7 +68,7 @@ init_contents(int tranche)
 	LWLockInitialize(&jflow_shared->control, tranche);
 	SpinLockInit(&jflow_shared->slots_mutex);
 	ConditionVariableInit(&jflow_shared->changed);
-	pg_atomic_init_u64(&jflow_shared->header_id, 1);
+	pg_atomic_init_u64(&jflow_shared->post_id, 1);
 	pg_atomic_init_u64(&jflow_shared->payload_in, 0);
 	pg_atomic_init_u64(&jflow_shared->payload_chain, 0);
 	pg_atomic_init_u64(&jflow_shared->payload_total, 0);

@@ -64,8 +64,8 @@ typedef struct JflowSlot
 	bool		cancel;			/* the replica shall stop */
 	uint64		round;			/* place in the queue */
 
-	dsa_pointer header;			/* holds a reference */
-	int			step;			/* of the header */
+	dsa_pointer shared;			/* holds a reference */
+	int			step;			/* of the post */
 	int			stages;
 	int			shard;
 	int64		request;		/* number within the post, from 1 */
@@ -74,7 +74,7 @@ typedef struct JflowSlot
 	dsa_pointer docs;			/* in, or the answer when done */
 	dsa_pointer messages;
 	JflowOutcome outcome;
-	int			hops;			/* transactions committed for it */
+	int			commits;		/* transactions committed for it */
 	bool		wrote;			/* one of them, or of a post that it made, has
 								 * written, and running it again would again */
 	bool		nested_wrote;	/* that is true of a post made by the replica
@@ -100,7 +100,7 @@ typedef struct JflowPool
 	int			scouted;		/* the scout that has last seen it */
 
 	/*
-	 * Headers that refer to the entry.  A post that was planned with the pool
+	 * Posts that refer to the entry.  One that was planned with the pool
 	 * shall end with it: while there are holders the pool is not closed for
 	 * want of use.
 	 */
@@ -216,7 +216,7 @@ typedef struct JflowShared
 	int			free_slot;
 	int			slots_used;
 
-	pg_atomic_uint64 header_id;
+	pg_atomic_uint64 post_id;
 	pg_atomic_uint64 payload_in;
 	pg_atomic_uint64 payload_chain;
 	pg_atomic_uint64 payload_total;

@@ -1,9 +1,9 @@
 /*
- * post_header.h
+ * post_shared.h
  *		What all requests of a post share, in one chunk of payload memory.
  */
-#ifndef JFLOW_POST_HEADER_H
-#define JFLOW_POST_HEADER_H
+#ifndef JFLOW_POST_SHARED_H
+#define JFLOW_POST_SHARED_H
 
 #include "runtime/shared/payload.h"
 #include "runtime/shared/shmem.h"
@@ -16,7 +16,7 @@ typedef struct JflowPoolRef
 								 * under the pool's lock */
 } JflowPoolRef;
 
-typedef struct JflowHeaderStep
+typedef struct JflowSharedStep
 {
 	int			next;			/* step to hand answers on to, or JFLOW_NONE */
 	int			stages;			/* that the next step's requests run */
@@ -26,9 +26,9 @@ typedef struct JflowHeaderStep
 	int			shards;
 	Size		pools;			/* offset of an array of JflowPoolRef; 0: none */
 	Size		parameters;		/* offset of a Jsonb */
-} JflowHeaderStep;
+} JflowSharedStep;
 
-typedef struct JflowHeader
+typedef struct JflowPostShared
 {
 	JflowPayload payload;		/* the chunk's own prefix */
 	pg_atomic_uint32 refs;		/* the post, and each of its slots */
@@ -41,17 +41,17 @@ typedef struct JflowHeader
 	int			chain[JFLOW_MAX_CHAIN];
 	int			nsteps;
 	Size		endpoint;		/* offset */
-	JflowHeaderStep steps[FLEXIBLE_ARRAY_MEMBER];
-} JflowHeader;
+	JflowSharedStep steps[FLEXIBLE_ARRAY_MEMBER];
+} JflowPostShared;
 
-#define HEADER_AT(header, offset) ((char *) (header) + (offset))
-#define HEADER_POOLS(header, step) \
-	((JflowPoolRef *) HEADER_AT(header, (header)->steps[step].pools))
+#define SHARED_AT(shared, offset) ((char *) (shared) + (offset))
+#define SHARED_POOLS(shared, step) \
+	((JflowPoolRef *) SHARED_AT(shared, (shared)->steps[step].pools))
 
-extern JflowHeader *jflow_header(dsa_pointer chunk);
-extern void jflow_header_pin(dsa_pointer chunk);
-extern void jflow_header_unpin(dsa_pointer chunk);
-extern bool jflow_header_hold(JflowHeader *header);
-extern void jflow_header_let_go(JflowHeader *header, int nsteps);
+extern JflowPostShared *jflow_post_shared(dsa_pointer chunk);
+extern void jflow_post_shared_pin(dsa_pointer chunk);
+extern void jflow_post_shared_unpin(dsa_pointer chunk);
+extern bool jflow_post_shared_hold(JflowPostShared *shared);
+extern void jflow_post_shared_let_go(JflowPostShared *shared, int nsteps);
 
-#endif							/* JFLOW_POST_HEADER_H */
+#endif							/* JFLOW_POST_SHARED_H */

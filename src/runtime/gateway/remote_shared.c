@@ -1,5 +1,5 @@
 /*
- * remote_header.c
+ * remote_shared.c
  *		What all requests of a post share, in one chunk of payload memory.
  */
 #include "postgres.h"
@@ -20,15 +20,15 @@
  * from here on.  InvalidDsaPointer if a pool that the plan found is gone.
  */
 dsa_pointer
-jflow_header_make(Post *post)
+jflow_post_shared_make(Post *post)
 {
 	JflowPlan  *plan = post->plan;
 	int			nsteps = plan->flow->nexecutors;
-	JflowHeader *outer = jflow_replica_header();
-	Size		size = MAXALIGN(offsetof(JflowHeader, steps) + sizeof(JflowHeaderStep) * nsteps);
+	JflowPostShared *outer = jflow_replica_post();
+	Size		size = MAXALIGN(offsetof(JflowPostShared, steps) + sizeof(JflowSharedStep) * nsteps);
 	Size		endpoint = size;
 	dsa_pointer chunk;
-	JflowHeader *header;
+	JflowPostShared *shared;
 
 	size += MAXALIGN(strlen(plan->endpoint) + 1);
 	for (int i = 0; i < nsteps; i++)
@@ -51,32 +51,32 @@ jflow_header_make(Post *post)
 	}
 	jflow_payload_want(false);
 
-	header = jflow_header(chunk);
-	pg_atomic_init_u32(&header->refs, 1);
-	header->id = pg_atomic_fetch_add_u64(&jflow_shared->header_id, 1);
-	header->post = post->progress.post;
-	header->read_only = XactReadOnly;
+	shared = jflow_post_shared(chunk);
+	pg_atomic_init_u32(&shared->refs, 1);
+	shared->id = pg_atomic_fetch_add_u64(&jflow_shared->post_id, 1);
+	shared->post = post->progress.post;
+	shared->read_only = XactReadOnly;
 
 	/* The limit is kept here; replicas have it, too, in case we are lost. */
-	header->deadline = post->options->timeout_ms > 0 ?
+	shared->deadline = post->options->timeout_ms > 0 ?
 		TimestampTzPlusMilliseconds(post->progress.started,
 									Min(post->options->timeout_ms, JFLOW_MAX_TIMEOUT_MS) + DEADLINE_GRACE_MS) : DT_NOEND;
-	header->database = MyDatabaseId;
-	header->nchain = 0;
+	shared->database = MyDatabaseId;
+	shared->nchain = 0;
 	if (outer)
 	{
-		header->nchain = outer->nchain;
-		memcpy(header->chain, outer->chain, sizeof(header->chain));
-		header->chain[header->nchain++] = jflow_replicas[jflow_my_replica].pool;
+		shared->nchain = outer->nchain;
+		memcpy(shared->chain, outer->chain, sizeof(shared->chain));
+		shared->chain[shared->nchain++] = jflow_replicas[jflow_my_replica].pool;
 	}
-	header->nsteps = nsteps;
-	header->endpoint = endpoint;
-	strcpy(HEADER_AT(header, endpoint), plan->endpoint);
+	shared->nsteps = nsteps;
+	shared->endpoint = endpoint;
+	strcpy(SHARED_AT(shared, endpoint), plan->endpoint);
 	size = endpoint + MAXALIGN(strlen(plan->endpoint) + 1);
 	for (int i = 0; i < nsteps; i++)
 	{
 		JflowStep  *step = &plan->steps[i];
-		JflowHeaderStep *to = &header->steps[i];
+		JflowSharedStep *to = &shared->steps[i];
 		JflowStep  *next = step->next >= 0 && step->active ? &plan->steps[step->next] : NULL;
 
 		memset(to, 0, sizeof(*to));
@@ -93,13 +93,13 @@ jflow_header_make(Post *post)
 		to->timeout_ms = step->timeout_ms;
 		to->shards = step->executor->shards;
 		to->pools = size;
-		memcpy(HEADER_AT(header, size), step->pools, sizeof(JflowPoolRef) * to->shards);
+		memcpy(SHARED_AT(shared, size), step->pools, sizeof(JflowPoolRef) * to->shards);
 		size += MAXALIGN(sizeof(JflowPoolRef) * to->shards);
 		to->parameters = size;
-		memcpy(HEADER_AT(header, size), step->parameters, VARSIZE_ANY(step->parameters));
+		memcpy(SHARED_AT(shared, size), step->parameters, VARSIZE_ANY(step->parameters));
 		size += MAXALIGN(VARSIZE_ANY(step->parameters));
 	}
-	if (!jflow_header_hold(header))
+	if (!jflow_post_shared_hold(shared))
 	{
 		jflow_payload_free(chunk);
 		return InvalidDsaPointer;

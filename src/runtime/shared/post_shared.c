@@ -1,0 +1,104 @@
+/*
+ * post_shared.c
+ *		What all requests of a post share, in one chunk of payload memory.
+ *
+ * The post and each of its slots hold a reference; the last one to let go frees
+ * the chunk and lets go of the pools that it refers to.
+ */
+#include "postgres.h"
+
+#include "compat.h"
+#include "runtime/shared/post_shared.h"
+
+JflowPostShared *
+jflow_post_shared(dsa_pointer chunk)
+{
+	return jflow_payload_address(chunk);
+}
+
+void
+jflow_post_shared_pin(dsa_pointer chunk)
+{
+	pg_atomic_add_fetch_u32(&jflow_post_shared(chunk)->refs, 1);
+}
+
+/*
+ * The last of a post's slots, or the post itself, lets go of its pools.  The
+ * caller holds no lock.
+ */
+void
+jflow_post_shared_unpin(dsa_pointer chunk)
+{
+	JflowPostShared *shared = jflow_post_shared(chunk);
+
+	if (pg_atomic_sub_fetch_u32(&shared->refs, 1) > 0)
+		return;
+	jflow_post_shared_let_go(shared, shared->nsteps);
+	jflow_payload_free(chunk);
+}
+
+/* A post refers to a pool.  Returns false if it takes no requests any more. */
+static bool
+hold_pool(const JflowPoolRef *ref)
+{
+	JflowPool  *pool = &jflow_pools[ref->pool];
+	bool		open;
+
+	/* The lock keeps the launcher from closing it between test and count. */
+	LWLockAcquire(&pool->lock, LW_SHARED);
+	open = pool->used && !pool->closed && pool->generation == ref->generation;
+	if (open)
+		pg_atomic_fetch_add_u32(&pool->holders, 1);
+	LWLockRelease(&pool->lock);
+	return open;
+}
+
+/*
+ * An entry that is used anew meanwhile is held, too: that does not hurt, it is
+ * drained a little later.
+ */
+static void
+let_go_pool(const JflowPoolRef *ref)
+{
+	JflowPool  *pool = &jflow_pools[ref->pool];
+
+	/*
+	 * Who sets draining wakes the launcher: it sees the count, or we the
+	 * flag.
+	 */
+	if (pg_atomic_sub_fetch_u32(&pool->holders, 1) == 0 && pool->draining)
+		jflow_wake_launcher();
+}
+
+/*
+ * Hold all pools that a new post refers to, or none: returns false if one of
+ * them takes no requests any more.
+ */
+bool
+jflow_post_shared_hold(JflowPostShared *shared)
+{
+	for (int i = 0; i < shared->nsteps; i++)
+	{
+		JflowSharedStep *step = &shared->steps[i];
+
+		for (int shard = 0; step->pools && shard < step->shards; shard++)
+		{
+			if (hold_pool(&SHARED_POOLS(shared, i)[shard]))
+				continue;
+			while (--shard >= 0)
+				let_go_pool(&SHARED_POOLS(shared, i)[shard]);
+			jflow_post_shared_let_go(shared, i);
+			return false;
+		}
+	}
+	return true;
+}
+
+/* Let go of the pools of the first steps. */
+void
+jflow_post_shared_let_go(JflowPostShared *shared, int nsteps)
+{
+	for (int i = 0; i < nsteps; i++)
+		for (int shard = 0; shared->steps[i].pools && shard < shared->steps[i].shards; shard++)
+			let_go_pool(&SHARED_POOLS(shared, i)[shard]);
+}
