@@ -1,6 +1,6 @@
 /*
  * yaml.h
- *		A flow as one document.
+ *		YAML from and to jsonb: yaml.c reads, yaml_write.c writes.
  */
 #ifndef JFLOW_YAML_H
 #define JFLOW_YAML_H

@@ -122,6 +122,34 @@ DROP FUNCTION roundtrip;
 -- nothing takes libyaml's time
 SELECT jflow_load_yaml(repeat('{a: ', 1000000));
 SELECT jflow_load_yaml(repeat('x', 17000000));
+SET statement_timeout = '20s';
+SELECT jflow_load_yaml(E'executors:\n' || string_agg(format(E'- &a%s x\n', i), '')) FROM generate_series(1, 100000) i;
+SELECT jflow_load_yaml(E'executors:\n' || string_agg(format(E'- &a%s x\n', i), '') || repeat(E'- *a1\n', 300000)) FROM generate_series(1, 30000) i;
+SELECT jflow_load_yaml(string_agg(format(E'%%TAG !a%s! b\n', i), '') || '--- a') FROM generate_series(1, 100000) i;
+SELECT jflow_load_yaml(repeat('[', 150) || repeat('a, ', 100000) || repeat(']', 150));
+SET statement_timeout = 0;
+SELECT jflow_load_yaml('a: &' || repeat('x', 200) || ' 1');
+SELECT jflow_load_yaml('a: &x [*x]');
+SELECT jflow_load_yaml('a: &x {<<: *x}');
+
+-- merge keys, a byte order mark, strings that are tagged
+SELECT jflow_load_yaml(E'\uFEFFbase: &base {replicas: 0, shards: 2}\nname: m\n');
+SELECT jflow_load_yaml(E'\uFEFF' || $$
+name: merged
+executors:
+- &one {name: one, replicas: 0, shards: 2, uses_with: {a: !!str 1, b: ! 2, c: 3}}
+- {name: two, <<: *one, shards: 3}
+- name: three
+  <<: [{shards: 4}, *one]
+  needs: two
+  uses_with: {<<: [{a: 1, x: {y: 1}}, {a: 2, b: 2}], c: 3, "<<": 4}
+- {<<: {<<: {shards: 5}, name: four}, replicas: 0}
+$$);
+SELECT jsonb_pretty(jflow_save('merged') -> 'executors');
+SELECT jflow_drop('merged');
+SELECT jflow_load_yaml('executors: [{<<: x}]');
+SELECT jflow_load_yaml('executors: [{<<: [{a: 1}, x]}]');
+SELECT jflow_load_yaml('executors: [{<<: {a: 1}, <<: {b: 1}, b: 2, b: 3}]');
 SELECT jflow_load('{"executors": [{"timeout": 1e300}]}');
 
 -- a later Flow YAML of Jina, with what it says about joins, gateways and hosting
