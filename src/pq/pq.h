@@ -470,20 +470,6 @@ extern PqTruth *pq_truth_begin(const PqModel *model, const float *queries, int n
 
 extern const PqCurvePoint *pq_curve_for(const PqMetaPageData *meta, double recall, PqCurvePoint *point);
 
-/* pqinspect.c */
-/* An index that a function looks into, and who called it. */
-typedef struct PqInspected
-{
-	Relation	heap;
-	Relation	index;
-	Oid			userid;
-	int			sec_context;
-	int			guc_level;
-} PqInspected;
-
-extern void pq_inspect_begin(Oid oid, PqInspected *inspected);
-extern void pq_inspect_end(const PqInspected *inspected);
-
 /* pqinsert.c */
 extern void pq_read_centroid(Relation index, PqIndex *pq, uint32 list, float *out);
 extern bool pq_insert(Relation index, Datum *values, bool *isnull, ItemPointer tid, Relation heap, IndexUniqueCheck check, bool unchanged, IndexInfo *info);

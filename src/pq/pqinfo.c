@@ -23,6 +23,7 @@
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
+#include "index/inspect.h"
 #include "pq/pq.h"
 
 typedef struct Walk
@@ -353,9 +354,9 @@ Datum
 jflow_pq_check(PG_FUNCTION_ARGS)
 {
 	Walk		walk = {0};
-	PqInspected inspected;
+	IxInspected inspected;
 
-	pq_inspect_begin(PG_GETARG_OID(0), &inspected);
+	ix_inspect_begin(PG_GETARG_OID(0), "pq", &inspected);
 	walk.index = inspected.index;
 	walk.heap = inspected.heap;
 	walk.pq = pq_index_get(walk.index, CurrentMemoryContext);
@@ -371,7 +372,7 @@ jflow_pq_check(PG_FUNCTION_ARGS)
 	table_index_fetch_end(walk.fetch);
 	ExecDropSingleTupleTableSlot(walk.slot);
 	FreeExecutorState(walk.estate);
-	pq_inspect_end(&inspected);
+	ix_inspect_end(&inspected);
 	PG_RETURN_INT64((int64) walk.live);
 }
 
@@ -383,7 +384,7 @@ Datum
 jflow_pq_info(PG_FUNCTION_ARGS)
 {
 	Walk		walk = {0};
-	PqInspected inspected;
+	IxInspected inspected;
 	const PqModel *model;
 	const PqSpace *space;
 	TupleDesc	desc;
@@ -394,7 +395,7 @@ jflow_pq_info(PG_FUNCTION_ARGS)
 
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
-	pq_inspect_begin(PG_GETARG_OID(0), &inspected);
+	ix_inspect_begin(PG_GETARG_OID(0), "pq", &inspected);
 	walk.index = inspected.index;
 	walk.pq = pq_index_get(walk.index, CurrentMemoryContext);
 	walk_lists(&walk);
@@ -423,6 +424,6 @@ jflow_pq_info(PG_FUNCTION_ARGS)
 	nulls[i] = walk.pq->meta.codebook[0] == '\0';
 	values[i++] = CStringGetTextDatum(walk.pq->meta.codebook);
 	values[i++] = DirectFunctionCall1(jsonb_in, CStringGetDatum(curve.data));
-	pq_inspect_end(&inspected);
+	ix_inspect_end(&inspected);
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(desc, values, nulls)));
 }

@@ -21,6 +21,7 @@
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
+#include "index/inspect.h"
 #include "pq/pq.h"
 
 typedef struct RecallQuery
@@ -177,7 +178,7 @@ Datum
 jflow_pq_recall(PG_FUNCTION_ARGS)
 {
 	Recall		recall = {0};
-	PqInspected inspected;
+	IxInspected inspected;
 	double		found = 0;
 	double		total = 0;
 
@@ -187,7 +188,7 @@ jflow_pq_recall(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("queries and k must be between 1 and 10000")));
-	pq_inspect_begin(PG_GETARG_OID(0), &inspected);
+	ix_inspect_begin(PG_GETARG_OID(0), "pq", &inspected);
 	recall.index = inspected.index;
 	recall.heap = inspected.heap;
 	recall.space = pq_index_space(recall.index);
@@ -206,7 +207,7 @@ jflow_pq_recall(PG_FUNCTION_ARGS)
 		total += recall.queries[q].n;
 	}
 	FreeExecutorState(recall.estate);
-	pq_inspect_end(&inspected);
+	ix_inspect_end(&inspected);
 	if (total == 0)
 		PG_RETURN_NULL();
 	PG_RETURN_FLOAT8(found / total);

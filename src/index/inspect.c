@@ -1,5 +1,5 @@
 /*
- * pqinspect.c
+ * inspect.c
  *		Opening an index for one of the functions that look into it.
  *
  * Such a function reads all rows of the table, whatever row-level security says,
@@ -25,7 +25,8 @@
 #include "utils/rls.h"
 #include "utils/syscache.h"
 
-#include "pq/pq.h"
+#include "compat.h"
+#include "index/inspect.h"
 
 static void JFLOW_NORETURN
 no_index(Oid oid)
@@ -36,11 +37,11 @@ no_index(Oid oid)
 }
 
 /*
- * The table of a pq index, by the catalog alone: nothing is locked before the
- * caller is known to have the right to it.
+ * The table of an index of an access method, by the catalog alone: nothing is
+ * locked before the caller is known to have the right to it.
  */
 static Oid
-table_of(Oid oid)
+table_of(Oid oid, const char *method)
 {
 	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(oid));
 	Form_pg_class form;
@@ -54,10 +55,11 @@ table_of(Oid oid)
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 				 errmsg("index \"%s\" is partitioned", NameStr(form->relname)),
 				 errhint("Name the index of a partition.")));
-	if (form->relkind != RELKIND_INDEX || form->relam != get_index_am_oid("pq", true))
+	if (form->relkind != RELKIND_INDEX || form->relam != get_index_am_oid(method, true))
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("\"%s\" is not a pq index", NameStr(form->relname))));
+				 errmsg("\"%s\" is not a%s %s index", NameStr(form->relname),
+						strchr("aeiou", method[0]) ? "n" : "", method)));
 	ReleaseSysCache(tuple);
 	table = IndexGetRelation(oid, true);
 	if (!OidIsValid(table))
@@ -111,21 +113,21 @@ check_state(Relation index)
 }
 
 /*
- * Open a valid pq index with its table, both locked for reading, the table
- * first as everybody else does.  The caller goes on as the table's owner until
- * pq_inspect_end(); an error ends that, too.
+ * Open a valid index of an access method with its table, both locked for reading,
+ * the table first as everybody else does.  The caller goes on as the table's owner
+ * until ix_inspect_end(); an error ends that, too.
  */
 void
-pq_inspect_begin(Oid oid, PqInspected *inspected)
+ix_inspect_begin(Oid oid, const char *method, IxInspected *inspected)
 {
-	Oid			table = table_of(oid);
+	Oid			table = table_of(oid, method);
 	char	   *name = get_rel_name(oid);
 
 	check_rights(table);
 	inspected->heap = try_relation_open(table, AccessShareLock);
 	inspected->index = inspected->heap ? try_relation_open(oid, AccessShareLock) : NULL;
 	/* the index may have been dropped meanwhile, and its OID be another's */
-	if (inspected->index == NULL || table_of(oid) != table)
+	if (inspected->index == NULL || table_of(oid, method) != table)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("index \"%s\" was dropped meanwhile", name ? name : "")));
@@ -141,7 +143,7 @@ pq_inspect_begin(Oid oid, PqInspected *inspected)
 }
 
 void
-pq_inspect_end(const PqInspected *inspected)
+ix_inspect_end(const IxInspected *inspected)
 {
 	AtEOXact_GUC(false, inspected->guc_level);
 	SetUserIdAndSecContext(inspected->userid, inspected->sec_context);
