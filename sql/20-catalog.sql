@@ -82,6 +82,7 @@ SELECT pg_catalog.pg_extension_config_dump('jflow.flow_grant', '');
 -- made by hand or by a restore, tells them to look again.
 CREATE FUNCTION jflow.catalog_changed() RETURNS trigger
 	AS 'MODULE_PATHNAME', 'jflow_catalog_changed' LANGUAGE C;
+REVOKE ALL ON FUNCTION jflow.catalog_changed() FROM PUBLIC;
 
 CREATE TRIGGER catalog_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON jflow.class
 	FOR EACH STATEMENT EXECUTE FUNCTION jflow.catalog_changed();

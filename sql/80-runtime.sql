@@ -12,6 +12,7 @@ CREATE TABLE jflow.run_state (
 
 CREATE FUNCTION jflow.runtime_changed() RETURNS trigger
 	AS 'MODULE_PATHNAME', 'jflow_runtime_changed' LANGUAGE C;
+REVOKE ALL ON FUNCTION jflow.runtime_changed() FROM PUBLIC;
 
 CREATE TRIGGER run_state_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON jflow.run_state
 	FOR EACH STATEMENT EXECUTE FUNCTION jflow.runtime_changed();

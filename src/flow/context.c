@@ -7,6 +7,8 @@
 #include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "funcapi.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 
@@ -17,8 +19,41 @@ JflowContext *jflow_context = NULL;
 PG_FUNCTION_INFO_V1(jflow_context_row);
 
 /*
+ * Has the current user the rights with which the call runs?  What the executor
+ * calls may be a SECURITY DEFINER function of another role.
+ */
+static bool
+is_our_own(const JflowContext *context)
+{
+	return has_privs_of_role(GetUserId(), context->user);
+}
+
+/*
+ * The call that a built-in executor function serves.  Raises where there is none,
+ * or it is somebody else's, whose stores and models are his.
+ */
+const JflowContext *
+jflow_context_required(void)
+{
+	if (jflow_context == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the function can only run as an executor of a flow")));
+	if (!is_our_own(jflow_context))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied for executor \"%s\" of flow \"%s\"",
+						jflow_context->executor->name, jflow_context->flow->name),
+				 errdetail("It runs as role \"%s\", whose rights role \"%s\" does not have.",
+						   GetUserNameFromId(jflow_context->user, true),
+						   GetUserNameFromId(GetUserId(), true))));
+	return jflow_context;
+}
+
+/*
  * jflow_context() RETURNS record: one row about the running call; NULL when no
- * executor function is running.
+ * executor function is running.  uses_with, which can hold secrets, is only for
+ * who has the rights that the call has.
  */
 Datum
 jflow_context_row(PG_FUNCTION_ARGS)
@@ -40,6 +75,7 @@ jflow_context_row(PG_FUNCTION_ARGS)
 	values[4] = Int32GetDatum(context->shards);
 	values[5] = Int32GetDatum(context->replica);
 	values[6] = Int32GetDatum(context->replicas);
+	nulls[7] = !is_our_own(context);
 	values[7] = JsonbPGetDatum(context->executor->uses_with);
 	if (context->executor->workspace)
 		values[8] = CStringGetTextDatum(context->executor->workspace);

@@ -21,10 +21,13 @@ typedef struct JflowContext
 	const int  *parts;			/* with disable_reduce and in uses_after: how
 								 * many documents each part has */
 	int			nparts;
+	Oid			user;			/* whose rights the call has */
 	struct JflowContext *outer; /* the call this post was made from */
 } JflowContext;
 
 /* The innermost running call, or NULL outside of any executor function. */
 extern PGDLLIMPORT JflowContext *jflow_context;
+
+extern const JflowContext *jflow_context_required(void);
 
 #endif							/* JFLOW_CONTEXT_H */

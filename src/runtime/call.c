@@ -161,6 +161,7 @@ jflow_run(JflowRunnable *runnable, JflowContext *context, Datum docs, Jsonb *par
 	check_not_dropped(runnable);
 	if (guarded)
 		jflow_session_guard(&guard);
+	context->user = runnable->owner;
 	context->outer = jflow_context;
 	jflow_context = context;
 	PG_TRY();

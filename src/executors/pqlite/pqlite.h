@@ -206,7 +206,6 @@ extern PqliteStore *pqlite_store_for_read(const JflowContext *context);
 extern PqliteStore *pqlite_store_find(const JflowFlow *flow, const JflowExecutor *executor);
 extern PqliteStore *pqlite_store_for_write(const JflowContext *context, const JflowDocs *docs,
 										   bool create);
-extern const JflowContext *pqlite_context(void);
 extern char *pqlite_quote_type(Oid type, int32 typmod);
 extern SPIPlanPtr pqlite_plan(PqliteStore *store, const char *sql, int nargs, const Oid *types,
 							  int cursor_options);

@@ -66,7 +66,7 @@ fetch_docs(PqliteStore *store, const JflowDocs *docs)
 Datum
 jflow_pqlite_fetch(PG_FUNCTION_ARGS)
 {
-	const JflowContext *context = pqlite_context();
+	const JflowContext *context = jflow_context_required();
 	PqliteStore *store;
 	JflowDocs  *docs;
 	JflowDocs	result;
@@ -103,7 +103,7 @@ jflow_pqlite_fetch(PG_FUNCTION_ARGS)
 Datum
 jflow_pqlite_filter(PG_FUNCTION_ARGS)
 {
-	const JflowContext *context = pqlite_context();
+	const JflowContext *context = jflow_context_required();
 	PqliteStore *store;
 	PqliteParameters parameters;
 	PqliteCondition condition;
@@ -232,7 +232,7 @@ leaf_status(PqliteStore *store, const PqliteLeaf *leaf, int nqueries)
 Datum
 jflow_pqlite_status(PG_FUNCTION_ARGS)
 {
-	const JflowContext *context = pqlite_context();
+	const JflowContext *context = jflow_context_required();
 	PqliteStore *store;
 	PqliteParameters parameters;
 	JflowDocs	result;

@@ -377,7 +377,7 @@ jflow_pqlite_search(PG_FUNCTION_ARGS)
 	JflowDocs  *docs = jflow_docs_deform(PG_GETARG_DATUM(0), "documents");
 	MemoryContext outer = CurrentMemoryContext;
 
-	search.context = pqlite_context();
+	search.context = jflow_context_required();
 	search.store = pqlite_store_for_read(search.context);
 	if (search.store == NULL)
 	{

@@ -46,17 +46,6 @@ static HTAB *stores = NULL;
  */
 static uint64 invalidations = 0;
 
-/* The call we are in. */
-const JflowContext *
-pqlite_context(void)
-{
-	if (jflow_context == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("the function can only run as an executor of a flow")));
-	return jflow_context;
-}
-
 bool
 pqlite_is_doer(const JflowContext *context)
 {

@@ -285,7 +285,7 @@ what_to_write(const PqliteStore *store, Jsonb *parameters_json)
 Datum
 jflow_pqlite_index(PG_FUNCTION_ARGS)
 {
-	const JflowContext *context = pqlite_context();
+	const JflowContext *context = jflow_context_required();
 	JflowDocs  *docs;
 	PqliteStore *store;
 	PqliteItem *items;
@@ -417,7 +417,7 @@ update_own(PqliteStore *store, PqliteItem **items, int nitems, PqliteWrites writ
 Datum
 jflow_pqlite_update(PG_FUNCTION_ARGS)
 {
-	const JflowContext *context = pqlite_context();
+	const JflowContext *context = jflow_context_required();
 	JflowDocs  *docs;
 	PqliteStore *store;
 	PqliteItem *items;
@@ -461,7 +461,7 @@ jflow_pqlite_update(PG_FUNCTION_ARGS)
 Datum
 jflow_pqlite_delete(PG_FUNCTION_ARGS)
 {
-	const JflowContext *context = pqlite_context();
+	const JflowContext *context = jflow_context_required();
 	JflowDocs  *docs;
 	PqliteStore *store;
 	PqliteItem *items;
@@ -518,7 +518,7 @@ jflow_pqlite_delete(PG_FUNCTION_ARGS)
 Datum
 jflow_pqlite_clear(PG_FUNCTION_ARGS)
 {
-	const JflowContext *context = pqlite_context();
+	const JflowContext *context = jflow_context_required();
 	PqliteStore *store;
 
 	if (!pqlite_is_doer(context))

@@ -61,17 +61,6 @@ typedef struct KeptCounts
 
 static KeptCounts kept;
 
-/* The call we are in. */
-static const JflowContext *
-get_context(void)
-{
-	if (jflow_context == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("the function can only run as an executor of a flow")));
-	return jflow_context;
-}
-
 static void
 keep_counts(uint32 nterms)
 {
@@ -276,7 +265,7 @@ check_dimensions(const TfidfModel *model, const TfidfOptions *options)
 Datum
 jflow_tfidf_transform(PG_FUNCTION_ARGS)
 {
-	const JflowContext *context = get_context();
+	const JflowContext *context = jflow_context_required();
 	TfidfOptions *options = tfidf_options_read(context->executor->uses_with);
 	JflowDocs  *docs = jflow_docs_deform(PG_GETARG_DATUM(0), "docs");
 	const TfidfModel *model;
@@ -315,7 +304,7 @@ jflow_tfidf_transform(PG_FUNCTION_ARGS)
 Datum
 jflow_tfidf_fit(PG_FUNCTION_ARGS)
 {
-	const JflowContext *context = get_context();
+	const JflowContext *context = jflow_context_required();
 	TfidfOptions *options = tfidf_options_read(context->executor->uses_with);
 	JflowDocs  *docs = jflow_docs_deform(PG_GETARG_DATUM(0), "docs");
 	TfidfStats	stats;
@@ -335,7 +324,7 @@ jflow_tfidf_fit(PG_FUNCTION_ARGS)
 Datum
 jflow_tfidf_fit_finish(PG_FUNCTION_ARGS)
 {
-	const JflowContext *context = get_context();
+	const JflowContext *context = jflow_context_required();
 	TfidfOptions *options = tfidf_options_read(context->executor->uses_with);
 	TfidfStats	stats;
 

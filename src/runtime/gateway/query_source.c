@@ -15,11 +15,13 @@
  */
 #include "postgres.h"
 
+#include "catalog/pg_proc.h"
 #include "executor/executor.h"
 #include "executor/spi.h"
 #include "executor/tstoreReceiver.h"
 #include "miscadmin.h"
 #include "parser/parse_coerce.h"
+#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -112,6 +114,10 @@ prepare_column(Column *column, Form_pg_attribute att)
 		case COERCION_PATH_FUNC:
 			if (OidIsValid(function))
 			{
+				AclResult	acl = object_aclcheck(ProcedureRelationId, function, GetUserId(), ACL_EXECUTE);
+
+				if (acl != ACLCHECK_OK)
+					aclcheck_error(acl, OBJECT_FUNCTION, get_func_name(function));
 				fmgr_info(function, &column->function);
 				break;
 			}
