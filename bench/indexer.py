@@ -76,7 +76,7 @@ def news():
              "SELECT jflow_add('{0}', 'v', uses => 'TfidfVectorizer', uses_with => '{{\"max_features\": 5215}}', replicas => 2);"
              "SELECT jflow_start('{0}'); SELECT jflow_wait('{0}')".format(flow))
         dim = psql("SELECT terms FROM jflow_fit('%s', 'v', 'SELECT text FROM bench')" % flow)
-    psql("SELECT jflow_add('news', 'store', uses => 'PQLiteIndexer', shards => 2,"
+    psql("SELECT jflow_add('news', 'store', uses => 'PQLiteIndexer', workspace => 'jflow_data', shards => 2,"
          " uses_with => '{\"dim\": %s, \"metric\": \"cosine\"}'); SELECT jflow_wait('news')" % dim)
     alone, index, later = [], [], []
     for _ in range(RUNS):
@@ -84,7 +84,7 @@ def news():
         psql("SELECT jflow_post('/clear', NULL::jflow_doc[], 'news')")
         index.append(index_time("news"))
         later.append(wait_for_indexes())
-    psql("VACUUM ANALYZE jflow_data.store")
+    psql("VACUUM ANALYZE jflow_data.news_store")
     a, b = statistics.median(alone), statistics.median(index)
     print("| `/index` of %d texts, TF-IDF by 2 replicas and 2 shards, committed (indexes %.2f s later) | %.2f s | TF-IDF alone %.2f s | %.2f | 2.0 |"
           % (len(texts), statistics.median(later), b, a, b / a))
@@ -93,7 +93,7 @@ def news():
     quoted = ["$query$%s$query$" % q.replace("$query$", "").replace("\\", "") for q in queries]
     found = total = 0
     exact = ("SELECT s.id FROM jflow_post('/x', %s, 'alone') d, LATERAL (SELECT id, sparse_embedding <=> d.sparse_embedding AS score"
-             " FROM jflow_data.store ORDER BY (sparse_embedding <=> d.sparse_embedding) + 0.0, id LIMIT 10) s")
+             " FROM jflow_data.news_store ORDER BY (sparse_embedding <=> d.sparse_embedding) + 0.0, id LIMIT 10) s")
     for q in quoted:
         want = set(ids(exact % q))
         found += len(want & set(ids("SELECT id FROM jflow_search(%s, 10, 'news')" % q)))
@@ -120,7 +120,7 @@ def bulk(base):
     psql("SELECT jflow_drop('sift', if_exists => true, drop_data => true)")
     psql("DROP TABLE IF EXISTS sift_source; CREATE UNLOGGED TABLE sift_source (id int, n int, embedding vector(128))")
     copy_binary("sift_source", base)
-    psql("SELECT jflow_create('sift'); SELECT jflow_add('sift', 'sift', uses => 'PQLiteIndexer', shards => 2,"
+    psql("SELECT jflow_create('sift'); SELECT jflow_add('sift', 'sift', uses => 'PQLiteIndexer', workspace => 'jflow_data', shards => 2,"
          " uses_with => '{\"dim\": 128, \"metric\": \"l2\", \"columns\": {\"n\": \"int4\"}}');"
          "SELECT jflow_start('sift'); SELECT jflow_wait('sift')")
     post = "SELECT docs FROM jflow_post_query('/index', $$SELECT id, embedding, jsonb_build_object('n', n) AS tags FROM sift_source%s$$, 'sift')"
@@ -135,9 +135,9 @@ def bulk(base):
     after = private("jflow replica")
     path = os.path.join(psql("SHOW data_directory"), "sift.copy")
     psql("COPY (SELECT id %% 2, id::text, embedding, n, jsonb_build_object('n', n) FROM sift_source) TO '%s'" % path)
-    psql("DELETE FROM jflow_data.sift; VACUUM jflow_data.sift")
-    copied = timed_sql("COPY jflow_data.sift (shard, id, embedding, n, tags) FROM '%s'" % path, "SELECT 1")
-    psql("DELETE FROM jflow_data.sift; VACUUM jflow_data.sift")
+    psql("DELETE FROM jflow_data.sift_sift; VACUUM jflow_data.sift_sift")
+    copied = timed_sql("COPY jflow_data.sift_sift (shard, id, embedding, n, tags) FROM '%s'" % path, "SELECT 1")
+    psql("DELETE FROM jflow_data.sift_sift; VACUUM jflow_data.sift_sift")
     posted = timed_sql(post % "", "SELECT 1")
     os.remove(path)
     print("| bulk `/index` of %d SIFT descriptors, 2 shards, into indexed leaves | %.0f rows/s | COPY %.0f rows/s | %.2f | 0.5 |"
@@ -145,9 +145,9 @@ def bulk(base):
     print("| the same into a store of a tenth of them, which are replaced | %.0f rows/s | | | |" % (len(base) / first))
     print("| private memory of a replica after %d documents (after a tenth of them; after all twice) | %.1f MB (%.1f; %.1f) | | | no growth |"
           % (len(base), after, before, private("jflow replica")))
-    psql("VACUUM ANALYZE jflow_data.sift")
+    psql("VACUUM ANALYZE jflow_data.sift_sift")
     print("| indexes | %s | | | |" % psql("SELECT string_agg(x.indexrelid::regclass || ' ' || pg_size_pretty(pg_relation_size(x.indexrelid)), ', ')"
-          " FROM pg_index x JOIN pg_class c ON c.oid = x.indexrelid WHERE x.indrelid IN (SELECT relid FROM pg_partition_tree('jflow_data.sift'))"
+          " FROM pg_index x JOIN pg_class c ON c.oid = x.indexrelid WHERE x.indrelid IN (SELECT relid FROM pg_partition_tree('jflow_data.sift_sift'))"
           " AND c.relam IN (SELECT oid FROM pg_am WHERE amname <> 'btree')"))
 
 
@@ -210,7 +210,7 @@ def throughput(queries):
     choose = "\\set i random(0, %d)\n" % (len(queries) - 1)
     query = "(SELECT v FROM sift_queries WHERE i = :i)"
     post = choose + "SELECT m.* FROM jflow_post('/search', ARRAY[jflow_doc(embedding => %s)], 'sift') d, unnest(d.matches) m;" % query
-    plain = choose + "SELECT id, embedding <-> %s, text, uri, tags FROM jflow_data.sift ORDER BY embedding <-> %s LIMIT 10;" % (query, query)
+    plain = choose + "SELECT id, embedding <-> %s, text, uri, tags FROM jflow_data.sift_sift ORDER BY embedding <-> %s LIMIT 10;" % (query, query)
     ours, theirs = [], []
     for _ in range(RUNS):
         ours.append(searches(post))

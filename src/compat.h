@@ -34,6 +34,15 @@ jflow_object_aclcheck(Oid classid, Oid objectid, Oid roleid, AclMode mode)
 	pg_database_aclcheck(database, role, mode)
 #endif
 
+/* Whether a role has rights on a schema. */
+#if PG_VERSION_NUM >= 160000
+#define jflow_namespace_aclcheck_compat(namespace, role, mode) \
+	object_aclcheck(NamespaceRelationId, namespace, role, mode)
+#else
+#define jflow_namespace_aclcheck_compat(namespace, role, mode) \
+	pg_namespace_aclcheck(namespace, role, mode)
+#endif
+
 /* Whether a role owns a database. */
 #if PG_VERSION_NUM >= 160000
 #define jflow_database_ownercheck_compat(database, role) \

@@ -7,7 +7,7 @@ CREATE FUNCTION docs(first int, last int) RETURNS jflow_doc[] LANGUAGE sql AS $$
 		tags => jsonb_build_object('n', i, 'even', i % 2 = 0, 'name', 'n' || i % 5, 'deep', jsonb_build_object('er', i))))
 	FROM generate_series(first, last) i $$;
 SELECT jflow_create('f');
-SELECT jflow_add('f', 'store', uses => 'jinahub://PQLiteIndexer', replicas => 0, shards => 3,
+SELECT jflow_add('f', 'store', uses => 'jinahub://PQLiteIndexer', replicas => 0, workspace => 'jflow_data', shards => 3,
 	uses_with => '{"dim": 3, "metric": "l2", "columns": {"n": "int4", "even": "bool", "name": "text"}}',
 	polling => '{"/index": "ANY", "/search": "ALL", "*": "ALL"}');
 
@@ -19,16 +19,16 @@ SELECT * FROM jflow_post('/delete', '[{"id": "q"}]'::jsonb, 'f');
 SELECT * FROM jflow_post('/update', '[{"id": "q"}]'::jsonb, 'f');
 SELECT * FROM jflow_post('/status', NULL::jflow_doc[], 'f');
 SELECT * FROM jflow_post('/clear', NULL::jflow_doc[], 'f');
-SELECT to_regclass('jflow_data.store');
+SELECT to_regclass('jflow_data.f_store');
 
 -- each id once, whichever shard gets it
 SELECT docs, requests, failed FROM jflow_post_query('/index', 'SELECT (d).id, (d).text, (d).uri, (d).embedding, (d).tags FROM unnest(docs(1, 30)) d', 'f', request_size => 3);
 SELECT docs, requests, failed FROM jflow_post_query('/index', 'SELECT (d).id, (d).text, (d).uri, (d).embedding, (d).tags FROM unnest(docs(11, 40)) d', 'f', request_size => 4);
-SELECT count(*), count(DISTINCT id), bool_and(n::text = id) FROM jflow_data.store;
+SELECT count(*), count(DISTINCT id), bool_and(n::text = id) FROM jflow_data.f_store;
 SELECT shard, parent, "table", field, metric, state FROM jflow.shard ORDER BY shard;
 SELECT relname, relowner = (SELECT oid FROM pg_roles WHERE rolname = current_user) AS mine
-FROM pg_class WHERE oid IN (SELECT relid FROM pg_partition_tree('jflow_data.store')) ORDER BY 1;
-SELECT count(*) FROM pg_depend WHERE refclassid = 'pg_extension'::regclass AND classid = 'pg_class'::regclass AND objid = 'jflow_data.store'::regclass;
+FROM pg_class WHERE oid IN (SELECT relid FROM pg_partition_tree('jflow_data.f_store')) ORDER BY 1;
+SELECT count(*) FROM pg_depend WHERE refclassid = 'pg_extension'::regclass AND classid = 'pg_class'::regclass AND objid = 'jflow_data.f_store'::regclass;
 
 -- searches
 SELECT m.id, round(m.score::numeric, 4) AS score, m.text, m.uri, m.tags FROM jflow_post('/search', ARRAY[jflow_doc(id => 'q', embedding => '[7,1,1]')], 'f', parameters => '{"limit": 3}') d, unnest(d.matches) m;
@@ -43,19 +43,19 @@ SELECT id, text, uri, tags, embedding FROM jflow_post('/fetch', ARRAY[jflow_doc(
 SELECT array_agg(id) FROM jflow_post('/filter', NULL::jflow_doc[], 'f', parameters => '{"filter": {"$or": [{"n": {"$gt": 38.5}}, {"n": 1}]}}');
 SELECT array_agg(id) FROM jflow_post('/filter', NULL::jflow_doc[], 'f', parameters => '{"filter": {"even": false}, "limit": 3}');
 SELECT id, text FROM jflow_post('/update', ARRAY[jflow_doc(id => '9', text => 'new', tags => '{"even": null, "more": 1}'), jflow_doc(id => 'x', text => 'no'), jflow_doc(id => '9', uri => 'again')], 'f');
-SELECT id, text, uri, tags, embedding, n, even, name FROM jflow_data.store WHERE id = '9';
+SELECT id, text, uri, tags, embedding, n, even, name FROM jflow_data.f_store WHERE id = '9';
 SELECT array_agg(id) FROM jflow_post('/delete', ARRAY[jflow_doc(id => '9'), jflow_doc(id => 'x'), jflow_doc(id => '10')], 'f');
-SELECT count(*) FROM jflow_data.store;
-SELECT id, tags - 'bytes' - 'rows' AS tags, (tags->>'bytes')::int > 0 AS bytes, tags->>'rows' = (SELECT count(*)::text FROM jflow_data.store_1) AS rows FROM jflow_post('/status', NULL::jflow_doc[], 'f') WHERE id = 'store/1';
+SELECT count(*) FROM jflow_data.f_store;
+SELECT id, tags - 'bytes' - 'rows' AS tags, (tags->>'bytes')::int > 0 AS bytes, tags->>'rows' = (SELECT count(*)::text FROM jflow_data.f_store_1) AS rows FROM jflow_post('/status', NULL::jflow_doc[], 'f') WHERE id = 'store/1';
 SELECT count(*), sum((tags->>'rows')::int) FROM jflow_post('/status', NULL::jflow_doc[], 'f');
 
 -- of an id that a request has twice the last document counts
 SELECT count(*) FROM jflow_post('/index', ARRAY[jflow_doc(id => 'twice', text => 'first', embedding => '[100,0,0]'), jflow_doc(id => 'twice', text => 'last', embedding => '[200,0,0]')], 'f');
-SELECT text, embedding FROM jflow_data.store WHERE id = 'twice';
+SELECT text, embedding FROM jflow_data.f_store WHERE id = 'twice';
 
 -- a number or time that a typed column cannot hold lies between those that it can
 SELECT jflow_create('typed');
-SELECT jflow_add('typed', 'typed', uses => 'PQLiteIndexer', replicas => 0, uses_with => '{"dim": 1, "columns": {"t": "timestamp(0)", "f": "float4"}}');
+SELECT jflow_add('typed', 'typed', uses => 'PQLiteIndexer', replicas => 0, workspace => 'jflow_data', uses_with => '{"dim": 1, "columns": {"t": "timestamp(0)", "f": "float4"}}');
 SELECT id FROM jflow_post('/index', ARRAY[jflow_doc(id => 'a', embedding => '[1]', tags => '{"t": "2024-01-01 00:00:00", "f": 0}')], 'typed');
 SELECT left(filter::text, 40) AS filter, count(d.id) AS found FROM unnest(ARRAY['{"t": {"$lt": "2024-01-01 00:00:00.4"}}', '{"t": "2024-01-01 00:00:00.4"}',
 	'{"t": {"$in": ["2024-01-01 00:00:00.4"]}}', '{"t": "2024-01-01"}', '{"f": {"$gt": 1e-50}}', '{"f": {"$lt": 1e-50}}', '{"f": 1e-50}',
@@ -71,19 +71,19 @@ SELECT array_agg(m.id) FROM jflow_post('/search', ARRAY[jflow_doc(embedding => '
 SELECT jflow_create('h');
 SELECT jflow_add('h', 'hashed', uses => 'PQLiteIndexer', replicas => 0, shards => 4, uses_with => '{"dim": 3, "include": ["uri"]}', polling => '{"/index": "hash"}', workspace => 'Work "space"');
 SELECT count(*) FROM jflow_post('/index', docs(1, 20), 'h');
-SELECT string_agg(shard || ':' || id, ' ' ORDER BY shard, id) FROM "Work ""space"""."hashed";
+SELECT string_agg(shard || ':' || id, ' ' ORDER BY shard, id) FROM "Work ""space""".h_hashed;
 UPDATE jflow.executor SET polling = '{"/index": "all"}' WHERE flow = 'h';
 SELECT count(*) FROM jflow_post('/index', docs(1, 24), 'h');
-SELECT string_agg(shard || ':' || id, ' ' ORDER BY shard, id) FROM "Work ""space"""."hashed";
+SELECT string_agg(shard || ':' || id, ' ' ORDER BY shard, id) FROM "Work ""space""".h_hashed;
 UPDATE jflow.executor SET polling = NULL WHERE flow = 'h';
 SELECT count(*) FROM jflow_post('/index', docs(1, 24), 'h');
-SELECT count(*), count(DISTINCT id) FROM "Work ""space"""."hashed";
+SELECT count(*), count(DISTINCT id) FROM "Work ""space""".h_hashed;
 SELECT m.text, m.uri, m.tags FROM jflow_post('/search', ARRAY[jflow_doc(embedding => '[1,1,1]')], 'h', parameters => '{"limit": 1}') d, unnest(d.matches) m;
 SELECT matches FROM jflow_post('/search', ARRAY[jflow_doc(id => 'zero', embedding => '[0,0,0]')], 'h');
 
 -- sparse embeddings, decided by the first documents
 SELECT jflow_create('s');
-SELECT jflow_add('s', 'sparse', uses => 'PQLiteIndexer', replicas => 0, uses_with => '{"dim": 100000, "metric": "ip"}');
+SELECT jflow_add('s', 'sparse', uses => 'PQLiteIndexer', replicas => 0, workspace => 'jflow_data', uses_with => '{"dim": 100000, "metric": "ip"}');
 SELECT count(*) FROM jflow_post('/index', ARRAY[jflow_doc(id => 'a', sparse_embedding => '{1:1,5:2}/100000'), jflow_doc(id => 'b', sparse_embedding => '{5:3}/100000')], 's');
 SELECT m.id, m.score FROM jflow_post('/search', ARRAY[jflow_doc(sparse_embedding => '{5:1}/100000')], 's') d, unnest(d.matches) m;
 SELECT count(*) FROM jflow_post('/index', ARRAY[jflow_doc(id => 'c', embedding => '[1]')], 's');
@@ -91,11 +91,11 @@ SELECT id, sparse_embedding FROM jflow_post('/fetch', ARRAY[jflow_doc(id => 'b')
 
 -- a whole request or nothing
 SELECT count(*) FROM jflow_post('/index', docs(50, 52) || jflow_doc(id => '53', embedding => '[1,2]'), 'f');
-SELECT count(*) FROM jflow_data.store WHERE n >= 50;
+SELECT count(*) FROM jflow_data.f_store WHERE n >= 50;
 SELECT count(*) FROM jflow_post('/index', docs(50, 52) || jflow_doc(id => '53', embedding => '[1,2]'), 'f', request_size => 2, continue_on_error => true);
-SELECT array_agg(id ORDER BY id) FROM jflow_data.store WHERE n >= 50;
+SELECT array_agg(id ORDER BY id) FROM jflow_data.f_store WHERE n >= 50;
 BEGIN; SELECT count(*) FROM jflow_post('/index', docs(60, 62), 'f'); ROLLBACK;
-SELECT count(*) FROM jflow_data.store WHERE n >= 60;
+SELECT count(*) FROM jflow_data.f_store WHERE n >= 60;
 BEGIN READ ONLY; SELECT count(*) FROM jflow_post('/index', docs(60, 62), 'f'); ROLLBACK;
 BEGIN READ ONLY; SELECT cardinality(matches) FROM jflow_post('/search', docs(60, 60), 'f'); ROLLBACK;
 
@@ -153,43 +153,70 @@ UPDATE jflow.executor SET uses_with = uses_with || '{"columns": {"n": "int4"}}' 
 SELECT count(*) FROM jflow_post('/index', docs(1, 1), 'f');
 
 -- the table changes under the flow
-ALTER TABLE jflow_data.store DETACH PARTITION jflow_data.store_1;
+ALTER TABLE jflow_data.f_store DETACH PARTITION jflow_data.f_store_1;
 SELECT jflow_post('/search', docs(1, 1), 'f');
 SELECT jflow_post('/index', docs(1, 1), 'f');
-ALTER TABLE jflow_data.store ATTACH PARTITION jflow_data.store_1 FOR VALUES IN (1);
+ALTER TABLE jflow_data.f_store ATTACH PARTITION jflow_data.f_store_1 FOR VALUES IN (1);
 SELECT count(*) FROM jflow_post('/search', docs(1, 1), 'f');
 CREATE FUNCTION skip() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
-CREATE TRIGGER skip BEFORE INSERT ON jflow_data.store FOR EACH ROW EXECUTE FUNCTION skip();
+CREATE TRIGGER skip BEFORE INSERT ON jflow_data.f_store FOR EACH ROW EXECUTE FUNCTION skip();
 DO $$ BEGIN PERFORM jflow_post('/index', docs(1, 1), 'f'); EXCEPTION WHEN triggered_action_exception THEN RAISE WARNING '%', SQLSTATE; END $$;
-DROP TRIGGER skip ON jflow_data.store;
-CREATE UNIQUE INDEX users_own ON jflow_data.store_0 (text);
+DROP TRIGGER skip ON jflow_data.f_store;
+CREATE UNIQUE INDEX users_own ON jflow_data.f_store_0 (text);
 SELECT count(*) FROM jflow_post('/index', docs(1, 3), 'f');
 DROP INDEX jflow_data.users_own;
-DROP TABLE jflow_data.store_2;
+DROP TABLE jflow_data.f_store_2;
 SELECT jflow_post('/search', docs(1, 1), 'f');
-DROP TABLE jflow_data.store;
+DROP TABLE jflow_data.f_store;
 SELECT jflow_post('/search', docs(1, 1), 'f');
 
 -- tables in the way, and tables that were ours
 SELECT jflow_drop('f');
-CREATE TABLE jflow_data.store (id int);
+CREATE TABLE jflow_data.f_store (id int);
 SELECT jflow_create('f');
-SELECT jflow_add('f', 'store', uses => 'PQLiteIndexer', replicas => 0, uses_with => '{"dim": 3}');
+SELECT jflow_add('f', 'store', uses => 'PQLiteIndexer', replicas => 0, workspace => 'jflow_data', uses_with => '{"dim": 3}');
 SELECT jflow_post('/index', docs(1, 1), 'f');
-DROP TABLE jflow_data.store;
+DROP TABLE jflow_data.f_store;
 SELECT count(*) FROM jflow_post('/index', docs(1, 5), 'f');
 SELECT jflow_create('g');
-SELECT jflow_add('g', 'store', uses => 'PQLiteIndexer', replicas => 0, uses_with => '{"dim": 3}');
-SELECT jflow_post('/index', docs(1, 1), 'g');
+SELECT jflow_add('g', 'store', uses => 'PQLiteIndexer', replicas => 0, workspace => 'jflow_data', uses_with => '{"dim": 3}');
+SELECT count(*) FROM jflow_post('/index', docs(1, 1), 'g');
+SELECT jflow_drop('g', drop_data => true);
+-- a flow finds its table again, also one that was made under the executor's name alone
 SELECT jflow_drop('f');
-SELECT count(*) FROM jflow_data.store;
+SELECT count(*) FROM jflow_data.f_store;
+ALTER TABLE jflow_data.f_store RENAME TO store;
+ALTER TABLE jflow_data.f_store_0 RENAME TO store_0;
+SELECT jflow_create('g');
+SELECT jflow_add('g', 'store', uses => 'PQLiteIndexer', replicas => 0, workspace => 'jflow_data', uses_with => '{"dim": 3}');
 SELECT count(*) FROM jflow_post('/index', docs(6, 6), 'g');
 SELECT array_agg(id) FROM jflow_post('/filter', NULL::jflow_doc[], 'g');
-SELECT jflow_drop('g');
 SELECT jflow_create('f');
-SELECT jflow_add('f', 'store', uses => 'PQLiteIndexer', replicas => 0, uses_with => '{"dim": 4}');
+SELECT jflow_add('f', 'store', uses => 'PQLiteIndexer', replicas => 0, workspace => 'jflow_data', uses_with => '{"dim": 3}');
+SELECT count(*) FROM jflow_post('/index', docs(7, 7), 'f');
+SELECT array_agg(id) FROM jflow_post('/filter', NULL::jflow_doc[], 'f');
+SELECT jflow_drop('g');
+SELECT jflow_drop('f');
+SELECT jflow_create('f');
+SELECT jflow_add('f', 'store', uses => 'PQLiteIndexer', replicas => 0, workspace => 'jflow_data', uses_with => '{"dim": 4}');
 SELECT jflow_post('/index', ARRAY[jflow_doc(embedding => '[1,2,3,4]')], 'f');
 SELECT jflow_drop('f');
+DROP TABLE jflow_data.store;
+-- two flows whose tables would have one name: whatever is posted, and not as if all were empty
+SELECT jflow_create('a'), jflow_create('a_b');
+SELECT jflow_add('a', 'b_c', uses => 'PQLiteIndexer', replicas => 0, workspace => 'jflow_data', uses_with => '{"dim": 1}');
+SELECT jflow_add('a_b', 'c', uses => 'PQLiteIndexer', replicas => 0, workspace => 'jflow_data', uses_with => '{"dim": 1}');
+SELECT cardinality(matches) FROM jflow_post('/search', ARRAY[jflow_doc(embedding => '[1]')], 'a_b');
+SELECT count(*) FROM jflow_post('/index', ARRAY[jflow_doc(id => '1', embedding => '[1]')], 'a');
+SELECT jflow_post('/index', ARRAY[jflow_doc(embedding => '[1]')], 'a_b');
+DO $$ DECLARE e text; BEGIN FOREACH e IN ARRAY '{/index,/search,/filter,/fetch,/update,/delete,/status,/clear}'::text[] LOOP
+	BEGIN
+		PERFORM jflow_post(e, ARRAY[jflow_doc(id => '1', embedding => '[1]')], 'a_b');
+		RAISE WARNING '% answers', e;
+	EXCEPTION WHEN object_in_use THEN NULL;
+	END;
+END LOOP; END $$;
+SELECT jflow_drop('a', drop_data => true), jflow_drop('a_b');
 
 -- rights: the tables are the flow's owner's
 CREATE ROLE regress_pq_owner;
@@ -200,38 +227,53 @@ SELECT jflow_add('owned', 'store', uses => 'PQLiteIndexer', replicas => 0, uses_
 SELECT jflow_post('/index', ARRAY[jflow_doc(embedding => '[1,2,3]')], 'owned');
 SELECT jflow_drop('owned');
 SELECT jflow_create('owned');
-SELECT jflow_add('owned', 'store', uses => 'PQLiteIndexer', replicas => 0, uses_with => '{"dim": 3}');
--- the detail names who runs the test
-\set VERBOSITY terse
+SELECT jflow_add('owned', 'store', uses => 'PQLiteIndexer', replicas => 0, workspace => 'jflow_data', uses_with => '{"dim": 3}');
 SELECT jflow_post('/index', ARRAY[jflow_doc(embedding => '[1,2,3]')], 'owned');
-RESET ROLE;
-GRANT USAGE, CREATE ON SCHEMA jflow_data TO regress_pq_owner;
-SET ROLE regress_pq_owner;
-SELECT jflow_post('/index', ARRAY[jflow_doc(embedding => '[1,2,3]')], 'owned');
-\set VERBOSITY default
 SELECT jflow_drop('owned');
 SELECT jflow_create('owned');
+-- without a workspace each role has a schema of its own, be it made for it
+SELECT has_database_privilege(current_database(), 'CREATE');
 SELECT jflow_add('owned', 'mine', uses => 'PQLiteIndexer', replicas => 0, uses_with => '{"dim": 3}');
 SELECT jflow_grant('owned', 'regress_pq_user');
 SET ROLE regress_pq_user;
 SELECT id FROM jflow_post('/index', ARRAY[jflow_doc(id => 'a', embedding => '[1,2,3]')], 'owned');
 SELECT m.id FROM jflow_post('/search', ARRAY[jflow_doc(embedding => '[1,2,3]')], 'owned') d, unnest(d.matches) m;
-SELECT count(*) FROM jflow_data.mine;
+SELECT count(*) FROM jflow_data_regress_pq_owner.owned_mine;
 SELECT jflow_scale('owned', 'mine', shards => 2);
 RESET ROLE;
-SELECT relowner::regrole FROM pg_class WHERE oid = 'jflow_data.mine_0'::regclass;
+SELECT relowner::regrole, nspowner::regrole, jsonb_agg(objid) FILTER (WHERE refclassid = 'pg_extension'::regclass) FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace LEFT JOIN pg_depend ON classid = 'pg_namespace'::regclass AND objid = n.oid WHERE c.oid = 'jflow_data_regress_pq_owner.owned_mine_0'::regclass GROUP BY 1, 2;
 SELECT jflow_drop('owned', drop_data => true);
-SELECT to_regclass('jflow_data.mine');
+SELECT to_regclass('jflow_data_regress_pq_owner.owned_mine');
+-- somebody else's schema of that name is not used
+SELECT nspname FROM pg_namespace WHERE nspname LIKE 'jflow_data_regress%';
+DROP SCHEMA jflow_data_regress_pq_owner;
+CREATE SCHEMA jflow_data_regress_pq_owner AUTHORIZATION regress_pq_user;
+GRANT ALL ON SCHEMA jflow_data_regress_pq_owner TO regress_pq_owner;
+SET ROLE regress_pq_owner;
+SELECT jflow_create('owned');
+SELECT jflow_add('owned', 'mine', uses => 'PQLiteIndexer', replicas => 0, uses_with => '{"dim": 3}');
+SELECT jflow_post('/index', ARRAY[jflow_doc(embedding => '[1,2,3]')], 'owned');
+SELECT jflow_drop('owned');
+-- names that are too long are cut, and kept apart
+RESET ROLE;
+DROP SCHEMA jflow_data_regress_pq_owner;
+GRANT CREATE ON DATABASE :DBNAME TO regress_pq_owner;
+SET ROLE regress_pq_owner;
+SELECT jflow_create(repeat('ü', 31)), jflow_create(repeat('ü', 30));
+SELECT jflow_add(f, repeat('e', 60) || n, uses => 'PQLiteIndexer', replicas => 0, shards => 2, uses_with => '{"dim": 3}') FROM (VALUES (repeat('ü', 31)), (repeat('ü', 30))) f(f), generate_series(1, 2) n;
+SELECT count(*) FROM unnest(ARRAY[repeat('ü', 31), repeat('ü', 30)]) f, generate_series(1, 2) n, jflow_post('/index', ARRAY[jflow_doc(embedding => '[1,2,3]')], f, target_executor => repeat('e', 60) || n);
+SELECT count(*), count(DISTINCT relname), max(octet_length(relname)) FROM pg_class WHERE relnamespace = 'jflow_data_regress_pq_owner'::regnamespace AND relkind IN ('r', 'p');
+SELECT jflow_drop(flow, drop_data => true) FROM jflow_flows WHERE owner = 'regress_pq_owner';
+RESET ROLE;
 DROP OWNED BY regress_pq_owner, regress_pq_user;
 DROP ROLE regress_pq_owner, regress_pq_user;
 
 -- everything of a flow goes with drop_data
 SELECT jflow_post('/clear', NULL::jflow_doc[], 's');
-SELECT count(*) FROM jflow_data.sparse;
+SELECT count(*) FROM jflow_data.s_sparse;
 SELECT jflow_drop(flow, drop_data => true) FROM jflow_flows ORDER BY flow;
-SELECT to_regclass('jflow_data.sparse'), to_regclass('"Work ""space"""."hashed"');
+SELECT to_regclass('jflow_data.s_sparse'), to_regclass('"Work ""space""".h_hashed');
 SELECT count(*) FROM jflow.shard;
-DROP TABLE jflow_data.store;
 DROP SCHEMA jflow_data;
 DROP SCHEMA "Work ""space""";
 DROP FUNCTION docs, skip;

@@ -23,7 +23,7 @@ UPDATE jflow.shard SET state = 'live';
 -- a table of many dead rows: it is not large, but is indexed once it has enough
 -- that live
 SELECT count(*) FROM generate_series(1, 60) i, jflow_post('/index', docs(1, 100, repeat(chr(32 + i), 500)), 'f');
-SELECT sum(pg_relation_size(inhrelid)) > 64 * 8192 AS bloated FROM pg_inherits WHERE inhparent = 'made.store'::regclass;
+SELECT sum(pg_relation_size(inhrelid)) > 64 * 8192 AS bloated FROM pg_inherits WHERE inhparent = 'made.f_store'::regclass;
 SELECT count(*) AS indexes FROM pg_indexes WHERE schemaname = 'made' AND indexdef LIKE '%USING pq%';
 SELECT count(*) FROM generate_series(1, 60) i, jflow_post('/index', docs(i * 100, i * 100 + 99), 'f');
 SELECT count(*) AS indexes FROM pg_indexes WHERE schemaname = 'made' AND indexdef LIKE '%USING pq%';
@@ -34,8 +34,8 @@ SELECT count(*) FROM jflow_post('/index', docs(7001, 8000), 'f');
 SELECT id, tags->'indexed' AS indexed FROM jflow_post('/status', NULL::jflow_doc[], 'f') ORDER BY id;
 
 -- an index of the user's own is used, and left alone when jflow's is made anew or dropped
-CREATE INDEX mine ON made.store_0 USING pq (embedding vector_l2_ops);
-ALTER INDEX made.store_1_jflow_pq RENAME TO "mine too";
+CREATE INDEX mine ON made.f_store_0 USING pq (embedding vector_l2_ops);
+ALTER INDEX made.f_store_1_jflow_pq RENAME TO "mine too";
 UPDATE jflow.shard SET trained = 1;
 SELECT count(*) FROM jflow_post('/index', docs(8001, 8001), 'f');
 SELECT indexname FROM pg_indexes WHERE schemaname = 'made' AND indexdef LIKE '%USING pq%' ORDER BY indexname;
@@ -59,7 +59,7 @@ RESET ROLE;
 UPDATE jflow.shard SET trained = 1;
 SELECT count(*) FROM jflow_post('/index', docs(6001, 6001), repeat('f', 63));
 SELECT length(codebook) < 64 AS fits, owner = current_user AS mine FROM jflow.codebook ORDER BY mine, codebook COLLATE "C";
-SELECT count(*), bool_and(lists > 4) AS ours FROM pg_class c, jflow_pq_info(c.oid) WHERE relname LIKE 'eee%_jflow_pq';
+SELECT count(*), bool_and(lists > 4) AS ours FROM pg_class c, jflow_pq_info(c.oid) WHERE relname LIKE 'fff%_jflow_pq';
 SELECT jflow_drop(repeat('f', 63), drop_data => true);
 SELECT jflow_drop('f', drop_data => true);
 SELECT owner FROM jflow.codebook;

@@ -44,26 +44,26 @@ SELECT jflow_create('words');
 SELECT jflow_add('words', 'v', uses => 'TfidfVectorizer', uses_with => '{"vocabulary": ["cat", "dog"], "use_idf": false}', replicas => 0);
 SELECT jflow_add('words', 's', uses => 'PQLiteIndexer', uses_with => '{"on_missing": "skip"}', workspace => 'missing', replicas => 0);
 SELECT docs, failed FROM jflow_post_query('/index', $$SELECT i::text AS id, CASE WHEN i % 50 = 0 THEN '???' WHEN i % 50 = 1 THEN NULL ELSE 'cat' END AS text FROM generate_series(1, 200) i$$, 'words');
-SELECT count(*) FROM missing.s;
+SELECT count(*) FROM missing.words_s;
 SELECT count(*) FROM jflow_search('dog cat', 5, 'words');
 SELECT count(*) FROM jflow_search('???', 5, 'words');
 -- the id of one that is skipped keeps what it had
 SELECT count(*) FROM jflow_post('/index', ARRAY[jflow_doc(id => '2', text => '???')], 'words');
-SELECT text FROM missing.s WHERE id = '2';
+SELECT text FROM missing.words_s WHERE id = '2';
 SELECT jflow_drop('words', drop_data => true);
 
 -- nothing that can be stored makes no store
 SELECT jflow_create('none');
 SELECT jflow_add('none', 's', uses => 'PQLiteIndexer', uses_with => '{"on_missing": "skip"}', workspace => 'missing', replicas => 0);
 SELECT id FROM jflow_post('/index', ARRAY[jflow_doc(id => 'a', text => 'a')], 'none');
-SELECT to_regclass('missing.s');
+SELECT to_regclass('missing.none_s');
 SELECT cardinality(matches) FROM jflow_post('/search', ARRAY[jflow_doc(embedding => '[1,1]')], 'none');
 SELECT jflow_remove('none', 's');
 SELECT jflow_add('none', 's', uses => 'PQLiteIndexer', uses_with => '{"on_missing": "store"}', workspace => 'missing', replicas => 0);
 SELECT jflow_post('/index', ARRAY[jflow_doc(id => 'a', text => 'a')], 'none');
 SELECT jflow_post('/index', ARRAY[jflow_doc(id => 'a', text => 'a'), jflow_doc(id => 'b', embedding => '[1,2,3]')], 'none');
 SELECT jflow_post('/index', ARRAY[jflow_doc(id => 'c', embedding => '[1,2]')], 'none');
-\d missing.s
+\d missing.none_s
 -- a table that was made without room for them
 SELECT jflow_drop('none', drop_data => true);
 SELECT jflow_create('none');
@@ -75,9 +75,9 @@ SELECT jflow_add('none', 's', uses => 'PQLiteIndexer', uses_with => '{"on_missin
 SELECT jflow_post('/index', ARRAY[jflow_doc(id => 'b')], 'none');
 SELECT jflow_post('/index', ARRAY[jflow_doc(id => 'b', embedding => '[1,1]')], 'none');
 SELECT jflow_post('/index', ARRAY[jflow_doc(id => 'c')], 'none');
-ALTER TABLE missing.s ALTER embedding DROP NOT NULL;
+ALTER TABLE missing.none_s ALTER embedding DROP NOT NULL;
 SELECT id FROM jflow_post('/index', ARRAY[jflow_doc(id => 'c')], 'none');
-SELECT id, embedding FROM missing.s ORDER BY id;
+SELECT id, embedding FROM missing.none_s ORDER BY id;
 SELECT jflow_drop('none', drop_data => true);
 SELECT jflow_create('none');
 SELECT jflow_add('none', 's', uses => 'PQLiteIndexer', uses_with => '{"on_missing": "ignore"}');
@@ -90,6 +90,6 @@ SELECT m.score::numeric(4,3) FROM jflow_post('/search', ARRAY[jflow_doc(embeddin
 SELECT count(*), bool_and((m.id::int) % 10 > 1) FROM jflow_post('/search', ARRAY[jflow_doc(embedding => '[50,50]')], 'none', '{"limit": 12000}') d, unnest(d.matches) m;
 SELECT count(*) FROM jflow_post('/filter', NULL::jflow_doc[], 'none', '{"filter": {"text": "text"}}');
 SELECT jflow_scale('none', 's', shards => 1);
-SELECT count(*), count(DISTINCT id), count(embedding) FROM missing.s;
+SELECT count(*), count(DISTINCT id), count(embedding) FROM missing.none_s;
 SELECT jflow_drop('none', drop_data => true);
 DROP SCHEMA missing CASCADE;

@@ -3,7 +3,7 @@
 SET client_min_messages = warning;
 SELECT setseed(0.42);
 SELECT jflow_create('p');
-SELECT jflow_add('p', 'store', uses => 'PQLiteIndexer', replicas => 0, shards => 2,
+SELECT jflow_add('p', 'store', uses => 'PQLiteIndexer', replicas => 0, shards => 2, workspace => 'jflow_data',
 	uses_with => '{"dim": 2, "metric": "l2", "columns": {"i": "int4", "f": "float8", "g": "float4", "b": "bool", "s": "text", "d": "date", "n": "numeric"}}');
 CREATE TABLE model (id text PRIMARY KEY, doc jflow_doc);
 
@@ -104,7 +104,7 @@ BEGIN
 			IF got IS DISTINCT FROM want THEN RAISE 'search of % with % answered %, not %', query, filter, got, want; END IF;
 		END CASE;
 		IF (SELECT count(*) FROM model) IS DISTINCT FROM (SELECT sum((tags->>'rows')::int) FROM jflow_post('/status', NULL::jflow_doc[], 'p'))
-			AND to_regclass('jflow_data.store') IS NOT NULL THEN
+			AND to_regclass('jflow_data.p_store') IS NOT NULL THEN
 			RAISE 'different numbers of rows';
 		END IF;
 	END LOOP;

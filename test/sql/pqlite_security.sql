@@ -15,22 +15,22 @@ SELECT jflow_create('theirs');
 SELECT jflow_add('theirs', 'store', uses => 'PQLiteIndexer', replicas => 0, workspace => 'stores', uses_with => '{"dim": 1, "metric": "l2"}');
 SELECT count(*) FROM jflow_post('/index', (SELECT array_agg(jflow_doc(id => i::text, embedding => '[1]')) FROM generate_series(1, 10) i), 'theirs');
 CREATE FUNCTION stores.deferred() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO stores.log VALUES (current_user, 'deferred'); RETURN NULL; END $$;
-CREATE CONSTRAINT TRIGGER deferred AFTER INSERT OR UPDATE OR DELETE ON stores.store DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION stores.deferred();
+CREATE CONSTRAINT TRIGGER deferred AFTER INSERT OR UPDATE OR DELETE ON stores.theirs_store DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION stores.deferred();
 RESET ROLE;
 SELECT jflow_scale('theirs', 'store', shards => 3);
 SELECT * FROM stores.log;
 SET ROLE regress_store_owner;
 SELECT jflow_scale('theirs', 'store', shards => 3);
 SELECT DISTINCT * FROM stores.log;
-DROP TRIGGER deferred ON stores.store;
+DROP TRIGGER deferred ON stores.theirs_store;
 CREATE FUNCTION stores.sets() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM set_config('search_path', 'stores', false); RETURN NEW; END $$;
-CREATE TRIGGER sets BEFORE INSERT OR UPDATE ON stores.store FOR EACH ROW EXECUTE FUNCTION stores.sets();
+CREATE TRIGGER sets BEFORE INSERT OR UPDATE ON stores.theirs_store FOR EACH ROW EXECUTE FUNCTION stores.sets();
 RESET ROLE;
 SELECT jflow_scale('theirs', 'store', shards => 2);
 SHOW search_path;
 
 -- a trigger that keeps rows where they are is told of, rather than waited for
-CREATE TRIGGER keeps BEFORE DELETE ON stores.store FOR EACH ROW EXECUTE FUNCTION stores.sets();
+CREATE TRIGGER keeps BEFORE DELETE ON stores.theirs_store FOR EACH ROW EXECUTE FUNCTION stores.sets();
 SELECT jflow_scale('theirs', 'store', shards => 1);
 SELECT jflow_drop('theirs', drop_data => true);
 
@@ -41,13 +41,13 @@ SELECT jflow_create('named');
 SELECT jflow_add('named', 'store', uses => 'PQLiteIndexer', replicas => 0, workspace => 'stores', uses_with => '{"dim": 1, "metric": "l2"}');
 SELECT id FROM jflow_post('/index', ARRAY[jflow_doc(id => 'a', embedding => '[1]')], 'named');
 RESET ROLE;
-ALTER TABLE stores.store OWNER TO regress_store_other;
+ALTER TABLE stores.named_store OWNER TO regress_store_other;
 SET ROLE regress_store_owner;
 SELECT jflow_post('/index', ARRAY[jflow_doc(id => 'b', embedding => '[1]')], 'named');
 SELECT jflow_post('/search', ARRAY[jflow_doc(embedding => '[1]')], 'named');
 RESET ROLE;
 SELECT jflow_drop('named', drop_data => true);
-ALTER TABLE stores.store OWNER TO regress_store_owner;
+ALTER TABLE stores.named_store OWNER TO regress_store_owner;
 SELECT jflow_drop('named', drop_data => true);
 
 -- operators and functions of others that fit the operands better are not taken

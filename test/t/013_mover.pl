@@ -33,7 +33,7 @@ sub settled { return $node->poll_query_until('postgres', q{SELECT count(*) = 0 F
 sub whole
 {
 	my ($shards, $what) = @_;
-	is(sql("SELECT count(*), count(DISTINCT id), count(DISTINCT tableoid) FROM jflow_data.store"),
+	is(sql("SELECT count(*), count(DISTINCT id), count(DISTINCT tableoid) FROM jflow_data_owner.f_store"),
 		"$rows|$rows|$shards", "$what: each document is there once, in $shards leaves");
 	is(sql(qq{SELECT count(*), count(DISTINCT m.id) FROM jflow_post('/search', ARRAY[jflow_doc(embedding => '[1]')], 'f',
 		'{"limit": 100000}') d, unnest(d.matches) m}), "$rows|$rows", "$what: a search finds each once");
@@ -79,7 +79,7 @@ ok($node->poll_query_until('postgres', q{SELECT count(*) = 0 FROM pg_stat_activi
 	'no mover is left');
 sql("SELECT jflow_stop('f')");
 is(sql("SELECT jflow_scale('f', 'store', shards => 1)"), 1, 'the rows of a stopped flow are moved at once');
-is(sql("SELECT count(*), count(DISTINCT id), count(DISTINCT tableoid) FROM jflow_data.store"), "$rows|$rows|1",
+is(sql("SELECT count(*), count(DISTINCT id), count(DISTINCT tableoid) FROM jflow_data_owner.f_store"), "$rows|$rows|1",
 	'each is there once');
 
 $node->stop;

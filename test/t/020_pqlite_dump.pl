@@ -63,7 +63,7 @@ is( $node->safe_psql(
 	SET client_min_messages = error;
 	SELECT count(*) FROM jflow_post('/index', ARRAY[jflow_doc(id => '1', text => 'new', embedding => '[0,0,0,0]'), jflow_doc(id => '501', embedding => '[0,0,0,1]')], 'shop');
 	SELECT jflow_scale('shop', 'store', shards => 2);
-	SELECT count(*), count(DISTINCT id), count(*) FILTER (WHERE text = 'new') FROM "my ""shop""".store;
+	SELECT count(*), count(DISTINCT id), count(*) FILTER (WHERE text = 'new') FROM "my ""shop""".shop_store;
 }),
 	"2\n0\n501|501|1",
 	'a restored flow stores, replaces and moves');
@@ -82,7 +82,7 @@ my $flow = q{
 };
 $node->safe_psql('schema', "SELECT jflow_drop('shop', if_exists => true)");
 $node->safe_psql('schema', $flow);
-is($node->safe_psql('schema', q{SELECT count(*) FROM "my ""shop""".store}), '1', 'the empty tables were adopted');
+is($node->safe_psql('schema', q{SELECT count(*) FROM "my ""shop""".shop_store}), '1', 'the empty tables were adopted');
 
 # only the tables, into a database that has the extension
 $node->command_ok(

@@ -15,7 +15,7 @@ $node->safe_psql(
 	SET client_min_messages = error;
 	CREATE EXTENSION jflow CASCADE;
 	SELECT jflow_create('f');
-	SELECT jflow_add('f', 'store', uses => 'PQLiteIndexer', shards => 4, replicas => 0, uses_with => '{"dim": 1, "metric": "l2"}');
+	SELECT jflow_add('f', 'store', uses => 'PQLiteIndexer', workspace => 'jflow_data', shards => 4, replicas => 0, uses_with => '{"dim": 1, "metric": "l2"}');
 	CREATE FUNCTION put(first int, last int, text text) RETURNS int8 LANGUAGE sql AS
 		$$ SELECT count(*) FROM jflow_post('/index', (SELECT array_agg(jflow_doc(id => i::text, text => text,
 			embedding => ARRAY[i]::vector)) FROM generate_series(first, last) i), 'f') $$;
@@ -39,7 +39,7 @@ SET client_min_messages = error;
 SELECT count(*) FROM jflow_post('/delete', ARRAY[jflow_doc(id => :a::text)], 'f');
 }
 	});
-is( $node->safe_psql('postgres', 'SELECT count(*) - count(DISTINCT id), count(*) > 0 FROM jflow_data.store'),
+is( $node->safe_psql('postgres', 'SELECT count(*) - count(DISTINCT id), count(*) > 0 FROM jflow_data.f_store'),
 	'0|t', 'no id is there twice');
 
 # a crash in the middle of a post
@@ -52,7 +52,7 @@ $node->stop('immediate');
 eval { $session->quit };
 $node->start;
 is( $node->safe_psql(
-		'postgres', q{SELECT count(*), count(DISTINCT id), count(*) FILTER (WHERE text = 'acknowledged') FROM jflow_data.store}),
+		'postgres', q{SELECT count(*), count(DISTINCT id), count(*) FILTER (WHERE text = 'acknowledged') FROM jflow_data.f_store}),
 	'500|500|500',
 	'what was acknowledged is there once, and nothing else');
 
@@ -77,7 +77,7 @@ is( $node->safe_psql(
 $node->poll_query_until('postgres', q{SELECT jflow.reshard_step('f', 'store', 50)})
   or die 'the change of shards does not end';
 is( $node->safe_psql(
-		'postgres', q{SELECT count(*), count(DISTINCT id), max(shard), count(*) FILTER (WHERE text = 'meanwhile') FROM jflow_data.store;
+		'postgres', q{SELECT count(*), count(DISTINCT id), max(shard), count(*) FILTER (WHERE text = 'meanwhile') FROM jflow_data.f_store;
 	SELECT shard, state FROM jflow.shard ORDER BY shard}),
 	"600|600|1|201\n0|live\n1|live", 'the change ends with each row in a shard');
 is($node->safe_psql('postgres', "SET client_min_messages = error; $search"), '600|600', 'all rows are found at the end');

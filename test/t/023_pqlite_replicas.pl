@@ -20,7 +20,7 @@ $node->safe_psql(
 	SET client_min_messages = error;
 	CREATE EXTENSION jflow CASCADE;
 	SELECT jflow_create('f');
-	SELECT jflow_add('f', 'store', uses => 'PQLiteIndexer', replicas => 2, shards => 2, uses_with => '{"dim": 1, "metric": "l2"}');
+	SELECT jflow_add('f', 'store', uses => 'PQLiteIndexer', workspace => 'jflow_data', replicas => 2, shards => 2, uses_with => '{"dim": 1, "metric": "l2"}');
 	SELECT jflow_start('f');
 });
 $node->safe_psql('postgres', "SELECT jflow_wait('f')");
@@ -29,7 +29,7 @@ is( $node->safe_psql(
 		'postgres', q{SELECT docs, failed FROM jflow_post_query('/index',
 	'SELECT i AS id, i::text AS text, ARRAY[i]::vector AS embedding FROM generate_series(1, 3000) i', 'f')}),
 	'3000|0', 'replicas store');
-is( $node->safe_psql('postgres', 'SELECT count(*), count(DISTINCT id), count(DISTINCT shard) FROM jflow_data.store'),
+is( $node->safe_psql('postgres', 'SELECT count(*), count(DISTINCT id), count(DISTINCT shard) FROM jflow_data.f_store'),
 	'3000|3000|2', 'each document once, in two shards');
 is( $node->safe_psql(
 		'postgres', q{SELECT string_agg(m.id, ',') FROM jflow_post('/search', ARRAY[jflow_doc(embedding => '[100]')], 'f',
@@ -64,9 +64,9 @@ $node->pgbench(
 SELECT count(*) FROM jflow_post('/index', (SELECT array_agg(jflow_doc(id => 'r' || i, embedding => '[0]')) FROM generate_series(:a, :a + :b) i), 'f');
 }
 	});
-is($node->safe_psql('postgres', 'SELECT count(*) - count(DISTINCT id) FROM jflow_data.store'), '0', 'no id is there twice');
-$node->safe_psql('postgres', q{SELECT jflow_post('/delete', (SELECT array_agg(jflow_doc(id => id)) FROM jflow_data.store WHERE id LIKE 'r%'), 'f')});
-is($node->safe_psql('postgres', 'SELECT count(*) FROM jflow_data.store'), '3000', 'deleted wherever they were');
+is($node->safe_psql('postgres', 'SELECT count(*) - count(DISTINCT id) FROM jflow_data.f_store'), '0', 'no id is there twice');
+$node->safe_psql('postgres', q{SELECT jflow_post('/delete', (SELECT array_agg(jflow_doc(id => id)) FROM jflow_data.f_store WHERE id LIKE 'r%'), 'f')});
+is($node->safe_psql('postgres', 'SELECT count(*) FROM jflow_data.f_store'), '3000', 'deleted wherever they were');
 
 # a change of shards while searches and posts go on
 for my $shards (5, 1, 3)
@@ -84,7 +84,7 @@ for my $shards (5, 1, 3)
 	  } while ($node->safe_psql('postgres', q{SELECT count(*) > 0 FROM jflow.shard WHERE state <> 'live'}) eq 't'
 		&& $searches < 500);
 	is($missed, 0, "nothing missed in $searches searches while there come to be $shards shards");
-	is( $node->safe_psql('postgres', 'SELECT count(*), count(DISTINCT id), max(shard) FROM jflow_data.store'),
+	is( $node->safe_psql('postgres', 'SELECT count(*), count(DISTINCT id), max(shard) FROM jflow_data.f_store'),
 		"3000|3000|" . ($shards - 1), "each row is in one of $shards shards");
 }
 
@@ -102,11 +102,11 @@ is($acknowledged, 8000, 'posts are acknowledged');
 $poster->{stdin} .= q{SELECT docs FROM jflow_post_query('/index',
 	'SELECT i AS id, ARRAY[i]::vector AS embedding FROM generate_series(8001, 100000) i', 'f');} . "\n";
 $poster->{run}->pump_nb;
-$node->poll_query_until('postgres', 'SELECT count(*) > 8000 FROM jflow_data.store') or die 'the post does not begin';
+$node->poll_query_until('postgres', 'SELECT count(*) > 8000 FROM jflow_data.f_store') or die 'the post does not begin';
 $node->stop('immediate');
 eval { $poster->quit };
 $node->start;
-is( $node->safe_psql('postgres', q{SELECT count(*) - count(DISTINCT id), count(*) FILTER (WHERE id::int <= 8000), count(*) >= 8000 FROM jflow_data.store}),
+is( $node->safe_psql('postgres', q{SELECT count(*) - count(DISTINCT id), count(*) FILTER (WHERE id::int <= 8000), count(*) >= 8000 FROM jflow_data.f_store}),
 	'0|8000|t', 'after a crash every acknowledged document is there once');
 ok( $node->poll_query_until('postgres', q{SELECT count(*) = 0 AND (SELECT count(*) > 0 FROM jflow.shard WHERE trained > 0) FROM jflow.shard WHERE due}),
 	'and the indexes are made, without help');

@@ -96,7 +96,7 @@ wait_state($node, q{SELECT count(*) = 0 FROM jflow.shard WHERE due OR state <> '
 cmp_ok( $session->query_safe(q{SELECT count(*) FROM jflow_post('/search', (SELECT array_agg(jflow_doc(id => 'm' || i, embedding => ARRAY[i, i % 7, -50]::vector))
 	FROM generate_series(1, 7000, 100) i), 'p', '{"limit": 1, "recall": 1}') d WHERE d.matches[1].id = d.id}),
 	'>=', 67, 'each of them but a few is found by its vector');
-is( $session->query_safe(q{SELECT count(*), count(DISTINCT id), count(*) FILTER (WHERE id LIKE 'm%') FROM random.store}),
+is( $session->query_safe(q{SELECT count(*), count(DISTINCT id), count(*) FILTER (WHERE id LIKE 'm%') FROM random.p_store}),
 	$session->query_safe(q{SELECT count(*) + 7000, count(*) + 7000, 7000 FROM model}), 'and each is there once');
 $session->quit;
 $node->stop;

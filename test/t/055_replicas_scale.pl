@@ -76,14 +76,14 @@ my ($out, $err) = finish_background($poster);
 is("$out$err", '50', 'the search finds all rows');
 ($out, $err) = finish_background($scaler);
 is("$out$err", '0', 'and the rows are moved then');
-is(ask($node, q{SELECT count(*) || ' in ' || (SELECT count(*) FROM jflow.shard WHERE flow = 'p') FROM flow_owner_data.kept}), '50 in 1', 'all of them, to one shard');
+is(ask($node, q{SELECT count(*) || ' in ' || (SELECT count(*) FROM jflow.shard WHERE flow = 'p') FROM flow_owner_data.p_kept}), '50 in 1', 'all of them, to one shard');
 owner_sql($node, q{SELECT jflow_scale('p', 'kept', replicas => 1)});
 is(ask($node, q{SELECT jflow_wait('p')}), 't', 'replicas come back');
 fails_with($node, q{SET ROLE flow_owner; BEGIN; SELECT jflow_stop('p'); SELECT jflow_scale('p', 'kept', shards => 3)}, '55006',
 	qr/has replicas/, 'a stop that has not committed does not do');
 owner_sql($node, q{SELECT jflow_stop('p')});
 owner_sql($node, q{SELECT jflow_scale('p', 'kept', shards => 3)});
-is(ask($node, q{SELECT count(*) || ' in ' || (SELECT count(*) FROM jflow.shard WHERE flow = 'p') FROM flow_owner_data.kept}), '50 in 3', 'one that has does');
+is(ask($node, q{SELECT count(*) || ' in ' || (SELECT count(*) FROM jflow.shard WHERE flow = 'p') FROM flow_owner_data.p_kept}), '50 in 3', 'one that has does');
 $holder->quit;
 is_at_rest($node, 'at the end');
 $node->stop;

@@ -3,7 +3,8 @@
  *		PQLiteIndexer: documents stored in the partitions of a table.
  *
  * Files: pqlite_options.c reads uses_with and parameters; pqlite_store.c knows
- * where an executor's documents are and keeps that per backend; pqlite_create.c
+ * where an executor's documents are and keeps that per backend; pqlite_sql.c has
+ * names as SQL and those that we choose; pqlite_create.c
  * makes, adopts and drops tables; pqlite_layout.c reads what a table looks
  * like; pqlite_lock.c orders racing posts;
  * pqlite_value.c turns tags into column values; pqlite_row.c turns documents
@@ -201,12 +202,20 @@ typedef struct PqliteStore
 	bool		valid;
 } PqliteStore;
 
+/* pqlite_sql.c */
+extern char *pqlite_quote_type(Oid type, int32 typmod);
+extern char *pqlite_relation_name(Oid relid);
+extern void pqlite_run(const char *sql);
+extern char *pqlite_default_workspace(Oid role);
+extern char *pqlite_table_name(const char *flow, const char *executor);
+extern char *pqlite_leaf_name(const char *table, int shard);
+extern char *pqlite_codebook_name(const char *flow, const char *executor);
+
 /* pqlite_store.c */
 extern PqliteStore *pqlite_store_for_read(const JflowContext *context);
 extern PqliteStore *pqlite_store_find(const JflowFlow *flow, const JflowExecutor *executor);
 extern PqliteStore *pqlite_store_for_write(const JflowContext *context, const JflowDocs *docs,
 										   bool create);
-extern char *pqlite_quote_type(Oid type, int32 typmod);
 extern SPIPlanPtr pqlite_plan(PqliteStore *store, const char *sql, int nargs, const Oid *types,
 							  int cursor_options);
 extern bool pqlite_plan_is_kept(const PqliteStore *store, SPIPlanPtr plan);
@@ -238,7 +247,7 @@ extern bool pqlite_read_layout(PqliteStore *store);
 extern int	pqlite_read_shards(const char *flow, const char *executor, PqliteShardRow **rows);
 
 /* pqlite_create.c */
-extern void pqlite_locate(const char *workspace, const char *executor, char **schema, char **table);
+extern void pqlite_check_place(const JflowContext *context);
 extern void pqlite_create(const JflowContext *context, const PqliteOptions *options, bool sparse,
 						  int dim);
 extern void pqlite_add_leaves(const PqliteStore *store, int shards);
@@ -345,7 +354,6 @@ typedef struct PqliteIndexStatus
 #define PQLITE_INDEX_NAME2 "jflow"
 #define PQLITE_INDEX_LABEL "pq"
 
-extern char *pqlite_codebook_name(const char *flow, const char *executor);
 extern void pqlite_index_if_due(PqliteStore *store, const JflowContext *context, int written);
 extern void pqlite_index_one(PqliteStore *store, const PqliteShardRow *rows, int nrows);
 extern void pqlite_drop_indexes(PqliteStore *store);

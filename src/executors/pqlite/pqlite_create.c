@@ -12,8 +12,8 @@
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_database.h"
+#include "catalog/pg_namespace.h"
 #include "catalog/pg_type.h"
-#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "parser/parse_type.h"
 #include "partitioning/partbounds.h"
@@ -29,30 +29,14 @@
 #include "compat.h"
 #include "executors/pqlite/pqlite.h"
 
-#define DEFAULT_WORKSPACE "jflow_data"
+/* The schema of stores without a workspace, once. */
+#define OLD_WORKSPACE "jflow_data"
 
 /*
  * Searches read the vectors of many rows and the texts of few: vectors of up to
  * so many dimensions stay in the row while texts are moved out of it.
  */
 #define MAX_INLINE_DIM 1000
-
-static void
-run(const char *sql)
-{
-	int			result = SPI_execute(sql, false, 0);
-
-	if (result < 0)
-		elog(ERROR, "statement failed: %s: %s", SPI_result_code_string(result), sql);
-}
-
-/* Where an executor's own table is. */
-void
-pqlite_locate(const char *workspace, const char *executor, char **schema, char **table)
-{
-	*schema = pstrdup(workspace ? workspace : DEFAULT_WORKSPACE);
-	*table = pstrdup(executor);
-}
 
 /* A column that our tables have. */
 typedef struct NewColumn
@@ -168,26 +152,27 @@ same_columns(Relation rel, const NewColumn *columns, int n)
 }
 
 /*
- * A table of our name is there.  Take it if it is the owner's, made like ours
- * and nobody's store; raise duplicate_table otherwise.
+ * Why a table cannot be taken for an executor's own, which it is if it is the
+ * owner's and made like ours; NULL if it can.
  */
-static void
-adopt(Oid relid, const char *name, const NewColumn *columns, int ncolumns)
+static const char *
+why_not_ours(Oid relid, const NewColumn *columns, int ncolumns)
 {
 	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
 	Form_pg_class form;
 	Relation	rel;
 	PartitionKey key;
+	Oid			owner;
 	bool		ours;
 
 	if (!HeapTupleIsValid(tuple))
-		elog(ERROR, "cache lookup failed for relation %u", relid);
+		return "It was dropped meanwhile.";
 	form = (Form_pg_class) GETSTRUCT(tuple);
-	ours = form->relowner == GetUserId();
-	if (!ours)
-		occupied(name, psprintf("It belongs to \"%s\".", GetUserNameFromId(form->relowner, false)));
+	owner = form->relowner;
 	ours = form->relkind == RELKIND_PARTITIONED_TABLE;
 	ReleaseSysCache(tuple);
+	if (owner != GetUserId())
+		return psprintf("It belongs to \"%s\".", GetUserNameFromId(owner, false));
 	if (ours)
 	{
 		rel = table_open(relid, ShareUpdateExclusiveLock);
@@ -199,8 +184,7 @@ adopt(Oid relid, const char *name, const NewColumn *columns, int ncolumns)
 			same_columns(rel, columns, ncolumns);
 		table_close(rel, NoLock);
 	}
-	if (!ours)
-		occupied(name, "It was not made for this executor's options.");
+	return ours ? NULL : "It was not made for this executor's options.";
 }
 
 /* Leaves that a partitioned table has: names and numbers. */
@@ -226,58 +210,97 @@ existing_leaves(Oid relid, int **shards, Oid **relids)
 }
 
 /*
- * The name of a new leaf: the table's, cut where the number needs the room.
- */
-static char *
-leaf_name(const char *table, int shard)
-{
-	char	   *suffix = psprintf("_%d", shard);
-	int			len = pg_mbcliplen(table, strlen(table), NAMEDATALEN - 1 - strlen(suffix));
-
-	return psprintf("%.*s%s", len, table, suffix);
-}
-
-/*
  * Make a leaf.  It is made beside the table and then attached, which lets
  * readers and writers of the other leaves go on.
  */
 static char *
 make_leaf(const char *schema, const char *table, int shard)
 {
-	char	   *name = leaf_name(table, shard);
+	char	   *name = pqlite_leaf_name(table, shard);
 	const char *parent = quote_qualified_identifier(schema, table);
 	const char *leaf = quote_qualified_identifier(schema, name);
 
-	run(psprintf("CREATE TABLE %s (LIKE %s INCLUDING ALL EXCLUDING INDEXES, PRIMARY KEY (id))",
-				 leaf, parent));
-	run(psprintf("ALTER TABLE %s ATTACH PARTITION %s FOR VALUES IN (%d)", parent, leaf, shard));
+	pqlite_run(psprintf("CREATE TABLE %s (LIKE %s INCLUDING ALL EXCLUDING INDEXES, PRIMARY KEY (id))",
+						leaf, parent));
+	pqlite_run(psprintf("ALTER TABLE %s ATTACH PARTITION %s FOR VALUES IN (%d)", parent, leaf, shard));
 	return name;
 }
 
-/* Nobody else's executor may store into the table. */
-static void
-check_not_claimed(const char *schema, const char *table, const char *flow, const char *executor)
+/*
+ * Whose store is a table?  False if it is nobody's but that executor's.  The names
+ * are in the current memory context.
+ */
+static bool
+other_user(const char *schema, const char *table, const char *flow, const char *executor,
+		   char **other_flow, char **other_executor)
 {
 	Oid			types[4] = {TEXTOID, TEXTOID, TEXTOID, TEXTOID};
 	Datum		values[4];
+	MemoryContext context = CurrentMemoryContext;
+	JflowCatalogState state;
+	bool		result;
 
 	values[0] = CStringGetTextDatum(schema);
 	values[1] = CStringGetTextDatum(table);
 	values[2] = CStringGetTextDatum(flow);
 	values[3] = CStringGetTextDatum(executor);
+	jflow_catalog_begin(&state);
+	result = jflow_catalog_execute("SELECT s.flow, s.executor FROM jflow.shard s "
+								   "JOIN jflow.executor e ON e.flow = s.flow AND e.name = s.executor "
+								   "WHERE s.\"schema\" = $1 AND (s.parent = $2 OR s.\"table\" = $2) "
+								   "AND (s.flow, s.executor) <> ($3, $4) LIMIT 1", 4, types, values, NULL) > 0;
+	if (result)
+	{
+		MemoryContext old = MemoryContextSwitchTo(context);
+
+		*other_flow = pstrdup(SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1));
+		*other_executor = pstrdup(SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2));
+		MemoryContextSwitchTo(old);
+	}
+	jflow_catalog_end(&state);
+	return result;
+}
+
+/*
+ * Raise object_in_use if a table, of our own or a user's, is the store of another
+ * executor.  That is named to those who may know of its flow.
+ */
+static void
+check_not_used(const char *schema, const char *table, const char *flow, const char *executor, bool own)
+{
+	char	   *other_flow,
+			   *other_executor;
+	const JflowFlow *other;
+
+	if (!other_user(schema, table, flow, executor, &other_flow, &other_executor))
+		return;
+	other = jflow_flow_open(other_flow, true);
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_IN_USE),
+			 errmsg("executor \"%s\" of flow \"%s\" cannot store into table %s", executor, flow,
+					quote_qualified_identifier(schema, table)),
+			 other && jflow_may_post(other) ?
+			 errdetail("It is the store of executor \"%s\" of flow \"%s\".", other_executor, other_flow) :
+			 errdetail("It is the store of another flow."),
+			 own ? errhint("Name another workspace with the argument \"workspace\" of jflow_add.") :
+			 errhint("Two executors cannot store into one table.")));
+}
+
+/* Forget who stored into a table and is not there any more. */
+static void
+forget_users(const char *schema, const char *table)
+{
+	Oid			types[2] = {TEXTOID, TEXTOID};
+	Datum		values[2];
+	JflowCatalogState state;
+
+	values[0] = CStringGetTextDatum(schema);
+	values[1] = CStringGetTextDatum(table);
+	jflow_catalog_begin(&state);
 	(void) jflow_catalog_execute("DELETE FROM jflow.shard s WHERE \"schema\" = $1 AND (parent = $2 OR \"table\" = $2) "
 								 "AND NOT EXISTS (SELECT FROM jflow.executor e WHERE e.flow = s.flow AND e.name = s.executor)",
 								 2, types, values, NULL);
-	if (jflow_catalog_execute("SELECT flow, executor FROM jflow.shard "
-							  "WHERE \"schema\" = $1 AND (parent = $2 OR \"table\" = $2) "
-							  "AND (flow, executor) <> ($3, $4) LIMIT 1", 4, types, values, NULL) > 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_IN_USE),
-				 errmsg("table %s is the store of executor \"%s\" of flow \"%s\"",
-						quote_qualified_identifier(schema, table),
-						SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2),
-						SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1)),
-				 errhint("Two executors cannot store into one table.")));
+	jflow_catalog_end(&state);
 }
 
 /* Enter a leaf into jflow.shard; the catalog must have been begun. */
@@ -306,22 +329,164 @@ register_leaf(const char *flow, const char *executor, int shard, const char *sch
 				 errmsg("table %s is another executor's store", quote_qualified_identifier(schema, table))));
 }
 
+/* Make a schema for the current user, unless it is there. */
 static void
-make_schema(const char *schema)
+make_schema(const char *schema, bool is_default)
 {
+	const char *role = GetUserNameFromId(GetUserId(), false);
+	bool		may = jflow_database_aclcheck_compat(MyDatabaseId, GetUserId(), ACL_CREATE) == ACLCHECK_OK;
+	JflowCatalogState state;
+
 	if (OidIsValid(get_namespace_oid(schema, true)))
 		return;
 	pqlite_lock_schema_name(schema);
 	AcceptInvalidationMessages();
 	if (OidIsValid(get_namespace_oid(schema, true)))
 		return;
-	if (jflow_database_aclcheck_compat(MyDatabaseId, GetUserId(), ACL_CREATE) != ACLCHECK_OK)
+	if (!may && !is_default)
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("schema \"%s\" does not exist, and role \"%s\" may not make it", schema,
-						GetUserNameFromId(GetUserId(), false)),
+				 errmsg("schema \"%s\" does not exist, and role \"%s\" may not make it", schema, role),
 				 errhint("Make a schema in which the role may create tables, and name it as the workspace.")));
-	run(psprintf("CREATE SCHEMA IF NOT EXISTS %s", quote_identifier(schema)));
+
+	/* each role gets one, be it with the rights of the extension's owner */
+	if (!may)
+		jflow_catalog_begin(&state);
+	pqlite_run(psprintf("CREATE SCHEMA %s AUTHORIZATION %s", quote_identifier(schema),
+						quote_identifier(role)));
+	if (!may)
+		jflow_catalog_end(&state);
+}
+
+/*
+ * Raise an error for a schema that is another's or in which the current user may
+ * not make tables.  Whoever owns the schema of a store could drop the store.
+ */
+static void
+check_schema(const char *schema, bool is_default)
+{
+	HeapTuple	tuple = SearchSysCache1(NAMESPACENAME, CStringGetDatum(schema));
+	Form_pg_namespace form;
+	Oid			namespace;
+	Oid			owner;
+
+	if (!HeapTupleIsValid(tuple))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_SCHEMA),
+				 errmsg("schema \"%s\" does not exist", schema)));
+	form = (Form_pg_namespace) GETSTRUCT(tuple);
+	namespace = form->oid;
+	owner = form->nspowner;
+	ReleaseSysCache(tuple);
+	if (is_default && owner != GetUserId() && !superuser_arg(owner))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("schema \"%s\" belongs to role \"%s\"", schema, GetUserNameFromId(owner, false)),
+				 errdetail("It is where the stores of role \"%s\" are if no workspace is given.",
+						   GetUserNameFromId(GetUserId(), false)),
+				 errhint("Give it to the role with ALTER SCHEMA ... OWNER TO, or name another workspace with the argument \"workspace\" of jflow_add.")));
+	if (jflow_namespace_aclcheck_compat(namespace, GetUserId(), ACL_CREATE) != ACLCHECK_OK ||
+		jflow_namespace_aclcheck_compat(namespace, GetUserId(), ACL_USAGE) != ACLCHECK_OK)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied for schema \"%s\"", schema),
+				 errdetail("Role \"%s\" needs USAGE and CREATE there to store documents.",
+						   GetUserNameFromId(GetUserId(), false)),
+				 errhint("Grant them, or name another workspace with the argument \"workspace\" of jflow_add.")));
+}
+
+/*
+ * A table of an executor that was made when tables had the executor's name alone,
+ * in one schema of all roles, and that nobody uses; InvalidOid if there is none.
+ */
+static Oid
+old_table(const JflowContext *context, const NewColumn *columns, int ncolumns, const char **schema)
+{
+	const char *executor = context->executor->name;
+	Oid			namespace;
+	Oid			relid;
+	char	   *flow,
+			   *user;
+
+	*schema = context->executor->workspace ? context->executor->workspace : OLD_WORKSPACE;
+	namespace = get_namespace_oid(*schema, true);
+	if (!OidIsValid(namespace) ||
+		jflow_namespace_aclcheck_compat(namespace, GetUserId(), ACL_USAGE) != ACLCHECK_OK)
+		return InvalidOid;
+	relid = get_relname_relid(executor, namespace);
+	if (!OidIsValid(relid) || why_not_ours(relid, columns, ncolumns) != NULL ||
+		other_user(*schema, executor, context->flow->name, executor, &flow, &user))
+		return InvalidOid;
+	return relid;
+}
+
+/* Where an executor's own table is, if it has none yet. */
+static void
+locate(const JflowContext *context, const char **schema, const char **table)
+{
+	*schema = context->executor->workspace ? context->executor->workspace :
+		pqlite_default_workspace(GetUserId());
+	*table = pqlite_table_name(context->flow->name, context->executor->name);
+}
+
+/*
+ * Raise object_in_use where an executor that has stored nothing would find the
+ * table of another under its name: it must not answer as if that were empty.
+ */
+void
+pqlite_check_place(const JflowContext *context)
+{
+	const char *schema,
+			   *table;
+
+	locate(context, &schema, &table);
+	if (OidIsValid(get_namespace_oid(schema, true)))
+		check_not_used(schema, table, context->flow->name, context->executor->name, true);
+}
+
+/* Make the table, in a schema that is there. */
+static Oid
+make_table(const char *schema, const char *table, const NewColumn *columns, int ncolumns,
+		   const char *field, bool move_out)
+{
+	char	   *name = quote_qualified_identifier(schema, table);
+
+	pqlite_run(psprintf("CREATE TABLE %s (%s) PARTITION BY LIST (shard)", name,
+						column_list(columns, ncolumns)));
+	if (move_out)
+		pqlite_run(psprintf("ALTER TABLE %s ALTER COLUMN %s SET STORAGE MAIN", name, field));
+	return get_relname_relid(table, get_namespace_oid(schema, false));
+}
+
+/*
+ * The table of an executor: made, or found where it was before.  Fills in schema
+ * and name.  Raises duplicate_table for one in the way.
+ */
+static Oid
+make_or_find(const JflowContext *context, const NewColumn *columns, int ncolumns,
+			 const char *field, bool move_out, const char **schema, const char **table)
+{
+	bool		is_default = context->executor->workspace == NULL;
+	Oid			relid;
+	const char *why;
+	const char *old_schema;
+
+	relid = old_table(context, columns, ncolumns, &old_schema);
+	make_schema(*schema, is_default);
+	check_schema(*schema, is_default);
+	if (OidIsValid(get_relname_relid(*table, get_namespace_oid(*schema, false))))
+	{
+		relid = get_relname_relid(*table, get_namespace_oid(*schema, false));
+		why = why_not_ours(relid, columns, ncolumns);
+		if (why)
+			occupied(quote_qualified_identifier(*schema, *table), why);
+		return relid;
+	}
+	if (!OidIsValid(relid))
+		return make_table(*schema, *table, columns, ncolumns, field, move_out);
+	*schema = old_schema;
+	*table = context->executor->name;
+	return relid;
 }
 
 /*
@@ -338,9 +503,8 @@ pqlite_create(const JflowContext *context, const PqliteOptions *options, bool sp
 	const char *field = sparse ? "sparse_embedding" : "embedding";
 	int			wanted = context->executor->shards;
 	JflowCatalogState state;
-	char	   *schema,
-			   *table,
-			   *name;
+	const char *schema,
+			   *table;
 	Oid			relid;
 	int		   *shards;
 	Oid		   *relids;
@@ -351,25 +515,12 @@ pqlite_create(const JflowContext *context, const PqliteOptions *options, bool sp
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 				 errmsg("an embedding cannot have %d dimensions", dim),
 				 errhint("Store a sparse_embedding.")));
-	pqlite_locate(context->executor->workspace, executor, &schema, &table);
-	name = quote_qualified_identifier(schema, table);
-	jflow_catalog_begin(&state);
-	check_not_claimed(schema, table, flow, executor);
-	jflow_catalog_end(&state);
+	locate(context, &schema, &table);
+	check_not_used(schema, table, flow, executor, true);
 
 	SPI_connect();
-	make_schema(schema);
-	relid = get_relname_relid(table, get_namespace_oid(schema, false));
-	if (OidIsValid(relid))
-		adopt(relid, name, columns, ncolumns);
-	else
-	{
-		run(psprintf("CREATE TABLE %s (%s) PARTITION BY LIST (shard)", name,
-					 column_list(columns, ncolumns)));
-		if (sparse || dim <= MAX_INLINE_DIM)
-			run(psprintf("ALTER TABLE %s ALTER COLUMN %s SET STORAGE MAIN", name, field));
-		relid = get_relname_relid(table, get_namespace_oid(schema, false));
-	}
+	relid = make_or_find(context, columns, ncolumns, field, sparse || dim <= MAX_INLINE_DIM, &schema, &table);
+	forget_users(schema, table);
 	nleaves = existing_leaves(relid, &shards, &relids);
 	for (int shard = 0; shard < wanted; shard++)
 	{
@@ -381,14 +532,13 @@ pqlite_create(const JflowContext *context, const PqliteOptions *options, bool sp
 			(void) make_leaf(schema, table, shard);
 	}
 	CommandCounterIncrement();
-	SPI_finish();
-
 	nleaves = existing_leaves(relid, &shards, &relids);
 	jflow_catalog_begin(&state);
 	for (int i = 0; i < nleaves; i++)
 		register_leaf(flow, executor, shards[i], schema, table, get_rel_name(relids[i]), field,
 					  pqlite_metric_name(options->metric), nleaves > wanted);
 	jflow_catalog_end(&state);
+	SPI_finish();
 }
 
 /* Make the leaves that a store lacks for a number of shards. */
@@ -407,7 +557,7 @@ pqlite_add_leaves(const PqliteStore *store, int shards)
 			found |= store->leaves[i].shard == shard;
 		if (found)
 			continue;
-		name = leaf_name(store->table, shard);
+		name = pqlite_leaf_name(store->table, shard);
 		SPI_connect();
 		(void) make_leaf(store->schema, store->table, shard);
 		SPI_finish();
@@ -439,12 +589,13 @@ pqlite_claim_table(PqliteStore *store)
 		return;
 	}
 	pqlite_lock_store_name(store->flow, store->executor);
+	check_not_used(store->schema, store->table, store->flow, store->executor, false);
+	forget_users(store->schema, store->table);
 	values[0] = CStringGetTextDatum(store->flow);
 	values[1] = CStringGetTextDatum(store->executor);
 	jflow_catalog_begin(&state);
 	(void) jflow_catalog_execute("DELETE FROM jflow.shard WHERE flow = $1 AND executor = $2",
 								 2, types, values, NULL);
-	check_not_claimed(store->schema, store->table, store->flow, store->executor);
 	for (int i = 0; i < store->nleaves; i++)
 		register_leaf(store->flow, store->executor, store->leaves[i].shard,
 					  get_namespace_name(get_rel_namespace(store->leaves[i].relid)), store->table,
@@ -512,7 +663,7 @@ pqlite_drop_data(const JflowFlow *flow)
 		name = quote_qualified_identifier(rows[0].schema, rows[0].parent);
 		check_dropped(flow, rows[0].schema, rows[0].parent);
 		SPI_connect();
-		run(psprintf("DROP TABLE IF EXISTS %s", name));
+		pqlite_run(psprintf("DROP TABLE IF EXISTS %s", name));
 		SPI_finish();
 		delete_codebook(flow, executor->name);
 	}

@@ -22,8 +22,6 @@
 #include "catalog/pg_type.h"
 #include "commands/defrem.h"
 #include "commands/trigger.h"
-#include "common/hashfn.h"
-#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "parser/parse_func.h"
 #include "postmaster/bgworker.h"
@@ -40,7 +38,6 @@
 #define MIN_WRITTEN 128			/* before rows are counted anew */
 #define GROWTH 4
 #define RECALL_AT 10
-#define NAME_PART 20			/* bytes of a name in that of a codebook */
 
 /* Can a pq index hold columns of this type? */
 static bool
@@ -66,15 +63,6 @@ is_index_column(Oid type)
 	}
 }
 
-static void
-run(const char *sql)
-{
-	int			result = SPI_execute(sql, false, 0);
-
-	if (result < 0)
-		elog(ERROR, "statement failed: %s: %s", SPI_result_code_string(result), sql);
-}
-
 /* The operator class of the vector column, qualified. */
 static char *
 operator_class(const PqliteStore *store)
@@ -86,21 +74,6 @@ operator_class(const PqliteStore *store)
 	return quote_qualified_identifier(get_namespace_name(jflow_types()->schema),
 									  psprintf("%s_%s_ops", name,
 											   pqlite_metric_name(store->options->metric)));
-}
-
-/*
- * The codebook that the leaves of an executor's store share, of the flow's owner.
- * The names say whose it is; the hash keeps apart what is cut from them.
- */
-char *
-pqlite_codebook_name(const char *flow, const char *executor)
-{
-	uint64		hash = hash_combine64(hash_bytes_extended((const unsigned char *) flow, strlen(flow), 0),
-									  hash_bytes_extended((const unsigned char *) executor, strlen(executor), 0));
-
-	return psprintf("%.*s/%.*s/" UINT64_FORMAT,
-					pg_mbcliplen(flow, strlen(flow), NAME_PART), flow,
-					pg_mbcliplen(executor, strlen(executor), NAME_PART), executor, hash);
 }
 
 static char *
@@ -125,18 +98,12 @@ static void
 train(const PqliteStore *store)
 {
 	/* typed in full: no function of that name in the schema fits better */
-	run(psprintf("SELECT %s(%s::pg_catalog.text, %s::pg_catalog.text, %s::pg_catalog.text, 0, 0)",
-				 quote_qualified_identifier(get_namespace_name(jflow_types()->schema), "jflow_train"),
-				 quote_literal_cstr(codebook_name(store)),
-				 quote_literal_cstr(psprintf("SELECT %s FROM %s", store->columns[store->vector].quoted,
-											 store->name)),
-				 quote_literal_cstr(pqlite_metric_name(store->options->metric))));
-}
-
-static const char *
-qualified_name(Oid relid)
-{
-	return quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)), get_rel_name(relid));
+	pqlite_run(psprintf("SELECT %s(%s::pg_catalog.text, %s::pg_catalog.text, %s::pg_catalog.text, 0, 0)",
+						quote_qualified_identifier(get_namespace_name(jflow_types()->schema), "jflow_train"),
+						quote_literal_cstr(codebook_name(store)),
+						quote_literal_cstr(psprintf("SELECT %s FROM %s", store->columns[store->vector].quoted,
+													store->name)),
+						quote_literal_cstr(pqlite_metric_name(store->options->metric))));
 }
 
 /* Make the index of a leaf, in place of the one that was made before. */
@@ -144,7 +111,7 @@ static void
 index_leaf(const PqliteStore *store, const PqliteLeaf *leaf, bool codebook)
 {
 	const PqliteOptions *options = store->options;
-	const char *old = OidIsValid(leaf->made) ? qualified_name(leaf->made) : NULL;
+	const char *old = OidIsValid(leaf->made) ? pqlite_relation_name(leaf->made) : NULL;
 	char	   *name = ChooseRelationName(get_rel_name(leaf->relid), PQLITE_INDEX_NAME2, PQLITE_INDEX_LABEL,
 										  get_rel_namespace(leaf->relid), false);
 	StringInfoData sql;
@@ -161,9 +128,9 @@ index_leaf(const PqliteStore *store, const PqliteLeaf *leaf, bool codebook)
 						 options->index_options ? options->index_options->data : "",
 						 options->index_options && codebook ? ", " : "",
 						 codebook ? psprintf("codebook = %s", quote_literal_cstr(codebook_name(store))) : "");
-	run(sql.data);
+	pqlite_run(sql.data);
 	if (old)
-		run(psprintf("DROP INDEX %s", old));
+		pqlite_run(psprintf("DROP INDEX %s", old));
 }
 
 /*
@@ -201,7 +168,7 @@ is_large_enough(PqliteStore *store, int64 pages, int written)
 	store->count_in -= written;
 	if (pages < MIN_PAGES || store->count_in > 0)
 		return false;
-	run(psprintf("SELECT FROM %s LIMIT %d", store->name, MIN_ROWS));
+	pqlite_run(psprintf("SELECT FROM %s LIMIT %d", store->name, MIN_ROWS));
 	store->count_in = Max((MIN_ROWS - (int64) SPI_processed) / 8, MIN_WRITTEN + pages / 16);
 	return SPI_processed == MIN_ROWS;
 }
@@ -340,7 +307,7 @@ pqlite_drop_indexes(PqliteStore *store)
 		return;
 	for (int i = 0; i < store->nleaves; i++)
 		if (OidIsValid(store->leaves[i].made))
-			run(psprintf("DROP INDEX %s", qualified_name(store->leaves[i].made)));
+			pqlite_run(psprintf("DROP INDEX %s", pqlite_relation_name(store->leaves[i].made)));
 	note_trained(store, -1, 0);
 }
 
@@ -382,9 +349,9 @@ measure_recall(PqliteStore *store, const PqliteLeaf *leaf, int nqueries)
 				total = 0;
 	uint64		n;
 
-	run(psprintf("SELECT t.%s::%s FROM %s t WHERE t.%s IS NOT NULL ORDER BY pg_catalog.random() LIMIT %d",
-				 vector->quoted, pqlite_quote_type(vector->sent_type, -1), leaf->name,
-				 vector->quoted, nqueries));
+	pqlite_run(psprintf("SELECT t.%s::%s FROM %s t WHERE t.%s IS NOT NULL ORDER BY pg_catalog.random() LIMIT %d",
+						vector->quoted, pqlite_quote_type(vector->sent_type, -1), leaf->name,
+						vector->quoted, nqueries));
 	queries = SPI_tuptable;
 	n = SPI_processed;
 	for (uint64 i = 0; i < n; i++)

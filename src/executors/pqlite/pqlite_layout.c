@@ -56,21 +56,6 @@ enum
 
 Oid			pqlite_shard_relid = InvalidOid;
 
-/* A type's name as SQL that needs no search_path. */
-char *
-pqlite_quote_type(Oid type, int32 typmod)
-{
-	return format_type_extended(type, typmod,
-								FORMAT_TYPE_TYPEMOD_GIVEN | FORMAT_TYPE_FORCE_QUALIFY);
-}
-
-static char *
-relation_name(Oid relid)
-{
-	return quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)),
-									  get_rel_name(relid));
-}
-
 static char *
 text_value(HeapTuple tuple, int attnum, TupleDesc desc)
 {
@@ -461,7 +446,7 @@ check_owner(const PqliteStore *store, Oid relid)
 	if (owner != GetUserId() && !superuser_arg(owner))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("table %s of the %s belongs to role \"%s\"", relation_name(relid), store->what,
+				 errmsg("table %s of the %s belongs to role \"%s\"", pqlite_relation_name(relid), store->what,
 						GetUserNameFromId(owner, false)),
 				 errhint("Give it to the flow's owner with ALTER TABLE ... OWNER TO, or drop the flow and make it again.")));
 }
@@ -524,7 +509,7 @@ read_leaves(PqliteStore *store, Relation rel)
 	{
 		PqliteLeaf *leaf = &store->leaves[i];
 
-		leaf->name = relation_name(leaf->relid);
+		leaf->name = pqlite_relation_name(leaf->relid);
 		find_pq_indexes(leaf);
 		leaf->wanted = leaf->shard < store->shards;
 		store->nwanted += leaf->wanted;

@@ -292,7 +292,10 @@ pqlite_store_for_read(const JflowContext *context)
 		PqliteStore *store = pqlite_store_find(context->flow, context->executor);
 
 		if (store == NULL)
+		{
+			pqlite_check_place(context);
 			return NULL;
+		}
 		PushActiveSnapshot(GetTransactionSnapshot());
 		AcceptInvalidationMessages();
 		if (store->valid)
@@ -370,7 +373,10 @@ pqlite_store_for_write(const JflowContext *context, const JflowDocs *docs, bool 
 	if (store == NULL)
 	{
 		if (!create)
+		{
+			pqlite_check_place(context);
 			return NULL;
+		}
 		pqlite_lock_store_name(context->flow->name, context->executor->name);
 		AcceptInvalidationMessages();
 		store = pqlite_store_find(context->flow, context->executor);
