@@ -1,0 +1,159 @@
+/*
+ * invbuild.c
+ *		CREATE INDEX: the table is gathered into sorted runs, which are merged
+ *		into one segment.
+ *
+ * Nobody else sees the file yet, so pages are written without WAL and logged as
+ * whole pages at the end.
+ */
+#include "postgres.h"
+
+#include "access/tableam.h"
+#include "access/xloginsert.h"
+#include "catalog/index.h"
+#include "commands/progress.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+
+#include "inverted/inverted.h"
+
+enum
+{
+	PHASE_LOAD = PROGRESS_CREATEIDX_SUBPHASE_INITIALIZE + 1,
+	PHASE_WRITE,
+	PHASE_LOG
+};
+
+char *
+inv_build_phase(int64 phase)
+{
+	switch (phase)
+	{
+		case PROGRESS_CREATEIDX_SUBPHASE_INITIALIZE:
+			return "initializing";
+		case PHASE_LOAD:
+			return "loading rows";
+		case PHASE_WRITE:
+			return "writing postings";
+		case PHASE_LOG:
+			return "logging pages";
+		default:
+			return NULL;
+	}
+}
+
+static void
+set_phase(int phase)
+{
+	pgstat_progress_update_param(PROGRESS_CREATEIDX_SUBPHASE, phase);
+}
+
+/* Write the meta page, which is the first. */
+static void
+write_meta(Relation index, ForkNumber fork, InvMetaPageData *meta, bool first)
+{
+	Buffer		buffer = ReadBufferExtended(index, fork, first ? P_NEW : INV_META_BLOCK,
+											first ? RBM_ZERO_AND_LOCK : RBM_NORMAL, NULL);
+
+	if (!first)
+		LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
+	inv_meta_seal(meta);
+	START_CRIT_SECTION();
+	inv_page_init(BufferGetPage(buffer), INV_PAGE_META, 0, InvalidBlockNumber);
+	memcpy(InvPageGetMeta(BufferGetPage(buffer)), meta, sizeof(*meta));
+	MarkBufferDirty(buffer);
+	END_CRIT_SECTION();
+	UnlockReleaseBuffer(buffer);
+}
+
+static BufFile *
+make_file(void *arg, int run)
+{
+	return BufFileCreateTemp(false);
+}
+
+/* What is kept while rows are loaded. */
+typedef struct Load
+{
+	InvMetric	metric;
+	int			dims;
+	InvGather  *gather;
+	MemoryContext row_context;
+	double		indexed;
+} Load;
+
+static void
+load_row(Relation index, ItemPointer tid, Datum *values, bool *isnull, bool alive, void *arg)
+{
+	Load	   *load = arg;
+	MemoryContext old = MemoryContextSwitchTo(load->row_context);
+	InvDocument doc;
+
+	inv_document(index, load->metric, load->dims, values, isnull, &doc);
+	doc.tid = *tid;
+	inv_gather_add(load->gather, &doc);
+	load->indexed++;
+	MemoryContextSwitchTo(old);
+	MemoryContextReset(load->row_context);
+}
+
+IndexBuildResult *
+inv_build(Relation heap, Relation index, IndexInfo *info)
+{
+	IndexBuildResult *result = palloc(sizeof(IndexBuildResult));
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "inverted build", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(context);
+	InvMetaPageData *meta = palloc(sizeof(InvMetaPageData));
+	InvLayout	layout;
+	InvSource **sources;
+	int			nsources;
+	InvPart		part;
+	Load		load = {0};
+
+	if (RelationGetNumberOfBlocks(index) != 0)
+		elog(ERROR, "index \"%s\" already contains data", RelationGetRelationName(index));
+	load.metric = inv_index_metric(index);
+	inv_meta_init(meta, index);
+	write_meta(index, MAIN_FORKNUM, meta, true);
+	load.dims = meta->dims;
+	inv_layout_init(&layout, meta->nfilters, meta->filter_width);
+
+	set_phase(PHASE_LOAD);
+	load.row_context = AllocSetContextCreate(context, "inverted row", ALLOCSET_DEFAULT_SIZES);
+	load.gather = inv_gather_begin(&layout, (Size) maintenance_work_mem * 1024, make_file, NULL);
+	result->heap_tuples = table_index_build_scan(heap, index, info, true, true, load_row, &load, NULL);
+	result->index_tuples = load.indexed;
+
+	set_phase(PHASE_WRITE);
+	nsources = inv_gather_sources(load.gather, &sources);
+	if (nsources > 0)
+	{
+		inv_merge(index, sources, nsources,
+				  inv_writer_begin(index, &layout, meta->next_id, false), &part);
+		meta->next_id++;
+		meta->parts[meta->nparts++] = part;
+	}
+	write_meta(index, MAIN_FORKNUM, meta, false);
+	if (RelationNeedsWAL(index))
+	{
+		set_phase(PHASE_LOG);
+		log_newpage_range(index, MAIN_FORKNUM, 0, RelationGetNumberOfBlocks(index), true);
+	}
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(context);
+	return result;
+}
+
+void
+inv_buildempty(Relation index)
+{
+	InvMetaPageData *meta = palloc(sizeof(InvMetaPageData));
+
+	inv_index_metric(index);
+	inv_meta_init(meta, index);
+	write_meta(index, INIT_FORKNUM, meta, true);
+	log_newpage_range(index, INIT_FORKNUM, 0, 1, true);
+	pfree(meta);
+}
