@@ -60,7 +60,7 @@ $(CLI_OBJS): $(call files,src/cli/*.h)
 
 # The client knows libpq and nothing of the server's.
 ifneq (,$(CLI_OBJS))
-$(CLI_OBJS): override CPPFLAGS = -I$(includedir) -DJFLOW_VERSION=\"$(EXTVERSION)\"
+$(CLI_OBJS): override CPPFLAGS = -D_GNU_SOURCE -I$(includedir) -DJFLOW_VERSION=\"$(EXTVERSION)\"
 jflow: $(CLI_OBJS)
 	$(CC) $(CFLAGS) $^ $(LDFLAGS) $(LDFLAGS_EX) $(libpq) -o $@
 all: jflow

@@ -26,6 +26,7 @@ PG_FUNCTION_INFO_V1(jflow_load);
 PG_FUNCTION_INFO_V1(jflow_load_yaml);
 PG_FUNCTION_INFO_V1(jflow_save);
 PG_FUNCTION_INFO_V1(jflow_save_yaml);
+PG_FUNCTION_INFO_V1(jflow_yaml);
 
 static const char *const flow_keys[] = {
 	"jtype", "version", "name", "description", "with", "metas", "executors"
@@ -479,6 +480,18 @@ jflow_load_yaml(PG_FUNCTION_ARGS)
 	text	   *yaml = PG_GETARG_TEXT_PP(0);
 
 	PG_RETURN_DATUM(load(jflow_yaml_to_jsonb(VARDATA_ANY(yaml), VARSIZE_ANY_EXHDR(yaml))));
+}
+
+/*
+ * jflow_yaml(config text) RETURNS jsonb: for clients that ask what a document says
+ * before they load it.
+ */
+Datum
+jflow_yaml(PG_FUNCTION_ARGS)
+{
+	text	   *yaml = PG_GETARG_TEXT_PP(0);
+
+	PG_RETURN_JSONB_P(jflow_yaml_to_jsonb(VARDATA_ANY(yaml), VARSIZE_ANY_EXHDR(yaml)));
 }
 
 /* Building the saved form. */

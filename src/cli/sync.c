@@ -1,0 +1,66 @@
+/*
+ * sync.c
+ *		jflow sync: tables that are kept in step with a flow.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli.h"
+
+const Option sync_options[] = {
+	{"json", 0, NULL, "a JSON object per row"},
+	{NULL}
+};
+
+static void
+print_view(Session *session, const char *view, const char *name)
+{
+	bool		json = option_set("json");
+	const char *params[1] = {name};
+	PGresult   *result;
+
+	if (!has_view(session, view))
+		fail_without(session, view);
+	result = query(session, name ? 1 : 0, params, "SELECT %s FROM %s.%s s%s", json ? "pg_catalog.to_jsonb(s)" : "s.*",
+				   session->schema, view, name ? " WHERE name OPERATOR(pg_catalog.=) $1::pg_catalog.text" : "");
+	if (json)
+		for (int row = 0; row < PQntuples(result); row++)
+			puts(PQgetvalue(result, row, 0));
+	else
+		print_result(stdout, result);
+	PQclear(result);
+}
+
+int
+run_sync(int nargs, char **args)
+{
+	static const char *const verbs[] = {"run", "pause", "resume", "retry", NULL};
+	Session		session;
+	int			verb = 0;
+	char	   *function;
+
+	if (nargs == 1 || nargs > 2)
+		usage_error(NULL, "give nothing, or what to do and the name of a sync");
+	if (nargs == 2)
+		while (verbs[verb] && strcmp(args[0], verbs[verb]) != 0)
+			verb++;
+	if (nargs == 2 && !verbs[verb] && strcmp(args[0], "errors") != 0)
+		usage_error(NULL, "unknown action \"%s\"", args[0]);
+	connect_server(&session, &connect_options, true);
+	if (nargs == 0)
+		print_view(&session, "jflow_sync_status", NULL);
+	else if (!verbs[verb])
+		print_view(&session, "jflow_sync_errors", args[1]);
+	else
+	{
+		const char *params[1] = {args[1]};
+
+		function = format_string("jflow_sync_%s", verbs[verb]);
+		if (!has_function(&session, function))
+			fail_without(&session, function);
+		PQclear(query(&session, 1, params, "SELECT %s.%s($1::pg_catalog.text)", session.schema, function));
+		free(function);
+	}
+	PQfinish(session.conn);
+	return EXIT_OK;
+}

@@ -1,0 +1,174 @@
+/*
+ * util.c
+ *		Memory, strings and messages of the client.
+ */
+#include <errno.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "cli.h"
+
+void		(*before_message) (void);
+
+static void *
+check_memory(void *pointer)
+{
+	if (!pointer)
+	{
+		fputs("jflow: out of memory\n", stderr);
+		exit(EXIT_USAGE);
+	}
+	return pointer;
+}
+
+void *
+allocate(size_t size)
+{
+	return check_memory(calloc(1, size > 0 ? size : 1));
+}
+
+void *
+reallocate(void *pointer, size_t size)
+{
+	return check_memory(realloc(pointer, size > 0 ? size : 1));
+}
+
+char *
+copy_string(const char *string)
+{
+	return check_memory(strdup(string));
+}
+
+char *
+format_string(const char *format,...)
+{
+	char	   *string = NULL;
+	va_list		args;
+
+	va_start(args, format);
+	if (vasprintf(&string, format, args) < 0)
+		string = NULL;
+	va_end(args);
+	return check_memory(string);
+}
+
+void
+strbuf_reset(StrBuf *buf)
+{
+	buf->len = 0;
+	if (buf->data)
+		buf->data[0] = '\0';
+}
+
+void
+strbuf_free(StrBuf *buf)
+{
+	free(buf->data);
+	memset(buf, 0, sizeof(*buf));
+}
+
+/* Make room for so many more bytes and a zero byte. */
+void
+strbuf_reserve(StrBuf *buf, size_t more)
+{
+	size_t		size = buf->size > 0 ? buf->size : 64;
+
+	while (size - buf->len <= more)
+		size *= 2;
+	if (size == buf->size)
+		return;
+	buf->data = reallocate(buf->data, size);
+	buf->size = size;
+}
+
+void
+strbuf_add_bytes(StrBuf *buf, const char *bytes, size_t len)
+{
+	strbuf_reserve(buf, len);
+	memcpy(buf->data + buf->len, bytes, len);
+	buf->len += len;
+	buf->data[buf->len] = '\0';
+}
+
+void
+strbuf_add(StrBuf *buf, const char *string)
+{
+	strbuf_add_bytes(buf, string, strlen(string));
+}
+
+void
+strbuf_add_char(StrBuf *buf, char c)
+{
+	strbuf_add_bytes(buf, &c, 1);
+}
+
+void
+strbuf_addf(StrBuf *buf, const char *format,...)
+{
+	va_list		args;
+	int			len;
+
+	va_start(args, format);
+	len = vsnprintf(NULL, 0, format, args);
+	va_end(args);
+	strbuf_reserve(buf, len);
+	va_start(args, format);
+	vsnprintf(buf->data + buf->len, len + 1, format, args);
+	va_end(args);
+	buf->len += len;
+}
+
+static void
+PRINTF(1, 0)
+write_message(const char *format, va_list args)
+{
+	if (before_message)
+		before_message();
+	fputs("jflow: ", stderr);
+	vfprintf(stderr, format, args);
+	fputc('\n', stderr);
+}
+
+/* Say what is wrong, on the standard error. */
+void
+complain(const char *format,...)
+{
+	va_list		args;
+
+	va_start(args, format);
+	write_message(format, args);
+	va_end(args);
+}
+
+/* The same, with a hint unless that is NULL, and exit. */
+void
+fail_with(int code, const char *hint, const char *format,...)
+{
+	va_list		args;
+
+	va_start(args, format);
+	write_message(format, args);
+	va_end(args);
+	if (hint)
+		fprintf(stderr, "HINT:  %s\n", hint);
+	exit(code);
+}
+
+/* What was written has arrived, or we fail: a full disk is not silent. */
+void
+finish_output(FILE *file, const char *name)
+{
+	if (fflush(file) != 0 || ferror(file))
+		fail_with(EXIT_USAGE, NULL, "could not write to %s: %s", name, strerror(errno));
+}
+
+double
+now_seconds(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec + now.tv_nsec / 1e9;
+}

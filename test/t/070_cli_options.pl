@@ -1,0 +1,91 @@
+# Does the client take options, environment and service files as psql does, say
+# what is wrong, and end with psql's exit codes?
+use strict;
+use warnings;
+use FindBin;
+use lib $FindBin::RealBin;
+use JflowCli;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $node = PostgreSQL::Test::Cluster->new('main');
+$node->init;
+$node->append_conf('postgresql.conf', "shared_preload_libraries = 'jflow'");
+$node->start;
+
+# without a server
+program_help_ok('jflow');
+program_version_ok('jflow');
+program_options_handling_ok('jflow');
+for my $command (qw(post search explain status top plot apply sync metrics version))
+{
+	result_is([ client($node, '', $command, '--help') ], 0, qr/^jflow $command: .*Usage:.*Connection options:/s, qr/^$/, "help of $command");
+	result_is([ client($node, '', 'help', $command) ], 0, qr/^jflow $command: /, qr/^$/, "help $command");
+}
+result_is([ client($node, '') ], 1, qr/^$/, qr/Commands:/, 'no command');
+result_is([ client($node, '', 'pots') ], 1, qr/^$/, qr/unknown command "pots"\nTry "jflow --help"/, 'a command that is none');
+result_is([ client($node, '', 'post', '--flwo', 'x') ], 1, qr/^$/, qr/unrecognized option "--flwo"\nTry "jflow post --help"/, 'an option that is none');
+result_is([ client($node, '', 'post', '/x', '--flow') ], 1, undef, qr/option "--flow" wants a value/, 'an option without value');
+result_is([ client($node, '', 'search', '-k', 'many', 'words') ], 1, undef, qr/"--limit" wants a number from 1 to/, 'a number that is none');
+result_is([ client($node, '', 'search', '-k0', 'words') ], 1, undef, qr/wants a number/, 'a number that is too small');
+result_is([ client($node, '', 'post') ], 1, undef, qr/an endpoint is missing/, 'post without endpoint');
+result_is([ client($node, '', 'search') ], 1, undef, qr/words to search for are missing/, 'search without words');
+
+# no connection
+result_is([ client($node, '', 'status', '-h', '/nowhere') ], 2, qr/^$/, qr/^jflow: error: connection to server .*failed/, 'no server');
+result_is([ client($node, '', 'status', '-d', 'nothing') ], 2, qr/^$/, qr/database "nothing" does not exist/, 'no database');
+
+# no extension
+result_is([ client($node, '', 'status') ], 3, qr/^$/, qr/"jflow" is not in the database "postgres"\nHINT:  Use CREATE EXTENSION/, 'no extension');
+result_is([ client($node, '', 'version') ], 0, qr/^jflow +\d.*^libpq .*^PostgreSQL .*^extension  not installed/sm, qr/^$/, 'version without it');
+
+$node->safe_psql('postgres', q{
+	SET client_min_messages = error;
+	CREATE SCHEMA "odd Schema";
+	CREATE EXTENSION vector SCHEMA "odd Schema";
+	CREATE EXTENSION jflow SCHEMA "odd Schema";
+	SET search_path = "odd Schema";
+	SELECT jflow_create('one');
+	SELECT jflow_add('one', 'e', replicas => 0);
+	SELECT jflow_create('two');
+	SELECT jflow_add('two', 'f', replicas => 2);
+	CREATE ROLE nobody LOGIN;
+	GRANT USAGE ON SCHEMA "odd Schema" TO nobody;
+	CREATE FUNCTION public.count(int8) RETURNS text LANGUAGE sql AS $$SELECT 'trap'$$;
+});
+
+# status, wherever the extension is
+result_is([ client($node, '', 'version') ], 0, qr/^extension  0\.1\.0$/m, qr/^$/, 'version');
+my ($code, $out, $err) = client($node, '', 'status');
+is($code, 0, 'status');
+like($out, qr/^flow │ executor │ state   │ wanted .*^one  │ e        │ stopped │      0.*^two  │ f  /sm, 'a table of executors');
+result_is([ client($node, '', 'status', '-f', 'two') ], 0, qr/two/, qr/^$/, 'status of a flow');
+unlike((client($node, '', 'status', '--flow=two'))[1], qr/one/, 'and of no other');
+result_is([ client($node, '', 'status', '-f', 'three') ], 3, undef, qr/flow "three" does not exist/, 'status of none');
+like((client($node, '', 'status', '--json'))[1], qr/^\{.*"flow": "one".*\}\n\{.*"flow": "two".*\}\n$/, 'a JSON object a line');
+like((client($node, '', 'status', '-c'))[1], qr/shared_preload_libraries|preload/, 'what limits the server');
+
+# options in front of the command and behind it, conninfo strings, services
+result_is([ client($node, '', '-U', 'nobody', 'status') ], 0, qr/^flow.*\n.*\n$/, qr/^$/, 'another user, who sees nothing');
+result_is([ client($node, '', 'status', '-Unobody', '-dpostgres') ], 0, qr/^flow.*\n.*\n$/, qr/^$/, 'options behind the command');
+result_is([ client($node, '', 'version', '-d', "user=nobody dbname=postgres connect_timeout=5") ], 0, qr/extension/, qr/^$/, 'a connection string');
+write_file("${PostgreSQL::Test::Utils::tmp_check}/services", "[mine]\nuser=nobody\ndbname=nothing\n");
+result_is([ client($node, { PGSERVICEFILE => "${PostgreSQL::Test::Utils::tmp_check}/services", PGDATABASE => undef }, 'status', '-d', 'service=mine') ],
+	2, undef, qr/database "nothing" does not exist/, 'a service file');
+
+# a password that is missing is not asked for where there is no terminal, or never
+my $hba = $node->data_dir . '/pg_hba.conf';
+my $trusted = read_file($hba);
+write_file($hba, "local all nobody scram-sha-256\n$trusted");
+$node->safe_psql('postgres', q{SET password_encryption = 'scram-sha-256'; ALTER ROLE nobody PASSWORD 'secret'});
+$node->reload;
+result_is([ client($node, '', '-w', '-U', 'nobody', 'status') ], 2, undef, qr/no password supplied/, 'no password');
+result_is([ client($node, { PGPASSWORD => 'secret' }, '-U', 'nobody', 'status') ], 0, qr/^flow/, qr/^$/, 'a password from the environment');
+
+# what the server says is shown whole
+result_is([ client($node, '', 'search', '-f', 'nix', 'words') ], 3, qr/^$/, qr/^jflow: ERROR:  42704: flow "nix" does not exist/, 'an error with its SQLSTATE');
+result_is([ client($node, '', 'search', 'words') ], 3, qr/^$/, qr/^jflow: ERROR:  \w{5}: .*^(HINT|DETAIL):  /ms, 'an error with its hint');
+
+$node->stop;
+done_testing();
