@@ -23,6 +23,7 @@ bool		jflow_allow_superuser_flows = false;
 bool		jflow_enabled = true;
 int			jflow_log_min_duration = -1;
 int			jflow_max_replicas = 32;
+int			jflow_max_replicas_per_role = 0;
 int			jflow_max_requests = 1024;
 int			jflow_memory_limit = 256 * 1024;
 int			jflow_prefetch = 0;
@@ -85,6 +86,15 @@ define_settings_a_to_o(void)
 								&jflow_max_replicas,
 								32, 1, 1024,
 								PGC_POSTMASTER,
+								0,
+								NULL, NULL, NULL);
+
+		DefineCustomIntVariable("jflow.max_replicas_per_role",
+								"Sets how many replicas the flows of one role can have, in all databases.",
+								"0 means no limit but that the last of jflow.max_replicas are for roles with few.",
+								&jflow_max_replicas_per_role,
+								0, 0, 1024,
+								PGC_SIGHUP,
 								0,
 								NULL, NULL, NULL);
 

@@ -9,6 +9,7 @@ extern bool jflow_allow_superuser_flows;	/* jflow.allow_superuser_flows */
 extern bool jflow_enabled;		/* jflow.enabled */
 extern int	jflow_log_min_duration; /* jflow.log_min_duration, in ms; -1: off */
 extern int	jflow_max_replicas; /* jflow.max_replicas */
+extern int	jflow_max_replicas_per_role;	/* jflow.max_replicas_per_role */
 extern int	jflow_max_requests; /* jflow.max_requests */
 extern int	jflow_memory_limit; /* jflow.memory_limit, in kB */
 extern int	jflow_prefetch;		/* jflow.prefetch; 0: automatic */

@@ -38,6 +38,14 @@ $standby->restart;
 is(ask($standby, q{SELECT jflow_wait('g')}), 't', 'a flow started later runs after a restart of the standby');
 is(ask($standby, q{SELECT text FROM jflow_post('/search', 'a', 'g')}), '1', 'and serves');
 
+# shards that the primary adds meanwhile: a post that sees them waits for their replicas
+for my $shards (2, 3, 1, 4)
+{
+	owner_sql($primary, qq{SELECT jflow_scale('g', 'e', shards => $shards)});
+	$primary->wait_for_catchup($standby);
+	is(ask($standby, q{SELECT text FROM jflow_post('/search', 'a', 'g')}), '1', "a post right after the scale to $shards shards");
+}
+
 # without the setting nothing runs until promotion
 $standby->append_conf('postgresql.conf', 'jflow.standby_replicas = off');
 $standby->restart;

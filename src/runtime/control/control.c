@@ -480,6 +480,28 @@ jflow_trouble(PG_FUNCTION_ARGS)
 }
 
 /*
+ * On a standby nobody tells what the primary has committed: what this session
+ * sees a scout may not have seen.
+ */
+static void
+ask_for_scout(void)
+{
+	JflowDatabase *entry;
+
+	LWLockAcquire(&jflow_shared->control, LW_EXCLUSIVE);
+	entry = jflow_database_entry(MyDatabaseId, true);
+	if (entry)
+	{
+		entry->dirty++;
+		entry->next_scout = 0;
+	}
+	else
+		jflow_shared->rescan = true;
+	LWLockRelease(&jflow_shared->control);
+	jflow_wake_launcher();
+}
+
+/*
  * A post has found no pool.  If the flow is started, a scout is about to make
  * it: wait for that.  Raises object_not_in_prerequisite_state otherwise.
  */
@@ -505,6 +527,8 @@ jflow_await_pools(const JflowFlow *flow)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("flow \"%s\" has no replica on this standby", flow->name),
 				 errhint("Replicas run on a hot standby where jflow.standby_replicas is on.")));
+	if (RecoveryInProgress())
+		ask_for_scout();
 	dirty = dirty_now();
 	if (is_scouted(dirty))
 		return;

@@ -30,8 +30,10 @@
 #include "utils/snapmgr.h"
 
 #include "compat.h"
+#include "runtime/control/stats.h"
 #include "runtime/control/workers.h"
 #include "runtime/shared/pool.h"
+#include "runtime/shared/share.h"
 #include "settings.h"
 
 #define START_TIMEOUT_MS 30000
@@ -80,6 +82,7 @@ list_databases(void)
 	Relation	rel;
 	SysScanDesc scan;
 	HeapTuple	tuple;
+	MemoryContext context = CurrentMemoryContext;
 	MemoryContext old;
 
 	LWLockAcquire(&jflow_shared->control, LW_EXCLUSIVE);
@@ -102,6 +105,7 @@ list_databases(void)
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
 	CommitTransactionCommand();
+	MemoryContextSwitchTo(context);
 }
 
 /* Give databases entries while there is room. */
@@ -126,11 +130,14 @@ enter_databases(void)
 static bool
 database_exists(Oid database)
 {
+	MemoryContext context = CurrentMemoryContext;
 	bool		exists;
 
 	StartTransactionCommand();
 	exists = SearchSysCacheExists1(DATABASEOID, ObjectIdGetDatum(database));
 	CommitTransactionCommand();
+	MemoryContextSwitchTo(context); /* the commit leaves one that is never
+									 * reset */
 	return exists;
 }
 
@@ -154,6 +161,7 @@ forget_database(Oid database)
 	entry = jflow_database_entry(database, false);
 	if (entry)
 		entry->database = InvalidOid;
+	jflow_stat_forget(database);
 	LWLockRelease(&jflow_shared->control);
 }
 
@@ -284,6 +292,25 @@ some_leave(void)
 }
 
 /*
+ * Why the owner of a pool's flow may not have one more replica, or NULL.  The
+ * caller holds the control lock.
+ */
+static const char *
+beyond_share(const JflowPool *pool)
+{
+	JflowStock	stock = jflow_share_replicas();
+	JflowUse	use;
+
+	use.role = jflow_share_replicas_of(pool->owner);
+	use.flow = pool->running + pool->starting;
+	if (jflow_max_replicas_per_role > 0 && use.role >= jflow_max_replicas_per_role)
+		return "its owner has as many replicas as jflow.max_replicas_per_role allows";
+	if (!jflow_share_allows(&stock, 1, &use))
+		return "the last free replicas are kept for other roles: raise jflow.max_replicas and max_worker_processes";
+	return NULL;
+}
+
+/*
  * Start one more replica of a pool.  If that fails, next_start of the pool says
  * when to try again, unless a replica that leaves will wake us.
  */
@@ -293,6 +320,7 @@ start_replica(int p)
 	JflowPool  *pool = &jflow_pools[p];
 	JflowReplica *replica = NULL;
 	bool		taken[1024] = {false};
+	const char *refusal;
 	int			number = 0;
 	int			r;
 
@@ -307,7 +335,8 @@ start_replica(int p)
 		else if (jflow_replicas[i].pool == p)
 			taken[jflow_replicas[i].number] = true;
 	}
-	if (replica == NULL)
+	refusal = replica ? beyond_share(pool) : "there is no free replica: raise jflow.max_replicas";
+	if (refusal)
 	{
 		bool		wait = some_leave();
 
@@ -317,7 +346,7 @@ start_replica(int p)
 		LWLockAcquire(&pool->lock, LW_EXCLUSIVE);
 		pool->failures++;
 		pool->next_start = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), 5000);
-		jflow_clip(pool->reason, "there is no free replica: raise jflow.max_replicas", JFLOW_REASON_LEN);
+		jflow_clip(pool->reason, refusal, JFLOW_REASON_LEN);
 		LWLockRelease(&pool->lock);
 		return false;
 	}

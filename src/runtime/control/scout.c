@@ -36,6 +36,7 @@
 #include "runtime/control/control.h"
 #include "runtime/control/workers.h"
 #include "runtime/shared/pool.h"
+#include "runtime/shared/share.h"
 #include "settings.h"
 
 static bool succeeded = false;
@@ -87,90 +88,156 @@ jflow_owner_trouble(const char *owner, Oid *role)
 	return NULL;
 }
 
-/* Write what is wanted of one pool; the caller holds the control lock. */
-static void
-want_pool(const JflowFlow *flow, const JflowExecutor *executor, int shard, int wanted,
-		  Oid owner, const char *trouble, int round)
+/* One flow on its way into the pools. */
+typedef struct Wanted
 {
-	JflowPool  *pool = NULL;
+	const JflowFlow *flow;
+	Oid			owner;
+	const char *trouble;		/* why no replica of it can start, or NULL */
+	bool	   *moving;			/* by executor: has rows to move */
+	bool	  **present;		/* by executor and shard, the mover last */
+	int			round;			/* of the scout */
+	bool		no_room;
+} Wanted;
 
-	for (int i = 0; i < jflow_max_pools; i++)
-	{
-		JflowPool  *p = &jflow_pools[i];
+/* How many replicas a shard of an executor shall have. */
+static int
+count_wanted(const Wanted *wanted, int e, int shard)
+{
+	const JflowExecutor *executor = &wanted->flow->executors[e];
 
-		if (p->used && !p->closed && p->database == MyDatabaseId && p->shard == shard &&
-			p->owner == owner && strcmp(p->flow, flow->name) == 0 &&
-			strcmp(p->executor, executor->name) == 0)
-		{
-			pool = p;
-			break;
-		}
-		if (!p->used && pool == NULL)
-			pool = p;
-	}
-	if (pool == NULL)
-	{
-		JflowDatabase *entry = jflow_database_entry(MyDatabaseId, false);
+	if (shard == JFLOW_MOVER)
+		return wanted->moving[e] ? 1 : 0;
+	return shard < executor->shards ? executor->replicas : 0;
+}
 
-		/* The launcher sends another scout when an entry is free again. */
-		if (entry)
-			entry->no_room = true;
-		ereport(LOG,
-				(errmsg("jflow has no room for executor \"%s\" of flow \"%s\"", executor->name, flow->name),
-				 errhint("Raise jflow.max_replicas.")));
-		return;
-	}
-	LWLockAcquire(&pool->lock, LW_EXCLUSIVE);
-	if (!pool->used)
-	{
-		pool->generation++;
-		pool->closed = pool->draining = pool->blocked = false;
-		pool->database = MyDatabaseId;
-		pool->owner = owner;
-		strlcpy(pool->flow, flow->name, NAMEDATALEN);
-		strlcpy(pool->executor, executor->name, NAMEDATALEN);
-		pool->shard = shard;
-		pool->head = pool->tail = pool->idle = JFLOW_NONE;
-		pool->length = pool->running = pool->starting = pool->failures = 0;
-		pool->round = 0;
-		pool->next_start = pool->restart_before = 0;
-		pool->reason[0] = '\0';
-		pool->used = true;
-	}
-	if (pool->blocked && trouble == NULL)
-		pool->reason[0] = '\0';
-	pool->wanted = trouble ? 0 : wanted;
-	pool->draining = false;
-	pool->blocked = trouble != NULL;
-	if (trouble)
-		jflow_clip(pool->reason, trouble, JFLOW_REASON_LEN);
-	else if (!RecoveryInProgress()) /* where one looks every few seconds */
-		pool->next_start = 0;
-	pool->shards = executor->shards;
-	pool->scouted = round;
-	LWLockRelease(&pool->lock);
+/* Take an unused entry for a pool; its lock is held. */
+static void
+init_pool(JflowPool *pool, const Wanted *wanted, int e, int shard)
+{
+	pool->generation++;
+	pool->closed = pool->draining = pool->blocked = false;
+	pool->database = MyDatabaseId;
+	pool->owner = wanted->owner;
+	strlcpy(pool->flow, wanted->flow->name, NAMEDATALEN);
+	strlcpy(pool->executor, wanted->flow->executors[e].name, NAMEDATALEN);
+	pool->shard = shard;
+	pool->head = pool->tail = pool->idle = JFLOW_NONE;
+	pool->length = pool->running = pool->starting = pool->failures = 0;
+	pool->round = 0;
+	pool->next_start = pool->restart_before = 0;
+	pool->reason[0] = '\0';
+	pool->used = true;
 }
 
 /*
- * Pools that a smaller number of replicas or shards leaves without use go on
- * with what they have until the posts that refer to them have ended; the
- * launcher closes them then.  The caller holds the control lock.
+ * Write what is wanted of one pool; the caller holds the control lock.  A pool
+ * that a smaller number of replicas or shards leaves without use goes on with
+ * what it has until the posts that refer to it have ended; the launcher closes
+ * it then.
  */
 static void
-drain_pools(const JflowFlow *flow, const JflowExecutor *executor, Oid owner, int round)
+want_pool(JflowPool *pool, const Wanted *wanted, int e, int shard)
 {
+	int			n = count_wanted(wanted, e, shard);
+
+	LWLockAcquire(&pool->lock, LW_EXCLUSIVE);
+	pool->scouted = wanted->round;
+	if (pool->used && n == 0)
+	{
+		if (shard != JFLOW_MOVER && wanted->trouble == NULL)
+			pool->draining = true;
+		else
+			pool->scouted = 0;	/* closed with those that nobody wants */
+		LWLockRelease(&pool->lock);
+		return;
+	}
+	if (!pool->used)
+		init_pool(pool, wanted, e, shard);
+	if (pool->blocked && wanted->trouble == NULL)
+		pool->reason[0] = '\0';
+	pool->wanted = wanted->trouble ? 0 : n;
+	pool->draining = false;
+	pool->blocked = wanted->trouble != NULL;
+	if (wanted->trouble)
+		jflow_clip(pool->reason, wanted->trouble, JFLOW_REASON_LEN);
+	else if (!RecoveryInProgress()) /* where one looks every few seconds */
+		pool->next_start = 0;
+	pool->shards = wanted->flow->executors[e].shards;
+	LWLockRelease(&pool->lock);
+}
+
+/* The pools that are there already.  The caller holds the control lock. */
+static void
+want_present_pools(Wanted *wanted)
+{
+	const JflowFlow *flow = wanted->flow;
+
 	for (int i = 0; i < jflow_max_pools; i++)
 	{
 		JflowPool  *pool = &jflow_pools[i];
 
 		if (!pool->used || pool->closed || pool->database != MyDatabaseId ||
-			pool->owner != owner || pool->shard == JFLOW_MOVER || pool->scouted == round ||
-			strcmp(pool->flow, flow->name) != 0 || strcmp(pool->executor, executor->name) != 0)
+			pool->owner != wanted->owner || strcmp(pool->flow, flow->name) != 0)
 			continue;
-		LWLockAcquire(&pool->lock, LW_EXCLUSIVE);
-		pool->draining = true;
-		pool->scouted = round;
-		LWLockRelease(&pool->lock);
+		for (int e = 0; e < flow->nexecutors; e++)
+		{
+			const JflowExecutor *executor = &flow->executors[e];
+
+			if (strcmp(pool->executor, executor->name) != 0)
+				continue;
+			if (pool->shard == JFLOW_MOVER)
+				wanted->present[e][executor->shards] = true;
+			else if (pool->shard < executor->shards)
+				wanted->present[e][pool->shard] = true;
+			want_pool(pool, wanted, e, pool->shard);
+			break;
+		}
+	}
+}
+
+/*
+ * The pools that are missing, while there are entries for this owner: a flow can
+ * want any number of shards, and others have flows, too.  One pass over the
+ * entries does for all.  The caller holds the control lock.
+ */
+static void
+want_missing_pools(Wanted *wanted)
+{
+	JflowStock	stock = {jflow_max_pools, 0, jflow_max_pools / 10};
+	JflowUse	use = {0, 0};
+	int			i = 0;
+
+	for (int p = 0; p < jflow_max_pools; p++)
+	{
+		stock.free += !jflow_pools[p].used;
+		use.role += jflow_pools[p].used && jflow_pools[p].owner == wanted->owner;
+		use.flow += jflow_pools[p].used && jflow_pools[p].owner == wanted->owner &&
+			jflow_pools[p].database == MyDatabaseId &&
+			strcmp(jflow_pools[p].flow, wanted->flow->name) == 0;
+	}
+	for (int e = 0; e < wanted->flow->nexecutors; e++)
+	{
+		int			shards = wanted->flow->executors[e].shards;
+
+		for (int n = 0; n <= shards; n++)
+		{
+			int			shard = n < shards ? n : JFLOW_MOVER;
+
+			if (wanted->present[e][n] || count_wanted(wanted, e, shard) == 0)
+				continue;
+			while (i < jflow_max_pools && jflow_pools[i].used)
+				i++;
+			if (i == jflow_max_pools || !jflow_share_allows(&stock, 1, &use))
+			{
+				wanted->no_room = true;
+				return;
+			}
+			want_pool(&jflow_pools[i], wanted, e, shard);
+			stock.free--;
+			use.role++;
+			use.flow++;
+		}
 	}
 }
 
@@ -185,34 +252,50 @@ is_outdated(void)
 	return jflow_shared->stops != seen_stops;
 }
 
+/* The launcher sends another scout when an entry is free again. */
+static void
+note_no_room(void)
+{
+	JflowDatabase *entry = jflow_database_entry(MyDatabaseId, false);
+
+	if (entry)
+		entry->no_room = true;
+}
+
 /* One flow that is started.  Raises what is wrong with its definition. */
 static void
 want_flow(const char *name, int round)
 {
 	JflowFlow  *flow = jflow_flow_open(name, true);
-	char	   *trouble;
-	bool	   *moving;
-	Oid			owner;
+	Wanted		wanted;
 
 	if (flow == NULL)
 		return;
-	trouble = jflow_owner_trouble(flow->owner, &owner);
-	moving = palloc0(sizeof(bool) * Max(flow->nexecutors, 1));
-	for (int i = 0; i < flow->nexecutors && !RecoveryInProgress(); i++)
-		moving[i] = jflow_needs_mover(flow, &flow->executors[i]);
-	LWLockAcquire(&jflow_shared->control, LW_EXCLUSIVE);
-	for (int i = 0; i < flow->nexecutors && !is_outdated(); i++)
+	memset(&wanted, 0, sizeof(wanted));
+	wanted.flow = flow;
+	wanted.round = round;
+	wanted.trouble = jflow_owner_trouble(flow->owner, &wanted.owner);
+	wanted.moving = palloc0(sizeof(bool) * Max(flow->nexecutors, 1));
+	wanted.present = palloc(sizeof(bool *) * Max(flow->nexecutors, 1));
+	for (int i = 0; i < flow->nexecutors; i++)
 	{
-		const JflowExecutor *executor = &flow->executors[i];
-
-		for (int shard = 0; executor->replicas > 0 && shard < executor->shards; shard++)
-			want_pool(flow, executor, shard, executor->replicas, owner, trouble, round);
-		if (moving[i])
-			want_pool(flow, executor, JFLOW_MOVER, 1, owner, trouble, round);
-		if (trouble == NULL)
-			drain_pools(flow, executor, owner, round);
+		wanted.present[i] = palloc0(sizeof(bool) * (flow->executors[i].shards + 1));
+		if (!RecoveryInProgress())
+			wanted.moving[i] = jflow_needs_mover(flow, &flow->executors[i]);
 	}
+	LWLockAcquire(&jflow_shared->control, LW_EXCLUSIVE);
+	if (!is_outdated())
+	{
+		want_present_pools(&wanted);
+		want_missing_pools(&wanted);
+	}
+	if (wanted.no_room)
+		note_no_room();
 	LWLockRelease(&jflow_shared->control);
+	if (wanted.no_room)
+		ereport(LOG,
+				(errmsg("jflow has no room for all executors and shards of flow \"%s\"", flow->name),
+				 errhint("Raise jflow.max_replicas.")));
 }
 
 /*

@@ -22,6 +22,7 @@
 #include "runtime/control/workers.h"
 #include "runtime/gateway/remote.h"
 #include "runtime/shared/pool.h"
+#include "runtime/shared/share.h"
 #include "settings.h"
 
 static Call *calls = NULL;		/* entry n is about slot n */
@@ -157,6 +158,8 @@ jflow_answers_enter(Engine *engine)
 	engine->returned = JFLOW_NONE;
 	engine->current = JFLOW_NONE;
 	engine->outer = engines;
+	if (engines == NULL)
+		jflow_share_begin(engine->plan->flow->name);
 	engines = engine;
 }
 

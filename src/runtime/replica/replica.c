@@ -63,7 +63,7 @@ typedef struct Known
 	int			step;
 	char	   *endpoint;
 	Jsonb	   *parameters;
-	int			stat;
+	JflowStat	stat;
 } Known;
 
 /* A request that runs. */
@@ -215,7 +215,7 @@ know(const Running *running)
 	parameters = (Jsonb *) SHARED_AT(shared, running->step->parameters);
 	known.parameters = palloc(VARSIZE(parameters));
 	memcpy(known.parameters, parameters, VARSIZE(parameters));
-	known.stat = jflow_stat_find(pool->flow, pool->executor, known.endpoint);
+	known.stat = jflow_stat_find(pool->flow, pool->executor, known.endpoint, pool->owner);
 	known.step = running->slot->step;
 	known.id = shared->id;
 	MemoryContextSwitchTo(old);

@@ -17,7 +17,7 @@
 #include "compat.h"
 #include "doc/doc.h"
 #include "runtime/shared/payload.h"
-#include "runtime/shared/shmem.h"
+#include "runtime/shared/share.h"
 #include "settings.h"
 
 /* Part of the area that its own bookkeeping and fragments may take. */
@@ -95,15 +95,36 @@ charge(pg_atomic_uint64 *counter, Size size, Size limit)
 	return false;
 }
 
+/*
+ * Documents on their way in: a role may take its share of half of the area.  As
+ * much is kept for others as the largest chunk takes.
+ */
 static bool
-charge_class(Size chunk, JflowPayloadClass class)
+charge_in(Size size, int *share)
+{
+	JflowStock	stock;
+
+	stock.total = capacity() / 2;
+	stock.free = stock.total - (int64) pg_atomic_read_u64(&jflow_shared->payload_in);
+	stock.reserve = jflow_payload_max();
+	*share = jflow_share_take_bytes(size, &stock);
+	if (*share == JFLOW_NONE)
+		return false;
+	if (charge(&jflow_shared->payload_in, size, stock.total))
+		return true;
+	jflow_share_free_bytes(*share, size);
+	return false;
+}
+
+static bool
+charge_class(Size chunk, JflowPayloadClass class, int *share)
 {
 	Size		size = charged(chunk);
 
 	switch (class)
 	{
 		case PAYLOAD_IN:
-			return charge(&jflow_shared->payload_in, size, capacity() / 2);
+			return charge_in(size, share);
 		case PAYLOAD_CHAIN:
 			return charge(&jflow_shared->payload_chain, size, capacity() / 4);
 		default:
@@ -112,12 +133,15 @@ charge_class(Size chunk, JflowPayloadClass class)
 }
 
 static void
-release_class(Size chunk, JflowPayloadClass class)
+release_class(Size chunk, JflowPayloadClass class, int share)
 {
 	Size		size = charged(chunk);
 
 	if (class == PAYLOAD_IN)
+	{
 		pg_atomic_sub_fetch_u64(&jflow_shared->payload_in, size);
+		jflow_share_free_bytes(share, size);
+	}
 	else if (class == PAYLOAD_CHAIN)
 		pg_atomic_sub_fetch_u64(&jflow_shared->payload_chain, size);
 }
@@ -151,15 +175,16 @@ jflow_payload_alloc(Size size, JflowPayloadClass class)
 	dsa_pointer chunk;
 	JflowPayload *payload;
 	uint64		total;
+	int			share = JFLOW_NONE;
 
 	if (area == NULL)
 		attach();
-	if (!charge_class(size, class))
+	if (!charge_class(size, class, &share))
 		return InvalidDsaPointer;
 	chunk = take_chunk(size);
 	if (!DsaPointerIsValid(chunk))
 	{
-		release_class(size, class);
+		release_class(size, class, share);
 		return InvalidDsaPointer;
 	}
 
@@ -171,6 +196,7 @@ jflow_payload_alloc(Size size, JflowPayloadClass class)
 	payload = dsa_get_address(area, chunk);
 	payload->size = size;
 	payload->class = class;
+	payload->share = share;
 	payload->nparts = 0;
 	return chunk;
 }
@@ -235,7 +261,7 @@ jflow_payload_free(dsa_pointer chunk)
 		return;
 	payload = jflow_payload_address(chunk);
 	size = payload->size;
-	release_class(size, payload->class);
+	release_class(size, payload->class, payload->share);
 	dsa_free(area, chunk);
 	pg_atomic_sub_fetch_u64(&jflow_shared->payload_total, charged(size));
 	wake_waiters();
@@ -254,13 +280,15 @@ bool
 jflow_payload_set_class(dsa_pointer chunk, JflowPayloadClass class)
 {
 	JflowPayload *payload = jflow_payload_address(chunk);
+	int			share = JFLOW_NONE;
 
 	if (payload->class == class)
 		return true;
-	if (!charge_class(payload->size, class))
+	if (!charge_class(payload->size, class, &share))
 		return false;
-	release_class(payload->size, payload->class);
+	release_class(payload->size, payload->class, payload->share);
 	payload->class = class;
+	payload->share = share;
 	return true;
 }
 

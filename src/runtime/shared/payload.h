@@ -23,6 +23,7 @@ typedef struct JflowPayload
 {
 	Size		size;			/* of the chunk */
 	JflowPayloadClass class;
+	int			share;			/* of PAYLOAD_IN: where it is counted */
 	int			nparts;
 	int			counts[FLEXIBLE_ARRAY_MEMBER];
 } JflowPayload;

@@ -13,29 +13,33 @@
 
 #include "compat.h"
 #include "runtime/shared/pool.h"
+#include "runtime/shared/share.h"
 #include "settings.h"
 
-/* A slot to fill, or JFLOW_NONE if all are taken. */
+/* A slot to fill; JFLOW_NONE if all are taken, or kept for other roles. */
 int
 jflow_slot_take(void)
 {
 	JflowSlot  *slot;
-	int			n;
+	int			n = JFLOW_NONE;
+	int			share;
 
 	SpinLockAcquire(&jflow_shared->slots_mutex);
-	n = jflow_shared->free_slot;
-	if (n != JFLOW_NONE)
+	share = jflow_share_take_slot();
+	if (share != JFLOW_NONE)
 	{
+		n = jflow_shared->free_slot;
 		jflow_shared->free_slot = jflow_slots[n].next;
 		jflow_shared->slots_used++;
 	}
 	SpinLockRelease(&jflow_shared->slots_mutex);
-	if (n == JFLOW_NONE)
-		return n;
+	if (share == JFLOW_NONE)
+		return JFLOW_NONE;
 
 	slot = &jflow_slots[n];
 	memset(slot, 0, sizeof(*slot));
 	slot->state = SLOT_FILLING;
+	slot->share = share;
 	slot->next = slot->prev = slot->pool = slot->replica = JFLOW_NONE;
 	slot->gateway = MyProcNumberCompat;
 	return n;
@@ -56,6 +60,7 @@ jflow_slot_free(int n)
 	slot->next = jflow_shared->free_slot;
 	jflow_shared->free_slot = n;
 	jflow_shared->slots_used--;
+	jflow_share_free_slot(slot->share);
 	SpinLockRelease(&jflow_shared->slots_mutex);
 	jflow_payload_free(docs);
 	jflow_payload_free(messages);

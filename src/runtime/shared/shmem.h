@@ -22,6 +22,7 @@
 #define JFLOW_MAX_ENDPOINTS 256
 #define JFLOW_BUCKETS 32
 #define JFLOW_MAX_CHAIN 16
+#define JFLOW_MAX_SHARES 256
 #define JFLOW_MOVER (-1)		/* "shard" of a pool whose worker moves rows */
 
 /* What the caller of a cancelled, lost or refused request is told. */
@@ -58,6 +59,7 @@ typedef struct JflowSlot
 	int			next;			/* in a queue, the free list or a done list */
 	int			prev;			/* in a queue */
 	int			gateway;		/* number of the process that posted */
+	int			share;			/* where it is counted */
 	int			pool;
 	int			replica;		/* that runs it */
 	bool		abandoned;		/* nobody waits for the answer */
@@ -182,10 +184,22 @@ typedef struct JflowGatewayEntry
 	pg_atomic_uint32 wants_memory;
 } JflowGatewayEntry;
 
+/* What the posts of a role to a flow have on their way; see share.c. */
+typedef struct JflowShare
+{
+	Oid			role;
+	uint32		flow;			/* hash of its name */
+	int			slots;
+	int64		bytes;
+} JflowShare;
+
 typedef struct JflowEndpoint
 {
 	slock_t		mutex;
 	Oid			database;		/* InvalidOid: free */
+	Oid			owner;			/* of the flow */
+	uint32		generation;		/* grows when the entry is used anew */
+	uint64		used;			/* stat_clock when it was last looked up */
 	char		flow[NAMEDATALEN];
 	char		executor[NAMEDATALEN];
 	char		endpoint[NAMEDATALEN];
@@ -210,11 +224,13 @@ typedef struct JflowShared
 	TimestampTz scout_started;
 	int			scout_round;
 	uint64		stops;			/* flows stopped, in all databases */
+	uint64		stat_clock;		/* counts look-ups of statistics entries */
 	ConditionVariable changed;	/* pools or replicas have */
 
-	slock_t		slots_mutex;
+	slock_t		slots_mutex;	/* protects these and the shares */
 	int			free_slot;
 	int			slots_used;
+	JflowShare	shares[JFLOW_MAX_SHARES];
 
 	pg_atomic_uint64 post_id;
 	pg_atomic_uint64 payload_in;
