@@ -305,7 +305,9 @@ beyond_share(const JflowPool *pool)
 	use.flow = pool->running + pool->starting;
 	if (jflow_max_replicas_per_role > 0 && use.role >= jflow_max_replicas_per_role)
 		return "its owner has as many replicas as jflow.max_replicas_per_role allows";
-	if (!jflow_share_allows(&stock, 1, &use))
+
+	/* Where so few can run that a tenth is none, the first come has them. */
+	if (stock.reserve > 0 && !jflow_share_allows(&stock, 1, &use))
 		return "the last free replicas are kept for other roles: raise jflow.max_replicas and max_worker_processes";
 	return NULL;
 }
