@@ -39,14 +39,14 @@ my @hogs = map {
 		SELECT count(*) FROM jflow_post('/x', (SELECT array_agg(i::text) FROM generate_series(1, 300) i), '$_', request_size => 1)")
 } qw(hog hog hog2 hog2);
 wait_state($node, q{SELECT count(*) >= 90 FROM jflow_requests}, 'a role fills the slots');
-is(as('bob', q{SELECT text FROM jflow_post('/x', 'a', 'svc')}), 'A', 'another has its first at once');
+is(as('bob', q{SELECT text FROM jflow_post('/x', ARRAY['a'], 'svc')}), 'A', 'another has its first at once');
 is(as('bob', q{SET jflow.prefetch = 1000000;
 	SELECT count(*) FROM jflow_post('/x', (SELECT array_agg(i::text) FROM generate_series(1, 1000) i), 'svc', request_size => 1)}),
 	'1000', 'and goes on');
-is(as('carol', q{SELECT text FROM jflow_post('/x', 'a', 'svc')}), 'A', 'so does a third');
+is(as('carol', q{SELECT text FROM jflow_post('/x', ARRAY['a'], 'svc')}), 'A', 'so does a third');
 my $two = post_in_background($node, q{SET SESSION AUTHORIZATION bob; SET jflow.prefetch = 1000000;
 	SELECT count(*) FROM jflow_post('/x', (SELECT array_agg(i::text) FROM generate_series(1, 20000) i), 'svc', request_size => 1)});
-is(as('carol', q{SELECT text FROM jflow_post('/x', 'a', 'svc')}), 'A', 'also beside a second that has much to do');
+is(as('carol', q{SELECT text FROM jflow_post('/x', ARRAY['a'], 'svc')}), 'A', 'also beside a second that has much to do');
 my ($out, $err) = finish_background($two);
 like($out, qr/20000/, 'which ends as well');
 cmp_ok($node->safe_psql('postgres', 'SELECT count(*) FROM jflow_requests'), '<=', 96, 'some slots were never for the first');
@@ -66,7 +66,7 @@ $lock->query_safe('SELECT pg_advisory_lock(42)');
 wait_state($node, q{SELECT used > 4000000 FROM jflow_memory}, 'a role fills the memory');
 wait_state($node, q{SELECT waiting > 0 FROM jflow_memory}, 'until it waits');
 is(as('bob', q{SELECT length(text) FROM jflow_post('/x', ARRAY[repeat('a', 1500000)], 'svc')}), '1500000', 'another sends its largest request');
-is(as('carol', q{SELECT text FROM jflow_post('/x', 'a', 'svc')}), 'A', 'a third a small one');
+is(as('carol', q{SELECT text FROM jflow_post('/x', ARRAY['a'], 'svc')}), 'A', 'a third a small one');
 $lock->query_safe('SELECT pg_advisory_unlock(42)');
 like((finish_background($_))[0], qr/60/, 'its posts end') for @hogs;
 is_at_rest($node, 'after the memory');
@@ -99,7 +99,7 @@ my $logged = -s $node->logfile;
 as('mallory', q{SELECT jflow_create('wide');
 	DO $$ BEGIN FOR i IN 1..30 LOOP PERFORM jflow_add('wide', 'e' || i, replicas => 1, shards => 1024, needs => '{gateway}'); END LOOP; END $$});
 as('mallory', q{SELECT jflow_start('wide')});
-is(as('bob', q{SELECT text FROM jflow_post('/x', 'a', 'svc')}), 'A', 'beside a flow of 30,720 shards another serves');
+is(as('bob', q{SELECT text FROM jflow_post('/x', ARRAY['a'], 'svc')}), 'A', 'beside a flow of 30,720 shards another serves');
 as('carol', q{SELECT jflow_create('late'); SELECT jflow_add('late', 'e', uses => 'public.noop')});
 as('carol', q{SELECT jflow_start('late')});
 is(ask($node, q{SELECT jflow_wait('late')}), 't', 'and a new one starts');
