@@ -343,12 +343,11 @@ extern int	pqlite_condition_arg(PqliteCondition *condition, Oid type, Datum valu
 extern void pqlite_compile_filter(const PqliteStore *store, const JflowFilter *filter,
 								  const char *alias, PqliteCondition *condition);
 
+/* pqlite_search.c */
+extern double pqlite_measure_recall(PqliteStore *store, const JflowContext *context, int leaf,
+									const PqliteParameters *parameters);
+
 /* pqlite_index.c */
-typedef struct PqliteIndexStatus
-{
-	bool		indexed;		/* it holds every row, new ones too */
-	double		recall;			/* -1: not measured */
-} PqliteIndexStatus;
 
 /* By "_jflow_pq" and perhaps a number at its end an index that we made is known. */
 #define PQLITE_INDEX_NAME2 "jflow"
@@ -357,8 +356,6 @@ typedef struct PqliteIndexStatus
 extern void pqlite_index_if_due(PqliteStore *store, const JflowContext *context, int written);
 extern void pqlite_index_one(PqliteStore *store, const PqliteShardRow *rows, int nrows);
 extern void pqlite_drop_indexes(PqliteStore *store);
-extern void pqlite_index_status(PqliteStore *store, const PqliteLeaf *leaf, int nqueries,
-								PqliteIndexStatus *status);
 
 /* pqlite_reshard.c */
 extern JflowMove pqlite_move_rows(const char *flow, const char *executor, int batch, bool busy);

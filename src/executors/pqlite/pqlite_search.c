@@ -14,15 +14,19 @@
 
 #include "catalog/pg_type.h"
 #include "executor/tuptable.h"
+#include "miscadmin.h"
 #include "nodes/params.h"
 #include "tcop/dest.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/guc.h"
+#include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
 #include "compat.h"
 #include "executors/pqlite/pqlite.h"
+
+#define RECALL_AT 10
 
 PG_FUNCTION_INFO_V1(jflow_pqlite_search);
 
@@ -364,6 +368,99 @@ search_docs(Search *search, JflowDocs *docs, MemoryContext outer)
 		doc->nulls[DOC_MATCHES] = false;
 		MemoryContextSwitchTo(old);
 	}
+}
+
+/* A search of one leaf alone, for so many matches, without a filter. */
+static void
+begin_leaf_search(Search *search, PqliteStore *store, const JflowContext *context, int leaf,
+				  const PqliteParameters *parameters, int limit)
+{
+	search->store = store;
+	search->context = context;
+	search->parameters = *parameters;
+	search->parameters.filter = NULL;
+	search->parameters.limit = limit;
+	pqlite_condition_init(&search->condition);
+	pqlite_compile_filter(store, NULL, "t", &search->condition);
+	apply_settings(search);
+	search->plans = palloc0(sizeof(SPIPlanPtr) * store->nleaves);
+	search->plans[leaf] = leaf_plan(search, &store->leaves[leaf]);
+	prefer_indexes(search);
+}
+
+/* The distance of the last of the nearest rows of a leaf, which has so many. */
+static double
+exact_distance(PqliteStore *store, const PqliteLeaf *leaf, Datum query, int limit, uint64 *n)
+{
+	const PqliteColumn *vector = &store->columns[store->vector];
+	Oid			types[1] = {vector->sent_type};
+	Datum		values[1] = {query};
+	bool		isnull;
+	Datum		last;
+	const char *distance = psprintf("(t.%s %s $1::%s)", vector->quoted, store->distance,
+									store->query_type);
+
+	/* no index knows the sum */
+	if (SPI_execute_plan(pqlite_plan(store,
+									 psprintf("SELECT d FROM (SELECT %s AS d FROM %s t) x "
+											  "WHERE d OPERATOR(pg_catalog.<>) 'NaN'::pg_catalog.float8 "
+											  "ORDER BY d OPERATOR(pg_catalog.+) 0.0::pg_catalog.float8 LIMIT %d",
+											  distance, leaf->name, limit),
+									 1, types, CURSOR_OPT_GENERIC_PLAN), values, NULL, true, 0) < 0)
+		elog(ERROR, "could not search table %s", leaf->name);
+	*n = SPI_processed;
+	if (*n == 0)
+		return 0;
+	last = SPI_getbinval(SPI_tuptable->vals[*n - 1], SPI_tuptable->tupdesc, 1, &isnull);
+	SPI_freetuptable(SPI_tuptable);
+	return DatumGetFloat8(last);
+}
+
+/*
+ * The recall of searches of a leaf for ten matches, by rows of its own as queries:
+ * by the statements and settings that a search has.  SPI must be connected; settings
+ * last until the current GUC nest level ends.
+ */
+double
+pqlite_measure_recall(PqliteStore *store, const JflowContext *context, int leaf,
+					  const PqliteParameters *parameters)
+{
+	const PqliteColumn *vector = &store->columns[store->vector];
+	Search		search;
+	SPITupleTable *queries;
+	uint64		nqueries;
+	int64		found = 0,
+				total = 0;
+	MemoryContext temporary = AllocSetContextCreate(CurrentMemoryContext, "jflow recall",
+													ALLOCSET_DEFAULT_SIZES),
+				old;
+
+	begin_leaf_search(&search, store, context, leaf, parameters, RECALL_AT);
+	if (SPI_execute(psprintf("SELECT t.%s::%s FROM %s t WHERE t.%s IS NOT NULL ORDER BY pg_catalog.random() LIMIT %d",
+							 vector->quoted, pqlite_quote_type(vector->sent_type, -1),
+							 store->leaves[leaf].name, vector->quoted, parameters->queries), true, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not read table %s", store->leaves[leaf].name);
+	queries = SPI_tuptable;
+	nqueries = SPI_processed;
+	old = MemoryContextSwitchTo(temporary);
+	for (uint64 i = 0; i < nqueries; i++)
+	{
+		bool		isnull;
+		Datum		query = SPI_getbinval(queries->vals[i], queries->tupdesc, 1, &isnull);
+		JflowMatch *matches;
+		uint64		nexact;
+		double		last = exact_distance(store, &store->leaves[leaf], query, RECALL_AT, &nexact);
+		int			n = search_one(&search, query, &matches);
+
+		CHECK_FOR_INTERRUPTS();
+		total += nexact;
+		for (int j = 0; j < n; j++)
+			found += DatumGetFloat8(matches[j].values[MATCH_SCORE]) <= last;
+		MemoryContextReset(temporary);
+	}
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(temporary);
+	return total > 0 ? Min((double) found / total, 1.0) : 1.0;
 }
 
 /*
