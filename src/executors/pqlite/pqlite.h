@@ -96,6 +96,8 @@ typedef struct PqliteParameters
 	double		recall;			/* -1: not given */
 	int			queries;		/* to measure the recall by */
 	int			writes;			/* a PqliteWrites; -1: not given */
+	int			offset;			/* matches, or documents, to leave out */
+	double		max_distance;	/* of a match; infinity: not given */
 } PqliteParameters;
 
 extern PqliteOptions *pqlite_options_read(Jsonb *uses_with);

@@ -98,7 +98,7 @@ jflow_pqlite_fetch(PG_FUNCTION_ARGS)
 
 /*
  * /filter: the stored documents that match the parameter "filter", by id, at most
- * "limit" of them.
+ * "limit" of them after the first "offset".
  */
 Datum
 jflow_pqlite_filter(PG_FUNCTION_ARGS)
@@ -129,6 +129,8 @@ jflow_pqlite_filter(PG_FUNCTION_ARGS)
 					 store->columns[store->id].quoted);
 	if (parameters.limit >= 0)
 		appendStringInfo(&sql, " LIMIT %d", parameters.limit);
+	if (parameters.offset > 0)
+		appendStringInfo(&sql, " OFFSET %d", parameters.offset);
 	SPI_connect();
 	read_rows(store, sql.data, condition.nargs, condition.types, condition.values,
 			  CURSOR_OPT_CUSTOM_PLAN);

@@ -19,6 +19,7 @@
 #include "tcop/dest.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
+#include "utils/float.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
@@ -37,6 +38,8 @@ typedef struct Search
 	PqliteParameters parameters;
 	PqliteCondition condition;
 	SPIPlanPtr *plans;			/* per leaf; NULL: another shard's */
+	int			fetched;		/* the nearest so many rows are looked at */
+	int			skipped;		/* of which the first so many are left out */
 } Search;
 
 /* Keeps the best of the rows that statements send. */
@@ -48,6 +51,7 @@ typedef struct Receiver
 	int			n;
 	int			allocated;
 	int			limit;
+	double		max_distance;
 } Receiver;
 
 /* Does this call read that leaf?  See docs/pqlite.md. */
@@ -92,6 +96,26 @@ append_select(const Search *search, const PqliteLeaf *leaf, StringInfo sql)
 					 store->distance, search->condition.nargs + 1, store->query_type);
 }
 
+/*
+ * How many rows a page of matches needs.  Of several shards' answers the reduce
+ * takes the page: a shard does not know how many of the others come before.
+ */
+static void
+set_page(Search *search)
+{
+	const JflowContext *context = search->context;
+	bool		alone = context->shards == 1 ||
+		jflow_polling_resolve(context->executor, context->endpoint) != POLLING_ALL;
+
+	if (search->parameters.offset > 0 && !alone)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("parameter \"offset\" cannot be used where several shards are searched"),
+				 errhint("Ask for more matches with \"limit\", and leave out the first.")));
+	search->fetched = search->parameters.limit > 0 ? search->parameters.limit + search->parameters.offset : 0;
+	search->skipped = alone ? search->parameters.offset : 0;
+}
+
 static SPIPlanPtr
 leaf_plan(const Search *search, PqliteLeaf *leaf)
 {
@@ -102,16 +126,16 @@ leaf_plan(const Search *search, PqliteLeaf *leaf)
 	Oid		   *types = palloc(sizeof(Oid) * (condition->nargs + 1));
 	StringInfoData sql;
 
-	if (!filtered && leaf->search && leaf->search_limit == search->parameters.limit)
+	if (!filtered && leaf->search && leaf->search_limit == search->fetched)
 		return leaf->search;
 	initStringInfo(&sql);
 	append_select(search, leaf, &sql);
 	if (OidIsValid(leaf->index))
-		appendStringInfo(&sql, " FETCH FIRST %d ROWS WITH TIES", search->parameters.limit);
+		appendStringInfo(&sql, " FETCH FIRST %d ROWS WITH TIES", search->fetched);
 	else
 		appendStringInfo(&sql, ", t.%s%s LIMIT %d", store->columns[store->id].quoted,
 						 store->own ? "" : "::pg_catalog.text COLLATE pg_catalog.\"C\"",
-						 search->parameters.limit);
+						 search->fetched);
 	memcpy(types, condition->types, sizeof(Oid) * condition->nargs);
 	types[condition->nargs] = store->columns[store->vector].sent_type;
 	plan = pqlite_plan(store, sql.data, condition->nargs + 1, types,
@@ -119,7 +143,7 @@ leaf_plan(const Search *search, PqliteLeaf *leaf)
 	if (!filtered)
 	{
 		leaf->search = plan;
-		leaf->search_limit = search->parameters.limit;
+		leaf->search_limit = search->fetched;
 		leaf->search_planned = false;
 	}
 	return plan;
@@ -235,7 +259,8 @@ receive(TupleTableSlot *slot, DestReceiver *self)
 
 	/* a zero vector or a missing one of a user's table is near nothing */
 	if (slot->tts_isnull[MATCH_ID] || slot->tts_isnull[MATCH_SCORE] ||
-		isnan(DatumGetFloat8(slot->tts_values[MATCH_SCORE])))
+		isnan(DatumGetFloat8(slot->tts_values[MATCH_SCORE])) ||
+		DatumGetFloat8(slot->tts_values[MATCH_SCORE]) > receiver->max_distance)
 		return true;
 	old = MemoryContextSwitchTo(receiver->context);
 	if (receiver->n == receiver->allocated && receiver->n >= 2 * receiver->limit)
@@ -270,7 +295,7 @@ receiver_done(DestReceiver *self)
 }
 
 static void
-receiver_init(Receiver *receiver, int limit)
+receiver_init(Receiver *receiver, int limit, double max_distance)
 {
 	memset(receiver, 0, sizeof(*receiver));
 	receiver->pub.receiveSlot = receive;
@@ -279,6 +304,7 @@ receiver_init(Receiver *receiver, int limit)
 	receiver->pub.mydest = DestNone;
 	receiver->context = CurrentMemoryContext;
 	receiver->limit = limit;
+	receiver->max_distance = max_distance;
 }
 
 /* The matches of one query vector, in the current memory context. */
@@ -301,7 +327,7 @@ search_one(Search *search, Datum vector, JflowMatch **matches)
 		param->ptype = i < condition->nargs ? condition->types[i] :
 			store->columns[store->vector].sent_type;
 	}
-	receiver_init(&receiver, search->parameters.limit);
+	receiver_init(&receiver, search->fetched, search->parameters.max_distance);
 	options.params = params;
 	options.read_only = true;
 	options.dest = &receiver.pub;
@@ -318,8 +344,8 @@ search_one(Search *search, Datum vector, JflowMatch **matches)
 			store->leaves[i].search_planned = true;
 	}
 	cut(&receiver);
-	*matches = receiver.matches;
-	return receiver.n;
+	*matches = receiver.matches + Min(search->skipped, receiver.n);
+	return receiver.n - Min(search->skipped, receiver.n);
 }
 
 /*
@@ -380,6 +406,9 @@ begin_leaf_search(Search *search, PqliteStore *store, const JflowContext *contex
 	search->parameters = *parameters;
 	search->parameters.filter = NULL;
 	search->parameters.limit = limit;
+	search->parameters.offset = 0;
+	search->parameters.max_distance = get_float8_infinity();
+	set_page(search);
 	pqlite_condition_init(&search->condition);
 	pqlite_compile_filter(store, NULL, "t", &search->condition);
 	apply_settings(search);
@@ -464,8 +493,8 @@ pqlite_measure_recall(PqliteStore *store, const JflowContext *context, int leaf,
 }
 
 /*
- * /search: fills in "matches" of each document.  Parameters: limit, filter,
- * probes, recall.
+ * /search: fills in "matches" of each document.  Parameters: limit, offset, filter,
+ * max_distance, probes, recall.
  */
 Datum
 jflow_pqlite_search(PG_FUNCTION_ARGS)
@@ -490,6 +519,7 @@ jflow_pqlite_search(PG_FUNCTION_ARGS)
 		PG_RETURN_DATUM(jflow_docs_form(docs));
 	}
 	pqlite_parameters_read(PG_GETARG_JSONB_P(1), search.store->options->limit, &search.parameters);
+	set_page(&search);
 	pqlite_condition_init(&search.condition);
 	pqlite_compile_filter(search.store, search.parameters.filter, "t", &search.condition);
 	apply_settings(&search);
