@@ -211,8 +211,9 @@ typedef struct PqModel
 	int32		subvectors;
 	int32		width;			/* dimensions per subvector */
 	int32		nquads;			/* 0 if flat */
-	float		term_min;
-	float		term_step;
+	int32		centred;		/* 0: the centre is the origin */
+	int32		whole;			/* not 0: of whole numbers, and so is the
+								 * centre */
 	float		distortion;		/* relative error of a projection, 0 if none */
 	uint32		group_tiles;	/* offsets: float [ngroups/16][inner][16] */
 	uint32		group_norms;	/* float [ngroups rounded up to 16] */
@@ -220,8 +221,11 @@ typedef struct PqModel
 	uint32		norms;			/* float [ntiles * 16] */
 	uint32		codebooks;		/* float [subvectors][width][16] */
 	uint32		code_norms;		/* float [subvectors][16] */
-	uint32		refine_min;		/* float [inner] */
-	uint32		refine_step;	/* float [inner] */
+	uint32		centre;			/* float [inner], origin of the inner space */
+	uint32		spread;			/* float [inner], unit of refine codes */
+	uint32		scales;			/* float [ntiles * 16], unit of a list's codes */
+	uint32		term_mins;		/* float [ntiles * 16] */
+	uint32		term_steps;		/* float [ntiles * 16] */
 } PqModel;
 
 /*
@@ -232,6 +236,9 @@ typedef struct PqModel
 
 #define PqModelArray(model, name, type) ((type *) ((char *) (model) + (model)->name))
 #define PqModelSlots(model) ((model)->ntiles * PQ_TILE)
+/* What pq_embed() takes off from rows, and from queries but for inner products. */
+#define PqModelCentre(model) ((model)->centred ? PqModelArray(model, centre, float) : NULL)
+#define PqQueryCentre(model) ((model)->metric == PQ_METRIC_IP ? NULL : PqModelCentre(model))
 #define PqRoundTile(n) (((n) + PQ_TILE - 1) / PQ_TILE * PQ_TILE)
 #define PqModelGroupTiles(model) (PqRoundTile((model)->ngroups) / PQ_TILE)
 
@@ -247,9 +254,17 @@ typedef struct PqTrained
  * What is stored of a vector: this header, then packed codes (nquads * 2
  * bytes), then the refine code, then filter values (8 bytes each).
  *
- * A refine code begins with how far it may be from the vector, a float.  Behind
- * that come a byte per inner dimension or, in a flat index, the point itself.
+ * A refine code begins with how far it may be from the vector, a float.  In a
+ * flat index the point itself follows; else a PqRefineHeader has more, and a
+ * byte per inner dimension follows: coordinate = spread * (low + step * byte).
  */
+typedef struct PqRefineHeader
+{
+	float		error;
+	float		low;
+	float		step;
+} PqRefineHeader;
+
 typedef struct PqEntry
 {
 	uint32		nulls;			/* of filter values */
@@ -310,8 +325,7 @@ extern const PqSpace *pq_index_space(Relation index);
 extern int	pq_index_dims(Relation index, const PqSpace *space);
 extern int	pq_inner_dims(PqType type, int dims);
 extern struct varlena *pq_detoast(const PqSpace *space, int dims, Datum value);
-extern bool pq_cut_off(const float *point, int inner);
-extern bool pq_embed(const PqSpace *space, int dims, int inner, int padded, Datum value, float *out);
+extern bool pq_embed(const PqSpace *space, int dims, int inner, int padded, const float *centre, Datum value, float *out, float *lost);
 
 /* pqkmeans.c */
 extern void pq_kmeans(const float *points, size_t stride, int n, int dims, int k, int iterations, float *centroids, uint64 seed);
@@ -329,7 +343,9 @@ extern void pq_fill_centroids(PqTrained *trained);
 
 /* pqencode.c */
 extern void pq_assign(const PqTrained *trained, const float *points, int n, int32 *lists);
-extern void pq_encode(const PqModel *model, const PqLayout *layout, const float *points, const float *const *centroids, int n, PqEntry **entries);
+extern void pq_code(const PqModel *model, const float *points, const int32 *lists, const float *const *centroids, int n, uint8 *const *codes, double *terms);
+extern float pq_refine_decode(const PqModel *model, const char *code, float *point);
+extern void pq_encode(const PqModel *model, const PqLayout *layout, const float *points, const float *lost, const float *const *centroids, int n, PqEntry **entries);
 
 /* pqpage.c */
 extern void pq_layout_init(PqLayout *layout, const PqModel *model, int nfilters, const int16 *widths);
@@ -365,7 +381,8 @@ extern BlockNumber pq_list_head(PqIndex *pq, Relation index, uint32 list);
  */
 typedef struct PqCandidate
 {
-	uint64		rank;			/* estimate from 0 up, then block of the TID */
+	uint64		rank;			/* estimate as a number in the same order
+								 * (PqRankOf), then block of the TID */
 	uint64		place;			/* refine block, then slot */
 	float		error;			/* of a flat index: how far off the estimate
 								 * is */
@@ -383,12 +400,36 @@ typedef struct PqReservoir
 #define PQ_ALL_USED PG_UINT64_MAX
 #define PqCandidateBlock(c) ((BlockNumber) (c)->rank)
 
+/* Floats as numbers in the same order, and back; a NaN counts as 0. */
+static inline uint32
+PqRankOf(float value)
+{
+	uint32		bits;
+
+	if (value != value)
+		value = 0;
+	memcpy(&bits, &value, sizeof(bits));
+	return bits >> 31 ? ~bits : bits | (uint32) 1 << 31;
+}
+
+static inline float
+PqEstimateOf(uint32 rank)
+{
+	uint32		bits = rank >> 31 ? rank & 0x7fffffff : ~rank;
+	float		value;
+
+	memcpy(&value, &bits, sizeof(value));
+	return value;
+}
+
 /* A list that is probed, and up to which candidate it has been used. */
 typedef struct PqProbe
 {
 	float		score;
-	int32		base;
 	uint32		slot;
+	double		base;			/* estimate = base + unit * sum */
+	double		unit;
+	int32		term_factor;	/* as kernels take it, or -1 */
 	uint64		used_rank;		/* PqCandidate's, 0 if none */
 	uint16		used_offset;
 } PqProbe;
@@ -402,10 +443,11 @@ typedef struct PqSearch
 	uint8	   *table;
 	float		table_scale;
 	float		table_bias;
-	int32		term_factor;
 	float	   *refine_query;	/* in units of refine codes */
 	float	   *refine_weight;
-	float		refine_bias;
+	double		refine_sum;		/* of refine_query, for inner products */
+	double		refine_bias;	/* inner product with the centre */
+	float		slack;			/* what rounding the query may be off by */
 	PqProbe    *probes;			/* in the order they are scanned */
 	int			nprobes;
 	PqReservoir reservoir;
@@ -423,16 +465,16 @@ typedef struct PqSearch
 extern void pq_search_offer(PqSearch *search, const PqProbe *probe, uint32 estimate, uint64 place, float error, const ItemPointerData *tid);
 extern uint32 pq_nearest_list(Relation index, PqIndex *pq, const float *point);
 extern PqSearch *pq_search_begin(Relation index, PqIndex *pq);
-extern void pq_search_query(PqSearch *search, const float *query);
+extern void pq_search_query(PqSearch *search, const float *query, float lost);
 extern int	pq_search_rank(PqSearch *search, int nprobes);
 extern bool pq_search_codes(PqSearch *search, int want);
 extern void pq_search_more(PqSearch *search, int from, int want);
-extern void pq_search_refine(PqSearch *search, float *distances, float *errors);
+extern void pq_search_refine(PqSearch *search, double *distances, float *errors);
 
 /* pqflat.c */
-extern void pq_flat_encode(const PqModel *model, const float *point, char *code);
+extern void pq_flat_encode(const PqModel *model, const float *point, float lost, char *code);
 extern void pq_flat_scan(PqSearch *search, const PqProbe *probe);
-extern void pq_flat_distances(const PqSearch *search, float *distances, float *errors);
+extern void pq_flat_distances(const PqSearch *search, double *distances, float *errors);
 
 /* pqbuild.c */
 extern IndexBuildResult *pq_build(Relation heap, Relation index, IndexInfo *info);

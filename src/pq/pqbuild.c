@@ -75,11 +75,12 @@ sample_row(Relation index, ItemPointer tid, Datum *values, bool *isnull, bool al
 {
 	SampleState *state = arg;
 	MemoryContext old;
+	float		lost;
 
 	if (isnull[0])
 		return;
 	old = MemoryContextSwitchTo(state->context);
-	if (pq_embed(state->space, state->dims, state->inner, state->padded, values[0], state->point))
+	if (pq_embed(state->space, state->dims, state->inner, state->padded, NULL, values[0], state->point, &lost))
 	{
 		pq_sample_add(state->sample, state->point, state->inner);
 		state->tuples++;

@@ -233,7 +233,7 @@ pq_calibrate(Relation index, PqTruth *truth, PqMetaPageData *meta)
 		int			n = 0;
 		int			scanned = 0;
 
-		pq_search_query(search, truth->queries + (size_t) q * model->padded);
+		pq_search_query(search, truth->queries + (size_t) q * model->padded, 0);
 		for (int s = 0; s < nsteps; s++)
 		{
 			int			ranked;

@@ -29,42 +29,15 @@
  * 0, so that rounding decides about no two rows.
  */
 void
-pq_flat_encode(const PqModel *model, const float *point, char *code)
+pq_flat_encode(const PqModel *model, const float *point, float lost, char *code)
 {
 	float		error;
 
-	if (pq_cut_off(point, model->inner))
-		error = INFINITY;
-	else if (model->metric == PQ_METRIC_IP)
-		error = sqrtf(pq_kernels->dot(point, point, model->inner)) * DOT_ROUNDING + FLT_MIN;
-	else if (model->metric == PQ_METRIC_COSINE)
-		error = FLT_EPSILON;	/* a unit vector's own rounding */
-	else
-		error = FLT_MIN;
+	error = lost + FLT_MIN;
+	if (model->metric == PQ_METRIC_IP)
+		error += sqrtf(pq_kernels->dot(point, point, model->inner)) * DOT_ROUNDING;
 	memcpy(code, &error, sizeof(error));
 	memcpy(code + sizeof(error), point, sizeof(float) * model->inner);
-}
-
-/* Floats as numbers in the same order, none of which is 0 or negative, and back. */
-static inline uint32
-to_rank(float value)
-{
-	uint32		bits;
-
-	if (isnan(value))
-		value = 0;
-	memcpy(&bits, &value, sizeof(bits));
-	return bits >> 31 ? ~bits : bits | (uint32) 1 << 31;
-}
-
-static inline float
-from_rank(uint32 rank)
-{
-	uint32		bits = rank >> 31 ? rank & 0x7fffffff : ~rank;
-	float		value;
-
-	memcpy(&value, &bits, sizeof(value));
-	return value;
 }
 
 /*
@@ -155,7 +128,7 @@ offer_page(PqSearch *search, const PqProbe *probe, Page page)
 			}
 			distance = entry_distance(search, buffers, slot, &error);
 			/* what was cut off may be anywhere, also nearest */
-			pq_search_offer(search, probe, isinf(error) ? 0 : to_rank(distance),
+			pq_search_offer(search, probe, isinf(error) ? 0 : PqRankOf(distance),
 							(uint64) header->refine[number] << 16, error, &tids[slot]);
 		}
 	}
@@ -197,18 +170,18 @@ pq_flat_scan(PqSearch *search, const PqProbe *probe)
  * may be off.
  */
 void
-pq_flat_distances(const PqSearch *search, float *distances, float *errors)
+pq_flat_distances(const PqSearch *search, double *distances, float *errors)
 {
 	bool		dot = search->pq->model->metric == PQ_METRIC_IP;
 
 	for (int i = 0; i < search->ncandidates; i++)
 	{
 		const PqCandidate *c = &search->candidates[i];
-		float		value = isinf(c->error) ? 0 : from_rank(c->rank >> 32);
+		float		value = isinf(c->error) ? 0 : PqEstimateOf(c->rank >> 32);
 
 		if (!dot)
 			value = sqrtf(value);
 		distances[i] = isfinite(value) ? value : 0;
-		errors[i] = isfinite(value) && c->error >= 0 ? c->error : INFINITY;
+		errors[i] = isfinite(value) && c->error >= 0 ? c->error + search->slack : INFINITY;
 	}
 }

@@ -28,6 +28,7 @@ struct PqLoader
 	MemoryContext row_context;	/* of one row, and of one batch */
 	TupleTableSlot *slot;
 	float	   *points;
+	float		lost[BATCH];	/* by rounding, of each point */
 	PqEntry   **entries;
 	char	   *data;			/* of the entries, as bytea */
 	Size		entry_size;
@@ -121,7 +122,7 @@ flush_batch(PqLoader *loader)
 		loader->entries[i]->list = lists[i];
 		tids[i] = loader->entries[i]->tid;
 	}
-	pq_encode(model, &build->layout, loader->points, centroids, loader->n, loader->entries);
+	pq_encode(model, &build->layout, loader->points, loader->lost, centroids, loader->n, loader->entries);
 	if (loader->truth)
 		pq_truth_rows(loader->truth, loader->points, tids, loader->n);
 	for (int i = 0; i < loader->n; i++)
@@ -159,8 +160,8 @@ pq_loader_row(Relation index, ItemPointer tid, Datum *values, bool *isnull, bool
 	if (isnull[0])
 		return;
 	old = MemoryContextSwitchTo(loader->row_context);
-	usable = pq_embed(build->space, model->dims, model->inner, model->padded, values[0],
-					  loader->points + (size_t) loader->n * model->padded);
+	usable = pq_embed(build->space, model->dims, model->inner, model->padded, PqModelCentre(model), values[0],
+					  loader->points + (size_t) loader->n * model->padded, &loader->lost[loader->n]);
 	MemoryContextSwitchTo(old);
 	if (!usable)
 		return;

@@ -110,7 +110,7 @@ pq_endscan(IndexScanDesc scan)
  * its refine code and that code's error.
  */
 static double
-lower_bound(const PqScanOpaque *so, float distance, float error)
+lower_bound(const PqScanOpaque *so, double distance, float error)
 {
 	const PqModel *model = so->search->pq->model;
 	double		least;
@@ -142,7 +142,7 @@ next_batch(IndexScanDesc scan)
 {
 	PqScanOpaque *so = scan->opaque;
 	PqSearch   *search = so->search;
-	float	   *distances;
+	double	   *distances;
 	float	   *errors;
 	bool		projected = search->pq->model->distortion > 0;
 	bool		left;
@@ -151,7 +151,7 @@ next_batch(IndexScanDesc scan)
 	left = pq_search_codes(search, so->want);
 	so->more = left || so->ranked < search->pq->model->nlists;
 	ix_ranking_reserve(&so->ranking, search->ncandidates);
-	distances = palloc(sizeof(float) * (search->ncandidates + 1));
+	distances = palloc(sizeof(double) * (search->ncandidates + 1));
 	errors = palloc(sizeof(float) * (search->ncandidates + 1));
 	pq_search_refine(search, distances, errors);
 	for (int i = 0; i < search->ncandidates; i++)
@@ -257,6 +257,7 @@ start_search(IndexScanDesc scan, PqScanOpaque *so)
 	Relation	index = scan->indexRelation;
 	PqIndex    *pq;
 	float	   *query;
+	float		lost = 0;
 
 	if (scan->numberOfOrderBys != 1)
 		ereport(ERROR,
@@ -276,14 +277,14 @@ start_search(IndexScanDesc scan, PqScanOpaque *so)
 	{
 		so->query = PointerGetDatum(pq_detoast(so->space, pq->model->dims, scan->orderByData->sk_argument));
 		so->unordered = !pq_embed(so->space, pq->model->dims, pq->model->inner, pq->model->padded,
-								  so->query, query);
+								  PqQueryCentre(pq->model), so->query, query, &lost);
 	}
-	so->cut_off = pq_cut_off(query, pq->model->inner);
+	so->cut_off = isinf(lost);
 	so->fetch = ix_fetch_begin(scan->heapRelation, index);
 	so->search = pq_search_begin(index, pq);
 	so->search->filters = ix_filters_prepare(index, scan->keyData, scan->numberOfKeys,
 											 &so->search->nfilters, &so->never);
-	pq_search_query(so->search, query);
+	pq_search_query(so->search, query, lost);
 	pq_choose_effort(&pq->meta, pq->model->nlists, &so->probes, &so->want);
 	so->calibrated = so->probes;
 	so->more = true;

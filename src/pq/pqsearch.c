@@ -2,9 +2,9 @@
  * pqsearch.c
  *		Finding candidates: rank lists, scan codes, refine.
  *
- * A distance is estimated in whole table units as base(list) + table sum +
- * term; see pqtrain.c for what the parts stand for.  Estimates of one query are
- * the same whenever they are computed, so (estimate, TID) orders all entries
+ * A distance is estimated as base(list) + unit(list) * (table sum + term), where
+ * what is in brackets is a whole number; see pqtrain.c for what the parts stand
+ * for.  Estimates of one query are the same whenever they are computed, so (estimate, TID) orders all entries
  * strictly.  Each probed list remembers the last pair that was handed out: a
  * later call with more lists or more candidates goes on behind it, and every
  * entry is handed out once.
@@ -30,19 +30,8 @@
 #define AHEAD 8
 /* Bins of estimates. */
 #define HISTOGRAM 256
-/* Estimates are kept well within an int32. */
-#define SUM_LIMIT 1000000000
-/* What makes them positive. */
-#define ESTIMATE_BIAS 1100000000
-
-static inline int32
-clamp_sum(double value)
-{
-	if (!(value < SUM_LIMIT))
-		return SUM_LIMIT;
-	return value > -SUM_LIMIT ? (int32) value : -SUM_LIMIT;
-}
-
+/* Largest factor of terms that kernels take. */
+#define MAX_TERM_FACTOR 32000
 PqSearch *
 pq_search_begin(Relation index, PqIndex *pq)
 {
@@ -70,7 +59,7 @@ make_tables(PqSearch *search)
 	float	   *low = palloc(sizeof(float) * model->subvectors);
 	float		factor = model->metric == PQ_METRIC_IP ? -1.0f : -2.0f;
 	float		range = 0;
-	double		bias = model->term_min;
+	double		bias = 0;
 	float		scale;
 
 	for (int m = 0; m < model->subvectors; m++)
@@ -91,8 +80,7 @@ make_tables(PqSearch *search)
 		range = Max(range, high - low[m]);
 		bias += low[m];
 	}
-	scale = Max(range / 255, model->term_step / 100);
-	scale = Max(scale, search->norm * 1e-8f);
+	scale = range / 255;
 	if (!(scale > 1e-30f) || !isfinite(scale))
 		scale = 1e-30f;
 	memset(search->table, 0, model->nquads * PQ_QUAD_BYTES);
@@ -105,40 +93,46 @@ make_tables(PqSearch *search)
 		}
 	search->table_scale = scale;
 	search->table_bias = bias;
-	search->term_factor = (int32) Min(32000, rintf(model->term_step / scale * 256));
 	pfree(values);
 	pfree(low);
 }
 
 /*
- * Start a search for the points nearest to a query of the inner space.
+ * Start a search for the points nearest to a query of the inner space, which lost
+ * so much when it became one.
  */
 void
-pq_search_query(PqSearch *search, const float *query)
+pq_search_query(PqSearch *search, const float *query, float lost)
 {
 	const PqModel *model = search->pq->model;
-	const float *low = PqModelArray(model, refine_min, float);
-	const float *step = PqModelArray(model, refine_step, float);
+	const float *spread = PqModelArray(model, spread, float);
+	bool		whole = model->whole && lost == 0;
 
 	memcpy(search->query, query, sizeof(float) * model->padded);
 	search->norm = pq_kernels->dot(query, query, model->inner);
 	search->nprobes = 0;
 	search->ncandidates = 0;
 	search->refine_bias = 0;
+	search->refine_sum = 0;
+	search->slack = lost;
 	if (PqModelIsFlat(model))
 		return;
 	make_tables(search);
-	if (model->metric == PQ_METRIC_IP)
-	{
-		search->refine_bias = pq_kernels->dot(query, low, model->inner);
-		for (int j = 0; j < model->inner; j++)
-			search->refine_query[j] = query[j] * step[j];
-		return;
-	}
+	for (int j = 0; j < model->inner && whole; j++)
+		whole = query[j] == rintf(query[j]);
+	if (!whole)
+		search->slack += sqrtf(search->norm) * FLT_EPSILON;
 	for (int j = 0; j < model->inner; j++)
 	{
-		search->refine_query[j] = step[j] > 0 ? (query[j] - low[j]) / step[j] : query[j] - low[j];
-		search->refine_weight[j] = step[j] > 0 ? step[j] * step[j] : 1;
+		if (model->metric == PQ_METRIC_IP)
+		{
+			search->refine_query[j] = query[j] * spread[j];
+			search->refine_sum += search->refine_query[j];
+			search->refine_bias += (double) query[j] * PqModelArray(model, centre, float)[j];
+		}
+		else
+			search->refine_query[j] = query[j] / spread[j];
+		search->refine_weight[j] = spread[j] * spread[j];
 	}
 }
 
@@ -287,6 +281,26 @@ rank_groups(PqSearch *search)
 }
 
 /*
+ * How a list's codes make estimates.
+ */
+static void
+set_units(PqSearch *search, PqProbe *probe)
+{
+	const PqModel *model = search->pq->model;
+	double		scale;
+	double		factor;
+
+	if (PqModelIsFlat(model))
+		return;
+	scale = PqModelArray(model, scales, float)[probe->slot];
+	factor = PqModelArray(model, term_steps, float)[probe->slot] / (scale * search->table_scale) * 256;
+	probe->unit = scale * search->table_scale;
+	probe->base = probe->score + scale * search->table_bias + PqModelArray(model, term_mins, float)[probe->slot];
+	/* terms that are large against the table are added by take_page() */
+	probe->term_factor = factor <= MAX_TERM_FACTOR ? (int32) rint(factor) : -1;
+}
+
+/*
  * See that the nprobes nearest lists are in search->probes, nearest first, as
  * far as there are so many.  Returns how many there are.
  */
@@ -335,8 +349,7 @@ pq_search_rank(PqSearch *search, int nprobes)
 
 		probe->score = lists[i].score;
 		probe->slot = lists[i].slot;
-		probe->base = PqModelIsFlat(model) ? 0 :
-			clamp_sum(((double) lists[i].score + search->table_bias) / search->table_scale);
+		set_units(search, probe);
 		probe->used_rank = 0;
 		probe->used_offset = 0;
 	}
@@ -485,7 +498,7 @@ take_page(PqSearch *search, const PqProbe *probe, Page page)
 	int			nblocks = (header->nused + PQ_BLOCK - 1) / PQ_BLOCK;
 	uint32		masks[64];
 	int32		sums[64 * PQ_BLOCK];
-	int64		limit = reservoir->full ? (int64) (reservoir->last.rank >> 32) - ESTIMATE_BIAS - probe->base : PG_INT32_MAX;
+	double		step = probe->term_factor < 0 ? PqModelArray(search->pq->model, term_steps, float)[probe->slot] : 0;
 	PqBlockScan scan;
 
 	scan.codes = (uint8 *) page + layout->codes;
@@ -493,8 +506,16 @@ take_page(PqSearch *search, const PqProbe *probe, Page page)
 	scan.nblocks = nblocks;
 	scan.nquads = layout->nquads;
 	scan.table = search->table;
-	scan.term_factor = search->term_factor;
-	scan.limit = (int32) Max(PG_INT32_MIN, Min(PG_INT32_MAX, limit));
+	scan.term_factor = Max(probe->term_factor, 0);
+	scan.limit = PG_INT32_MAX;
+	if (reservoir->full && probe->term_factor >= 0)
+	{
+		double		limit = ((double) PqEstimateOf(reservoir->last.rank >> 32) - probe->base) / probe->unit + 1;
+
+		/* what the estimate's own rounding may hide is compared later */
+		limit += fabs(limit) * 1e-6;
+		scan.limit = limit < 0 ? -1 : limit < PG_INT32_MAX ? (int32) limit : PG_INT32_MAX;
+	}
 	scan.masks = masks;
 	scan.sums = sums;
 	pq_kernels->scan_blocks(&scan);
@@ -512,7 +533,7 @@ take_page(PqSearch *search, const PqProbe *probe, Page page)
 		{
 			int			slot = b * PQ_BLOCK + pg_rightmost_one_pos32(mask);
 
-			offer(search, probe, probe->base + sums[slot] + ESTIMATE_BIAS,
+			offer(search, probe, PqRankOf(probe->base + probe->unit * sums[slot] + step * scan.terms[slot]),
 				  (uint64) header->refine[PqRefineNumber(layout, slot)] << 16 | slot % layout->refine_slots,
 				  0, &tids[slot]);
 		}
@@ -632,7 +653,7 @@ pq_search_more(PqSearch *search, int from, int want)
  * a wrong distance at worst.
  */
 void
-pq_search_refine(PqSearch *search, float *distances, float *errors)
+pq_search_refine(PqSearch *search, double *distances, float *errors)
 {
 	const PqModel *model = search->pq->model;
 	const PqLayout *layout = &search->pq->layout;
@@ -650,8 +671,8 @@ pq_search_refine(PqSearch *search, float *distances, float *errors)
 	{
 		int			k = i - (AHEAD - 1);
 		const char *code;
-		float		error;
-		float		value;
+		PqRefineHeader header;
+		double		value;
 
 		if (i + AHEAD < n)
 			pq_prefetch_pin(search->pq, c[i + AHEAD].place >> 16);
@@ -679,15 +700,16 @@ pq_search_refine(PqSearch *search, float *distances, float *errors)
 		if (k < 0)
 			continue;
 		code = PageGetContents(BufferGetPage(ring[k % AHEAD])) + (c[k].place & 0xffff) * layout->refine_size;
-		memcpy(&error, code, sizeof(error));
-		code += sizeof(error);
+		memcpy(&header, code, sizeof(header));
+		code += sizeof(header);
 		if (model->metric == PQ_METRIC_IP)
-			value = -(search->refine_bias + pq_kernels->code_dot(search->refine_query, (const uint8 *) code, model->inner));
+			value = -(search->refine_bias + header.low * search->refine_sum +
+					  (double) header.step * pq_kernels->code_dot(search->refine_query, (const uint8 *) code, model->inner));
 		else
-			value = sqrtf(pq_kernels->code_l2(search->refine_query, search->refine_weight,
+			value = sqrtf(pq_kernels->code_l2(search->refine_query, search->refine_weight, header.low, header.step,
 											  (const uint8 *) code, model->inner));
 		distances[k] = isfinite(value) ? value : 0;
-		errors[k] = isfinite(value) && error >= 0 ? error : INFINITY;
+		errors[k] = isfinite(value) && header.error >= 0 ? header.error + search->slack : INFINITY;
 		ReleaseBuffer(ring[k % AHEAD]);
 	}
 }
