@@ -65,7 +65,8 @@ CREATE FUNCTION @extschema@.jflow_context(
 		OUT workspace pg_catalog.text,
 		OUT post pg_catalog.int8,
 		OUT request pg_catalog.int8,
-		OUT parts pg_catalog.int4[])
+		OUT parts pg_catalog.int4[],
+		OUT part pg_catalog.int4)
 	RETURNS record
 	AS 'MODULE_PATHNAME', 'jflow_context_row' LANGUAGE C STABLE PARALLEL RESTRICTED;
 

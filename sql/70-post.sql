@@ -9,6 +9,7 @@ CREATE FUNCTION @extschema@.jflow_post(
 		request_size pg_catalog.int4 DEFAULT NULL,
 		show_progress pg_catalog.bool DEFAULT false,
 		continue_on_error pg_catalog.bool DEFAULT false,
+		errors_to pg_catalog.regclass DEFAULT NULL,
 		timeout pg_catalog.interval DEFAULT NULL,
 		ordered pg_catalog.bool DEFAULT true)
 	RETURNS SETOF @extschema@.jflow_doc
@@ -23,6 +24,7 @@ CREATE FUNCTION @extschema@.jflow_post(
 		request_size pg_catalog.int4 DEFAULT NULL,
 		show_progress pg_catalog.bool DEFAULT false,
 		continue_on_error pg_catalog.bool DEFAULT false,
+		errors_to pg_catalog.regclass DEFAULT NULL,
 		timeout pg_catalog.interval DEFAULT NULL,
 		ordered pg_catalog.bool DEFAULT true)
 	RETURNS SETOF @extschema@.jflow_doc
@@ -37,6 +39,7 @@ CREATE FUNCTION @extschema@.jflow_post(
 		request_size pg_catalog.int4 DEFAULT NULL,
 		show_progress pg_catalog.bool DEFAULT false,
 		continue_on_error pg_catalog.bool DEFAULT false,
+		errors_to pg_catalog.regclass DEFAULT NULL,
 		timeout pg_catalog.interval DEFAULT NULL,
 		ordered pg_catalog.bool DEFAULT true)
 	RETURNS SETOF @extschema@.jflow_doc
@@ -51,6 +54,7 @@ CREATE FUNCTION @extschema@.jflow_post(
 		request_size pg_catalog.int4 DEFAULT NULL,
 		show_progress pg_catalog.bool DEFAULT false,
 		continue_on_error pg_catalog.bool DEFAULT false,
+		errors_to pg_catalog.regclass DEFAULT NULL,
 		timeout pg_catalog.interval DEFAULT NULL,
 		ordered pg_catalog.bool DEFAULT true)
 	RETURNS SETOF @extschema@.jflow_doc
@@ -65,11 +69,14 @@ CREATE FUNCTION @extschema@.jflow_post_query(
 		request_size pg_catalog.int4 DEFAULT NULL,
 		show_progress pg_catalog.bool DEFAULT false,
 		continue_on_error pg_catalog.bool DEFAULT false,
+		errors_to pg_catalog.regclass DEFAULT NULL,
 		timeout pg_catalog.interval DEFAULT NULL,
 		ordered pg_catalog.bool DEFAULT true,
+		args pg_catalog.jsonb DEFAULT NULL,
 		OUT docs pg_catalog.int8,
 		OUT requests pg_catalog.int8,
 		OUT failed pg_catalog.int8,
+		OUT failed_docs pg_catalog.int8,
 		OUT elapsed pg_catalog.interval)
 	RETURNS record
 	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
@@ -90,6 +97,15 @@ CREATE FUNCTION @extschema@.jflow_search(
 		parameters pg_catalog.jsonb DEFAULT '{}')
 	RETURNS SETOF @extschema@.jflow_match
 	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+
+CREATE FUNCTION @extschema@.jflow_search_json(
+		query pg_catalog.text,
+		k pg_catalog.int4 DEFAULT 10,
+		flow pg_catalog.text DEFAULT NULL,
+		filter pg_catalog.jsonb DEFAULT NULL,
+		parameters pg_catalog.jsonb DEFAULT '{}')
+	RETURNS pg_catalog.jsonb
+	AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL RESTRICTED;
 
 CREATE FUNCTION jflow.progress(
 		OUT post pg_catalog.int8,

@@ -106,6 +106,7 @@ extern const char *jflow_suggest(const char *word, const char *const *candidates
 extern Jsonb *jflow_doc_to_jsonb(const JflowDoc *doc);
 extern void jflow_doc_from_jsonb(JsonbContainer *object, JflowDoc *doc);
 extern Jsonb *jflow_docs_to_jsonb(const JflowDocs *docs);
+extern Jsonb *jflow_matches_to_jsonb(const JflowDocs *docs);
 extern JflowDocs *jflow_docs_from_jsonb(Jsonb *json);
 
 #endif							/* JFLOW_DOC_H */

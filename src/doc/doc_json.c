@@ -520,15 +520,22 @@ push_match(JsonbParseState **state, const JflowMatch *match)
 	return pushJsonbValue(state, WJB_END_OBJECT, NULL);
 }
 
+/* Add the matches of a jflow_match[] to an array that is being built. */
 static void
-push_matches(JsonbParseState **state, Datum datum)
+push_matches_of(JsonbParseState **state, Datum datum)
 {
 	JflowMatch *matches;
 	int			n = jflow_matches_deform(datum, &matches);
 
-	pushJsonbValue(state, WJB_BEGIN_ARRAY, NULL);
 	for (int i = 0; i < n; i++)
 		push_match(state, &matches[i]);
+}
+
+static void
+push_matches(JsonbParseState **state, Datum datum)
+{
+	pushJsonbValue(state, WJB_BEGIN_ARRAY, NULL);
+	push_matches_of(state, datum);
 	pushJsonbValue(state, WJB_END_ARRAY, NULL);
 }
 
@@ -685,4 +692,17 @@ jflow_jsonb_match(PG_FUNCTION_ARGS)
 				 errmsg("a match must be a JSON object")));
 	match_from_jsonb(&json->root, &match, 0);
 	PG_RETURN_DATUM(jflow_match_form(&match));
+}
+
+/* The matches of all documents, as one array. */
+Jsonb *
+jflow_matches_to_jsonb(const JflowDocs *docs)
+{
+	JsonbParseState *state = NULL;
+
+	pushJsonbValue(&state, WJB_BEGIN_ARRAY, NULL);
+	for (int i = 0; i < docs->ndocs; i++)
+		if (!docs->docs[i].nulls[DOC_MATCHES])
+			push_matches_of(&state, docs->docs[i].values[DOC_MATCHES]);
+	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_ARRAY, NULL));
 }

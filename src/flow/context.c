@@ -60,8 +60,8 @@ jflow_context_row(PG_FUNCTION_ARGS)
 {
 	const JflowContext *context = jflow_context;
 	TupleDesc	desc;
-	Datum		values[12] = {0};
-	bool		nulls[12] = {false};
+	Datum		values[13] = {0};
+	bool		nulls[13] = {false};
 
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
@@ -94,6 +94,7 @@ jflow_context_row(PG_FUNCTION_ARGS)
 	}
 	else
 		nulls[11] = true;
+	values[12] = Int32GetDatum(context->part);
 
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
 }

@@ -18,10 +18,13 @@ typedef struct JflowContext
 	int			replicas;
 	int64		post;			/* unique among the posts of a server */
 	int64		request;		/* within the post, from 1 */
+	int			part;			/* of a request that is run again in halves,
+								 * from 1; 0: the whole request */
 	const int  *parts;			/* with disable_reduce and in uses_after: how
 								 * many documents each part has */
 	int			nparts;
 	Oid			user;			/* whose rights the call has */
+	bool		read_only;		/* called as in a read-only transaction */
 	struct JflowContext *outer; /* the call this post was made from */
 } JflowContext;
 

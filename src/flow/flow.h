@@ -100,6 +100,9 @@ typedef struct JflowFunction
 	const char *name;			/* qualified; NULL: documents pass unchanged */
 	const char *finish;			/* called once when all requests are done */
 	bool		idempotent;
+	bool		writes;			/* not to be called where writing is not
+								 * allowed */
+	bool		reads_only;		/* called as in a read-only transaction */
 } JflowFunction;
 
 extern char *jflow_function_qualify(const char *name);

@@ -287,6 +287,12 @@ request_entry(Jsonb *requests, const char *key, JflowFunction *function)
 		if (getKeyJsonValueFromContainer(object, "idempotent", 10, &member) &&
 			member.type == jbvBool)
 			function->idempotent = member.val.boolean;
+		if (getKeyJsonValueFromContainer(object, "writes", 6, &member) &&
+			member.type == jbvBool)
+		{
+			function->writes = member.val.boolean;
+			function->reads_only = !member.val.boolean;
+		}
 	}
 	return true;
 }

@@ -24,20 +24,34 @@
 #include "runtime/session.h"
 #include "settings.h"
 
-/*
- * Look a function up for a flow's owner.  The result is allocated in the
- * current memory context and lives as long as that; raises what
- * jflow_function_resolve raises.
- */
-JflowRunnable *
-jflow_run_prepare(const char *function, Oid owner)
+static JflowRunnable *
+prepare(const char *function, Oid owner)
 {
-	JflowRunnable *runnable = palloc0(sizeof(JflowRunnable));
+	JflowRunnable *runnable;
 
+	if (function == NULL)
+		return NULL;
+	runnable = palloc0(sizeof(JflowRunnable));
 	runnable->name = function;
 	runnable->owner = owner;
 	fmgr_info(jflow_function_resolve(function, owner), &runnable->flinfo);
 	return runnable;
+}
+
+/*
+ * Look up what an executor calls for an endpoint, for the flow's owner.  What is
+ * found is allocated in the current memory context and lives as long as that;
+ * raises what jflow_function_resolve raises.
+ */
+void
+jflow_runnables_prepare(JflowRunnables *runnables, const JflowExecutor *executor,
+						const JflowFunction *function, Oid owner)
+{
+	runnables->before = prepare(executor->uses_before, owner);
+	runnables->main = prepare(function->name, owner);
+	runnables->after = prepare(executor->uses_after, owner);
+	runnables->finish = prepare(function->finish, owner);
+	runnables->reads_only = function->reads_only;
 }
 
 /* Adds the line that says where in a flow an error came from. */
@@ -46,9 +60,14 @@ run_error_context(void *arg)
 {
 	const JflowContext *context = arg;
 
-	errcontext("executor \"%s\", shard %d, replica %d, request " INT64_FORMAT,
-			   context->executor->name, context->shard, context->replica,
-			   context->request);
+	if (context->part > 0)
+		errcontext("executor \"%s\", shard %d, replica %d, request " INT64_FORMAT ", part %d",
+				   context->executor->name, context->shard, context->replica,
+				   context->request, context->part);
+	else
+		errcontext("executor \"%s\", shard %d, replica %d, request " INT64_FORMAT,
+				   context->executor->name, context->shard, context->replica,
+				   context->request);
 }
 
 /*
@@ -127,13 +146,14 @@ call_and_log(JflowRunnable *runnable, const JflowContext *context, Datum docs, J
  * On an error the user and the search_path are restored by the abort of the
  * transaction or subtransaction, and the call context here.
  */
-Datum
-jflow_run(JflowRunnable *runnable, JflowContext *context, Datum docs, Jsonb *parameters)
+static Datum
+run(JflowRunnable *runnable, JflowContext *context, Datum docs, Jsonb *parameters)
 {
 	ErrorContextCallback callback;
 	Oid			userid;
 	int			sec_context;
 	int			guc_level;
+	bool		read_only = XactReadOnly;
 	bool		guarded;
 	JflowSessionGuard guard;
 	Datum		result;
@@ -142,7 +162,7 @@ jflow_run(JflowRunnable *runnable, JflowContext *context, Datum docs, Jsonb *par
 	CHECK_FOR_INTERRUPTS();
 
 	/* A STABLE function, too, must see what earlier requests have written. */
-	if (!IsInParallelMode())
+	if (!IsInParallelMode() && !XactReadOnly)
 		CommandCounterIncrement();
 	PushActiveSnapshot(GetTransactionSnapshot());
 
@@ -164,6 +184,7 @@ jflow_run(JflowRunnable *runnable, JflowContext *context, Datum docs, Jsonb *par
 	context->user = runnable->owner;
 	context->outer = jflow_context;
 	jflow_context = context;
+	XactReadOnly |= context->read_only;
 	PG_TRY();
 	{
 		result = call_and_log(runnable, context, docs, parameters);
@@ -173,6 +194,7 @@ jflow_run(JflowRunnable *runnable, JflowContext *context, Datum docs, Jsonb *par
 	PG_FINALLY();
 	{
 		jflow_context = context->outer;
+		XactReadOnly = read_only;
 		if (guarded)
 			jflow_session_release(&guard);
 	}
@@ -185,4 +207,47 @@ jflow_run(JflowRunnable *runnable, JflowContext *context, Datum docs, Jsonb *par
 	PopActiveSnapshot();
 
 	return result;
+}
+
+/*
+ * Run what a call asks for on documents, with the rights and in the way that the
+ * head of this file tells.
+ * The context is filled in but for "read_only", which it holds for the whole
+ * call where it is set.  The sizes of unmerged parts in it are for the first
+ * function; uses_after is told how many parts of answers it gets, which are one
+ * if the call is about one shard.
+ */
+Datum
+jflow_run_stages(const JflowRunnables *runnables, int stages, JflowContext *context,
+				 Datum docs, Jsonb *parameters)
+{
+	bool		read_only = context->read_only;
+	int			counts[1];
+
+	if ((stages & STAGE_BEFORE) && runnables->before)
+	{
+		docs = run(runnables->before, context, docs, parameters);
+		context->parts = NULL;
+	}
+	if ((stages & STAGE_MAIN) && runnables->main)
+	{
+		context->read_only |= runnables->reads_only;
+		docs = run(runnables->main, context, docs, parameters);
+		context->read_only = read_only;
+		context->parts = NULL;
+	}
+	if ((stages & STAGE_AFTER) && runnables->after)
+	{
+		if (context->parts == NULL)
+		{
+			counts[0] = jflow_docs_count(docs);
+			context->parts = counts;
+			context->nparts = 1;
+		}
+		docs = run(runnables->after, context, docs, parameters);
+		context->parts = NULL;
+	}
+	if ((stages & STAGE_FINISH) && runnables->finish)
+		docs = run(runnables->finish, context, docs, parameters);
+	return docs;
 }

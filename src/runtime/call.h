@@ -1,6 +1,6 @@
 /*
  * call.h
- *		Calling an executor function: the one way, inline and in replicas.
+ *		Calling an executor's functions: the one way, inline and in replicas.
  */
 #ifndef JFLOW_CALL_H
 #define JFLOW_CALL_H
@@ -8,6 +8,12 @@
 #include "fmgr.h"
 
 #include "flow/context.h"
+
+/* What is to be called, in this order. */
+#define STAGE_BEFORE	0x01	/* uses_before */
+#define STAGE_MAIN		0x02	/* the endpoint's function */
+#define STAGE_AFTER		0x04	/* uses_after */
+#define STAGE_FINISH	0x08	/* the endpoint's "finish", on its own */
 
 /* A function ready to be called with the rights of a flow's owner. */
 typedef struct JflowRunnable
@@ -17,8 +23,19 @@ typedef struct JflowRunnable
 	Oid			owner;
 } JflowRunnable;
 
-extern JflowRunnable *jflow_run_prepare(const char *function, Oid owner);
-extern Datum jflow_run(JflowRunnable *runnable, JflowContext *context,
-					   Datum docs, Jsonb *parameters);
+/* What an executor calls for an endpoint; NULL where there is nothing. */
+typedef struct JflowRunnables
+{
+	JflowRunnable *before;
+	JflowRunnable *main;
+	JflowRunnable *after;
+	JflowRunnable *finish;
+	bool		reads_only;		/* of main: it may not write */
+} JflowRunnables;
+
+extern void jflow_runnables_prepare(JflowRunnables *runnables, const JflowExecutor *executor,
+									const JflowFunction *function, Oid owner);
+extern Datum jflow_run_stages(const JflowRunnables *runnables, int stages, JflowContext *context,
+							  Datum docs, Jsonb *parameters);
 
 #endif							/* JFLOW_CALL_H */

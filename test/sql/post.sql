@@ -144,7 +144,7 @@ SELECT jflow_drop('fll');
 SELECT jflow_create('e');
 SELECT jflow_add('e', 'enc', uses => 'fail', replicas => 0);
 SELECT text FROM jflow_post('/x', ARRAY['1', '2', '3'], 'e', parameters => '{"on": "2"}', request_size => 1);
-SELECT text FROM jflow_post('/x', ARRAY['1', '2', '3'], 'e', parameters => '{"on": "2"}', request_size => 1, continue_on_error => true);
+SELECT text FROM jflow_post('/x', '[{"id": "1", "text": "1"}, {"id": "2", "text": "2"}, {"id": "3", "text": "3"}]'::jsonb, 'e', parameters => '{"on": "2"}', request_size => 1, continue_on_error => true);
 SELECT docs, requests, failed FROM jflow_post_query('/x', 'SELECT i AS id, i::text AS text FROM generate_series(1, 5) i', 'e', parameters => '{"on": "2"}', request_size => 1, continue_on_error => true);
 SET client_min_messages = notice;
 DO $$ BEGIN PERFORM jflow_post('/x', 'a', 'e'); EXCEPTION WHEN division_by_zero THEN RAISE NOTICE 'caught %', SQLSTATE; END $$;

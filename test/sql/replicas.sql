@@ -168,7 +168,7 @@ EXCEPTION WHEN OTHERS THEN
 	RAISE WARNING '% | % | % | % | % | % | % | % | %', s, m, split_part(d, chr(10), 1), h, c, co, ta, ty, sc;
 	RAISE WARNING '%', substring(cx FROM 'executor .*request \d+');
 END $$;
-SELECT text FROM jflow_post('/x', ARRAY['1', '2', '3'], 'e', parameters => '{"on": "2"}', request_size => 1, continue_on_error => true);
+SELECT text FROM jflow_post('/x', '[{"id": "1", "text": "1"}, {"id": "2", "text": "2"}, {"id": "3", "text": "3"}]'::jsonb, 'e', parameters => '{"on": "2"}', request_size => 1, continue_on_error => true);
 SELECT docs, requests, failed FROM jflow_post_query('/x', 'SELECT i AS id, i::text AS text FROM generate_series(1, 5) i', 'e', parameters => '{"on": "2"}', request_size => 1, continue_on_error => true);
 
 -- notices too, a bounded number of them

@@ -110,7 +110,7 @@ like(error(q{SELECT text FROM jflow_post('/x', ARRAY['1', '2', '3'], 'f', parame
 	qr/ERROR:  22012: no good: äöü\nDETAIL:  the detail\n\d requests of the post had been committed.*\nHINT:  the hint\n.*executor "a", shard 0, replica 0, request 2.*TABLE NAME:  a_table\nCONSTRAINT NAME:  a_constraint/s, 'an error has all its fields');
 like(error(q{SELECT text FROM jflow_post('/x', 'a', 'one')}), qr/NOTICE:  00000: working on a/, 'notices travel');
 like(error(q{SELECT count(*) FROM jflow_post('/x', ARRAY['1', '2', '3'], 'f', parameters => '{"fail": "2"}', request_size => 1, continue_on_error => true)}),
-	qr/WARNING:  22012: request 2 failed: no good/, 'continue_on_error reports');
+	qr/WARNING:  22012: document ".*" of request 2 failed: no good/, 'continue_on_error reports');
 like(error(q{SELECT text FROM jflow_post('/x', 'a', 'one', parameters => '{"write": 1, "ref": "none"}')}), qr/23503.*written_ref/s, 'a deferred constraint');
 is(sql(q{DO $$ BEGIN PERFORM jflow_post('/x', 'a', 'one', parameters => '{"fail": "a"}'); EXCEPTION WHEN division_by_zero THEN NULL; END $$; SELECT text FROM jflow_post('/x', 'b', 'one')}), 'b e0', 'a subtransaction around a post that failed');
 like(error(q{BEGIN READ ONLY; SELECT text FROM jflow_post('/x', 'a', 'one', parameters => '{"write": 1}')}), qr/25006/, 'a write in a read-only transaction');

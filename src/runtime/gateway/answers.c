@@ -20,36 +20,43 @@
 
 #include "compat.h"
 #include "runtime/control/workers.h"
-#include "runtime/gateway/remote.h"
-#include "runtime/shared/pool.h"
+#include "runtime/gateway/answers.h"
 #include "runtime/shared/share.h"
 #include "settings.h"
 
-static Call *calls = NULL;		/* entry n is about slot n */
-static Engine *engines = NULL;	/* of nested posts, innermost first */
-
-/* Take an answer's slot off the engine's list: it is looked at, and then freed. */
-static int
-unlist(Engine *engine)
+/* Who waits for the answer of a slot. */
+typedef struct Waiting
 {
-	int			n = engine->returned;
+	JflowPost  *post;			/* NULL: nobody */
+	JflowCall	call;
+} Waiting;
 
-	engine->returned = jflow_slots[n].next;
-	calls[n].engine = NULL;
+static Waiting *waiting = NULL; /* entry n is about slot n */
+static JflowPost *posts = NULL; /* nested ones, innermost first */
+static uint64 writes = 0;		/* answers that tell of a write, so far */
+
+/* Take an answer's slot off the post's list: it is looked at, and then freed. */
+static int
+unlist(JflowPost *post)
+{
+	int			n = post->remote.returned;
+
+	post->remote.returned = jflow_slots[n].next;
+	waiting[n].post = NULL;
 	return n;
 }
 
 static void
-free_current(Engine *engine)
+free_current(JflowPost *post)
 {
-	if (engine->current == JFLOW_NONE)
+	if (post->remote.current == JFLOW_NONE)
 		return;
-	jflow_slot_free(engine->current);
-	engine->current = JFLOW_NONE;
+	jflow_slot_free(post->remote.current);
+	post->remote.current = JFLOW_NONE;
 }
 
 /*
- * Take over what has come back, in the order in which it did; each engine gets
+ * Take over what has come back, in the order in which it did; each post gets
  * its own.
  */
 static void
@@ -64,47 +71,56 @@ collect_returned(void)
 	while (n >= 0)
 	{
 		int			next = jflow_slots[n].next;
-		Engine	   *engine = calls[n].engine;
+		JflowPost  *post = waiting[n].post;
 
-		Assert(engine != NULL); /* what is abandoned never comes here */
+		Assert(post != NULL);	/* what is abandoned never comes here */
 		/* the list has the newest first: pushing turns it round */
-		jflow_slots[n].next = engine->returned;
-		engine->returned = n;
+		jflow_slots[n].next = post->remote.returned;
+		post->remote.returned = n;
 		n = next;
 	}
 }
 
 /*
- * This process is itself a replica whose request has posted, and something was
- * committed for that post, or may have been.  To run the request again would do
- * it twice.
+ * Something was committed for a post, or may have been.  To run again what has
+ * posted would do it twice: a request, where this process is itself a replica.
  */
 static void
-note_nested_write(void)
+note_write(void)
 {
+	writes++;
 	if (jflow_my_replica != JFLOW_NONE)
 		jflow_pool_nested_write(jflow_my_replica);
 }
 
-/* Give up all slots of an engine that are out. */
+/* The same, about the request that a slot was for. */
 static void
-give_up(Engine *engine)
+note_write_of(int n)
 {
-	int			taken_out = list_length(engine->taken_out);
+	if (waiting[n].call.request)
+		waiting[n].call.request->wrote = true;
+	note_write();
+}
 
-	for (int n = 0; n < jflow_max_requests && engine->out > taken_out; n++)
+/* Give up all slots of a post that are out. */
+static void
+give_up(JflowPost *post)
+{
+	int			taken_out = list_length(post->remote.taken_out);
+
+	for (int n = 0; n < jflow_max_requests && post->remote.out > taken_out; n++)
 	{
 		bool		wrote = false;
 
-		if (calls[n].engine != engine)
+		if (waiting[n].post != post)
 			continue;
 		if (jflow_slot_give_up(n, true, &wrote))
 		{
-			calls[n].engine = NULL;
-			engine->out--;
+			waiting[n].post = NULL;
+			post->remote.out--;
 		}
 		if (wrote)
-			note_nested_write();
+			note_write_of(n);
 	}
 
 	/*
@@ -114,22 +130,22 @@ give_up(Engine *engine)
 	for (;;)
 	{
 		collect_returned();
-		while (engine->returned != JFLOW_NONE)
+		while (post->remote.returned != JFLOW_NONE)
 		{
-			int			n = unlist(engine);
+			int			n = unlist(post);
 
-			engine->out--;
+			post->remote.out--;
 			if (jflow_slots[n].wrote)
-				note_nested_write();
+				note_write_of(n);
 			jflow_slot_free(n);
 		}
-		if (engine->out == taken_out)
+		if (post->remote.out == taken_out)
 			break;
 		pg_usleep(10);
 	}
-	free_current(engine);
-	engine->out = 0;
-	engine->taken_out = NIL;
+	free_current(post);
+	post->remote.out = 0;
+	post->remote.taken_out = NIL;
 }
 
 /* The end of the process: nothing of ours may stay in shared memory. */
@@ -138,8 +154,8 @@ at_exit(int code, Datum arg)
 {
 	JflowGatewayEntry *entry = &jflow_gateways[MyProcNumberCompat];
 
-	while (engines)
-		jflow_answers_leave(engines);
+	while (posts)
+		jflow_answers_leave(posts);
 
 	/* Who has just handed us the last answer may still be counting it. */
 	while (pg_atomic_read_u32(&entry->outstanding) > 0)
@@ -148,38 +164,38 @@ at_exit(int code, Datum arg)
 
 /* A post through replicas begins. */
 void
-jflow_answers_enter(Engine *engine)
+jflow_answers_enter(JflowPost *post)
 {
-	if (calls == NULL)
+	if (waiting == NULL)
 	{
-		calls = MemoryContextAllocZero(TopMemoryContext, sizeof(Call) * jflow_max_requests);
+		waiting = MemoryContextAllocZero(TopMemoryContext, sizeof(Waiting) * jflow_max_requests);
 		before_shmem_exit(at_exit, (Datum) 0);
 	}
-	engine->returned = JFLOW_NONE;
-	engine->current = JFLOW_NONE;
-	engine->outer = engines;
-	if (engines == NULL)
-		jflow_share_begin(engine->plan->flow->name);
-	engines = engine;
+	post->remote.returned = JFLOW_NONE;
+	post->remote.current = JFLOW_NONE;
+	post->remote.outer = posts;
+	if (posts == NULL)
+		jflow_share_begin(post->plan->flow->name);
+	posts = post;
 }
 
 /* The innermost post ends, in whatever way. */
 void
-jflow_answers_leave(Engine *engine)
+jflow_answers_leave(JflowPost *post)
 {
 	jflow_payload_want(false);
-	give_up(engine);
-	engines = engine->outer;
-	if (engine->shared_valid)
-		jflow_post_shared_unpin(engine->shared);
+	give_up(post);
+	posts = post->remote.outer;
+	if (DsaPointerIsValid(post->remote.shared))
+		jflow_post_shared_unpin(post->remote.shared);
 }
 
 /* A refusal is about a pool: why can it not take the request? */
 static void JFLOW_NORETURN
-raise_refused(Engine *engine, int step, int shard)
+raise_refused(JflowPost *post, int step, int shard)
 {
-	const JflowExecutor *executor = engine->plan->steps[step].executor;
-	const JflowPoolRef *ref = &engine->plan->steps[step].pools[shard];
+	const JflowExecutor *executor = post->plan->steps[step].executor;
+	const JflowPoolRef *ref = &post->plan->steps[step].pools[shard];
 	JflowPool  *pool = &jflow_pools[ref->pool];
 	char		reason[JFLOW_REASON_LEN];
 	bool		same;
@@ -191,24 +207,24 @@ raise_refused(Engine *engine, int step, int shard)
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 			 errmsg("executor \"%s\" of flow \"%s\" has no replica that can run",
-					executor->name, engine->plan->flow->name),
+					executor->name, post->plan->flow->name),
 			 same && reason[0] ? errdetail("The reason is: %s.", reason)
 			 : errdetail("The flow was stopped, or the executor was changed."),
 			 errhint("See jflow_status.")));
 }
 
 /*
- * Send a call to a shard's pool.  Returns false if there is no slot or no
+ * Send a call to its shard's pool.  Returns false if there is no slot or no
  * memory now; raises an error if there never will be.
  */
 bool
-jflow_answers_ask(Engine *engine, Walk *walk, int step, int shard, int stages, Datum docs,
-				  const int *counts, int nparts, int part)
+jflow_answers_ask(JflowPost *post, const JflowCall *call)
 {
-	JflowStep  *plan = &engine->plan->steps[step];
+	JflowRequest *request = call->request;
 	JflowPostShared *shared;
 	JflowSlot  *slot;
-	Size		size = jflow_payload_docs_size(docs, nparts);
+	Size		size = jflow_payload_docs_size(call->docs, call->ncounts);
+	int64		number = request ? request->number : post->number + 1;
 	int			n;
 
 	if (size > jflow_payload_max())
@@ -218,91 +234,95 @@ jflow_answers_ask(Engine *engine, Walk *walk, int step, int shard, int stages, D
 				 errdetail("One request may have %zu bytes.", jflow_payload_max()),
 				 errhint("Raise jflow.memory_limit, or lower request_size."),
 				 errcontext("executor \"%s\", shard %d, request " INT64_FORMAT,
-							plan->executor->name, shard, walk ? walk->number : 0)));
+							post->plan->steps[call->step].executor->name, call->shard, number)));
 	n = jflow_slot_take();
 	if (n == JFLOW_NONE)
 		return false;
 	slot = &jflow_slots[n];
-	slot->docs = jflow_payload_put_docs(docs, counts, nparts, PAYLOAD_IN);
+	slot->docs = jflow_payload_put_docs(call->docs, call->counts, call->ncounts, PAYLOAD_IN);
 	if (!DsaPointerIsValid(slot->docs))
 	{
 		jflow_slot_free(n);
 		return false;
 	}
-	shared = jflow_post_shared(engine->shared);
-	jflow_post_shared_pin(engine->shared);
-	slot->shared = engine->shared;
-	slot->step = step;
-	slot->stages = stages;
-	slot->shard = shard;
-	slot->request = walk ? walk->number : engine->post->progress.steps_done + 1;
+	shared = jflow_post_shared(post->remote.shared);
+	jflow_post_shared_pin(post->remote.shared);
+	slot->shared = post->remote.shared;
+	slot->step = call->step;
+	slot->stages = call->stages;
+	slot->shard = call->shard;
+	slot->request = number;
+	slot->part = call->piece ? call->piece->part : 0;
 
-	calls[n].engine = engine;
-	calls[n].walk = walk;
-	calls[n].step = step;
-	calls[n].part = part;
-	engine->out++;
-	if (walk)
-		walk->out++;
+	waiting[n].post = post;
+	waiting[n].call = *call;
+	post->remote.out++;
+	if (request)
+		request->out++;
 	pg_atomic_add_fetch_u32(&jflow_gateways[MyProcNumberCompat].outstanding, 1);
-	if (jflow_pool_put(&SHARED_POOLS(shared, step)[shard], n))
+	if (jflow_pool_put(&SHARED_POOLS(shared, call->step)[call->shard], n))
 		return true;
 
 	pg_atomic_sub_fetch_u32(&jflow_gateways[MyProcNumberCompat].outstanding, 1);
-	calls[n].engine = NULL;
-	engine->out--;
-	if (walk)
-		walk->out--;
+	waiting[n].post = NULL;
+	post->remote.out--;
+	if (request)
+		request->out--;
 	jflow_slot_free(n);
-	raise_refused(engine, step, shard);
+	raise_refused(post, call->step, call->shard);
 }
 
-/* Stop the calls of a walk: the queued are gone, those that run come back soon. */
+/* Stop the calls of a request: the queued are gone, those that run come back soon. */
 void
-jflow_answers_stop(Engine *engine, Walk *walk)
+jflow_answers_stop(JflowPost *post, JflowRequest *request)
 {
 	bool		wrote = false;
 
-	for (int n = 0; n < jflow_max_requests && walk->out > 0; n++)
+	for (int n = 0; n < jflow_max_requests && request->out > 0; n++)
 	{
-		if (calls[n].engine != engine || calls[n].walk != walk ||
+		if (waiting[n].post != post || waiting[n].call.request != request ||
 			!jflow_slot_give_up(n, false, &wrote))
 			continue;
-		calls[n].engine = NULL;
-		engine->out--;
-		walk->out--;
+		waiting[n].post = NULL;
+		post->remote.out--;
+		request->out--;
 	}
 	if (wrote)
-		note_nested_write();
+		note_write();
 }
 
 static void
-look_at(int n, Answer *answer)
+look_at(int n, JflowAnswer *answer)
 {
 	JflowSlot  *slot = &jflow_slots[n];
+	const int  *counts = NULL;
+	int			ncounts;
 
 	answer->slot = *slot;
-	answer->call = calls[n];
-	answer->docs = slot->outcome == OUTCOME_OK ? jflow_payload_docs(slot->docs, NULL, NULL) : (Datum) 0;
+	answer->call = waiting[n].call;
+	answer->call.docs = (Datum) 0;
+	answer->docs = DsaPointerIsValid(slot->docs) ?
+		jflow_payload_docs(slot->docs, &counts, &ncounts) : (Datum) 0;
+	answer->unmerged = counts != NULL;
 	answer->messages = NULL;
 	answer->nmessages = 0;
 	if (DsaPointerIsValid(slot->messages))
 		answer->messages = jflow_payload_bytes(slot->messages, &answer->nmessages);
 	answer->is_copy = false;
 	if (slot->wrote)
-		note_nested_write();
+		note_write();
 }
 
 /* Move what has come back into the memory of its requests. */
 static void
-take_out(Engine *engine)
+take_out(JflowPost *post)
 {
-	while (engine->returned != JFLOW_NONE)
+	while (post->remote.returned != JFLOW_NONE)
 	{
-		int			n = engine->returned;
-		Walk	   *walk = calls[n].walk;
-		MemoryContext old = MemoryContextSwitchTo(walk ? walk->context : engine->context);
-		Answer	   *answer = palloc(sizeof(Answer));
+		int			n = post->remote.returned;
+		JflowRequest *request = waiting[n].call.request;
+		MemoryContext old = MemoryContextSwitchTo(request ? request->context : post->context);
+		JflowAnswer *answer = palloc(sizeof(JflowAnswer));
 
 		look_at(n, answer);
 		if (answer->docs)
@@ -310,10 +330,10 @@ take_out(Engine *engine)
 		if (answer->messages)
 			answer->messages = memcpy(palloc(answer->nmessages), answer->messages, answer->nmessages);
 		answer->is_copy = true;
-		MemoryContextSwitchTo(engine->context);
-		engine->taken_out = lappend(engine->taken_out, answer);
+		MemoryContextSwitchTo(post->context);
+		post->remote.taken_out = lappend(post->remote.taken_out, answer);
 		MemoryContextSwitchTo(old);
-		jflow_slot_free(unlist(engine));
+		jflow_slot_free(unlist(post));
 	}
 }
 
@@ -322,15 +342,15 @@ void
 jflow_answers_collect(void)
 {
 	collect_returned();
-	for (Engine *engine = engines->outer; engine; engine = engine->outer)
-		take_out(engine);
+	for (JflowPost *post = posts->remote.outer; post; post = post->remote.outer)
+		take_out(post);
 }
 
 /* Are there answers to take? */
 bool
-jflow_answers_any(const Engine *engine)
+jflow_answers_any(const JflowPost *post)
 {
-	return engine->returned != JFLOW_NONE || engine->taken_out != NIL ||
+	return post->remote.returned != JFLOW_NONE || post->remote.taken_out != NIL ||
 		pg_atomic_read_u32(&jflow_gateways[MyProcNumberCompat].done) != 0;
 }
 
@@ -340,24 +360,31 @@ jflow_answers_any(const Engine *engine)
  * is reported to the client, or done with an answer, can be interrupted.
  */
 bool
-jflow_answers_next(Engine *engine, Answer *answer)
+jflow_answers_next(JflowPost *post, JflowAnswer *answer)
 {
-	free_current(engine);
+	free_current(post);
 	jflow_answers_collect();
-	if (engine->taken_out != NIL)
+	if (post->remote.taken_out != NIL)
 	{
-		*answer = *(Answer *) linitial(engine->taken_out);
-		engine->taken_out = list_delete_first(engine->taken_out);
+		*answer = *(JflowAnswer *) linitial(post->remote.taken_out);
+		post->remote.taken_out = list_delete_first(post->remote.taken_out);
 	}
-	else if (engine->returned != JFLOW_NONE)
+	else if (post->remote.returned != JFLOW_NONE)
 	{
-		look_at(engine->returned, answer);
-		engine->current = unlist(engine);
+		look_at(post->remote.returned, answer);
+		post->remote.current = unlist(post);
 	}
 	else
 		return false;
-	engine->out--;
-	if (answer->call.walk)
-		answer->call.walk->out--;
+	post->remote.out--;
+	if (answer->call.request)
+		answer->call.request->out--;
 	return true;
+}
+
+/* How many answers so far have told of a write, or may not have told of it. */
+uint64
+jflow_answers_writes(void)
+{
+	return writes;
 }

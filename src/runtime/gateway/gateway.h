@@ -1,6 +1,6 @@
 /*
  * gateway.h
- *		A post: documents cut into requests and walked through a flow.
+ *		A post: what is asked for, where documents come from and go to.
  */
 #ifndef JFLOW_GATEWAY_H
 #define JFLOW_GATEWAY_H
@@ -20,7 +20,9 @@ typedef struct JflowPostOptions
 	int			request_size;	/* 0: jflow.request_size */
 	bool		show_progress;
 	bool		continue_on_error;
+	Oid			errors_to;		/* table; InvalidOid: warnings */
 	bool		ordered;
+	bool		read_only;		/* as in a read-only transaction */
 	int64		timeout_ms;		/* 0: none */
 } JflowPostOptions;
 
@@ -43,6 +45,7 @@ typedef struct JflowPostResult
 	int64		docs;
 	int64		requests;
 	int64		failed;
+	int64		failed_docs;
 	TimestampTz started;
 } JflowPostResult;
 

@@ -8,6 +8,7 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
@@ -136,12 +137,6 @@ matches_limit(const JflowStep *step)
 	return limit;
 }
 
-static JflowRunnable *
-prepare_or_null(const char *function, Oid owner)
-{
-	return function ? jflow_run_prepare(function, owner) : NULL;
-}
-
 /* Adds a line that says which executor could not be planned. */
 static void
 plan_error_context(void *arg)
@@ -158,7 +153,7 @@ plan_step(JflowStep *step, JflowPlan *plan, Oid owner, Jsonb *parameters)
 
 	jflow_endpoint_function(executor, plan->endpoint, &function);
 	if (function.name == NULL && executor->uses_before == NULL &&
-		executor->uses_after == NULL && !executor->disable_reduce)
+		executor->uses_after == NULL && !step->unmerged)
 	{
 		step->active = false;
 		return;
@@ -169,6 +164,14 @@ plan_step(JflowStep *step, JflowPlan *plan, Oid owner, Jsonb *parameters)
 	callback.previous = error_context_stack;
 	error_context_stack = &callback;
 
+	if (function.writes && plan->read_only)
+		ereport(ERROR,
+				(errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION),
+				 errmsg("cannot post to %s of flow \"%s\" in a read-only transaction",
+						plan->endpoint, plan->flow->name),
+				 errdetail("What executor \"%s\" runs for it is declared to write.",
+						   executor->name)));
+
 	step->next = JFLOW_NONE;
 	step->idempotent = function.idempotent;
 	step->stages = (function.name ? STAGE_MAIN : 0) |
@@ -176,12 +179,7 @@ plan_step(JflowStep *step, JflowPlan *plan, Oid owner, Jsonb *parameters)
 		(executor->uses_before ? STAGE_BEFORE : 0) |
 		(executor->uses_after ? STAGE_AFTER : 0);
 	if (!step->remote)
-	{
-		step->function = prepare_or_null(function.name, owner);
-		step->finish = prepare_or_null(function.finish, owner);
-		step->before = prepare_or_null(executor->uses_before, owner);
-		step->after = prepare_or_null(executor->uses_after, owner);
-	}
+		jflow_runnables_prepare(&step->runnables, executor, &function, owner);
 	step->parameters = executor_parameters(plan->flow, executor, parameters);
 	step->polling = jflow_polling_resolve(executor, plan->endpoint);
 	if (executor->when)
@@ -345,7 +343,7 @@ find_chains(JflowPlan *plan)
 		if (flow->executors[successor].nneeds == 1 && plan->steps[successor].active &&
 			plan->steps[successor].remote && !flow->executors[successor].floating &&
 			flow->executors[successor].shards == 1 && plan->steps[successor].when == NULL &&
-			!flow->executors[successor].disable_reduce)
+			!plan->steps[successor].unmerged)
 		{
 			step->next = successor;
 			plan->steps[successor].handed = true;
@@ -371,6 +369,7 @@ plan_flow(const JflowPostOptions *options, bool fresh)
 	plan->flow = flow = jflow_flow_for_post(options->flow);
 	owner = jflow_flow_owner(flow);
 	plan->endpoint = options->endpoint;
+	plan->read_only = XactReadOnly || options->read_only;
 	plan->remote = false;
 	plan->steps = palloc0(sizeof(JflowStep) * Max(flow->nexecutors, 1));
 	for (int i = 0; i < flow->nexecutors; i++)
@@ -380,6 +379,8 @@ plan_flow(const JflowPostOptions *options, bool fresh)
 		step->executor = &flow->executors[i];
 		step->active = is_target(options->target_executor, step->executor->name);
 		any_target |= step->active;
+		step->unmerged = step->executor->disable_reduce ||
+			(step->executor->class && step->executor->class->implies_disable_reduce);
 		if (step->active && !find_pools(step, plan))
 			return NULL;
 		if (step->active)
@@ -389,7 +390,7 @@ plan_flow(const JflowPostOptions *options, bool fresh)
 		unknown_target(flow, options->target_executor);
 	note_unknown_endpoint(plan);
 	for (int i = 0; i < flow->nexecutors; i++)
-		if (plan->steps[i].active && plan->steps[i].stages == 0 && plan->steps[i].remote)
+		if (plan->steps[i].active && plan->steps[i].stages == 0)
 			plan->steps[i].active = false;
 	if (plan->remote)
 		find_chains(plan);

@@ -15,10 +15,10 @@ typedef struct JflowStep
 {
 	const JflowExecutor *executor;
 	bool		active;			/* has something to do in this post */
-	JflowRunnable *function;	/* NULL: documents pass through */
-	JflowRunnable *before;
-	JflowRunnable *after;
-	JflowRunnable *finish;
+	int			stages;			/* what there is to call */
+	JflowRunnables runnables;	/* of executors without replicas */
+	bool		unmerged;		/* gets all parts of a join */
+	bool		idempotent;
 	Jsonb	   *parameters;
 	JflowPolling polling;
 	JflowFilter *when;
@@ -28,8 +28,6 @@ typedef struct JflowStep
 
 	/* of executors with replicas */
 	bool		remote;			/* runs in them */
-	int			stages;			/* what there is to call */
-	bool		idempotent;
 	int			next;			/* step to hand answers on to, or JFLOW_NONE */
 	bool		handed;			/* gets its documents that way */
 	JflowPoolRef *pools;		/* of each shard */
@@ -41,6 +39,7 @@ typedef struct JflowPlan
 	bool		fresh;			/* flow was read since there were so many ... */
 	uint64		changes;		/* ... changes in this database */
 	const char *endpoint;
+	bool		read_only;		/* what writes is refused */
 	JflowStep  *steps;			/* one per executor, in order of definition */
 	bool		remote;			/* some step runs in replicas */
 } JflowPlan;

@@ -20,6 +20,8 @@
 #include "utils/numeric.h"
 #include "utils/typcache.h"
 
+#include "common/args.h"
+#include "common/json.h"
 #include "compat.h"
 #include "runtime/gateway/gateway.h"
 #include "runtime/gateway/query_source.h"
@@ -32,6 +34,7 @@ PG_FUNCTION_INFO_V1(jflow_post_jsonb);
 PG_FUNCTION_INFO_V1(jflow_post_query);
 PG_FUNCTION_INFO_V1(jflow_call);
 PG_FUNCTION_INFO_V1(jflow_search);
+PG_FUNCTION_INFO_V1(jflow_search_json);
 
 /* Documents that are all there: composite datums, cut into requests. */
 typedef struct ArraySource
@@ -77,12 +80,6 @@ doc_of_text(Datum value)
 	return jflow_doc_form(&doc);
 }
 
-static Jsonb *
-empty_object(void)
-{
-	return DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum("{}")));
-}
-
 /*
  * The arguments that all posts share.  They come in one order, some functions
  * having fewer; "docs" stands at number 1 and is not looked at.
@@ -93,17 +90,13 @@ get_options(FunctionCallInfo fcinfo, JflowPostOptions *options)
 	int			nargs = PG_NARGS();
 
 	memset(options, 0, sizeof(*options));
-	if (PG_ARGISNULL(0))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("argument \"%s\" must not be null", "endpoint")));
-	options->endpoint = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	options->flow = PG_ARGISNULL(2) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(2));
-	options->parameters = PG_ARGISNULL(3) ? empty_object() : PG_GETARG_JSONB_P(3);
+	options->endpoint = jflow_arg_text(fcinfo, 0, "endpoint");
+	options->flow = jflow_arg_text_or_null(fcinfo, 2);
+	options->parameters = PG_ARGISNULL(3) ? jflow_json_empty() : PG_GETARG_JSONB_P(3);
 	options->timeout_ms = jflow_timeout;
 	if (nargs <= 4)
 		return;
-	options->target_executor = PG_ARGISNULL(4) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(4));
+	options->target_executor = jflow_arg_text_or_null(fcinfo, 4);
 	if (!PG_ARGISNULL(5))
 	{
 		options->request_size = PG_GETARG_INT32(5);
@@ -112,11 +105,13 @@ get_options(FunctionCallInfo fcinfo, JflowPostOptions *options)
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("request_size must be positive")));
 	}
-	options->show_progress = !PG_ARGISNULL(6) && PG_GETARG_BOOL(6);
-	options->continue_on_error = !PG_ARGISNULL(7) && PG_GETARG_BOOL(7);
+	options->show_progress = jflow_arg_bool(fcinfo, 6);
+	options->continue_on_error = jflow_arg_bool(fcinfo, 7);
 	if (!PG_ARGISNULL(8))
-		options->timeout_ms = jflow_interval_ms(PG_GETARG_INTERVAL_P(8));
-	options->ordered = PG_ARGISNULL(9) || PG_GETARG_BOOL(9);
+		options->errors_to = PG_GETARG_OID(8);
+	if (!PG_ARGISNULL(9))
+		options->timeout_ms = jflow_interval_ms(PG_GETARG_INTERVAL_P(9));
+	options->ordered = PG_ARGISNULL(10) || PG_GETARG_BOOL(10);
 }
 
 /* Answers as rows of the calling function's result. */
@@ -237,8 +232,8 @@ jflow_post_jsonb(PG_FUNCTION_ARGS)
 }
 
 /*
- * jflow_post_query(endpoint text, query text, ...) RETURNS TABLE (docs int8,
- * requests int8, failed int8, elapsed interval): one row.
+ * jflow_post_query(endpoint text, query text, ..., args jsonb) RETURNS (docs
+ * int8, requests int8, failed int8, failed_docs int8, elapsed interval): one row.
  */
 Datum
 jflow_post_query(PG_FUNCTION_ARGS)
@@ -247,25 +242,24 @@ jflow_post_query(PG_FUNCTION_ARGS)
 	JflowPostResult result;
 	JflowSource *source;
 	TupleDesc	desc;
-	Datum		values[4];
-	bool		nulls[4] = {false};
+	Datum		values[5];
+	bool		nulls[5] = {false};
 
 	get_options(fcinfo, &options);
-	if (PG_ARGISNULL(1))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("argument \"%s\" must not be null", "query")));
+	jflow_arg_required(fcinfo, 1, "query");
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
 
-	source = jflow_query_source_open(text_to_cstring(PG_GETARG_TEXT_PP(1)));
+	source = jflow_query_source_open(text_to_cstring(PG_GETARG_TEXT_PP(1)),
+									 jflow_arg_jsonb_or_null(fcinfo, 11));
 	jflow_post_run(&options, source, NULL, NULL, &result);
 	jflow_query_source_close(source);
 
 	values[0] = Int64GetDatum(result.docs);
 	values[1] = Int64GetDatum(result.requests);
 	values[2] = Int64GetDatum(result.failed);
-	values[3] = DirectFunctionCall2(timestamp_mi,
+	values[3] = Int64GetDatum(result.failed_docs);
+	values[4] = DirectFunctionCall2(timestamp_mi,
 									TimestampTzGetDatum(GetCurrentTimestamp()),
 									TimestampTzGetDatum(result.started));
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
@@ -335,41 +329,49 @@ jflow_call(PG_FUNCTION_ARGS)
 	PG_RETURN_JSONB_P(jflow_docs_to_jsonb(post_and_collect(&options, elems, n)));
 }
 
-/* Add one member to an object that is being built. */
-static void
-push_member(JsonbParseState **state, char *key, JsonbValue *value)
-{
-	JsonbValue	k;
-
-	k.type = jbvString;
-	k.val.string.val = key;
-	k.val.string.len = strlen(key);
-	pushJsonbValue(state, WJB_KEY, &k);
-	pushJsonbValue(state, WJB_VALUE, value);
-}
-
 /* The parameters of a search: those given, with limit and filter. */
 static Jsonb *
 search_parameters(Jsonb *parameters, int limit, Jsonb *filter)
 {
 	JsonbParseState *state = NULL;
-	JsonbValue	value;
 	Jsonb	   *own;
 
 	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
-	value.type = jbvNumeric;
-	value.val.numeric = int64_to_numeric(limit);
-	push_member(&state, "limit", &value);
+	jflow_json_push_int(&state, "limit", limit);
 	if (filter)
-	{
-		value.type = jbvBinary;
-		value.val.binary.data = &filter->root;
-		value.val.binary.len = VARSIZE(filter) - VARHDRSZ;
-		push_member(&state, "filter", &value);
-	}
+		jflow_json_push_json(&state, "filter", filter);
 	own = JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
 	return DatumGetJsonbP(DirectFunctionCall2(jsonb_concat, JsonbPGetDatum(parameters),
 											  JsonbPGetDatum(own)));
+}
+
+/* The one document of a search, posted; its answers are returned. */
+static JflowDocs *
+search(FunctionCallInfo fcinfo, bool read_only)
+{
+	JflowPostOptions options = {0};
+	Datum		elem;
+
+	jflow_arg_required(fcinfo, 0, "query");
+	jflow_arg_required(fcinfo, 1, "k");
+	if (PG_GETARG_INT32(1) < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("k must not be negative")));
+	options.endpoint = "/search";
+	options.flow = jflow_arg_text_or_null(fcinfo, 2);
+	options.ordered = true;
+	options.read_only = read_only;
+	options.timeout_ms = jflow_timeout;
+	options.parameters = PG_ARGISNULL(4) ? jflow_json_empty() : PG_GETARG_JSONB_P(4);
+	if (!JB_ROOT_IS_OBJECT(options.parameters))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("parameters must be a JSON object")));
+	options.parameters = search_parameters(options.parameters, PG_GETARG_INT32(1),
+										   PG_ARGISNULL(3) ? NULL : PG_GETARG_JSONB_P(3));
+	elem = doc_of_text(PG_GETARG_DATUM(0));
+	return post_and_collect(&options, &elem, 1);
 }
 
 /*
@@ -380,33 +382,10 @@ Datum
 jflow_search(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	JflowPostOptions options = {0};
 	JflowDocs  *docs;
-	Datum		elem;
 
-	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("argument \"%s\" must not be null", PG_ARGISNULL(0) ? "query" : "k")));
-	if (PG_GETARG_INT32(1) < 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("k must not be negative")));
-	options.endpoint = "/search";
-	options.flow = PG_ARGISNULL(2) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(2));
-	options.ordered = true;
-	options.timeout_ms = jflow_timeout;
-	options.parameters = PG_ARGISNULL(4) ? empty_object() : PG_GETARG_JSONB_P(4);
-	if (!JB_ROOT_IS_OBJECT(options.parameters))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("parameters must be a JSON object")));
-	options.parameters = search_parameters(options.parameters, PG_GETARG_INT32(1),
-										   PG_ARGISNULL(3) ? NULL : PG_GETARG_JSONB_P(3));
-
-	elem = doc_of_text(PG_GETARG_DATUM(0));
 	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
-	docs = post_and_collect(&options, &elem, 1);
+	docs = search(fcinfo, false);
 	for (int i = 0; i < docs->ndocs; i++)
 	{
 		JflowMatch *matches;
@@ -420,4 +399,17 @@ jflow_search(PG_FUNCTION_ARGS)
 								 matches[j].values, matches[j].nulls);
 	}
 	return (Datum) 0;
+}
+
+/*
+ * jflow_search_json(query text, k int, flow text, filter jsonb, parameters jsonb)
+ * RETURNS jsonb: the same matches as an array.  The post is one as in a read-only
+ * transaction, whatever the transaction is.
+ */
+Datum
+jflow_search_json(PG_FUNCTION_ARGS)
+{
+	JflowDocs  *docs = search(fcinfo, true);
+
+	PG_RETURN_JSONB_P(jflow_matches_to_jsonb(docs));
 }

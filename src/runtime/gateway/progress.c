@@ -42,8 +42,8 @@ typedef struct PostSlot
 	Oid			userid;
 	char		flow[NAMEDATALEN];
 	char		endpoint[NAMEDATALEN];
-	int64		steps_done;
-	int64		steps_total;
+	int64		requests_done;
+	int64		requests_total;
 	int64		docs;
 	int64		failed;
 	TimestampTz started;
@@ -177,8 +177,8 @@ take_slot(JflowProgress *progress, const char *flow, const char *endpoint)
 	slot->userid = GetUserId();
 	clip_name(slot->flow, flow);
 	clip_name(slot->endpoint, endpoint);
-	slot->steps_done = slot->docs = slot->failed = 0;
-	slot->steps_total = progress->steps_total;
+	slot->requests_done = slot->docs = slot->failed = 0;
+	slot->requests_total = progress->requests_total;
 	slot->started = progress->started;
 	slot->cancel = false;
 	SpinLockRelease(&slot->mutex);
@@ -190,7 +190,7 @@ take_slot(JflowProgress *progress, const char *flow, const char *endpoint)
  */
 void
 jflow_progress_begin(JflowProgress *progress, const char *flow, const char *endpoint,
-					 int64 steps_total, bool show)
+					 int64 requests_total, bool show)
 {
 	static bool registered = false;
 
@@ -205,7 +205,7 @@ jflow_progress_begin(JflowProgress *progress, const char *flow, const char *endp
 
 	memset(progress, 0, sizeof(*progress));
 	progress->post = new_post_number();
-	progress->steps_total = steps_total;
+	progress->requests_total = requests_total;
 	progress->started = GetCurrentTimestamp();
 	progress->shown = progress->started;
 	progress->show = show;
@@ -228,37 +228,41 @@ static void
 show_line(const JflowProgress *progress, TimestampTz now)
 {
 	double		elapsed = Max((now - progress->started) / 1e6, 1e-6);
-	double		rate = progress->steps_done / elapsed;
+	double		rate = progress->requests_done / elapsed;
 
-	if (progress->steps_total > 0)
+	if (progress->requests_total > 0)
 		ereport(INFO,
 				(errmsg_internal("step " INT64_FORMAT "/" INT64_FORMAT " (%d%%), %.1f step/s, ETA %s",
-								 progress->steps_done, progress->steps_total,
-								 (int) (100 * progress->steps_done / progress->steps_total),
+								 progress->requests_done, progress->requests_total,
+								 (int) (100 * progress->requests_done / progress->requests_total),
 								 rate,
-								 format_duration((progress->steps_total - progress->steps_done) / rate))));
+								 format_duration((progress->requests_total - progress->requests_done) / rate))));
 	else
 		ereport(INFO,
 				(errmsg_internal("step " INT64_FORMAT ", %.1f step/s",
-								 progress->steps_done, rate)));
+								 progress->requests_done, rate)));
 }
 
-/* Count a request; sends an INFO line at most ten times a second. */
+/*
+ * Count a request of so many documents, some of which may have failed; sends an
+ * INFO line at most ten times a second.
+ */
 void
-jflow_progress_step(JflowProgress *progress, int64 docs, bool failed)
+jflow_progress_request(JflowProgress *progress, int64 docs, int64 failed_docs, bool failed)
 {
-	progress->steps_done++;
+	failed_docs = Min(failed_docs, docs);
+	progress->requests_done++;
+	progress->docs += docs - failed_docs;
+	progress->failed_docs += failed_docs;
 	if (failed)
 		progress->failed++;
-	else
-		progress->docs += docs;
 
 	if (progress->slot >= 0)
 	{
 		PostSlot   *slot = get_slot(progress->slot);
 
 		SpinLockAcquire(&slot->mutex);
-		slot->steps_done = progress->steps_done;
+		slot->requests_done = progress->requests_done;
 		slot->docs = progress->docs;
 		slot->failed = progress->failed;
 		SpinLockRelease(&slot->mutex);
@@ -302,8 +306,8 @@ jflow_progress_end(JflowProgress *progress)
 
 		ereport(INFO,
 				(errmsg_internal("DONE %s %.1f step/s . " INT64_FORMAT " steps done in %.0f seconds",
-								 format_duration(elapsed), progress->steps_done / elapsed,
-								 progress->steps_done, elapsed)));
+								 format_duration(elapsed), progress->requests_done / elapsed,
+								 progress->requests_done, elapsed)));
 	}
 }
 
@@ -410,9 +414,9 @@ jflow_progress_rows(PG_FUNCTION_ARGS)
 		values[1] = Int32GetDatum(copy.pid);
 		values[2] = CStringGetTextDatum(copy.flow);
 		values[3] = CStringGetTextDatum(copy.endpoint);
-		values[4] = Int64GetDatum(copy.steps_done);
-		values[5] = Int64GetDatum(copy.steps_total);
-		nulls[5] = copy.steps_total < 0;
+		values[4] = Int64GetDatum(copy.requests_done);
+		values[5] = Int64GetDatum(copy.requests_total);
+		nulls[5] = copy.requests_total < 0;
 		values[6] = Int64GetDatum(copy.docs);
 		values[7] = Int64GetDatum(copy.failed);
 		values[8] = Float8GetDatum(copy.docs / elapsed);

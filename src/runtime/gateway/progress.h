@@ -10,10 +10,11 @@
 typedef struct JflowProgress
 {
 	int64		post;
-	int64		steps_done;
-	int64		steps_total;	/* -1: not known */
+	int64		requests_done;
+	int64		requests_total; /* -1: not known */
 	int64		docs;
-	int64		failed;
+	int64		failed;			/* requests, at least in part */
+	int64		failed_docs;
 	TimestampTz started;
 
 	int			slot;			/* in the shared array, or -1 */
@@ -26,8 +27,9 @@ extern void jflow_progress_request_shmem(void);
 extern void jflow_progress_init_shmem(void);
 
 extern void jflow_progress_begin(JflowProgress *progress, const char *flow,
-								 const char *endpoint, int64 steps_total, bool show);
-extern void jflow_progress_step(JflowProgress *progress, int64 docs, bool failed);
+								 const char *endpoint, int64 requests_total, bool show);
+extern void jflow_progress_request(JflowProgress *progress, int64 docs, int64 failed_docs,
+								   bool failed);
 extern void jflow_progress_end(JflowProgress *progress);
 extern void jflow_progress_abort(JflowProgress *progress);
 extern void jflow_progress_check_cancel(JflowProgress *progress);

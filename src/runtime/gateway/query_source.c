@@ -30,6 +30,7 @@
 
 #include "compat.h"
 #include "flow/flow.h"
+#include "runtime/gateway/query_args.h"
 #include "runtime/gateway/query_source.h"
 
 /* How a column becomes an attribute. */
@@ -47,6 +48,7 @@ typedef struct RowSource
 	DestReceiver receiver;		/* of the query's rows: makes documents */
 	JflowSource base;
 	const char *text;
+	ParamListInfo params;		/* NULL: none */
 	TupleDesc	desc;
 	Column	   *columns;
 
@@ -298,7 +300,7 @@ static void
 start_query(RowSource *source, PlannedStmt *stmt, const char *text)
 {
 	source->query = CreateQueryDesc(stmt, text, GetActiveSnapshot(), InvalidSnapshot,
-									&source->receiver, NULL, NULL, 0);
+									&source->receiver, source->params, NULL, 0);
 	ExecutorStart(source->query, 0);
 }
 
@@ -312,6 +314,7 @@ store_rows(RowSource *source, SPIPlanPtr plan)
 	source->store = tuplestore_begin_heap(false, false, work_mem);
 	source->slot = MakeSingleTupleTableSlot(source->desc, &TTSOpsMinimalTuple);
 	memset(&options, 0, sizeof(options));
+	options.params = source->params;
 	options.must_return_tuples = true;
 	options.dest = CreateDestReceiver(DestTuplestore);
 	SetTuplestoreDestReceiverParams(options.dest, source->store, CurrentMemoryContext,
@@ -325,12 +328,13 @@ store_rows(RowSource *source, SPIPlanPtr plan)
 }
 
 /*
- * Open a query whose rows are documents.  Between open and close an SPI
+ * Open a query whose rows are documents; "args" are an array of values for its
+ * parameters, or NULL.  Between open and close an SPI
  * connection is held; what is allocated lives in the caller's context, and what
  * the query holds belongs to the caller's resource owner.
  */
 JflowSource *
-jflow_query_source_open(const char *text)
+jflow_query_source_open(const char *text, Jsonb *args)
 {
 	RowSource  *source = palloc0(sizeof(RowSource));
 	MemoryContext context = CurrentMemoryContext;
@@ -339,6 +343,8 @@ jflow_query_source_open(const char *text)
 	ErrorContextCallback callback;
 	PlannedStmt *stmt;
 	SPIPlanPtr	plan;
+	Oid		   *types;
+	int			nargs;
 
 	source->receiver.receiveSlot = receive_row;
 	source->receiver.rStartup = receive_startup;
@@ -350,8 +356,9 @@ jflow_query_source_open(const char *text)
 	source->base.next = query_source_next;
 	source->base.total = -1;
 
+	source->params = jflow_query_args(text, args, &types, &nargs);
 	SPI_connect();
-	plan = SPI_prepare_cursor(text, 0, NULL, CURSOR_OPT_NO_SCROLL);
+	plan = SPI_prepare_cursor(text, nargs, types, CURSOR_OPT_NO_SCROLL);
 	if (plan == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_CURSOR_DEFINITION),
@@ -371,7 +378,7 @@ jflow_query_source_open(const char *text)
 	CommandCounterIncrement();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	prepared = linitial(SPI_plan_get_plan_sources(plan));
-	cached = GetCachedPlan(prepared, NULL, NULL, NULL);
+	cached = GetCachedPlan(prepared, source->params, NULL, NULL);
 	stmt = streamable(cached);
 	error_context_stack = callback.previous;
 	prepare_columns(source, prepared->resultDesc);

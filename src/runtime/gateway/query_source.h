@@ -7,7 +7,7 @@
 
 #include "runtime/gateway/gateway.h"
 
-extern JflowSource *jflow_query_source_open(const char *query);
+extern JflowSource *jflow_query_source_open(const char *query, Jsonb *args);
 extern void jflow_query_source_close(JflowSource *source);
 
 #endif							/* JFLOW_QUERY_SOURCE_H */

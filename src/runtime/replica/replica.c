@@ -48,10 +48,7 @@ typedef struct Prepared
 	char	   *endpoint;
 	JflowFlow  *flow;
 	const JflowExecutor *executor;
-	JflowRunnable *main;
-	JflowRunnable *finish;
-	JflowRunnable *before;
-	JflowRunnable *after;
+	JflowRunnables runnables;
 	bool		complete;
 } Prepared;
 
@@ -148,12 +145,6 @@ leave(int code, Datum arg)
 	ConditionVariableBroadcast(&jflow_shared->changed);
 }
 
-static JflowRunnable *
-prepare_or_null(const char *function, Oid owner)
-{
-	return function ? jflow_run_prepare(function, owner) : NULL;
-}
-
 /* Look up what an endpoint runs, unless that is known and still holds. */
 static void
 prepare(const char *endpoint)
@@ -185,10 +176,7 @@ prepare(const char *endpoint)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("the owner of flow \"%s\" has changed", pool->flow)));
 	jflow_endpoint_function(prepared.executor, endpoint, &function);
-	prepared.main = prepare_or_null(function.name, owner);
-	prepared.finish = prepare_or_null(function.finish, owner);
-	prepared.before = prepare_or_null(prepared.executor->uses_before, owner);
-	prepared.after = prepare_or_null(prepared.executor->uses_after, owner);
+	jflow_runnables_prepare(&prepared.runnables, prepared.executor, &function, owner);
 	prepared.complete = true;
 	MemoryContextSwitchTo(old);
 }
@@ -222,12 +210,11 @@ know(const Running *running)
 }
 
 static void
-call(Running *running, JflowRunnable *runnable)
+call_stages(void *arg)
 {
+	Running    *running = arg;
 	JflowContext context;
 
-	if (runnable == NULL)
-		return;
 	memset(&context, 0, sizeof(context));
 	context.flow = prepared.flow;
 	context.executor = prepared.executor;
@@ -238,38 +225,11 @@ call(Running *running, JflowRunnable *runnable)
 	context.replicas = prepared.executor->replicas;
 	context.post = running->shared->post;
 	context.request = running->slot->request;
+	context.part = running->slot->part;
 	context.parts = running->parts;
 	context.nparts = running->nparts;
-	running->docs = jflow_run(runnable, &context, running->docs, known.parameters);
-	running->parts = NULL;
-	running->nparts = 0;
-}
-
-static void
-call_stages(void *arg)
-{
-	Running    *running = arg;
-	int			stages = running->slot->stages;
-
-	if (stages & STAGE_BEFORE)
-		call(running, prepared.before);
-	if (stages & STAGE_MAIN)
-		call(running, prepared.main);
-	if (stages & STAGE_AFTER)
-	{
-		int			counts[1];
-
-		/* The answer of the only shard is a part of its own. */
-		if ((stages & STAGE_MAIN) && running->parts == NULL)
-		{
-			counts[0] = jflow_docs_count(running->docs);
-			running->parts = counts;
-			running->nparts = 1;
-		}
-		call(running, prepared.after);
-	}
-	if (stages & STAGE_FINISH)
-		call(running, prepared.finish);
+	running->docs = jflow_run_stages(&prepared.runnables, running->slot->stages, &context,
+									 running->docs, known.parameters);
 }
 
 /* The same, not beyond the executor's own limit of time. */
@@ -346,7 +306,8 @@ put_messages(JflowSlot *slot)
 static int
 choose_next_step(JflowSlot *slot, JflowSharedStep *step)
 {
-	if (step->next == JFLOW_NONE || slot->stages == STAGE_FINISH || DsaPointerIsValid(slot->messages))
+	if (step->next == JFLOW_NONE || slot->stages == STAGE_FINISH || slot->part > 0 ||
+		DsaPointerIsValid(slot->messages))
 		return JFLOW_NONE;
 	if (jflow_payload_set_class(slot->docs, PAYLOAD_CHAIN))
 		return step->next;

@@ -47,12 +47,6 @@ typedef enum JflowSlotState
 	SLOT_DONE
 } JflowSlotState;
 
-/* What a replica calls for a request. */
-#define STAGE_BEFORE	0x01
-#define STAGE_MAIN		0x02
-#define STAGE_AFTER		0x04
-#define STAGE_FINISH	0x08
-
 typedef struct JflowSlot
 {
 	JflowSlotState state;
@@ -71,6 +65,7 @@ typedef struct JflowSlot
 	int			stages;
 	int			shard;
 	int64		request;		/* number within the post, from 1 */
+	int			part;			/* of it, where it is run again in halves */
 	int			tries;			/* how often a replica was lost with it */
 
 	dsa_pointer docs;			/* in, or the answer when done */

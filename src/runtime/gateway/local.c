@@ -1,0 +1,176 @@
+/*
+ * local.c
+ *		Calls that run in this process.
+ *
+ * They are part of the caller's transaction.  What must not end it runs in a
+ * subtransaction, and from there again in halves if that can help.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "miscadmin.h"
+#include "utils/memutils.h"
+#include "utils/resowner.h"
+
+#include "compat.h"
+#include "runtime/gateway/errors.h"
+#include "runtime/gateway/local.h"
+#include "runtime/gateway/parts.h"
+#include "runtime/gateway/reduce.h"
+#include "runtime/gateway/remote.h"
+
+/* Run a call; returns its answer in the current memory context. */
+Datum
+jflow_local_call(JflowPost *post, const JflowCall *call)
+{
+	const JflowStep *step = &post->plan->steps[call->step];
+	JflowContext context;
+
+	memset(&context, 0, sizeof(context));
+	context.flow = post->plan->flow;
+	context.executor = step->executor;
+	context.endpoint = post->plan->endpoint;
+	context.shard = call->shard;
+	context.shards = step->executor->shards;
+	context.replicas = step->executor->replicas;
+	context.post = post->progress.post;
+	context.request = call->request ? call->request->number : post->number + 1;
+	context.part = call->request ? call->request->part : 0;
+	context.parts = call->counts;
+	context.nparts = call->ncounts;
+	context.read_only = post->options->read_only;
+	return jflow_run_stages(&step->runnables, call->stages, &context, call->docs,
+							step->parameters);
+}
+
+/* Is this an error that a post must not go on after? */
+static bool
+ends_post(const ErrorData *error)
+{
+	if (jflow_deadline_raised(error))
+		return false;
+	return error->sqlerrcode == ERRCODE_QUERY_CANCELED ||
+		error->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN ||
+		error->sqlerrcode == ERRCODE_CRASH_SHUTDOWN;
+}
+
+/*
+ * Call a function in a subtransaction.  Returns NULL if it went well, else the
+ * error, in the current memory context.  Errors that cancel the statement are
+ * raised again; a limit of time that has passed inside is not one of them.
+ */
+ErrorData *
+jflow_local_try(JflowGuarded function, void *arg)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	ErrorData  *volatile error = NULL;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		function(arg);
+		ReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(context);
+		CurrentResourceOwner = owner;
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(context);
+		CurrentResourceOwner = owner;
+		if (ends_post(error))
+			ReThrowError(error);
+	}
+	PG_END_TRY();
+	return error;
+}
+
+/* What a subtransaction runs. */
+typedef struct Trial
+{
+	JflowPost  *post;
+	JflowRequest *request;
+	int			step;
+	JflowRunDocs function;
+	Datum		docs;			/* in, then out */
+} Trial;
+
+static void
+run_trial(void *arg)
+{
+	Trial	   *trial = arg;
+
+	trial->docs = trial->function(trial->post, trial->request, trial->step, trial->docs);
+}
+
+/*
+ * Is it of use, and without harm, to run documents again in halves?  Not if
+ * something was committed meanwhile by posts that the functions have made.
+ */
+static bool
+may_halve(JflowPost *post, const JflowRequest *request, const ErrorData *error, uint64 writes)
+{
+	const JflowStep *step;
+
+	if (request->at == JFLOW_NONE)
+		return false;
+	step = &post->plan->steps[request->at];
+	return jflow_error_is_of_docs(step, error) &&
+		(step->idempotent || writes == jflow_remote_writes());
+}
+
+/* The same as below for documents that are the whole request, or a half of it. */
+static Datum
+run_docs(JflowPost *post, JflowRequest *request, int step, JflowRunDocs function, Datum docs,
+		 bool divisible)
+{
+	Trial		trial = {post, request, step, function, docs};
+	uint64		writes = jflow_remote_writes();
+	int			ndocs = jflow_docs_count(docs);
+	bool		whole = request->part == 0;
+	bool		of_docs;
+	ErrorData  *error;
+	Datum		halves[2];
+	int			counts[2];
+
+	CHECK_FOR_INTERRUPTS();
+	error = jflow_local_try(run_trial, &trial);
+	if (error == NULL)
+		return trial.docs;
+	of_docs = divisible && ndocs > 0 && may_halve(post, request, error, writes);
+	if (!of_docs || ndocs == 1)
+	{
+		jflow_error_report(post, request, request->at, error, docs, whole && !of_docs);
+		return whole && !of_docs ? (Datum) 0 : jflow_docs_empty();
+	}
+	FreeErrorData(error);
+	jflow_parts_halve(docs, &halves[0], &halves[1]);
+	for (int i = 0; i < 2; i++)
+	{
+		request->part = ++request->nparts;
+		halves[i] = run_docs(post, request, step, function, halves[i], true);
+	}
+	return jflow_concat(halves, 2, counts);
+}
+
+/*
+ * Call a function with documents of a request, in a subtransaction.  If it fails
+ * with an error that may be of a document, it is called with their halves, until
+ * documents at fault stand alone; they are reported, and missing in the answer.
+ * Returns 0 if the whole has failed with another error, which is reported, too.
+ * Not divisible is what has parts that belong together.
+ */
+Datum
+jflow_local_in_halves(JflowPost *post, JflowRequest *request, int step,
+					  JflowRunDocs function, Datum docs, bool divisible)
+{
+	Datum		result = run_docs(post, request, step, function, docs, divisible);
+
+	request->part = 0;
+	return result;
+}
