@@ -196,4 +196,15 @@ jflow_object_aclcheck(Oid classid, Oid objectid, Oid roleid, AclMode mode)
 #define PQ_AM_COMPAT(am) ((void) (am))
 #endif
 
+/* Until version 17 a run of the executor knows whether it is the only one. */
+#if PG_VERSION_NUM >= 180000
+#define EXECUTOR_RUN_ARGS_COMPAT QueryDesc *queryDesc, ScanDirection direction, uint64 count
+#define EXECUTOR_RUN_PASS_COMPAT queryDesc, direction, count
+#define EXECUTE_ONCE_COMPAT false
+#else
+#define EXECUTOR_RUN_ARGS_COMPAT QueryDesc *queryDesc, ScanDirection direction, uint64 count, bool execute_once
+#define EXECUTOR_RUN_PASS_COMPAT queryDesc, direction, count, execute_once
+#define EXECUTE_ONCE_COMPAT execute_once
+#endif
+
 #endif							/* JFLOW_COMPAT_H */

@@ -13,6 +13,7 @@
 #include "executors/pqlite/pqlite.h"
 #include "executors/tfidf/tfidf.h"
 #include "flow/flow.h"
+#include "index/limit.h"
 #include "pq/pq.h"
 #include "runtime/control/workers.h"
 #include "runtime/gateway/progress.h"
@@ -53,6 +54,7 @@ void
 _PG_init(void)
 {
 	jflow_define_settings();
+	ix_limit_init();
 	pq_am_init();
 	jflow_register_class(&tfidf_class);
 	jflow_register_class(&pqlite_class);

@@ -123,10 +123,10 @@ static void
 define_settings_p_to_z(void)
 {
 	DefineCustomEnumVariable("jflow.pq_iterative_scan",
-							 "Sets how a scan of a pq index goes on when its first candidates are used up.",
+							 "Sets how a scan of a pq index goes on when the rows that it gathered first are used up.",
 							 NULL,
 							 &jflow_pq_iterative_scan,
-							 PQ_ITERATIVE_RELAXED,
+							 PQ_ITERATIVE_STRICT,
 							 iterative_scan_options,
 							 PGC_USERSET,
 							 0,
@@ -142,7 +142,7 @@ define_settings_p_to_z(void)
 							NULL, NULL, NULL);
 
 	DefineCustomRealVariable("jflow.pq_recall",
-							 "Sets the recall among ten neighbours that scans of pq indexes aim at.",
+							 "Sets the recall that scans of pq indexes aim at.",
 							 NULL,
 							 &jflow_pq_recall_goal,
 							 0.95, 0.0, 1.0,
@@ -151,7 +151,7 @@ define_settings_p_to_z(void)
 							 NULL, NULL, NULL);
 
 	DefineCustomIntVariable("jflow.pq_refine",
-							"Sets how many candidates are ranked again for each of ten results.",
+							"Sets how many candidates are ranked again for each result.",
 							"0 takes as many as jflow.pq_recall needs.",
 							&jflow_pq_refine,
 							0, 0, 1600,

@@ -76,6 +76,26 @@ ix_fetch_row_context(const IxFetch *fetch)
 	return fetch->row_context;
 }
 
+static bool
+fetch_row(IxFetch *fetch, const ItemPointerData *tid, Snapshot snapshot)
+{
+	ItemPointerData at = *tid;	/* becomes that of a HOT chain's member, which
+								 * is not where to start */
+	bool		again = false;
+	bool		dead = false;
+
+	return table_index_fetch_tuple(fetch->fetch, &at, snapshot, fetch->slot, &again, &dead);
+}
+
+/*
+ * Does the snapshot see a row behind a TID?
+ */
+bool
+ix_fetch_visible(IxFetch *fetch, const ItemPointerData *tid, Snapshot snapshot)
+{
+	return fetch_row(fetch, tid, snapshot);
+}
+
 /*
  * The value of the index's first column in the row behind a TID.  Returns false
  * if the snapshot sees no such row, or the value is NULL.  The value lasts until
@@ -84,15 +104,11 @@ ix_fetch_row_context(const IxFetch *fetch)
 bool
 ix_fetch_value(IxFetch *fetch, const ItemPointerData *tid, Snapshot snapshot, Datum *value)
 {
-	ItemPointerData at = *tid;	/* becomes that of a HOT chain's member, which
-								 * is not where to start */
 	int			column = fetch->index->rd_index->indkey.values[0];
-	bool		again = false;
-	bool		dead = false;
 	bool		isnull;
 
 	MemoryContextReset(fetch->row_context);
-	if (!table_index_fetch_tuple(fetch->fetch, &at, snapshot, fetch->slot, &again, &dead))
+	if (!fetch_row(fetch, tid, snapshot))
 		return false;
 	if (fetch->info)
 	{

@@ -14,6 +14,7 @@ typedef struct IxFetch IxFetch;
 
 extern IxFetch *ix_fetch_begin(Relation heap, Relation index);
 extern bool ix_fetch_value(IxFetch *fetch, const ItemPointerData *tid, Snapshot snapshot, Datum *value);
+extern bool ix_fetch_visible(IxFetch *fetch, const ItemPointerData *tid, Snapshot snapshot);
 extern MemoryContext ix_fetch_row_context(const IxFetch *fetch);
 extern bool ix_fetch_in_table(IxFetch *fetch, BlockNumber block, OffsetNumber offset);
 extern void ix_fetch_end(IxFetch *fetch);
@@ -23,7 +24,10 @@ typedef struct IxRow
 {
 	double		distance;
 	ItemPointerData tid;
-	bool		exact;
+	bool		exact;			/* and to be seen, as far as that was asked
+								 * for */
+	bool		known;			/* the distance is exact, but nobody has
+								 * looked whether the row is to be seen */
 } IxRow;
 
 /* Rows that may come next, a heap by distance; starts as all zeros. */
@@ -34,7 +38,7 @@ typedef struct IxRanking
 	int			maxrows;
 } IxRanking;
 
-/* Sets the distance of a row that is not exact; false if nobody can see it. */
+/* Makes a row exact; false if it is not to be seen. */
 typedef bool (*IxExactDistance) (void *arg, IxRow *row);
 
 extern void ix_ranking_reserve(IxRanking *ranking, int more);

@@ -105,6 +105,7 @@ typedef struct PqPostingHeader
 #define PQ_MAX_CURVE 24
 /* An index of fewer rows is flat, if it is not told how many lists it is to have. */
 #define PQ_FLAT_ROWS 1000
+#define PQ_CURVES 4
 
 /* Where things are on posting and refine pages; follows from the meta page. */
 typedef struct PqLayout
@@ -125,13 +126,22 @@ typedef struct PqLayout
 	int			refine_parts;	/* pages of one that is larger than a page */
 } PqLayout;
 
-/* One point of the recall curve. */
+/* One point of a recall curve. */
 typedef struct PqCurvePoint
 {
 	float		recall;
-	int32		probes;
-	int32		refine;
+	float		list;			/* the rule; see pqgather.c */
+	float		code;
+	int32		probes;			/* lists that it scans, on average */
 } PqCurvePoint;
+
+/* Recall among the k nearest. */
+typedef struct PqCurve
+{
+	int32		k;
+	int32		n;
+	PqCurvePoint points[PQ_MAX_CURVE];
+} PqCurve;
 
 typedef struct PqMetaPageData
 {
@@ -152,8 +162,12 @@ typedef struct PqMetaPageData
 	double		tuples;			/* at build */
 	double		sampled;
 	char		codebook[NAMEDATALEN];
-	int32		ncurve;
-	PqCurvePoint curve[PQ_MAX_CURVE];
+	float		spread;			/* length of residuals */
+	float		code_error;		/* length of what codes are wrong by */
+	float		length;			/* of points */
+	float		separation;		/* of centroids */
+	int32		ncurves;
+	PqCurve		curves[PQ_CURVES];	/* k rising */
 } PqMetaPageData;
 
 #define PqMetaIsFlat(meta) ((meta)->flat != 0)
@@ -211,9 +225,8 @@ typedef struct PqModel
 	int32		subvectors;
 	int32		width;			/* dimensions per subvector */
 	int32		nquads;			/* 0 if flat */
-	int32		centred;		/* 0: the centre is the origin */
-	int32		whole;			/* not 0: of whole numbers, and so is the
-								 * centre */
+	float		term_min;
+	float		term_step;
 	float		distortion;		/* relative error of a projection, 0 if none */
 	uint32		group_tiles;	/* offsets: float [ngroups/16][inner][16] */
 	uint32		group_norms;	/* float [ngroups rounded up to 16] */
@@ -221,11 +234,8 @@ typedef struct PqModel
 	uint32		norms;			/* float [ntiles * 16] */
 	uint32		codebooks;		/* float [subvectors][width][16] */
 	uint32		code_norms;		/* float [subvectors][16] */
-	uint32		centre;			/* float [inner], origin of the inner space */
-	uint32		spread;			/* float [inner], unit of refine codes */
-	uint32		scales;			/* float [ntiles * 16], unit of a list's codes */
-	uint32		term_mins;		/* float [ntiles * 16] */
-	uint32		term_steps;		/* float [ntiles * 16] */
+	uint32		refine_min;		/* float [inner] */
+	uint32		refine_step;	/* float [inner] */
 } PqModel;
 
 /*
@@ -236,9 +246,6 @@ typedef struct PqModel
 
 #define PqModelArray(model, name, type) ((type *) ((char *) (model) + (model)->name))
 #define PqModelSlots(model) ((model)->ntiles * PQ_TILE)
-/* What pq_embed() takes off from rows, and from queries but for inner products. */
-#define PqModelCentre(model) ((model)->centred ? PqModelArray(model, centre, float) : NULL)
-#define PqQueryCentre(model) ((model)->metric == PQ_METRIC_IP ? NULL : PqModelCentre(model))
 #define PqRoundTile(n) (((n) + PQ_TILE - 1) / PQ_TILE * PQ_TILE)
 #define PqModelGroupTiles(model) (PqRoundTile((model)->ngroups) / PQ_TILE)
 
@@ -254,17 +261,9 @@ typedef struct PqTrained
  * What is stored of a vector: this header, then packed codes (nquads * 2
  * bytes), then the refine code, then filter values (8 bytes each).
  *
- * A refine code begins with how far it may be from the vector, a float.  In a
- * flat index the point itself follows; else a PqRefineHeader has more, and a
- * byte per inner dimension follows: coordinate = spread * (low + step * byte).
+ * A refine code begins with how far it may be from the vector, a float.  Behind
+ * that come a byte per inner dimension or, in a flat index, the point itself.
  */
-typedef struct PqRefineHeader
-{
-	float		error;
-	float		low;
-	float		step;
-} PqRefineHeader;
-
 typedef struct PqEntry
 {
 	uint32		nulls;			/* of filter values */
@@ -325,7 +324,9 @@ extern const PqSpace *pq_index_space(Relation index);
 extern int	pq_index_dims(Relation index, const PqSpace *space);
 extern int	pq_inner_dims(PqType type, int dims);
 extern struct varlena *pq_detoast(const PqSpace *space, int dims, Datum value);
-extern bool pq_embed(const PqSpace *space, int dims, int inner, int padded, const float *centre, Datum value, float *out, float *lost);
+extern bool pq_cut_off(const float *point, int inner);
+extern void pq_normalize(float *point, int inner);
+extern bool pq_embed(const PqSpace *space, int dims, int inner, int padded, Datum value, float *out);
 
 /* pqkmeans.c */
 extern void pq_kmeans(const float *points, size_t stride, int n, int dims, int k, int iterations, float *centroids, uint64 seed);
@@ -343,9 +344,7 @@ extern void pq_fill_centroids(PqTrained *trained);
 
 /* pqencode.c */
 extern void pq_assign(const PqTrained *trained, const float *points, int n, int32 *lists);
-extern void pq_code(const PqModel *model, const float *points, const int32 *lists, const float *const *centroids, int n, uint8 *const *codes, double *terms);
-extern float pq_refine_decode(const PqModel *model, const char *code, float *point);
-extern void pq_encode(const PqModel *model, const PqLayout *layout, const float *points, const float *lost, const float *const *centroids, int n, PqEntry **entries);
+extern void pq_encode(const PqModel *model, const PqLayout *layout, const float *points, const float *const *centroids, int n, PqEntry **entries);
 
 /* pqpage.c */
 extern void pq_layout_init(PqLayout *layout, const PqModel *model, int nfilters, const int16 *widths);
@@ -381,57 +380,31 @@ extern BlockNumber pq_list_head(PqIndex *pq, Relation index, uint32 list);
  */
 typedef struct PqCandidate
 {
-	uint64		rank;			/* estimate as a number in the same order
-								 * (PqRankOf), then block of the TID */
+	uint64		rank;			/* estimate, then block of the TID */
 	uint64		place;			/* refine block, then slot */
-	float		error;			/* of a flat index: how far off the estimate
-								 * is */
+	uint32		probe;			/* where it was found */
 	uint16		offset;			/* of the TID */
 } PqCandidate;
 
-/* What is accepted while lists are scanned. */
-typedef struct PqReservoir
-{
-	int			want;
-	bool		full;			/* something was turned away */
-	PqCandidate last;			/* if full: nothing behind this is wanted */
-} PqReservoir;
+/* By how many standard deviations projected distances may mislead. */
+#define PQ_PROJECTION_DEVIATIONS 4
 
-#define PQ_ALL_USED PG_UINT64_MAX
+/* Estimates are kept well within an int32; what is added makes them positive. */
+#define PQ_ESTIMATE_BIAS 1100000000
+#define PqCandidateRank(estimate, block) \
+	((uint64) (uint32) ((estimate) + PQ_ESTIMATE_BIAS) << 32 | (block))
+#define PqCandidateEstimate(c) ((int32) ((uint32) ((c)->rank >> 32) - PQ_ESTIMATE_BIAS))
 #define PqCandidateBlock(c) ((BlockNumber) (c)->rank)
 
-/* Floats as numbers in the same order, and back; a NaN counts as 0. */
-static inline uint32
-PqRankOf(float value)
-{
-	uint32		bits;
-
-	if (value != value)
-		value = 0;
-	memcpy(&bits, &value, sizeof(bits));
-	return bits >> 31 ? ~bits : bits | (uint32) 1 << 31;
-}
-
-static inline float
-PqEstimateOf(uint32 rank)
-{
-	uint32		bits = rank >> 31 ? rank & 0x7fffffff : ~rank;
-	float		value;
-
-	memcpy(&value, &bits, sizeof(value));
-	return value;
-}
-
-/* A list that is probed, and up to which candidate it has been used. */
+/* A list that is probed. */
 typedef struct PqProbe
 {
-	float		score;
+	float		score;			/* squared distance of its centroid, or minus
+								 * the inner product */
+	int32		base;
 	uint32		slot;
-	double		base;			/* estimate = base + unit * sum */
-	double		unit;
-	int32		term_factor;	/* as kernels take it, or -1 */
-	uint64		used_rank;		/* PqCandidate's, 0 if none */
-	uint16		used_offset;
+	int32		taken;			/* entries up to this estimate were ranked */
+	int32		limit;			/* and up to this one are collected now */
 } PqProbe;
 
 typedef struct PqSearch
@@ -440,41 +413,90 @@ typedef struct PqSearch
 	PqIndex    *pq;
 	float	   *query;			/* inner, padded */
 	float		norm;			/* squared */
+	bool		cut_off;		/* too large to tell distances by */
 	uint8	   *table;
 	float		table_scale;
 	float		table_bias;
+	int32		term_factor;
 	float	   *refine_query;	/* in units of refine codes */
 	float	   *refine_weight;
-	double		refine_sum;		/* of refine_query, for inner products */
-	double		refine_bias;	/* inner product with the centre */
-	float		slack;			/* what rounding the query may be off by */
+	float		refine_bias;
 	PqProbe    *probes;			/* in the order they are scanned */
 	int			nprobes;
-	PqReservoir reservoir;
 	PqCandidate *candidates;
 	int			ncandidates;
-	int			maxcandidates;
 	const IxFilter *filters;
 	int			nfilters;
 	int64		tested;			/* entries that the filters were asked about */
 	int64		passed;
 	bool		assign;			/* rank by centroids whatever the metric */
-	PGAlignedBlock *page;		/* a copy of a posting page */
 } PqSearch;
 
-extern void pq_search_offer(PqSearch *search, const PqProbe *probe, uint32 estimate, uint64 place, float error, const ItemPointerData *tid);
 extern uint32 pq_nearest_list(Relation index, PqIndex *pq, const float *point);
 extern PqSearch *pq_search_begin(Relation index, PqIndex *pq);
-extern void pq_search_query(PqSearch *search, const float *query, float lost);
+extern void pq_search_query(PqSearch *search, const float *query);
 extern int	pq_search_rank(PqSearch *search, int nprobes);
-extern bool pq_search_codes(PqSearch *search, int want);
-extern void pq_search_more(PqSearch *search, int from, int want);
-extern void pq_search_refine(PqSearch *search, double *distances, float *errors);
+extern double pq_projection_deviation(const PqSearch *search, double distance);
+extern double pq_search_bound(const PqSearch *search, double result);
+extern int32 pq_estimate_units(const PqSearch *search, double distance);
+extern void pq_select_candidates(PqCandidate *c, int count, int n);
+extern void pq_search_page(PqSearch *search, Page page, float *distances, float *errors);
+extern void pq_search_refine(PqSearch *search, float *distances, float *errors);
+extern double pq_search_least(const PqSearch *search, float distance, float error);
+
+extern void pq_read_refined(Relation index, PqIndex *pq, Page page, int slot, float *point, float *error);
+
+/* pqgather.c */
+/* Cosines up to which lists and codes are looked at; see there. */
+typedef struct PqRule
+{
+	float		list;
+	float		code;
+} PqRule;
+
+/* A candidate at the distance of its refine code. */
+typedef struct PqFound
+{
+	float		distance;
+	float		error;
+	ItemPointerData tid;
+} PqFound;
+
+typedef struct PqGather
+{
+	PqSearch   *search;
+	PqRule		rule;
+	int			probes;			/* lists to scan whatever the rule, if not 0 */
+	int			refine;			/* candidates to rank whatever the rule, if
+								 * not 0 */
+	int			expected;		/* lists that are probably needed */
+	double		bound;			/* nothing farther is wanted */
+	int			k;
+	double		kth;			/* distance of the k-th nearest, if there are
+								 * so many */
+	float	   *nearest;		/* the k least distances, a heap, greatest
+								 * first */
+	int			nnearest;
+	int32	   *estimates;		/* the least of those, as many as refine says */
+	int			nestimates;
+	PqFound    *found;
+	int			nfound;
+	int			maxfound;
+	int			scanning;		/* number of the list being scanned */
+	int			unlimited;		/* first list that is scanned without a limit */
+	int			scanned;		/* lists so far */
+} PqGather;
+
+extern double pq_list_cosine(const PqSearch *search, double nearest, double score, double d);
+extern double pq_code_reach(const PqSearch *search, double score);
+extern PqGather *pq_gather_begin(PqSearch *search, int k, const PqRule *rule);
+extern void pq_gather_refine(PqGather *g, int refine);
+extern void pq_gather_widen(PqGather *g, int k);
+extern void pq_gather(PqGather *g);
 
 /* pqflat.c */
-extern void pq_flat_encode(const PqModel *model, const float *point, float lost, char *code);
-extern void pq_flat_scan(PqSearch *search, const PqProbe *probe);
-extern void pq_flat_distances(const PqSearch *search, double *distances, float *errors);
+extern void pq_flat_encode(const PqModel *model, const float *point, char *code);
+extern void pq_flat_distances(PqSearch *search, Page page, float *distances, float *errors);
 
 /* pqbuild.c */
 extern IndexBuildResult *pq_build(Relation heap, Relation index, IndexInfo *info);
@@ -504,13 +526,9 @@ extern void pq_writer_add(PqWriter *writer, const PqEntry *entry);
 extern void pq_writer_end(PqWriter *writer);
 extern void pq_write_meta(Relation index, ForkNumber fork, PqMetaPageData *meta);
 
-/* pqload.c */
-typedef struct PqTruth PqTruth;
-
-/* pqcalibrate.c */
-extern PqTruth *pq_truth_begin(const PqModel *model, const float *queries, int nqueries);
-
-extern const PqCurvePoint *pq_curve_for(const PqMetaPageData *meta, double recall, PqCurvePoint *point);
+/* pqcurve.c */
+extern bool pq_curves_valid(const PqMetaPageData *meta);
+extern void pq_curve_for(const PqMetaPageData *meta, double k, double recall, PqCurvePoint *point);
 
 /* pqinsert.c */
 extern void pq_read_centroid(Relation index, PqIndex *pq, uint32 list, float *out);
@@ -521,11 +539,13 @@ extern IndexBulkDeleteResult *pq_bulkdelete(IndexVacuumInfo *info, IndexBulkDele
 extern IndexBulkDeleteResult *pq_vacuumcleanup(IndexVacuumInfo *info, IndexBulkDeleteResult *stats);
 
 /* pqscan.c */
+/* Part of the index from which on all refine codes are read at once. */
+#define PQ_LARGE_PART (1.0 / 8)
+
 extern IndexScanDesc pq_beginscan(Relation index, int nkeys, int norderbys);
 extern void pq_rescan(IndexScanDesc scan, ScanKey keys, int nkeys, ScanKey orderbys, int norderbys);
 extern bool pq_gettuple(IndexScanDesc scan, ScanDirection direction);
 extern void pq_endscan(IndexScanDesc scan);
-extern void pq_choose_effort(const PqMetaPageData *meta, int nlists, int *probes, int *refine);
 
 /* pqcost.c */
 extern void pq_costestimate(PlannerInfo *root, IndexPath *path, double loop_count, Cost *startup, Cost *total, Selectivity *selectivity, double *correlation, double *pages);

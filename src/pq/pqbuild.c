@@ -75,12 +75,11 @@ sample_row(Relation index, ItemPointer tid, Datum *values, bool *isnull, bool al
 {
 	SampleState *state = arg;
 	MemoryContext old;
-	float		lost;
 
 	if (isnull[0])
 		return;
 	old = MemoryContextSwitchTo(state->context);
-	if (pq_embed(state->space, state->dims, state->inner, state->padded, NULL, values[0], state->point, &lost))
+	if (pq_embed(state->space, state->dims, state->inner, state->padded, values[0], state->point))
 	{
 		pq_sample_add(state->sample, state->point, state->inner);
 		state->tuples++;
@@ -114,13 +113,32 @@ sample_table(PqBuild *build, int inner, int padded, int capacity, double *tuples
 	return state.sample;
 }
 
-/* The first points of a sample are what recall is calibrated with. */
+/*
+ * Queries that recall is calibrated with: the first points of a sample, and
+ * means of two others, for queries do come from where there are no rows.
+ */
 static void
 take_queries(PqBuild *build, const PqSample *sample)
 {
-	build->nqueries = Min(PQ_QUERIES, sample->n / 4);
-	build->queries = palloc(sizeof(float) * (Size) Max(build->nqueries, 1) * sample->stride);
-	memcpy(build->queries, sample->points, sizeof(float) * (Size) build->nqueries * sample->stride);
+	int			stride = sample->stride;
+	int			between;
+
+	build->nrows = Min(PQ_QUERIES, sample->n / 4);
+	between = Min(PQ_BETWEEN, build->nrows / 2);
+	build->nqueries = build->nrows + between;
+	build->queries = palloc(sizeof(float) * (Size) Max(build->nqueries, 1) * stride);
+	memcpy(build->queries, sample->points, sizeof(float) * (Size) build->nrows * stride);
+	for (int i = 0; i < between; i++)
+	{
+		const float *a = sample->points + (size_t) (build->nrows + i) * stride;
+		const float *b = a + (size_t) between * stride;
+		float	   *query = build->queries + (size_t) (build->nrows + i) * stride;
+
+		for (int j = 0; j < stride; j++)
+			query[j] = (a[j] + b[j]) / 2;
+		if (build->space->metric == PQ_METRIC_COSINE)
+			pq_normalize(query, stride);
+	}
 	build->meta.sampled = sample->n;
 }
 
@@ -203,7 +221,6 @@ build_fork(PqBuild *build, ForkNumber fork)
 {
 	PqOptions  *options = (PqOptions *) build->index->rd_options;
 	PqWriter   *writer;
-	PqTruth    *truth;
 
 	build->space = pq_index_space(build->index);
 	build->dims = pq_index_dims(build->index, build->space);
@@ -225,12 +242,11 @@ build_fork(PqBuild *build, ForkNumber fork)
 	pq_layout_init(&build->layout, build->trained->model, build->meta.nfilters, build->meta.filter_width);
 	pq_write_start(build->index, fork, build->trained, &build->meta);
 
-	truth = pq_truth_begin(build->trained->model, build->queries, build->nqueries);
 	writer = pq_writer_begin(build->index, fork, &build->meta, &build->layout);
 	if (build->heap)
 	{
 		set_phase(PQ_PHASE_LOAD);
-		pq_load(build, truth);
+		pq_load(build);
 		set_phase(PQ_PHASE_WRITE);
 		pq_load_write(build, writer);
 	}
@@ -244,10 +260,10 @@ build_fork(PqBuild *build, ForkNumber fork)
 		pq_parallel_end(build);
 	build->meta.tuples = build->indexed;
 	pq_write_meta(build->index, fork, &build->meta);
-	if (build->heap && build->nqueries > 0)
+	if (build->heap && build->nqueries > 0 && !PqModelIsFlat(build->trained->model))
 	{
 		set_phase(PQ_PHASE_CALIBRATE);
-		pq_calibrate(build->index, truth, &build->meta);
+		pq_calibrate(build->index, build->queries, build->nrows, build->nqueries, &build->meta);
 		pq_write_meta(build->index, fork, &build->meta);
 		pq_index_forget(build->index);
 	}

@@ -23,34 +23,8 @@ enum
 
 /* Queries that recall is calibrated with. */
 #define PQ_QUERIES 100
-/*
- * Of the neighbours of each, the nearest are passed over and the next ten
- * count; see pqcalibrate.c.  Where vectors are projected, the ten that are
- * truly nearest lie among more of them.
- */
-#define PQ_PASSED_OVER 7
-#define PqLastNeighbour(model) (PQ_PASSED_OVER + ((model)->distortion > 0 ? 50 : 10))
-#define PQ_NEIGHBOURS 57
-
-typedef struct PqNeighbour
-{
-	float		distance;		/* squared less the norm of the query; or -2
-								 * dot */
-	ItemPointerData tid;
-} PqNeighbour;
-
-/*
- * The true neighbours of calibration queries, collected while rows go by.  The
- * neighbours live in one piece, which workers keep in shared memory.
- */
-struct PqTruth
-{
-	const PqModel *model;
-	const float *queries;		/* [nqueries][padded] */
-	int			nqueries;
-	float	   *tiles;			/* of the queries */
-	PqNeighbour *neighbours;	/* [nqueries][PQ_NEIGHBOURS], nearest first */
-};
+/* Others lie halfway between two rows, where there are few or none. */
+#define PQ_BETWEEN 50
 
 typedef struct PqBuild
 {
@@ -64,6 +38,7 @@ typedef struct PqBuild
 	PqMetaPageData meta;
 	float	   *queries;
 	int			nqueries;
+	int			nrows;			/* of these are vectors of rows */
 	Tuplesortstate *sort;
 	TupleDesc	sort_desc;
 	struct PqParallel *parallel;
@@ -75,20 +50,18 @@ typedef struct PqBuild
 typedef struct PqLoader PqLoader;
 extern int	pq_sort_memory(const PqBuild *build, int participants);
 extern void pq_sort_begin(PqBuild *build, SortCoordinate coordinate, int memory);
-extern PqLoader *pq_loader_begin(PqBuild *build, PqTruth *truth, SortCoordinate coordinate, int memory);
+extern PqLoader *pq_loader_begin(PqBuild *build, SortCoordinate coordinate, int memory);
 extern void pq_loader_row(Relation index, ItemPointer tid, Datum *values, bool *isnull, bool alive, void *arg);
 extern double pq_loader_end(PqLoader *loader);
-extern void pq_load(PqBuild *build, PqTruth *truth);
+extern void pq_load(PqBuild *build);
 extern void pq_load_write(PqBuild *build, PqWriter *writer);
 
 /* pqcalibrate.c */
-extern void pq_truth_rows(PqTruth *truth, const float *points, const ItemPointerData *tids, int n);
-extern void pq_truth_merge(PqTruth *truth, const PqNeighbour *neighbours);
-extern void pq_calibrate(Relation index, PqTruth *truth, PqMetaPageData *meta);
+extern double pq_calibrate(Relation index, const float *queries, int nrows, int nqueries, PqMetaPageData *meta);
 
 /* pqparallel.c */
 typedef struct PqParallel PqParallel;
-extern bool pq_parallel_load(PqBuild *build, PqTruth *truth);
+extern bool pq_parallel_load(PqBuild *build);
 extern void pq_parallel_end(PqBuild *build);
 
 /* pqcodebook.c */

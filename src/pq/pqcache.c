@@ -153,7 +153,7 @@ make_copy(Relation index, const PqMetaPageData *meta)
 	if (meta->nslots < 1 || meta->nslots > PQ_MAX_LISTS * PQ_TILE ||
 		meta->nfilters < 0 || meta->nfilters > IX_MAX_FILTERS ||
 		meta->directory_start >= nblocks || meta->model_size > MaxAllocSize ||
-		meta->ncurve < 0 || meta->ncurve > PQ_MAX_CURVE)
+		!pq_curves_valid(meta))
 		ix_corrupt(index, PQ_META_BLOCK, "The meta page has impossible numbers.");
 	pq->model = read_model(index, meta);
 	pq_layout_init(&pq->layout, pq->model, meta->nfilters, meta->filter_width);

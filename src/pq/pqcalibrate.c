@@ -1,11 +1,14 @@
 /*
  * pqcalibrate.c
- *		Measuring recall against effort, and choosing the effort for a goal.
+ *		Learning from queries when a scan may stop, for a goal of recall.
  *
- * Some sample rows serve as queries; their true neighbours are collected while
- * the table is loaded.  A row's nearest neighbours may be near copies of it, as
- * a query from elsewhere would have none, so recall is measured over its ten
- * neighbours behind those.
+ * The true neighbours of some queries are found by reading all refine codes
+ * once.  Of each it is known in which list it lies and what its code says of
+ * it, and so which cosines (pqgather.c) a rule has to allow for it to be found.
+ * The recall that a rule has for the k nearest is the share of neighbours whose
+ * cosines it allows, given the distance of the k-th; of the rules that reach a
+ * goal the cheapest is kept.  While a scan gathers, its k-th distance is larger
+ * than the true one, so it sees rather more than it must.
  */
 #include "postgres.h"
 
@@ -13,303 +16,751 @@
 
 #include "miscadmin.h"
 #include "utils/memutils.h"
+#include "utils/rel.h"
 
 #include "pq/pq.h"
 #include "pq/pqbuild.h"
 
-#define DEPTH 3000				/* candidates looked at */
+/* Rows that recall is measured among, as far as the index is large enough. */
+static const int rows_wanted[PQ_CURVES] = {1, 10, 100, 1000};
+#define LARGE_ENOUGH 10
 
-/* Fewer than the first cost nothing less, and a table may grow. */
-static const int refine_steps[] = {100, 125, 150, 200, 250, 300, 400, 500, 600, 800, 1000, 1250, 1500, 2000, 2500, DEPTH};
 static const float goals[] = {0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.875, 0.9, 0.92, 0.94, 0.95, 0.96, 0.97, 0.975, 0.98, 0.985, 0.99, 0.993, 0.995, 0.997, 0.999};
 
-#define NREFINE ((int) lengthof(refine_steps))
-#define PROBE_STEPS 32
+/* Parts of what may be missed that are tried for codes to miss. */
+static const float code_parts[] = {0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8};
 
-PqTruth *
-pq_truth_begin(const PqModel *model, const float *queries, int nqueries)
+/* The worst twentieth of queries may fall short of a goal by so much. */
+#define WORST_SHORT 0.15
+/*
+ * One row is not enough to measure recall by: the first, second and so on
+ * stand for the nearest, as if there were no nearer ones.
+ */
+#define NEAREST_TRIED 5
+
+/* An entry that is near to a query. */
+typedef struct Neighbour
 {
-	PqTruth    *truth = palloc0(sizeof(PqTruth));
-	float	   *norms = palloc(sizeof(float) * PqRoundTile(nqueries + 1));
-	float	   *rows = palloc0(sizeof(float) * (Size) (nqueries + 1) * model->inner);
+	float		distance;		/* squared, or minus the inner product */
+	uint32		list;
+	BlockNumber block;
+	uint16		slot;
+} Neighbour;
 
-	truth->model = model;
-	truth->queries = queries;
-	truth->nqueries = nqueries;
-	truth->tiles = palloc(sizeof(float) * (Size) PqRoundTile(nqueries + 1) * model->inner);
-	for (int q = 0; q < nqueries; q++)
-		memcpy(rows + (size_t) q * model->inner, queries + (size_t) q * model->padded, sizeof(float) * model->inner);
-	pq_make_tiles(rows, nqueries, model->inner, truth->tiles, norms);
-	truth->neighbours = palloc(sizeof(PqNeighbour) * (nqueries + 1) * PQ_NEIGHBOURS);
-	for (int i = 0; i < nqueries * PQ_NEIGHBOURS; i++)
-	{
-		truth->neighbours[i].distance = INFINITY;
-		ItemPointerSetInvalid(&truth->neighbours[i].tid);
-	}
-	pfree(norms);
-	pfree(rows);
-	return truth;
-}
-
-static bool
-nearer(const PqNeighbour *a, const PqNeighbour *b)
+/* A neighbour's cosines, by which it is found or not. */
+typedef struct Cosines
 {
-	BlockNumber x = ItemPointerGetBlockNumberNoCheck(&a->tid);
-	BlockNumber y = ItemPointerGetBlockNumberNoCheck(&b->tid);
+	float		list;
+	float		code;
+} Cosines;
 
-	if (a->distance != b->distance)
-		return a->distance < b->distance;
-	if (x != y)
-		return x < y;
-	return ItemPointerGetOffsetNumberNoCheck(&a->tid) < ItemPointerGetOffsetNumberNoCheck(&b->tid);
-}
+typedef struct Calibration
+{
+	Relation	index;
+	PqIndex    *pq;
+	PqSearch   *search;
+	PqMetaPageData *meta;
+	const float *queries;		/* [nqueries][padded] */
+	int			nqueries;
+	int			nrows;			/* of these, the first, are rows */
+	int			depth;			/* neighbours of each */
+	float	   *tiles;			/* of the queries */
+	float	   *norms;
+	Neighbour  *neighbours;		/* [nqueries][depth] */
+	int		   *counts;
+	float	   *scores;			/* [nqueries][nlists] of the lists, rising */
+	double		entries;
+	double		lengths;		/* squared, of all entries */
+} Calibration;
 
-/* Insert a row among the n neighbours of a query, if it is one. */
+/*
+ * Keep a neighbour if it is one of the nearest: a heap, farthest first.
+ */
 static void
-offer(PqNeighbour *neighbours, int n, const PqNeighbour *offered)
+keep(Calibration *c, int q, const Neighbour *n)
 {
-	int			at = n - 1;
+	Neighbour  *heap = c->neighbours + (size_t) q * c->depth;
+	int			at;
 
-	if (!nearer(offered, &neighbours[at]))
+	if (c->counts[q] < c->depth)
+	{
+		for (at = c->counts[q]++; at > 0 && heap[(at - 1) / 2].distance < n->distance; at = (at - 1) / 2)
+			heap[at] = heap[(at - 1) / 2];
+		heap[at] = *n;
 		return;
-	for (; at > 0 && nearer(offered, &neighbours[at - 1]); at--)
-		neighbours[at] = neighbours[at - 1];
-	neighbours[at] = *offered;
-}
-
-/*
- * Rows go by: keep those that are among the nearest of a query.
- */
-void
-pq_truth_rows(PqTruth *truth, const float *points, const ItemPointerData *tids, int n)
-{
-	const PqModel *model = truth->model;
-	bool		dot_only = model->metric == PQ_METRIC_IP;
-	int			last = PqLastNeighbour(model);
-	float	   *dots = palloc(sizeof(float) * PQ_TILE * n);
-	float	   *norms = palloc(sizeof(float) * n);
-
-	for (int i = 0; i < n; i++)
-		norms[i] = dot_only ? 0 :
-			pq_kernels->dot(points + (size_t) i * model->padded, points + (size_t) i * model->padded, model->inner);
-	for (int t = 0; t < PqRoundTile(truth->nqueries) / PQ_TILE; t++)
-	{
-		int			queries = Min(PQ_TILE, truth->nqueries - t * PQ_TILE);
-
-		memset(dots, 0, sizeof(float) * PQ_TILE * n);
-		pq_kernels->tile_dots(points, model->padded, n,
-							  truth->tiles + (size_t) t * model->inner * PQ_TILE, model->inner, dots);
-		for (int c = 0; c < queries; c++)
-		{
-			PqNeighbour *neighbours = truth->neighbours + (t * PQ_TILE + c) * PQ_NEIGHBOURS;
-
-			for (int i = 0; i < n; i++)
-			{
-				PqNeighbour row;
-
-				row.distance = norms[i] - 2 * dots[i * PQ_TILE + c];
-				if (row.distance > neighbours[last - 1].distance)
-					continue;
-				row.tid = tids[i];
-				offer(neighbours, last, &row);
-			}
-		}
 	}
-	pfree(dots);
-	pfree(norms);
-}
-
-/*
- * Take over what a worker has found.
- */
-void
-pq_truth_merge(PqTruth *truth, const PqNeighbour *neighbours)
-{
-	for (int q = 0; q < truth->nqueries; q++)
-		for (int i = 0; i < PqLastNeighbour(truth->model); i++)
-			if (!isinf(neighbours[q * PQ_NEIGHBOURS + i].distance))
-				offer(truth->neighbours + q * PQ_NEIGHBOURS, PqLastNeighbour(truth->model),
-					  &neighbours[q * PQ_NEIGHBOURS + i]);
-}
-
-/* What was found with some effort: sums over the queries. */
-typedef struct Found
-{
-	double		neighbours;
-	double		squares;		/* of a query's neighbours */
-} Found;
-
-/*
- * Count how many neighbours of one query are found at each refine step; returns
- * how many there are to find.
- */
-static int
-count_found(const PqSearch *search, const PqNeighbour *neighbours, Found *found)
-{
-	const PqCandidate *c = search->candidates;
-	int			counts[NREFINE] = {0};
-	int			looked = 0;
-
-	for (int i = PQ_PASSED_OVER; i < PqLastNeighbour(search->pq->model); i++)
+	if (n->distance >= heap[0].distance)
+		return;
+	for (at = 0; 2 * at + 1 < c->depth;)
 	{
-		const ItemPointerData *tid = &neighbours[i].tid;
-		int			at = 0;
-		int			rank = 0;
+		int			child = 2 * at + 1;
 
-		if (!ItemPointerIsValid(tid))
-			continue;
-		looked++;
-		while (at < search->ncandidates &&
-			   (PqCandidateBlock(&c[at]) != ItemPointerGetBlockNumberNoCheck(tid) ||
-				c[at].offset != ItemPointerGetOffsetNumberNoCheck(tid)))
-			at++;
-		if (at == search->ncandidates)
-			continue;
-		for (int k = 0; k < search->ncandidates; k++)
-			rank += c[k].rank < c[at].rank;
-		for (int r = 0; r < NREFINE; r++)
-			counts[r] += rank < refine_steps[r];
-	}
-	for (int r = 0; r < NREFINE; r++)
-	{
-		found[r].neighbours += counts[r];
-		found[r].squares += (double) counts[r] * counts[r];
-	}
-	return looked;
-}
-
-/*
- * The recall that an effort has: what was found, less one standard error, since
- * a goal is to be reached and the queries are but a sample.
- */
-static double
-recall_of(const Found *found, double looked, int nqueries)
-{
-	double		mean = found->neighbours / nqueries;
-	double		variance = Max(found->squares / nqueries - mean * mean, 0) / nqueries;
-
-	return Max(mean - sqrt(variance), 0) * nqueries / looked;
-}
-
-/* Numbers of lists to try, from one to half of many, evenly by ratio. */
-static int
-choose_steps(const PqModel *model, int *steps)
-{
-	double		most = Max(Min(256, model->nlists), model->nlists / 2);
-	double		ratio = Max(1.2, pow(most, 1.0 / (PROBE_STEPS - 2)));
-	int			nsteps = 0;
-
-	for (double p = 1; nsteps < PROBE_STEPS; p *= ratio)
-	{
-		int			probes = (int) rint(Min(p, most));
-
-		if (nsteps == 0 || probes > steps[nsteps - 1])
-			steps[nsteps++] = probes;
-		if (p >= most)
+		child += child + 1 < c->depth && heap[child + 1].distance > heap[child].distance;
+		if (heap[child].distance <= n->distance)
 			break;
+		heap[at] = heap[child];
+		at = child;
 	}
-	return nsteps;
+	heap[at] = *n;
+}
+
+static int
+compare_neighbours(const void *a, const void *b)
+{
+	const Neighbour *x = a;
+	const Neighbour *y = b;
+
+	if (x->distance != y->distance)
+		return x->distance < y->distance ? -1 : 1;
+	if (x->block != y->block)
+		return x->block < y->block ? -1 : 1;
+	return x->slot < y->slot ? -1 : x->slot > y->slot;
 }
 
 /*
- * Measure the index, which is complete but for its curve, and set the curve:
- * for each goal the cheapest effort that reaches it.
+ * See which entries of a posting page are near to queries.  A query is the
+ * vector of a row, so what lies on it is that row or a copy and does not count.
  */
-void
-pq_calibrate(Relation index, PqTruth *truth, PqMetaPageData *meta)
+static void
+measure_page(Calibration *c, Page page, BlockNumber block, uint32 list, float *points, float *errors)
 {
-	const PqModel *model = truth->model;
-	PqIndex    *pq = pq_index_get(index, CurrentMemoryContext);
-	int			steps[PROBE_STEPS];
-	int			nsteps = choose_steps(model, steps);
-	Found		found[PROBE_STEPS][NREFINE] = {0};
-	double		looked = 0;
-	double		per_list = meta->tuples / model->nlists;
-	double		last_recall = -1;
-	PqSearch   *search = pq_search_begin(index, pq);
+	const PqModel *model = c->pq->model;
+	const PqPostingHeader *header = PqPostingGetHeader(page);
+	int			slots[64 * PQ_BLOCK];
+	float		dots[PQ_BLOCK * PQ_TILE];
+	int			n = 0;
 
-	for (int q = 0; q < truth->nqueries; q++)
+	for (int slot = 0; slot < header->nused; slot++)
+		if (PqPostingLive(page, &c->pq->layout)[slot / PQ_BLOCK] >> (slot % PQ_BLOCK) & 1)
+			slots[n++] = slot;
+	for (int start = 0; start < n; start += PQ_BLOCK)
 	{
-		int			n = 0;
-		int			scanned = 0;
+		int			some = Min(PQ_BLOCK, n - start);
 
-		pq_search_query(search, truth->queries + (size_t) q * model->padded, 0);
-		for (int s = 0; s < nsteps; s++)
+		for (int i = 0; i < some; i++)
+			pq_read_refined(c->index, c->pq, page, slots[start + i], points + (size_t) i * model->inner, &errors[i]);
+		for (int t = 0; t < PqRoundTile(c->nqueries) / PQ_TILE; t++)
 		{
-			int			ranked;
-
-			CHECK_FOR_INTERRUPTS();
-			ranked = pq_search_rank(search, steps[s]);
-			pq_search_more(search, scanned, DEPTH);
-			scanned = ranked;
-			n = count_found(search, truth->neighbours + q * PQ_NEIGHBOURS, found[s]);
-		}
-		looked += n;
-	}
-	meta->ncurve = 0;
-	for (int g = 0; g < (int) lengthof(goals) && looked > 0; g++)
-	{
-		double		best = INFINITY;
-		PqCurvePoint point = {0};
-
-		for (int s = 0; s < nsteps; s++)
-			for (int r = 0; r < NREFINE; r++)
+			memset(dots, 0, sizeof(float) * PQ_TILE * some);
+			pq_kernels->tile_dots(points, model->inner, some, c->tiles + (size_t) t * model->inner * PQ_TILE,
+								  model->inner, dots);
+			for (int i = 0; i < some; i++)
 			{
-				/* nanoseconds, roughly */
-				double		cost = steps[s] * (300 + per_list * (0.4 + 0.15 * model->nquads)) + refine_steps[r] * 170.0;
-				double		recall = recall_of(&found[s][r], looked, truth->nqueries);
+				const float *point = points + (size_t) i * model->inner;
+				float		norm = pq_kernels->dot(point, point, model->inner);
 
-				if (recall >= goals[g] && cost < best)
+				if (t == 0)
 				{
-					best = cost;
-					point.recall = recall;
-					point.probes = steps[s];
-					point.refine = refine_steps[r];
+					c->lengths += norm;
+					c->entries++;
+				}
+				for (int k = 0; k < PQ_TILE && t * PQ_TILE + k < c->nqueries; k++)
+				{
+					int			q = t * PQ_TILE + k;
+					float		square = norm + c->norms[q] - 2 * dots[i * PQ_TILE + k];
+					Neighbour	neighbour = {square, list, block, slots[start + i]};
+
+					if (square <= errors[i] * errors[i] * 1.01f + 1e-6f * (norm + c->norms[q]))
+						continue;
+					if (model->metric == PQ_METRIC_IP)
+						neighbour.distance = -dots[i * PQ_TILE + k];
+					keep(c, q, &neighbour);
 				}
 			}
-		if (!isinf(best) && point.recall > last_recall)
-		{
-			meta->curve[meta->ncurve++] = point;
-			last_recall = point.recall;
 		}
 	}
 }
 
-/*
- * The effort for a goal, between the points of the curve that lie around it.
- * Beyond the curve twice the effort is taken to halve what is missed, up to four
- * times its end; without a curve an eighth of the lists is probed.
- */
-const PqCurvePoint *
-pq_curve_for(const PqMetaPageData *meta, double recall, PqCurvePoint *point)
+/* Find the neighbours of all queries. */
+static void
+find_neighbours(Calibration *c)
 {
-	const PqCurvePoint *curve = meta->curve;
-	int			n = meta->ncurve;
-	int			i = 0;
+	PqIndex    *pq = c->pq;
+	PGAlignedBlock *copy = palloc(sizeof(PGAlignedBlock));
+	float	   *points = palloc(sizeof(float) * PQ_BLOCK * pq->model->inner);
+	float		errors[PQ_BLOCK];
 
-	point->recall = recall;
-	point->probes = Max(8, meta->nslots / 8);
-	point->refine = 300;
+	for (uint32 list = 0; list < pq->meta.nslots; list++)
+	{
+		BlockNumber block = pq_list_head(pq, c->index, list);
+
+		while (block != InvalidBlockNumber)
+		{
+			Buffer		buffer = pq_read(pq, c->index, block);
+
+			CHECK_FOR_INTERRUPTS();
+			LockBuffer(buffer, BUFFER_LOCK_SHARE);
+			pq_posting_check(c->index, buffer, &pq->layout, list);
+			memcpy(copy->data, BufferGetPage(buffer), BLCKSZ);
+			UnlockReleaseBuffer(buffer);
+			measure_page(c, copy->data, block, list, points, errors);
+			block = PqPostingGetHeader(copy->data)->next;
+		}
+	}
+	for (int q = 0; q < c->nqueries; q++)
+		qsort(c->neighbours + (size_t) q * c->depth, c->counts[q], sizeof(Neighbour), compare_neighbours);
+	pfree(copy);
+	pfree(points);
+}
+
+/* The usual distance between two centroids. */
+static double
+centroid_separation(Calibration *c)
+{
+	const PqModel *model = c->pq->model;
+	const float *norms = PqModelArray(model, norms, float);
+	float	   *centroid = palloc(sizeof(float) * model->padded);
+	double	   *mean = palloc0(sizeof(double) * model->inner);
+	double		square = 0;
+	double		of_mean = 0;
+	int			n = 0;
+
+	for (int s = 0; s < PqModelSlots(model); s += Max(1, PqModelSlots(model) / 1024))
+	{
+		if (isinf(norms[s]))
+			continue;
+		CHECK_FOR_INTERRUPTS();
+		pq_read_centroid(c->index, c->pq, s, centroid);
+		for (int j = 0; j < model->inner; j++)
+			mean[j] += centroid[j];
+		square += norms[s];
+		n++;
+	}
+	for (int j = 0; j < model->inner && n > 0; j++)
+		of_mean += mean[j] / n * (mean[j] / n);
+	pfree(centroid);
+	pfree(mean);
+	return n > 0 ? sqrt(2 * Max(square / n - of_mean, 0)) : 0;
+}
+
+/*
+ * The usual lengths of residuals and of the codes' errors, from some neighbours.
+ */
+static void
+measure_lengths(Calibration *c)
+{
+	PqIndex    *pq = c->pq;
+	const PqModel *model = pq->model;
+	float	   *point = palloc(sizeof(float) * model->padded);
+	float	   *centroid = palloc(sizeof(float) * model->padded);
+	uint8	   *codes = palloc(model->nquads * 4);
+	double		spread = 0;
+	double		wrong = 0;
+	int			n = 0;
+
+	for (int q = 0; q < c->nqueries; q++)
+		for (int j = 0; j < Min(c->counts[q], 10); j++)
+		{
+			const Neighbour *neighbour = c->neighbours + (size_t) q * c->depth + j;
+			Buffer		buffer = pq_read(pq, c->index, neighbour->block);
+			float		error;
+			uint8		term;
+
+			CHECK_FOR_INTERRUPTS();
+			memset(point, 0, sizeof(float) * model->padded);
+			pq_read_refined(c->index, pq, BufferGetPage(buffer), neighbour->slot, point, &error);
+			pq_posting_get(BufferGetPage(buffer), &pq->layout, neighbour->slot, codes, &term);
+			ReleaseBuffer(buffer);
+			pq_read_centroid(c->index, pq, neighbour->list, centroid);
+			for (int i = 0; i < model->inner; i++)
+			{
+				double		residual = point[i] - centroid[i];
+				int			m = i / model->width;
+				double		coded = PqModelArray(model, codebooks, float)[((size_t) m * model->width + i % model->width) * PQ_TILE + codes[m]];
+
+				spread += residual * residual;
+				wrong += (residual - coded) * (residual - coded);
+			}
+			n++;
+		}
+	c->meta->spread = n > 0 ? sqrt(spread / n) : 0;
+	c->meta->code_error = n > 0 ? sqrt(wrong / n) : 0;
+	c->meta->separation = centroid_separation(c);
+	c->meta->length = c->entries > 0 ? sqrt(c->lengths / c->entries) : 0;
+	pfree(point);
+	pfree(centroid);
+	pfree(codes);
+}
+
+/* What the codes say of an entry's distance. */
+static double
+estimate_of(Calibration *c, const Neighbour *neighbour, double score)
+{
+	const PqSearch *search = c->search;
+	const PqModel *model = c->pq->model;
+	Buffer		buffer = pq_read(c->pq, c->index, neighbour->block);
+	uint8		codes[PQ_MAX_SUBVECTORS + 4];
+	uint8		term;
+	int32		sum;
+
+	pq_posting_get(BufferGetPage(buffer), &c->pq->layout, neighbour->slot, codes, &term);
+	ReleaseBuffer(buffer);
+	sum = (term * search->term_factor) >> 8;
+	for (int m = 0; m < model->subvectors; m++)
+		sum += search->table[m * PQ_TILE + codes[m]];
+	return score + search->table_bias + (double) sum * search->table_scale;
+}
+
+/*
+ * The cosines of the neighbours from first to last - 1 of a query, as seen when
+ * the last of them is the farthest row wanted.
+ */
+static int
+measure_cosines(Calibration *c, int q, const double *list_scores, int first, int last, Cosines *out)
+{
+	const Neighbour *neighbours = c->neighbours + (size_t) q * c->depth;
+	double		d;
+
+	if (last > c->counts[q])
+		return 0;
+	d = neighbours[last - 1].distance;
+	for (int j = first; j < last; j++)
+	{
+		double		score = list_scores[neighbours[j].list];
+		double		reach = pq_code_reach(c->search, score);
+
+		out[j - first].list = pq_list_cosine(c->search, c->search->probes[0].score, score, d);
+		out[j - first].code = (estimate_of(c, &neighbours[j], score) - d) / Max(reach, 1e-30);
+	}
+	return last - first;
+}
+
+/* The neighbours of all queries for one k, and how many each query has. */
+typedef struct Measured
+{
+	int			k;
+	Cosines    *cosines;
+	int		   *ends;			/* of each query's */
+	int			nqueries;
+	int			nrows;			/* of these are like rows */
+	double	   *farthest;		/* distance of the last of each query */
+	float	   *lists;			/* cosines of all, sorted */
+	float	   *codes;
+	int			n;
+} Measured;
+
+static int
+compare_floats(const void *a, const void *b)
+{
+	float		x = *(const float *) a;
+	float		y = *(const float *) b;
+
+	return x < y ? -1 : x > y;
+}
+
+static int
+compare_doubles(const void *a, const void *b)
+{
+	double		x = *(const double *) a;
+	double		y = *(const double *) b;
+
+	return x < y ? -1 : x > y;
+}
+
+/*
+ * Does a rule reach a goal for the queries from first to last - 1?  What was
+ * found is taken less a standard error, since the queries are but a sample, and
+ * where many rows are wanted the worst queries count, too.
+ */
+static bool
+reaches_for(const Measured *m, int first, int last, const PqRule *rule, double goal, double *recall)
+{
+	double	   *found = palloc(sizeof(double) * (last - first + 1));
+	double		sum = 0;
+	double		square = 0;
+	int			start = first > 0 ? m->ends[first - 1] : 0;
+	int			n = 0;
+	bool		enough;
+
+	for (int q = first; q < last; q++)
+	{
+		int			count = 0;
+
+		for (int i = start; i < m->ends[q]; i++)
+			count += m->cosines[i].list <= rule->list && m->cosines[i].code <= rule->code;
+		if (m->ends[q] > start)
+		{
+			found[n] = (double) count / (m->ends[q] - start);
+			sum += found[n];
+			square += found[n] * found[n];
+			n++;
+		}
+		start = m->ends[q];
+	}
+	*recall = 1;
 	if (n == 0)
-		return point;
-	while (i < n && curve[i].recall < recall)
-		i++;
-	if (i == n)
 	{
-		double		factor = (1 - curve[n - 1].recall) / Max(1 - recall, 0.001);
-
-		factor = Max(1, Min(4, factor));
-		point->probes = (int) ceil(curve[n - 1].probes * factor);
-		point->refine = (int) ceil(curve[n - 1].refine * Min(factor, 2));
+		pfree(found);
+		return true;
 	}
-	else if (i == 0)
-		*point = curve[0];
-	else
+	sum /= n;
+	*recall = sum - sqrt(Max(square / n - sum * sum, 0) / n);
+	qsort(found, n, sizeof(double), compare_doubles);
+	enough = *recall >= goal && (m->k < 10 || found[n / 20] >= goal - WORST_SHORT);
+	pfree(found);
+	return enough;
+}
+
+/* Does a rule reach a goal for each kind of queries? */
+static bool
+reaches(const Measured *m, const PqRule *rule, double goal, double *recall)
+{
+	double		between;
+	bool		enough = reaches_for(m, 0, m->nrows, rule, goal, recall);
+
+	if (m->nqueries == m->nrows)
+		return enough;
+	enough &= reaches_for(m, m->nrows, m->nqueries, rule, goal, &between);
+	*recall = Min(*recall, between);
+	return enough;
+}
+
+/* The cosine that lets so much of all through. */
+static float
+quantile(const float *sorted, int n, double part)
+{
+	return sorted[Max(0, Min(n - 1, (int) ceil(part * n) - 1))];
+}
+
+/*
+ * Of the rules with some limit for codes the one with the least limit for lists
+ * that reaches a goal; false if none does.
+ */
+static bool
+least_lists(const Measured *m, double goal, PqRule *rule, double *recall)
+{
+	int			low = 0;
+	int			high = m->n - 1;
+
+	rule->list = m->lists[high];
+	if (!reaches(m, rule, goal, recall))
+		return false;
+	while (low < high)
 	{
-		double		t = (recall - curve[i - 1].recall) / (curve[i].recall - curve[i - 1].recall);
+		int			middle = (low + high) / 2;
 
-		point->probes = (int) ceil(curve[i - 1].probes + t * (curve[i].probes - curve[i - 1].probes));
-		point->refine = (int) ceil(curve[i - 1].refine + t * (curve[i].refine - curve[i - 1].refine));
+		rule->list = m->lists[middle];
+		if (reaches(m, rule, goal, recall))
+			high = middle;
+		else
+			low = middle + 1;
 	}
-	return point;
+	rule->list = m->lists[high];
+	reaches(m, rule, goal, recall);
+	return true;
+}
+
+/* How many lists a rule scans, on average. */
+static double
+lists_scanned(const Calibration *c, const Measured *m, const PqRule *rule)
+{
+	int			nlists = c->pq->model->nlists;
+	double		sum = 0;
+
+	for (int q = 0; q < m->nqueries; q++)
+	{
+		PqSearch	search = *c->search;
+		const float *scores = c->scores + (size_t) q * nlists;
+		int			low = 0;
+		int			high = nlists;
+
+		search.norm = c->norms[q];
+		while (low < high)
+		{
+			int			middle = (low + high) / 2;
+
+			if (pq_list_cosine(&search, scores[0], scores[middle], m->farthest[q]) <= rule->list)
+				low = middle + 1;
+			else
+				high = middle;
+		}
+		sum += low;
+	}
+	return sum / Max(m->nqueries, 1);
+}
+
+/* Bins of cosines, of lists and of codes. */
+#define BINS 24
+/* Entries looked at for each query. */
+#define MOST_COUNTED 100000
+
+/* How many entries there are to each pair of cosines, on average. */
+typedef struct Density
+{
+	float		lists_from;
+	float		lists_width;
+	float		codes_from;
+	float		codes_width;
+	double		counts[BINS][BINS];
+} Density;
+
+static int
+bin_of(double value, double from, double width)
+{
+	double		bin = (value - from) / Max(width, 1e-30);
+
+	return bin <= 0 ? 0 : bin >= BINS - 1 ? BINS - 1 : (int) bin;
+}
+
+/* Count the entries of a list of the search's query. */
+static double
+count_list(Calibration *c, const PqProbe *probe, double d, Density *density)
+{
+	PqIndex    *pq = c->pq;
+	double		score = probe->score;
+	double		reach = Max(pq_code_reach(c->search, score), 1e-30);
+	double	   *counts = density->counts[bin_of(pq_list_cosine(c->search, c->search->probes[0].score, score, d), density->lists_from, density->lists_width)];
+	double		entries = 0;
+	BlockNumber block = pq_list_head(pq, c->index, probe->slot);
+
+	while (block != InvalidBlockNumber)
+	{
+		Buffer		buffer = pq_read(pq, c->index, block);
+		Page		page = BufferGetPage(buffer);
+		const PqPostingHeader *header = PqPostingGetHeader(page);
+		uint32		masks[64];
+		int32		sums[64 * PQ_BLOCK];
+		PqBlockScan scan = {0};
+
+		LockBuffer(buffer, BUFFER_LOCK_SHARE);
+		scan.codes = (uint8 *) page + pq->layout.codes;
+		scan.terms = (uint8 *) page + pq->layout.terms;
+		scan.nblocks = (header->nused + PQ_BLOCK - 1) / PQ_BLOCK;
+		scan.nquads = pq->layout.nquads;
+		scan.table = c->search->table;
+		scan.term_factor = c->search->term_factor;
+		scan.limit = PG_INT32_MAX;
+		scan.masks = masks;
+		scan.sums = sums;
+		pq_kernels->scan_blocks(&scan);
+		for (int i = 0; i < header->nused; i++)
+		{
+			double		estimate = score + c->search->table_bias + (double) sums[i] * c->search->table_scale;
+
+			counts[bin_of((estimate - d) / reach, density->codes_from, density->codes_width)]++;
+		}
+		entries += header->nused;
+		block = header->next;
+		UnlockReleaseBuffer(buffer);
+		CHECK_FOR_INTERRUPTS();
+	}
+	return entries;
+}
+
+/* Count what a query's lists hold, as far as rules may want to see them. */
+static void
+count_query(Calibration *c, double d, Density *density)
+{
+	double		most = density->lists_from + density->lists_width * BINS;
+	double		entries = 0;
+
+	for (int i = 0; i < c->search->nprobes && entries < MOST_COUNTED; i++)
+	{
+		if (pq_list_cosine(c->search, c->search->probes[0].score, c->search->probes[i].score, d) > most)
+			break;
+		entries += count_list(c, &c->search->probes[i], d, density);
+	}
+}
+
+/* How many candidates a rule ranks, on average. */
+static double
+codes_ranked(const Density *density, int nqueries, const PqRule *rule)
+{
+	int			lists = bin_of(rule->list, density->lists_from, density->lists_width);
+	int			codes = bin_of(rule->code, density->codes_from, density->codes_width);
+	double		sum = 0;
+
+	for (int i = 0; i <= lists; i++)
+		for (int j = 0; j <= codes; j++)
+			sum += density->counts[i][j];
+	return sum / Max(nqueries, 1);
+}
+
+/*
+ * The cheapest rule that reaches a goal; false if none does.
+ */
+static bool
+cheapest_rule(Calibration *c, const Measured *m, const Density *density, double goal, PqCurvePoint *point)
+{
+	const PqModel *model = c->pq->model;
+	double		per_list = c->entries / model->nlists;
+	double		best = INFINITY;
+
+	for (int i = 0; i < (int) lengthof(code_parts); i++)
+	{
+		PqRule		rule;
+		double		recall;
+		double		lists;
+		double		cost;
+
+		rule.code = quantile(m->codes, m->n, 1 - (1 - goal) * code_parts[i]);
+		if (!least_lists(m, goal, &rule, &recall))
+			continue;
+		lists = lists_scanned(c, m, &rule);
+		/* nanoseconds, roughly */
+		cost = lists * (300 + per_list * (0.4 + 0.15 * model->nquads)) +
+			codes_ranked(density, m->nqueries, &rule) * (120 + 0.25 * model->inner);
+		if (cost < best)
+		{
+			best = cost;
+			point->recall = recall;
+			point->list = rule.list;
+			point->code = rule.code;
+			point->probes = (int) ceil(Max(lists, 1));
+		}
+	}
+	return !isinf(best);
+}
+
+/*
+ * The curve for one k: for each goal the cheapest rule that reaches it, and at
+ * its end the rule that finds most.
+ */
+static void
+fill_curve(Calibration *c, const Measured *m, const Density *density, PqCurve *curve)
+{
+	curve->k = m->k;
+	curve->n = 0;
+	for (int g = 0; g < (int) lengthof(goals); g++)
+	{
+		PqCurvePoint point;
+
+		if (!cheapest_rule(c, m, density, goals[g], &point))
+			break;
+		if (curve->n == 0 || point.recall > curve->points[curve->n - 1].recall)
+			curve->points[curve->n++] = point;
+	}
+	if (curve->n < PQ_MAX_CURVE)
+	{
+		PqCurvePoint *point = &curve->points[curve->n++];
+		PqRule		rule = {m->lists[m->n - 1], m->codes[m->n - 1]};
+		double		recall = 0;
+
+		reaches(m, &rule, 0, &recall);
+		point->recall = recall;
+		point->list = rule.list;
+		point->code = rule.code;
+		point->probes = (int) ceil(Max(lists_scanned(c, m, &rule), 1));
+		if (curve->n > 1 && point->recall <= point[-1].recall)
+			curve->n--;
+	}
+}
+
+/* Measure all queries for one k, and make its curve. */
+static void
+measure_rows(Calibration *c, int k, PqCurve *curve)
+{
+	const PqModel *model = c->pq->model;
+	int			tries = k == 1 ? NEAREST_TRIED : 1;
+	Measured	m = {.k = k,.nrows = c->nrows};
+	Density    *density = palloc0(sizeof(Density));
+	double	   *list_scores = palloc(sizeof(double) * PqModelSlots(model));
+
+	m.cosines = palloc_extended(sizeof(Cosines) * (Size) c->nqueries * k * tries, MCXT_ALLOC_HUGE);
+	m.ends = palloc(sizeof(int) * c->nqueries);
+	m.farthest = palloc(sizeof(double) * c->nqueries);
+	for (int pass = 0; pass < 2; pass++)
+		for (int q = 0; q < c->nqueries; q++)
+		{
+			CHECK_FOR_INTERRUPTS();
+			pq_search_query(c->search, c->queries + (size_t) q * model->padded);
+			pq_search_rank(c->search, model->nlists);
+			m.farthest[q] = c->counts[q] >= k ? c->neighbours[(size_t) q * c->depth + k - 1].distance : INFINITY;
+			if (pass == 1)
+			{
+				if (!isinf(m.farthest[q]))
+					count_query(c, m.farthest[q], density);
+				continue;
+			}
+			for (int i = 0; i < PqModelSlots(model); i++)
+				list_scores[i] = INFINITY;
+			for (int i = 0; i < c->search->nprobes; i++)
+			{
+				list_scores[c->search->probes[i].slot] = c->search->probes[i].score;
+				c->scores[(size_t) q * model->nlists + i] = c->search->probes[i].score;
+			}
+			for (int i = c->search->nprobes; i < model->nlists; i++)
+				c->scores[(size_t) q * model->nlists + i] = INFINITY;
+			for (int try = 0; try < tries; try++)
+				m.n += measure_cosines(c, q, list_scores, try, try + k, m.cosines + m.n);
+			m.ends[q] = m.n;
+			m.nqueries = q + 1;
+			if (q < c->nqueries - 1)
+				continue;
+			m.lists = palloc_extended(sizeof(float) * (m.n + 1), MCXT_ALLOC_HUGE);
+			m.codes = palloc_extended(sizeof(float) * (m.n + 1), MCXT_ALLOC_HUGE);
+			for (int i = 0; i < m.n; i++)
+			{
+				m.lists[i] = m.cosines[i].list;
+				m.codes[i] = m.cosines[i].code;
+			}
+			qsort(m.lists, m.n, sizeof(float), compare_floats);
+			qsort(m.codes, m.n, sizeof(float), compare_floats);
+			if (m.n == 0)
+				return;
+			density->lists_from = m.lists[0];
+			density->lists_width = (m.lists[m.n - 1] - m.lists[0]) / BINS;
+			density->codes_from = m.codes[0];
+			density->codes_width = (m.codes[m.n - 1] - m.codes[0]) / BINS;
+		}
+	fill_curve(c, &m, density, curve);
+}
+
+/*
+ * Measure an index, which is complete but for its curves, with queries of its
+ * inner space (rows of padded floats), and set them.  The first nrows of the
+ * queries are vectors of rows, and a goal has to be reached for these and for
+ * the others.  Returns the highest recall
+ * that can be reached for every k measured.
+ */
+double
+pq_calibrate(Relation index, const float *queries, int nrows, int nqueries, PqMetaPageData *meta)
+{
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "pq calibration", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(context);
+	Calibration c = {.index = index,.meta = meta,.queries = queries,.nrows = nrows,.nqueries = nqueries};
+	const PqModel *model;
+	float	   *rows;
+	double		least = 1;
+
+	c.pq = pq_index_get(index, context);
+	model = c.pq->model;
+	c.search = pq_search_begin(index, c.pq);
+	c.depth = 1;
+	for (int i = 0; i < PQ_CURVES; i++)
+		if (meta->tuples >= (double) rows_wanted[i] * LARGE_ENOUGH)
+			c.depth = Max(rows_wanted[i], NEAREST_TRIED);
+	c.tiles = palloc(sizeof(float) * (Size) PqRoundTile(nqueries + 1) * model->inner);
+	c.norms = palloc0(sizeof(float) * PqRoundTile(nqueries + 1));
+	rows = palloc0(sizeof(float) * (Size) (nqueries + 1) * model->inner);
+	for (int q = 0; q < nqueries; q++)
+		memcpy(rows + (size_t) q * model->inner, queries + (size_t) q * model->padded, sizeof(float) * model->inner);
+	pq_make_tiles(rows, nqueries, model->inner, c.tiles, c.norms);
+	pfree(rows);
+	c.neighbours = palloc_extended(sizeof(Neighbour) * (Size) (nqueries + 1) * c.depth, MCXT_ALLOC_HUGE);
+	c.counts = palloc0(sizeof(int) * (nqueries + 1));
+	c.scores = palloc_extended(sizeof(float) * (Size) (nqueries + 1) * model->nlists, MCXT_ALLOC_HUGE);
+	find_neighbours(&c);
+	measure_lengths(&c);
+	/* what cosines are made of */
+	c.pq->meta.spread = meta->spread;
+	c.pq->meta.code_error = meta->code_error;
+	c.pq->meta.separation = meta->separation;
+	meta->ncurves = 0;
+	for (int i = 0; i < PQ_CURVES && nqueries > 0; i++)
+	{
+		PqCurve    *curve = &meta->curves[meta->ncurves];
+
+		if (rows_wanted[i] > c.depth)
+			break;
+		curve->n = 0;
+		measure_rows(&c, rows_wanted[i], curve);
+		if (curve->n == 0)
+			break;
+		least = Min(least, curve->points[curve->n - 1].recall);
+		meta->ncurves++;
+	}
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(context);
+	return meta->ncurves > 0 ? least : 0;
 }

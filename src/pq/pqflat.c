@@ -15,7 +15,6 @@
 #include <math.h>
 
 #include "miscadmin.h"
-#include "port/pg_bitutils.h"
 #include "utils/rel.h"
 
 #include "index/page.h"
@@ -29,13 +28,18 @@
  * 0, so that rounding decides about no two rows.
  */
 void
-pq_flat_encode(const PqModel *model, const float *point, float lost, char *code)
+pq_flat_encode(const PqModel *model, const float *point, char *code)
 {
 	float		error;
 
-	error = lost + FLT_MIN;
-	if (model->metric == PQ_METRIC_IP)
-		error += sqrtf(pq_kernels->dot(point, point, model->inner)) * DOT_ROUNDING;
+	if (pq_cut_off(point, model->inner))
+		error = INFINITY;
+	else if (model->metric == PQ_METRIC_IP)
+		error = sqrtf(pq_kernels->dot(point, point, model->inner)) * DOT_ROUNDING + FLT_MIN;
+	else if (model->metric == PQ_METRIC_COSINE)
+		error = FLT_EPSILON;	/* a unit vector's own rounding */
+	else
+		error = FLT_MIN;
 	memcpy(code, &error, sizeof(error));
 	memcpy(code + sizeof(error), point, sizeof(float) * model->inner);
 }
@@ -92,96 +96,36 @@ pin_refine(PqSearch *search, const PqPostingHeader *header, int number, Buffer *
 }
 
 /*
- * Offer the entries of a posting page, of which this is a copy.  The bytes of a
- * live entry do not change, so its refine page needs no lock.
+ * For each candidate from a copy of a posting page its distance (or minus the
+ * inner product), and how far that may be off.  The bytes of a live entry do not
+ * change, so its refine page needs no lock.
  */
-static void
-offer_page(PqSearch *search, const PqProbe *probe, Page page)
+void
+pq_flat_distances(PqSearch *search, Page page, float *distances, float *errors)
 {
 	const PqLayout *layout = &search->pq->layout;
-	const PqPostingHeader *header = PqPostingGetHeader(page);
-	const ItemPointerData *tids = PqPostingTids(page, layout);
 	Buffer		buffers[PQ_MAX_PARTS] = {InvalidBuffer};
 	int			pinned = -1;
 
-	for (int b = 0; b * PQ_BLOCK < header->nused; b++)
+	for (int i = 0; i < search->ncandidates; i++)
 	{
-		uint32		mask = PqPostingLive(page, layout)[b] & PqUsedMask(header, b);
+		int			slot = search->candidates[i].probe;
+		int			number = PqRefineNumber(layout, slot);
+		float		value;
+		float		error = 0;
 
-		if (mask && search->nfilters > 0)
+		if (number != pinned)
 		{
-			search->tested += pg_popcount32(mask);
-			mask &= ix_filters_mask(search->filters, search->nfilters, page, &layout->filters, b);
-			search->passed += pg_popcount32(mask);
+			pin_refine(search, PqPostingGetHeader(page), number, buffers);
+			pinned = number;
 		}
-		for (; mask; mask &= mask - 1)
-		{
-			int			slot = b * PQ_BLOCK + pg_rightmost_one_pos32(mask);
-			int			number = PqRefineNumber(layout, slot);
-			float		distance;
-			float		error = 0;
-
-			if (number != pinned)
-			{
-				pin_refine(search, header, number, buffers);
-				pinned = number;
-			}
-			distance = entry_distance(search, buffers, slot, &error);
-			/* what was cut off may be anywhere, also nearest */
-			pq_search_offer(search, probe, isinf(error) ? 0 : PqRankOf(distance),
-							(uint64) header->refine[number] << 16, error, &tids[slot]);
-		}
+		value = entry_distance(search, buffers, slot, &error);
+		if (search->pq->model->metric != PQ_METRIC_IP)
+			value = sqrtf(value);
+		distances[i] = isfinite(value) ? value : 0;
+		errors[i] = isfinite(value) && error >= 0 ? error : INFINITY;
 	}
 	for (int part = 0; part < layout->refine_parts; part++)
 		if (BufferIsValid(buffers[part]))
 			ReleaseBuffer(buffers[part]);
-}
-
-/*
- * Offer all entries of a flat index's list.
- */
-void
-pq_flat_scan(PqSearch *search, const PqProbe *probe)
-{
-	PqIndex    *pq = search->pq;
-	BlockNumber block = pq_list_head(pq, search->index, probe->slot);
-	BlockNumber steps = 0;
-
-	if (!search->page)
-		search->page = palloc(sizeof(PGAlignedBlock));
-	while (block != InvalidBlockNumber)
-	{
-		Buffer		buffer = pq_read(pq, search->index, block);
-
-		CHECK_FOR_INTERRUPTS();
-		LockBuffer(buffer, BUFFER_LOCK_SHARE);
-		pq_posting_check(search->index, buffer, &pq->layout, probe->slot);
-		memcpy(search->page->data, BufferGetPage(buffer), BLCKSZ);
-		UnlockReleaseBuffer(buffer);
-		offer_page(search, probe, search->page->data);
-		block = PqPostingGetHeader(search->page->data)->next;
-		if ((++steps & 1023) == 0 && steps > RelationGetNumberOfBlocks(search->index))
-			ix_corrupt(search->index, block, "The pages of a list form a circle.");
-	}
-}
-
-/*
- * For each candidate its distance (or minus the inner product), and how far that
- * may be off.
- */
-void
-pq_flat_distances(const PqSearch *search, double *distances, float *errors)
-{
-	bool		dot = search->pq->model->metric == PQ_METRIC_IP;
-
-	for (int i = 0; i < search->ncandidates; i++)
-	{
-		const PqCandidate *c = &search->candidates[i];
-		float		value = isinf(c->error) ? 0 : PqEstimateOf(c->rank >> 32);
-
-		if (!dot)
-			value = sqrtf(value);
-		distances[i] = isfinite(value) ? value : 0;
-		errors[i] = isfinite(value) && c->error >= 0 ? c->error + search->slack : INFINITY;
-	}
 }

@@ -24,11 +24,9 @@
 struct PqLoader
 {
 	PqBuild    *build;
-	PqTruth    *truth;
 	MemoryContext row_context;	/* of one row, and of one batch */
 	TupleTableSlot *slot;
 	float	   *points;
-	float		lost[BATCH];	/* by rounding, of each point */
 	PqEntry   **entries;
 	char	   *data;			/* of the entries, as bytea */
 	Size		entry_size;
@@ -86,12 +84,11 @@ pq_sort_begin(PqBuild *build, SortCoordinate coordinate, int memory)
  * Start loading into such a sort.
  */
 PqLoader *
-pq_loader_begin(PqBuild *build, PqTruth *truth, SortCoordinate coordinate, int memory)
+pq_loader_begin(PqBuild *build, SortCoordinate coordinate, int memory)
 {
 	PqLoader   *loader = palloc0(sizeof(PqLoader));
 
 	loader->build = build;
-	loader->truth = truth;
 	loader->row_context = AllocSetContextCreate(CurrentMemoryContext, "pq row", ALLOCSET_DEFAULT_SIZES);
 	pq_sort_begin(build, coordinate, memory);
 	loader->slot = MakeSingleTupleTableSlot(build->sort_desc, &TTSOpsVirtual);
@@ -111,7 +108,6 @@ flush_batch(PqLoader *loader)
 	const PqModel *model = build->trained->model;
 	int32		lists[BATCH];
 	const float *centroids[BATCH];
-	ItemPointerData tids[BATCH];
 	MemoryContext old = MemoryContextSwitchTo(loader->row_context);
 
 	CHECK_FOR_INTERRUPTS();
@@ -120,11 +116,8 @@ flush_batch(PqLoader *loader)
 	{
 		centroids[i] = build->trained->centroids + (size_t) lists[i] * model->inner;
 		loader->entries[i]->list = lists[i];
-		tids[i] = loader->entries[i]->tid;
 	}
-	pq_encode(model, &build->layout, loader->points, loader->lost, centroids, loader->n, loader->entries);
-	if (loader->truth)
-		pq_truth_rows(loader->truth, loader->points, tids, loader->n);
+	pq_encode(model, &build->layout, loader->points, centroids, loader->n, loader->entries);
 	for (int i = 0; i < loader->n; i++)
 	{
 		PqEntry    *entry = loader->entries[i];
@@ -160,8 +153,8 @@ pq_loader_row(Relation index, ItemPointer tid, Datum *values, bool *isnull, bool
 	if (isnull[0])
 		return;
 	old = MemoryContextSwitchTo(loader->row_context);
-	usable = pq_embed(build->space, model->dims, model->inner, model->padded, PqModelCentre(model), values[0],
-					  loader->points + (size_t) loader->n * model->padded, &loader->lost[loader->n]);
+	usable = pq_embed(build->space, model->dims, model->inner, model->padded, values[0],
+					  loader->points + (size_t) loader->n * model->padded);
 	MemoryContextSwitchTo(old);
 	if (!usable)
 		return;
@@ -192,13 +185,13 @@ pq_loader_end(PqLoader *loader)
  * Load the whole table into a sort, with workers where they may help.
  */
 void
-pq_load(PqBuild *build, PqTruth *truth)
+pq_load(PqBuild *build)
 {
 	PqLoader   *loader;
 
-	if (pq_parallel_load(build, truth))
+	if (pq_parallel_load(build))
 		return;
-	loader = pq_loader_begin(build, truth, NULL, pq_sort_memory(build, 1));
+	loader = pq_loader_begin(build, NULL, pq_sort_memory(build, 1));
 	build->tuples = table_index_build_scan(build->heap, build->index, build->info, true, true,
 										   pq_loader_row, loader, NULL);
 	build->indexed = pq_loader_end(loader);

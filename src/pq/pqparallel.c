@@ -31,9 +31,7 @@
 #define KEY_SORT UINT64CONST(0x5051000000000002)
 #define KEY_MODEL UINT64CONST(0x5051000000000003)
 #define KEY_TILES UINT64CONST(0x5051000000000004)
-#define KEY_QUERIES UINT64CONST(0x5051000000000005)
-#define KEY_TRUTH UINT64CONST(0x5051000000000006)
-#define KEY_QUERY_TEXT UINT64CONST(0x5051000000000007)
+#define KEY_QUERY_TEXT UINT64CONST(0x5051000000000005)
 
 /* What leader and workers share; the table's parallel scan lies behind it. */
 typedef struct PqShared
@@ -42,12 +40,10 @@ typedef struct PqShared
 	Oid			index;
 	bool		concurrent;
 	int			participants;
-	int			nqueries;
 	int			nfilters;
 	int16		filter_width[IX_MAX_FILTERS];
 	/* under the mutex */
 	slock_t		mutex;
-	int			attached;		/* numbers the pieces of the truth */
 	int			done;
 	double		tuples;
 	double		indexed;
@@ -69,29 +65,22 @@ PGDLLEXPORT void jflow_pq_build_worker(dsm_segment *segment, shm_toc *toc);
  * Load this process's part of the table.
  */
 static void
-load_part(PqBuild *build, PqShared *shared, Sharedsort *sort, PqNeighbour *pieces, bool leader)
+load_part(PqBuild *build, PqShared *shared, Sharedsort *sort, bool leader)
 {
 	SortCoordinate coordinate = palloc0(sizeof(SortCoordinateData));
-	PqTruth    *truth = pq_truth_begin(build->trained->model, build->queries, shared->nqueries);
 	PqLoader   *loader;
 	TableScanDesc scan;
 	double		tuples;
 	double		indexed;
-	int			number;
 
 	coordinate->isWorker = true;
 	coordinate->nParticipants = -1;
 	coordinate->sharedsort = sort;
-	loader = pq_loader_begin(build, truth, coordinate, pq_sort_memory(build, shared->participants));
+	loader = pq_loader_begin(build, coordinate, pq_sort_memory(build, shared->participants));
 	scan = table_beginscan_parallel(build->heap, PqSharedScan(shared));
 	tuples = table_index_build_scan(build->heap, build->index, build->info, true, leader,
 									pq_loader_row, loader, scan);
 	indexed = pq_loader_end(loader);
-	SpinLockAcquire(&shared->mutex);
-	number = shared->attached++;
-	SpinLockRelease(&shared->mutex);
-	memcpy(pieces + (size_t) number * shared->nqueries * PQ_NEIGHBOURS, truth->neighbours,
-		   sizeof(PqNeighbour) * shared->nqueries * PQ_NEIGHBOURS);
 	SpinLockAcquire(&shared->mutex);
 	shared->done++;
 	shared->tuples += tuples;
@@ -133,9 +122,8 @@ jflow_pq_build_worker(dsm_segment *segment, shm_toc *toc)
 	pq_fill_centroids(&trained);
 	build.trained = &trained;
 	pq_layout_init(&build.layout, trained.model, shared->nfilters, shared->filter_width);
-	build.queries = shm_toc_lookup(toc, KEY_QUERIES, false);
 	tuplesort_attach_shared(sort, segment);
-	load_part(&build, shared, sort, shm_toc_lookup(toc, KEY_TRUTH, false), false);
+	load_part(&build, shared, sort, false);
 	index_close(build.index, index_lock);
 	table_close(build.heap, heap_lock);
 }
@@ -156,16 +144,15 @@ share(shm_toc *toc, uint64 key, const void *data, Size size)
  * happened then.
  */
 bool
-pq_parallel_load(PqBuild *build, PqTruth *truth)
+pq_parallel_load(PqBuild *build)
 {
 	const PqModel *model = build->trained->model;
 	ParallelContext *context;
 	Snapshot	snapshot;
 	PqShared   *shared;
 	Sharedsort *sort;
-	PqNeighbour *pieces;
 	SortCoordinate coordinate;
-	Size		sizes[6];
+	Size		sizes[4];
 	int			participants;
 	int			workers = parallel_workers_compat(build->heap, build->index, build->info);
 	Size text = debug_query_string ? strlen(debug_query_string) + 1 : 0;
@@ -182,12 +169,10 @@ pq_parallel_load(PqBuild *build, PqTruth *truth)
 	sizes[1] = tuplesort_estimate_shared(participants);
 	sizes[2] = model->size;
 	sizes[3] = sizeof(float) * (Size) PqModelSlots(model) * model->inner;
-	sizes[4] = sizeof(float) * (Size) Max(truth->nqueries, 1) * model->padded;
-	sizes[5] = sizeof(PqNeighbour) * (Size) participants * Max(truth->nqueries, 1) * PQ_NEIGHBOURS;
-	for (int i = 0; i < 6; i++)
+	for (int i = 0; i < 4; i++)
 		shm_toc_estimate_chunk(&context->estimator, sizes[i]);
 	shm_toc_estimate_chunk(&context->estimator, Max(text, 1));
-	shm_toc_estimate_keys(&context->estimator, 7);
+	shm_toc_estimate_keys(&context->estimator, 5);
 	InitializeParallelDSM(context);
 	if (context->seg == NULL)
 	{
@@ -204,7 +189,6 @@ pq_parallel_load(PqBuild *build, PqTruth *truth)
 	shared->index = RelationGetRelid(build->index);
 	shared->concurrent = build->info->ii_Concurrent;
 	shared->participants = participants;
-	shared->nqueries = truth->nqueries;
 	shared->nfilters = build->layout.filters.nfilters;
 	memcpy(shared->filter_width, build->layout.filters.width, sizeof(shared->filter_width));
 	SpinLockInit(&shared->mutex);
@@ -214,8 +198,6 @@ pq_parallel_load(PqBuild *build, PqTruth *truth)
 	tuplesort_initialize_shared(sort, participants, context->seg);
 	share(context->toc, KEY_MODEL, model, sizes[2]);
 	share(context->toc, KEY_TILES, build->trained->tiles, sizes[3]);
-	share(context->toc, KEY_QUERIES, build->queries, truth->nqueries > 0 ? sizes[4] : 0);
-	pieces = share(context->toc, KEY_TRUTH, NULL, sizes[5]);
 	if (text >0)
 		share(context->toc, KEY_QUERY_TEXT, debug_query_string, text);
 
@@ -228,7 +210,7 @@ pq_parallel_load(PqBuild *build, PqTruth *truth)
 		pq_parallel_end(build);
 		return false;
 	}
-	load_part(build, shared, sort, pieces, true);
+	load_part(build, shared, sort, true);
 	WaitForParallelWorkersToAttach(context);
 	ConditionVariablePrepareToSleep(&shared->finished);
 	for (;;)
@@ -246,9 +228,6 @@ pq_parallel_load(PqBuild *build, PqTruth *truth)
 	build->tuples = shared->tuples;
 	build->indexed = shared->indexed;
 	build->info->ii_BrokenHotChain |= shared->broken_hot_chain;
-	for (int i = 0; i < shared->attached; i++)
-		pq_truth_merge(truth, pieces + (size_t) i * truth->nqueries * PQ_NEIGHBOURS);
-
 	coordinate = palloc0(sizeof(SortCoordinateData));
 	coordinate->isWorker = false;
 	coordinate->nParticipants = context->nworkers_launched + 1;

@@ -2,14 +2,18 @@
  * pqscan.c
  *		Index scans: rows in order of distance.
  *
- * Rows behind a batch of candidates are ranked by the least distance each can
- * have, the refine code's less that code's error, and by the exact one where
- * that is in doubt (src/index/fetch.c).
+ * A scan that knows how many rows it will be asked for (src/index/limit.c)
+ * gathers candidates until that many nearest rows are probably among them
+ * (pqgather.c), and returns these in order of the exact distance: it is the
+ * refine code's, give or take that code's error, and where that is not enough
+ * the row itself is asked (src/index/fetch.c).  Rows that cannot be seen do not
+ * count, so more is gathered in their place before the first row is returned.
  *
- * When a batch is used up, a larger one follows from more lists, until every
- * entry was returned (jflow.pq_iterative_scan = relaxed), or with what comes
- * too late left out (strict).  A part of a batch is enough to ask for more
- * while batches are small: recall among the last of its candidates is poor.
+ * What comes after that, and all of a scan that does not know how many rows are
+ * wanted, comes from the refine codes of all entries: a row is returned when no
+ * other can be nearer.  With jflow.pq_iterative_scan = strict, rows that are
+ * nearer than one already returned are left out; relaxed gathers more and more
+ * instead, and returns them late; off returns what was gathered first.
  */
 #include "postgres.h"
 
@@ -23,40 +27,58 @@
 #include "utils/snapmgr.h"
 
 #include "index/fetch.h"
+#include "index/limit.h"
 #include "pq/pq.h"
 
 int			jflow_pq_probes = 0;
 double		jflow_pq_recall_goal = 0.95;
 int			jflow_pq_refine = 0;
-int			jflow_pq_iterative_scan = PQ_ITERATIVE_RELAXED;
+int			jflow_pq_iterative_scan = PQ_ITERATIVE_STRICT;
 
-/* Largest batch: 16,384 candidates of 24 bytes, four times that in all. */
-#define MAX_BATCH 16384
-/* Candidates, past all filters, to have before the first row is returned. */
-#define MIN_ITEMS 50
-/* Filters that keep this share of the rows, or more, need no more lists. */
-#define WIDE_FILTER (1.0 / 16)
+/* Rows to gather for where nobody knows how many are wanted. */
+#define UNKNOWN_ROWS 100
+/* A filter that the planner expects to keep a share may keep less of it. */
+#define FILTER_MARGIN 1.5
+
+typedef enum PqPhase
+{
+	PQ_GATHER,					/* rows that were gathered and not yet
+								 * returned */
+	PQ_REST,					/* nothing else is left */
+	PQ_EXACT					/* all entries, by their refine codes */
+} PqPhase;
 
 typedef struct PqScanOpaque
 {
 	MemoryContext context;		/* of one search */
 	const PqSpace *space;
+	const ScanKeyData *orderbys;	/* as the executor knows them */
+	IxWanted	wanted;
 	PqSearch   *search;			/* NULL until the first row is asked for */
+	PqGather   *gather;
 	Datum		query;			/* the vector asked for, detoasted */
 	bool		unordered;		/* the query has no direction or is NULL */
-	bool		cut_off;		/* the query's values are too large to tell
-								 * distances by */
 	bool		never;			/* the filters match nothing */
-	bool		more;			/* entries are left */
-	int			probes;
-	int			calibrated;		/* lists that are enough without a filter */
-	int			ranked;			/* lists so far */
-	int			want;
-	int			returned;
-	int			quota;			/* rows to return before the next batch */
-	double		last;
-	IxRanking	ranking;		/* of what was found and not yet returned */
+	bool		recheck;		/* of filters */
+	PqPhase		phase;
+	double		entries;		/* of the index, about */
 	IxFetch    *fetch;
+	IxRanking	ranking;		/* of what was found and not yet returned */
+	int			ranked;			/* of gather->found */
+	int64		unseen;			/* rows that the snapshot cannot see */
+	IxRow	   *out;			/* the next rows */
+	int			nout;
+	int			next;
+	/* what was returned */
+	double		last;
+	ItemPointerData *returned;	/* all rows if relaxed, else those at last */
+	int			nreturned;
+	int			maxreturned;
+	int			total;
+	/* reading all entries, as many at a time as memory holds */
+	bool		started;
+	bool		turned_away;	/* entries are left from this one on */
+	IxRow		horizon;
 } PqScanOpaque;
 
 IndexScanDesc
@@ -71,27 +93,24 @@ pq_beginscan(Relation index, int nkeys, int norderbys)
 	return scan;
 }
 
-static void
-end_fetch(PqScanOpaque *so)
-{
-	if (so->fetch)
-		ix_fetch_end(so->fetch);
-	so->fetch = NULL;
-}
-
 void
 pq_rescan(IndexScanDesc scan, ScanKey keys, int nkeys, ScanKey orderbys, int norderbys)
 {
 	PqScanOpaque *so = scan->opaque;
+	PqScanOpaque fresh = {.context = so->context,.space = so->space,.orderbys = so->orderbys};
 
-	end_fetch(so);
+	if (so->fetch)
+		ix_fetch_end(so->fetch);
+	so->fetch = NULL;
 	MemoryContextReset(so->context);
-	so->search = NULL;
-	memset(&so->ranking, 0, sizeof(so->ranking));
+	*so = fresh;
 	if (keys && scan->numberOfKeys > 0)
 		memmove(scan->keyData, keys, scan->numberOfKeys * sizeof(ScanKeyData));
 	if (orderbys && scan->numberOfOrderBys > 0)
+	{
 		memmove(scan->orderByData, orderbys, scan->numberOfOrderBys * sizeof(ScanKeyData));
+		so->orderbys = orderbys;
+	}
 }
 
 void
@@ -99,101 +118,36 @@ pq_endscan(IndexScanDesc scan)
 {
 	PqScanOpaque *so = scan->opaque;
 
-	end_fetch(so);
+	if (so->fetch)
+		ix_fetch_end(so->fetch);
 	MemoryContextDelete(so->context);
 	pfree(so);
 	scan->opaque = NULL;
 }
 
 /*
- * The least that the operator can answer for a candidate, given the distance of
- * its refine code and that code's error.
- */
-static double
-lower_bound(const PqScanOpaque *so, double distance, float error)
-{
-	const PqModel *model = so->search->pq->model;
-	double		least;
-
-	if (isinf(error) || so->cut_off)
-		return so->space->metric == PQ_METRIC_IP ? -INFINITY : 0;
-	if (so->space->metric == PQ_METRIC_IP)
-	{
-		if (model->distortion > 0)
-			return -INFINITY;
-		least = (double) distance - (double) error * sqrt(so->search->norm);
-		return error > 0 ? least - fabs(distance) * 1e-5 : least;
-	}
-	least = distance;
-	if (model->distortion > 0)
-		least *= 1 - model->distortion;
-	if (error > 0 || model->distortion > 0)
-		least = least * (1 - 1e-5) - error;
-	if (least < 0)
-		least = 0;
-	return so->space->metric == PQ_METRIC_COSINE ? least * least / 2 : least;
-}
-
-/*
- * Put the next batch of candidates into the heap of items.
- */
-static void
-next_batch(IndexScanDesc scan)
-{
-	PqScanOpaque *so = scan->opaque;
-	PqSearch   *search = so->search;
-	double	   *distances;
-	float	   *errors;
-	bool		projected = search->pq->model->distortion > 0;
-	bool		left;
-
-	so->ranked = pq_search_rank(search, so->probes);
-	left = pq_search_codes(search, so->want);
-	so->more = left || so->ranked < search->pq->model->nlists;
-	ix_ranking_reserve(&so->ranking, search->ncandidates);
-	distances = palloc(sizeof(double) * (search->ncandidates + 1));
-	errors = palloc(sizeof(float) * (search->ncandidates + 1));
-	pq_search_refine(search, distances, errors);
-	for (int i = 0; i < search->ncandidates; i++)
-	{
-		const PqCandidate *c = &search->candidates[i];
-		IxRow	   *row = &so->ranking.rows[so->ranking.nrows++];
-
-		if (!ix_fetch_in_table(so->fetch, PqCandidateBlock(c), c->offset))
-			ix_corrupt(scan->indexRelation, c->place >> 16, "An entry leads beyond the end of the table.");
-		ItemPointerSet(&row->tid, PqCandidateBlock(c), c->offset);
-		row->distance = lower_bound(so, distances[i], errors[i]);
-		row->exact = so->unordered || (errors[i] == 0 && !projected && !so->cut_off);
-	}
-	ix_ranking_order(&so->ranking);
-	pfree(distances);
-	pfree(errors);
-
-	/* a flat index's batches follow each other in order of distance */
-	if (PqModelIsFlat(search->pq->model) && !projected)
-		so->quota = so->more ? so->quota + so->want : PG_INT32_MAX;
-	else
-		so->quota += so->want < MAX_BATCH ? Max(so->want / 3, 20) : PG_INT32_MAX / 4;
-	if (so->quota > PG_INT32_MAX / 2)
-		so->quota = PG_INT32_MAX;
-	so->probes = (int) Min((int64) so->probes * 2, search->pq->model->nlists);
-	so->want = Min(so->want * 2, MAX_BATCH);
-}
-
-/*
- * The exact distance of a row, from the table.  Returns false if the scan's
- * snapshot sees no such row.
+ * See that a row is there, and what its exact distance is.
  */
 static bool
-fetch_distance(void *arg, IxRow *row)
+look_at_row(void *arg, IxRow *row)
 {
 	IndexScanDesc scan = arg;
 	PqScanOpaque *so = scan->opaque;
 	Datum		value;
 	MemoryContext old;
 
-	if (!ix_fetch_value(so->fetch, &row->tid, scan->xs_snapshot, &value))
+	if (row->known)
+	{
+		if (ix_fetch_visible(so->fetch, &row->tid, scan->xs_snapshot))
+			return true;
+		so->unseen++;
 		return false;
+	}
+	if (!ix_fetch_value(so->fetch, &row->tid, scan->xs_snapshot, &value))
+	{
+		so->unseen++;
+		return false;
+	}
 	old = MemoryContextSwitchTo(ix_fetch_row_context(so->fetch));
 	value = PointerGetDatum(pq_detoast(so->space, so->search->pq->model->dims, value));
 	row->distance = DatumGetFloat8(FunctionCall2Coll(index_getprocinfo(scan->indexRelation, 1, PQ_DISTANCE_PROC),
@@ -204,60 +158,345 @@ fetch_distance(void *arg, IxRow *row)
 	return true;
 }
 
-/*
- * How many lists to probe and how many candidates to refine.
- */
-void
-pq_choose_effort(const PqMetaPageData *meta, int nlists, int *probes, int *refine)
+/* Add a candidate to the ranking, which has room for it. */
+static void
+rank_row(IndexScanDesc scan, const ItemPointerData *tid, float distance, float error)
 {
-	PqCurvePoint point;
+	PqScanOpaque *so = scan->opaque;
+	IxRow	   *row = &so->ranking.rows[so->ranking.nrows++];
 
-	if (jflow_pq_probes > 0)
-	{
-		*probes = jflow_pq_probes;
-		*refine = 200;
-		for (int i = 0; i < meta->ncurve; i++)
-		{
-			*refine = meta->curve[i].refine;
-			if (meta->curve[i].probes >= *probes)
-				break;
-		}
-	}
-	else
-	{
-		pq_curve_for(meta, jflow_pq_recall_goal, &point);
-		*probes = point.probes;
-		*refine = point.refine;
-	}
-	if (jflow_pq_refine > 0)
-		*refine = jflow_pq_refine * 10;
-	*probes = Max(1, Min(*probes, nlists));
+	if (!ix_fetch_in_table(so->fetch, ItemPointerGetBlockNumberNoCheck(tid), ItemPointerGetOffsetNumberNoCheck(tid)))
+		ix_corrupt(scan->indexRelation, PQ_META_BLOCK, "An entry leads beyond the end of the table.");
+	row->tid = *tid;
+	row->distance = so->unordered ? 0 : pq_search_least(so->search, distance, error);
+	row->known = so->unordered ||
+		(error == 0 && so->search->pq->model->distortion == 0 && !so->search->cut_off);
+	/* the executor looks whether it sees a row, if we need not know */
+	row->exact = row->known && so->phase == PQ_EXACT;
 }
 
 /*
- * How many lists to see before the first row is returned.  Of n rows of which a
- * filter keeps a share, the nearest are among more of the nearest of all, which
- * lie in more lists than calibration, that knew of no filter, has found to be
- * enough.  The cube root is what measurements show (bench/pq, "filter").
+ * Rank what was gathered since the last time.  Of projected vectors, whose rows
+ * all have to be fetched, only those whose distance may be small enough.
  */
-static int
-least_probes(const PqScanOpaque *so)
+static void
+rank_found(IndexScanDesc scan)
 {
-	const PqSearch *search = so->search;
-	double		share = (double) Max(search->passed, 1) / Max(search->tested, 1);
+	PqScanOpaque *so = scan->opaque;
+	PqGather   *g = so->gather;
+	double		most = INFINITY;
 
-	if (search->nfilters == 0 || jflow_pq_probes > 0 || share >= WIDE_FILTER)
-		return 0;
-	return (int) Min(so->calibrated * cbrt(WIDE_FILTER / share), search->pq->model->nlists);
+	if (so->search->pq->model->distortion > 0 && !isinf(g->kth))
+		most = g->kth + pq_projection_deviation(so->search, g->kth) * PQ_PROJECTION_DEVIATIONS;
+	ix_ranking_reserve(&so->ranking, g->nfound - so->ranked);
+	for (int i = so->ranked; i < g->nfound; i++)
+	{
+		PqFound		found = g->found[i];
+
+		if (found.distance > most)
+			continue;
+		g->found[i] = g->found[so->ranked];
+		g->found[so->ranked++] = found;
+		rank_row(scan, &found.tid, found.distance, found.error);
+	}
+	ix_ranking_order(&so->ranking);
+}
+
+/*
+ * Set the rule for k rows, under filters for as many as there are to k that pass:
+ * these are a sample of those.  Returns whether more is looked at than before.
+ */
+static bool
+set_rule(PqScanOpaque *so, double k)
+{
+	PqGather   *g = so->gather;
+	PqRule		before = g->rule;
+	PqCurvePoint point;
+
+	if (so->search->passed > 0)
+		k *= (double) so->search->tested / so->search->passed;
+	pq_curve_for(&so->search->pq->meta, k, jflow_pq_recall_goal, &point);
+	g->rule.list = Max(point.list, before.list);
+	g->rule.code = Max(point.code, before.code);
+	g->expected = point.probes;
+	return g->rule.list > before.list || g->rule.code > before.code;
+}
+
+/*
+ * Gather until k rows, with those returned before, are known to be the nearest
+ * ones found, and line them up.
+ */
+static void
+line_up(IndexScanDesc scan, int k)
+{
+	PqScanOpaque *so = scan->opaque;
+	PqGather   *g = so->gather;
+	int64		unseen;
+
+	do
+	{
+		const IxRow *row;
+
+		CHECK_FOR_INTERRUPTS();
+		set_rule(so, g->k);
+		pq_gather(g);
+		if (so->search->nfilters > 0 && set_rule(so, g->k))
+			pq_gather(g);
+		/* rows that are lined up may have to let others go first */
+		ix_ranking_reserve(&so->ranking, so->nout - so->next);
+		while (so->nout > so->next)
+			so->ranking.rows[so->ranking.nrows++] = so->out[--so->nout];
+		rank_found(scan);
+		so->nout = so->next = 0;
+		so->out = so->out ? repalloc_huge(so->out, sizeof(IxRow) * k) :
+			palloc_extended(sizeof(IxRow) * k, MCXT_ALLOC_HUGE);
+		unseen = so->unseen;
+		while (so->total + so->nout < k && (row = ix_ranking_first(&so->ranking, look_at_row, scan)))
+		{
+			so->out[so->nout++] = *row;
+			ix_ranking_pop(&so->ranking);
+		}
+		if (so->unseen == unseen || g->refine > 0 || isinf(g->kth))
+			break;
+		pq_gather_widen(g, (int) Min(k + 2 * so->unseen, PG_INT32_MAX / 8));
+	} while (true);
+
+	/* all entries were found, or all that are near enough */
+	if ((isinf(g->kth) && g->refine == 0 && g->probes == 0) || g->kth == g->bound)
+		so->phase = PQ_REST;
+}
+
+static int
+compare_tids(const void *a, const void *b)
+{
+	return ItemPointerCompare((ItemPointer) a, (ItemPointer) b);
+}
+
+/*
+ * From now on rows come from all entries.
+ */
+static void
+start_exact(PqScanOpaque *so)
+{
+	so->phase = PQ_EXACT;
+	so->ranking.nrows = 0;
+	so->nout = so->next = 0;
+	so->started = false;
+	if (so->nreturned > 1)
+		qsort(so->returned, so->nreturned, sizeof(ItemPointerData), compare_tids);
+	if (!so->search->candidates)
+		so->search->candidates = palloc(sizeof(PqCandidate) * so->search->pq->layout.nslots);
+}
+
+/* Order by the least possible distance, then TID: that of reading all entries. */
+static inline bool
+least_before(const IxRow *a, const IxRow *b)
+{
+	if (a->distance != b->distance)
+		return a->distance < b->distance;
+	return ItemPointerCompare(unconstify(ItemPointerData *, &a->tid), unconstify(ItemPointerData *, &b->tid)) < 0;
+}
+
+/* Move the n least of count to the front, the next to its place. */
+static void
+select_least(IxRow *rows, int count, int n)
+{
+	int			left = 0;
+	int			right = count - 1;
+
+	while (left < right)
+	{
+		IxRow		pivot = rows[(left + right) / 2];
+		int			i = left;
+		int			j = right;
+
+		while (i <= j)
+		{
+			while (least_before(&rows[i], &pivot))
+				i++;
+			while (least_before(&pivot, &rows[j]))
+				j--;
+			if (i <= j)
+			{
+				IxRow		swap = rows[i];
+
+				rows[i++] = rows[j];
+				rows[j--] = swap;
+			}
+		}
+		if (n <= j)
+			right = j;
+		else if (n >= i)
+			left = i;
+		else
+			break;
+	}
+}
+
+/* Rank the entries of a posting page that lie behind those read before. */
+static void
+read_page(IndexScanDesc scan, Page page, const IxRow *from, int first, int most)
+{
+	PqScanOpaque *so = scan->opaque;
+	PqSearch   *search = so->search;
+	float		distances[64 * PQ_BLOCK];
+	float		errors[64 * PQ_BLOCK];
+	IxRanking  *ranking = &so->ranking;
+
+	pq_search_page(search, page, distances, errors);
+	ix_ranking_reserve(ranking, search->ncandidates);
+	for (int i = 0; i < search->ncandidates; i++)
+	{
+		ItemPointerData tid;
+		const IxRow *row = &ranking->rows[ranking->nrows];
+
+		ItemPointerSet(&tid, PqCandidateBlock(&search->candidates[i]), search->candidates[i].offset);
+		rank_row(scan, &tid, distances[i], errors[i]);
+		if ((from && least_before(row, from)) || (so->turned_away && !least_before(row, &so->horizon)))
+			ranking->nrows--;
+	}
+	if (ranking->nrows - first > 2 * most)
+	{
+		select_least(ranking->rows + first, ranking->nrows - first, most);
+		ranking->nrows = first + most;
+		so->horizon = ranking->rows[ranking->nrows];
+		so->turned_away = true;
+	}
+}
+
+/*
+ * Rank entries behind those read before, as many as fit in work_mem.
+ */
+static void
+read_entries(IndexScanDesc scan)
+{
+	PqScanOpaque *so = scan->opaque;
+	PqIndex    *pq = so->search->pq;
+	int			first = so->ranking.nrows;
+	int			most = Max((int) (work_mem * (Size) 1024 / 3 / sizeof(IxRow)), 16384);
+	IxRow		from = so->horizon;
+	bool		again = so->started;
+	PGAlignedBlock *copy = palloc(sizeof(PGAlignedBlock));
+
+	so->started = true;
+	so->turned_away = false;
+	for (uint32 list = 0; list < pq->meta.nslots; list++)
+	{
+		BlockNumber block = pq_list_head(pq, scan->indexRelation, list);
+		BlockNumber steps = 0;
+
+		while (block != InvalidBlockNumber)
+		{
+			Buffer		buffer = pq_read(pq, scan->indexRelation, block);
+
+			CHECK_FOR_INTERRUPTS();
+			LockBuffer(buffer, BUFFER_LOCK_SHARE);
+			pq_posting_check(scan->indexRelation, buffer, &pq->layout, list);
+			/* not to hold the lock while refine pages are read */
+			memcpy(copy->data, BufferGetPage(buffer), BLCKSZ);
+			UnlockReleaseBuffer(buffer);
+			block = PqPostingGetHeader(copy->data)->next;
+			read_page(scan, copy->data, again ? &from : NULL, first, most);
+			if ((++steps & 1023) == 0 && steps > RelationGetNumberOfBlocks(scan->indexRelation))
+				ix_corrupt(scan->indexRelation, block, "The pages of a list form a circle.");
+		}
+	}
+	pfree(copy);
+	ix_ranking_order(&so->ranking);
+}
+
+/*
+ * The next row of all, or NULL if there is none.
+ */
+static const IxRow *
+next_exact(IndexScanDesc scan)
+{
+	PqScanOpaque *so = scan->opaque;
+
+	for (;;)
+	{
+		const IxRow *row;
+
+		if (!so->started)
+			read_entries(scan);
+		row = ix_ranking_first(&so->ranking, look_at_row, scan);
+		if (!so->turned_away || (row && row->distance <= so->horizon.distance))
+			return row;
+		read_entries(scan);
+	}
+}
+
+/*
+ * How many rows to gather: what is wanted, or what has to be looked at for a
+ * filter of the executor's to let so many through.
+ */
+static double
+rows_to_gather(IndexScanDesc scan)
+{
+	PqScanOpaque *so = scan->opaque;
+	double		rows = so->wanted.rows < 0 ? UNKNOWN_ROWS : Max(so->wanted.rows, 1);
+
+	if (so->wanted.filtered >= 0 && so->wanted.rows >= 0 && jflow_pq_iterative_scan != PQ_ITERATIVE_OFF)
+	{
+		double		passing = so->entries;
+
+		if (so->search->tested > 0)
+			passing *= (double) so->search->passed / so->search->tested;
+		if (passing > so->wanted.filtered)
+			rows *= FILTER_MARGIN * passing / Max(so->wanted.filtered, 1);
+	}
+	return rows;
+}
+
+/*
+ * Choose how to begin, once the search is set up.
+ */
+static void
+start_phase(IndexScanDesc scan)
+{
+	PqScanOpaque *so = scan->opaque;
+	PqSearch   *search = so->search;
+	const PqLayout *layout = &search->pq->layout;
+	PqRule		none = {-INFINITY, -INFINITY};
+	double		rows;
+
+	so->entries = (double) RelationGetNumberOfBlocks(scan->indexRelation) / (1 + layout->nrefine) * layout->nslots;
+	if (scan->heapRelation->rd_rel->reltuples > 0)
+		so->entries = Min(so->entries, scan->heapRelation->rd_rel->reltuples * 1.2);
+	rows = rows_to_gather(scan);
+	if (so->unordered || search->pq->meta.ncurves == 0 || rows > so->entries * PQ_LARGE_PART ||
+		(so->wanted.rows < 0 && jflow_pq_iterative_scan == PQ_ITERATIVE_STRICT))
+	{
+		start_exact(so);
+		return;
+	}
+	so->phase = PQ_GATHER;
+	so->gather = pq_gather_begin(search, (int) rows, &none);
+	so->gather->probes = jflow_pq_probes;
+	if (so->wanted.bounded)
+		so->gather->bound = pq_search_bound(search, so->wanted.bound);
+	if (jflow_pq_refine > 0)
+		pq_gather_refine(so->gather, (int) Min(jflow_pq_refine * rows, 1000000));
+	line_up(scan, (int) rows);
+	if (search->nfilters > 0 && so->wanted.filtered >= 0 && jflow_pq_refine == 0 && so->phase == PQ_GATHER)
+	{
+		double		more = rows_to_gather(scan);
+
+		if (more > rows && more <= so->entries * PQ_LARGE_PART)
+		{
+			pq_gather_widen(so->gather, (int) more);
+			line_up(scan, (int) more);
+		}
+	}
 }
 
 static void
-start_search(IndexScanDesc scan, PqScanOpaque *so)
+start_search(IndexScanDesc scan)
 {
+	PqScanOpaque *so = scan->opaque;
 	Relation	index = scan->indexRelation;
 	PqIndex    *pq;
 	float	   *query;
-	float		lost = 0;
 
 	if (scan->numberOfOrderBys != 1)
 		ereport(ERROR,
@@ -269,6 +508,7 @@ start_search(IndexScanDesc scan, PqScanOpaque *so)
 		elog(ERROR, "non-MVCC snapshots are not supported with pq");
 	pgstat_count_index_scan(index);
 	PQ_COUNT_SEARCH_COMPAT(scan);
+	ix_limit_wanted(so->orderbys, &so->wanted);
 	pq = pq_index_get(index, so->context);
 	query = palloc0(sizeof(float) * pq->model->padded);
 	if (scan->orderByData->sk_flags & SK_ISNULL)
@@ -277,20 +517,116 @@ start_search(IndexScanDesc scan, PqScanOpaque *so)
 	{
 		so->query = PointerGetDatum(pq_detoast(so->space, pq->model->dims, scan->orderByData->sk_argument));
 		so->unordered = !pq_embed(so->space, pq->model->dims, pq->model->inner, pq->model->padded,
-								  PqQueryCentre(pq->model), so->query, query, &lost);
+								  so->query, query);
 	}
-	so->cut_off = isinf(lost);
 	so->fetch = ix_fetch_begin(scan->heapRelation, index);
 	so->search = pq_search_begin(index, pq);
+	so->search->cut_off = pq_cut_off(query, pq->model->inner);
 	so->search->filters = ix_filters_prepare(index, scan->keyData, scan->numberOfKeys,
 											 &so->search->nfilters, &so->never);
-	pq_search_query(so->search, query, lost);
-	pq_choose_effort(&pq->meta, pq->model->nlists, &so->probes, &so->want);
-	so->calibrated = so->probes;
-	so->more = true;
-	so->returned = 0;
-	so->quota = 0;
+	pq_search_query(so->search, query);
 	so->last = -INFINITY;
+	if (!so->never)
+		start_phase(scan);
+}
+
+/*
+ * All that was lined up is returned: go on.  Returns false if there is nothing
+ * more.
+ */
+static bool
+go_on(IndexScanDesc scan)
+{
+	PqScanOpaque *so = scan->opaque;
+	double		rows;
+
+	if (so->phase == PQ_REST || jflow_pq_iterative_scan == PQ_ITERATIVE_OFF)
+	{
+		const IxRow *row = ix_ranking_first(&so->ranking, look_at_row, scan);
+
+		if (!row)
+			return false;
+		so->out[0] = *row;
+		so->nout = 1;
+		so->next = 0;
+		ix_ranking_pop(&so->ranking);
+		return true;
+	}
+	rows = so->gather->k * 4.0;
+	if (jflow_pq_iterative_scan == PQ_ITERATIVE_RELAXED && rows <= so->entries * PQ_LARGE_PART && so->gather->refine == 0)
+	{
+		pq_gather_widen(so->gather, (int) rows);
+		line_up(scan, (int) rows);
+	}
+	else
+		start_exact(so);
+	return true;
+}
+
+/* Was a row returned before reading all entries? */
+static bool
+was_returned(const PqScanOpaque *so, const IxRow *row)
+{
+	return so->nreturned > 0 &&
+		bsearch(&row->tid, so->returned, so->nreturned, sizeof(ItemPointerData), compare_tids) != NULL;
+}
+
+/* Remember a row that is returned while others may have to be told from it. */
+static void
+note_returned(PqScanOpaque *so, const IxRow *row)
+{
+	if (so->phase == PQ_EXACT)
+		return;
+	if (jflow_pq_iterative_scan == PQ_ITERATIVE_STRICT && row->distance != so->last)
+		so->nreturned = 0;
+	if (so->nreturned == so->maxreturned)
+	{
+		so->maxreturned = Max(64, 2 * so->maxreturned);
+		so->returned = so->returned ? repalloc_huge(so->returned, sizeof(ItemPointerData) * so->maxreturned) :
+			palloc(sizeof(ItemPointerData) * so->maxreturned);
+	}
+	so->returned[so->nreturned++] = row->tid;
+}
+
+/*
+ * The next row to return.
+ */
+static bool
+next_row(IndexScanDesc scan, IxRow *out)
+{
+	PqScanOpaque *so = scan->opaque;
+	bool		strict = jflow_pq_iterative_scan != PQ_ITERATIVE_RELAXED && !so->unordered;
+
+	while (!so->never)
+	{
+		if (so->phase == PQ_EXACT)
+		{
+			const IxRow *row = next_exact(scan);
+
+			if (!row)
+				return false;
+			*out = *row;
+			ix_ranking_pop(&so->ranking);
+			if ((strict && out->distance < so->last) || was_returned(so, out))
+				continue;
+		}
+		else if (so->next < so->nout)
+			*out = so->out[so->next++];
+		else if (go_on(scan))
+			continue;
+		else
+			return false;
+		if (so->wanted.bounded && out->distance > so->wanted.bound && !so->unordered)
+		{
+			if (strict || so->phase == PQ_EXACT)
+				return false;
+			continue;
+		}
+		if (strict && out->distance < so->last)
+			continue;
+		return true;
+	}
+	return false;
 }
 
 bool
@@ -298,55 +634,22 @@ pq_gettuple(IndexScanDesc scan, ScanDirection direction)
 {
 	PqScanOpaque *so = scan->opaque;
 	MemoryContext old = MemoryContextSwitchTo(so->context);
-	bool		found = false;
+	IxRow		row;
+	bool		found;
 
 	if (!ScanDirectionIsForward(direction))
 		elog(ERROR, "pq indexes cannot be scanned backward");
 	if (!so->search)
+		start_search(scan);
+	found = next_row(scan, &row);
+	if (found)
 	{
-		start_search(scan, so);
-		if (!so->never)
-			next_batch(scan);
-	}
-	while (!so->never && !found)
-	{
-		const IxRow *row;
-		double		distance;
-
-		/*
-		 * too few rows passed the filters, too few lists were seen for them,
-		 * or the nearest lists are too short, for the order of what was found
-		 * to be believed
-		 */
-		int			least = so->returned == 0 && so->more ? least_probes(so) : 0;
-		bool		starved = so->returned == 0 && so->more &&
-			(so->ranking.nrows < MIN_ITEMS || so->ranked < least);
-
-		if (so->ranking.nrows == 0 || so->returned >= so->quota || starved)
-		{
-			if (so->more && (jflow_pq_iterative_scan != PQ_ITERATIVE_OFF || starved))
-			{
-				CHECK_FOR_INTERRUPTS();
-				so->probes = Max(so->probes, least);
-				next_batch(scan);
-				continue;
-			}
-			if (so->ranking.nrows == 0)
-				break;
-		}
-		row = ix_ranking_first(&so->ranking, fetch_distance, scan);
-		if (!row)
-			continue;
-		distance = row->distance;
-		scan->xs_heaptid = row->tid;
-		ix_ranking_pop(&so->ranking);
-		if (jflow_pq_iterative_scan == PQ_ITERATIVE_STRICT && !so->unordered && distance < so->last)
-			continue;
-		so->last = distance;
-		so->returned++;
-		scan->xs_recheck = false;
+		note_returned(so, &row);
+		so->last = row.distance;
+		so->total++;
+		scan->xs_heaptid = row.tid;
+		scan->xs_recheck = so->recheck;
 		scan->xs_recheckorderby = false;
-		found = true;
 	}
 	MemoryContextSwitchTo(old);
 	return found;

@@ -2,12 +2,11 @@
  * pqsearch.c
  *		Finding candidates: rank lists, scan codes, refine.
  *
- * A distance is estimated as base(list) + unit(list) * (table sum + term), where
- * what is in brackets is a whole number; see pqtrain.c for what the parts stand
- * for.  Estimates of one query are the same whenever they are computed, so (estimate, TID) orders all entries
- * strictly.  Each probed list remembers the last pair that was handed out: a
- * later call with more lists or more candidates goes on behind it, and every
- * entry is handed out once.
+ * A distance is estimated in whole table units as base(list) + table sum +
+ * term; see pqtrain.c for what the parts stand for.  Estimates of one query are
+ * the same whenever they are computed, so each list remembers up to which
+ * estimate its entries were taken, and is scanned again for the others if more
+ * are wanted (pqgather.c).
  *
  * Posting pages are read under a share lock and pinned no longer than that.
  * What an entry's TID and refine code are does not change as long as a snapshot
@@ -25,13 +24,19 @@
 
 #include "pq/pq.h"
 
-#define MIN_CANDIDATES 32
 /* Refine pages that are pinned ahead, so that their bytes are on their way. */
 #define AHEAD 8
-/* Bins of estimates. */
-#define HISTOGRAM 256
-/* Largest factor of terms that kernels take. */
-#define MAX_TERM_FACTOR 32000
+/* Estimates are kept well within an int32. */
+#define SUM_LIMIT 1000000000
+
+static inline int32
+clamp_sum(double value)
+{
+	if (!(value < SUM_LIMIT))
+		return SUM_LIMIT;
+	return value > -SUM_LIMIT ? (int32) value : -SUM_LIMIT;
+}
+
 PqSearch *
 pq_search_begin(Relation index, PqIndex *pq)
 {
@@ -59,7 +64,7 @@ make_tables(PqSearch *search)
 	float	   *low = palloc(sizeof(float) * model->subvectors);
 	float		factor = model->metric == PQ_METRIC_IP ? -1.0f : -2.0f;
 	float		range = 0;
-	double		bias = 0;
+	double		bias = model->term_min;
 	float		scale;
 
 	for (int m = 0; m < model->subvectors; m++)
@@ -80,7 +85,8 @@ make_tables(PqSearch *search)
 		range = Max(range, high - low[m]);
 		bias += low[m];
 	}
-	scale = range / 255;
+	scale = Max(range / 255, model->term_step / 100);
+	scale = Max(scale, search->norm * 1e-8f);
 	if (!(scale > 1e-30f) || !isfinite(scale))
 		scale = 1e-30f;
 	memset(search->table, 0, model->nquads * PQ_QUAD_BYTES);
@@ -93,46 +99,40 @@ make_tables(PqSearch *search)
 		}
 	search->table_scale = scale;
 	search->table_bias = bias;
+	search->term_factor = (int32) Min(32000, rintf(model->term_step / scale * 256));
 	pfree(values);
 	pfree(low);
 }
 
 /*
- * Start a search for the points nearest to a query of the inner space, which lost
- * so much when it became one.
+ * Start a search for the points nearest to a query of the inner space.
  */
 void
-pq_search_query(PqSearch *search, const float *query, float lost)
+pq_search_query(PqSearch *search, const float *query)
 {
 	const PqModel *model = search->pq->model;
-	const float *spread = PqModelArray(model, spread, float);
-	bool		whole = model->whole && lost == 0;
+	const float *low = PqModelArray(model, refine_min, float);
+	const float *step = PqModelArray(model, refine_step, float);
 
 	memcpy(search->query, query, sizeof(float) * model->padded);
 	search->norm = pq_kernels->dot(query, query, model->inner);
 	search->nprobes = 0;
 	search->ncandidates = 0;
 	search->refine_bias = 0;
-	search->refine_sum = 0;
-	search->slack = lost;
 	if (PqModelIsFlat(model))
 		return;
 	make_tables(search);
-	for (int j = 0; j < model->inner && whole; j++)
-		whole = query[j] == rintf(query[j]);
-	if (!whole)
-		search->slack += sqrtf(search->norm) * FLT_EPSILON;
+	if (model->metric == PQ_METRIC_IP)
+	{
+		search->refine_bias = pq_kernels->dot(query, low, model->inner);
+		for (int j = 0; j < model->inner; j++)
+			search->refine_query[j] = query[j] * step[j];
+		return;
+	}
 	for (int j = 0; j < model->inner; j++)
 	{
-		if (model->metric == PQ_METRIC_IP)
-		{
-			search->refine_query[j] = query[j] * spread[j];
-			search->refine_sum += search->refine_query[j];
-			search->refine_bias += (double) query[j] * PqModelArray(model, centre, float)[j];
-		}
-		else
-			search->refine_query[j] = query[j] / spread[j];
-		search->refine_weight[j] = spread[j] * spread[j];
+		search->refine_query[j] = step[j] > 0 ? (query[j] - low[j]) / step[j] : query[j] - low[j];
+		search->refine_weight[j] = step[j] > 0 ? step[j] * step[j] : 1;
 	}
 }
 
@@ -281,26 +281,6 @@ rank_groups(PqSearch *search)
 }
 
 /*
- * How a list's codes make estimates.
- */
-static void
-set_units(PqSearch *search, PqProbe *probe)
-{
-	const PqModel *model = search->pq->model;
-	double		scale;
-	double		factor;
-
-	if (PqModelIsFlat(model))
-		return;
-	scale = PqModelArray(model, scales, float)[probe->slot];
-	factor = PqModelArray(model, term_steps, float)[probe->slot] / (scale * search->table_scale) * 256;
-	probe->unit = scale * search->table_scale;
-	probe->base = probe->score + scale * search->table_bias + PqModelArray(model, term_mins, float)[probe->slot];
-	/* terms that are large against the table are added by take_page() */
-	probe->term_factor = factor <= MAX_TERM_FACTOR ? (int32) rint(factor) : -1;
-}
-
-/*
  * See that the nprobes nearest lists are in search->probes, nearest first, as
  * far as there are so many.  Returns how many there are.
  */
@@ -349,9 +329,9 @@ pq_search_rank(PqSearch *search, int nprobes)
 
 		probe->score = lists[i].score;
 		probe->slot = lists[i].slot;
-		set_units(search, probe);
-		probe->used_rank = 0;
-		probe->used_offset = 0;
+		probe->base = PqModelIsFlat(model) ? 0 :
+			clamp_sum(((double) lists[i].score + search->table_bias) / search->table_scale);
+		probe->taken = probe->limit = PG_INT32_MIN;
 	}
 	search->nprobes = old + more;
 	pfree(lists);
@@ -368,9 +348,11 @@ candidate_before(const PqCandidate *a, const PqCandidate *b)
 	return a->rank != b->rank ? a->rank < b->rank : a->offset < b->offset;
 }
 
-/* Move the n + 1 first of count to the front, the n-th to its place. */
-static void
-select_candidates(PqCandidate *c, int count, int n)
+/*
+ * Move the n + 1 first of count candidates to the front, the n-th to its place.
+ */
+void
+pq_select_candidates(PqCandidate *c, int count, int n)
 {
 	int			left = 0;
 	int			right = count - 1;
@@ -405,242 +387,105 @@ select_candidates(PqCandidate *c, int count, int n)
 }
 
 /*
- * Keep the want best candidates, in the order in which they came but for those
- * that are hard to tell.  A histogram of the estimates tells most at once; only
- * those that share the bin of the last are compared.
+ * A squared distance, or minus an inner product, as estimates are counted.
  */
-static void
-squeeze(PqSearch *search)
+int32
+pq_estimate_units(const PqSearch *search, double distance)
 {
-	PqReservoir *reservoir = &search->reservoir;
-	PqCandidate *c = search->candidates;
-	PqCandidate *border = search->candidates + search->maxcandidates;
-	uint32		counts[HISTOGRAM] = {0};
-	uint32		low = PG_UINT32_MAX;
-	uint32		high = 0;
-	int			shift = 0;
-	uint32		bin = 0;
-	int			before = 0;
-	int			n = 0;
-	int			nborder = 0;
-
-	for (int i = 0; i < search->ncandidates; i++)
-	{
-		uint32		estimate = c[i].rank >> 32;
-
-		low = Min(low, estimate);
-		high = Max(high, estimate);
-	}
-	while ((high - low) >> shift >= HISTOGRAM)
-		shift++;
-	for (int i = 0; i < search->ncandidates; i++)
-		counts[((uint32) (c[i].rank >> 32) - low) >> shift]++;
-	while (before + counts[bin] < reservoir->want)
-		before += counts[bin++];
-	for (int i = 0; i < search->ncandidates; i++)
-	{
-		uint32		b = ((uint32) (c[i].rank >> 32) - low) >> shift;
-
-		if (b == bin)
-			border[nborder++] = c[i];
-		c[n] = c[i];
-		n += b < bin;
-	}
-	select_candidates(border, nborder, reservoir->want - n - 1);
-	memcpy(c + n, border, sizeof(PqCandidate) * (reservoir->want - n));
-	search->ncandidates = reservoir->want;
-	reservoir->full = true;
-	reservoir->last = c[reservoir->want - 1];
+	return clamp_sum(distance / search->table_scale);
 }
 
 /*
- * Consider an entry: its estimate from 0 up, where its refine code is, and how
- * far the estimate may be off where that is known.
+ * The standard deviation of projected distances at one of them.
  */
-static inline void
-offer(PqSearch *search, const PqProbe *probe, uint32 estimate, uint64 place, float error,
-	  const ItemPointerData *tid)
+double
+pq_projection_deviation(const PqSearch *search, double distance)
 {
-	PqReservoir *reservoir = &search->reservoir;
-	PqCandidate *c = &search->candidates[search->ncandidates];
+	const PqModel *model = search->pq->model;
 
-	c->rank = (uint64) estimate << 32 | ItemPointerGetBlockNumberNoCheck(tid);
-	c->offset = ItemPointerGetOffsetNumberNoCheck(tid);
-	if (c->rank < probe->used_rank ||
-		(c->rank == probe->used_rank && c->offset <= probe->used_offset))
-		return;
-	if (reservoir->full && !candidate_before(c, &reservoir->last))
-		return;
-	c->place = place;
-	c->error = error;
-	if (++search->ncandidates == 2 * reservoir->want)
-		squeeze(search);
+	if (model->metric == PQ_METRIC_IP)
+		return sqrt(search->norm) * search->pq->meta.length / sqrt(model->inner);
+	return distance / sqrt(model->inner);
 }
 
+/*
+ * The distance in the inner space beyond which an operator's result is certainly
+ * larger than this one, or probably if vectors are projected.
+ */
+double
+pq_search_bound(const PqSearch *search, double result)
+{
+	double		bound = result;
+
+	if (search->pq->model->metric != PQ_METRIC_IP)
+		bound = Max(bound, 0);
+	if (search->pq->model->metric == PQ_METRIC_COSINE)
+		bound = sqrt(2 * bound);
+	if (search->pq->model->distortion > 0)
+		bound += pq_projection_deviation(search, bound) * PQ_PROJECTION_DEVIATIONS;
+	return bound;
+}
+
+/*
+ * Make all live entries of a copy of a posting page that pass the filters
+ * candidates, and tell the distances of their refine codes, as
+ * pq_search_refine() does.
+ */
 void
-pq_search_offer(PqSearch *search, const PqProbe *probe, uint32 estimate, uint64 place, float error,
-				const ItemPointerData *tid)
-{
-	offer(search, probe, estimate, place, error, tid);
-}
-
-/*
- * Take what a locked posting page has to offer.
- */
-static void
-take_page(PqSearch *search, const PqProbe *probe, Page page)
+pq_search_page(PqSearch *search, Page page, float *distances, float *errors)
 {
 	const PqLayout *layout = &search->pq->layout;
-	PqReservoir *reservoir = &search->reservoir;
 	const PqPostingHeader *header = PqPostingGetHeader(page);
-	const uint32 *live = PqPostingLive(page, layout);
 	const ItemPointerData *tids = PqPostingTids(page, layout);
-	int			nblocks = (header->nused + PQ_BLOCK - 1) / PQ_BLOCK;
-	uint32		masks[64];
-	int32		sums[64 * PQ_BLOCK];
-	double		step = probe->term_factor < 0 ? PqModelArray(search->pq->model, term_steps, float)[probe->slot] : 0;
-	PqBlockScan scan;
 
-	scan.codes = (uint8 *) page + layout->codes;
-	scan.terms = (uint8 *) page + layout->terms;
-	scan.nblocks = nblocks;
-	scan.nquads = layout->nquads;
-	scan.table = search->table;
-	scan.term_factor = Max(probe->term_factor, 0);
-	scan.limit = PG_INT32_MAX;
-	if (reservoir->full && probe->term_factor >= 0)
+	search->ncandidates = 0;
+	for (int b = 0; b * PQ_BLOCK < header->nused; b++)
 	{
-		double		limit = ((double) PqEstimateOf(reservoir->last.rank >> 32) - probe->base) / probe->unit + 1;
-
-		/* what the estimate's own rounding may hide is compared later */
-		limit += fabs(limit) * 1e-6;
-		scan.limit = limit < 0 ? -1 : limit < PG_INT32_MAX ? (int32) limit : PG_INT32_MAX;
-	}
-	scan.masks = masks;
-	scan.sums = sums;
-	pq_kernels->scan_blocks(&scan);
-	for (int b = 0; b < nblocks; b++)
-	{
-		uint32		mask = masks[b] & live[b] & PqUsedMask(header, b);
+		uint32		mask = PqPostingLive(page, layout)[b] & PqUsedMask(header, b);
 
 		if (mask && search->nfilters > 0)
-		{
-			search->tested += pg_popcount32(mask);
-			mask &= ix_filters_mask(search->filters, search->nfilters, page, &layout->filters, b);
-			search->passed += pg_popcount32(mask);
-		}
+			mask &= ix_filters_mask(search->filters, search->nfilters, (char *) page, &layout->filters, b);
 		for (; mask; mask &= mask - 1)
 		{
 			int			slot = b * PQ_BLOCK + pg_rightmost_one_pos32(mask);
+			PqCandidate *c = &search->candidates[search->ncandidates++];
 
-			offer(search, probe, PqRankOf(probe->base + probe->unit * sums[slot] + step * scan.terms[slot]),
-				  (uint64) header->refine[PqRefineNumber(layout, slot)] << 16 | slot % layout->refine_slots,
-				  0, &tids[slot]);
+			c->rank = PqCandidateRank(0, ItemPointerGetBlockNumberNoCheck(&tids[slot]));
+			c->offset = ItemPointerGetOffsetNumberNoCheck(&tids[slot]);
+			c->place = (uint64) header->refine[PqRefineNumber(layout, slot)] << 16 | slot % layout->refine_slots;
+			c->probe = slot;
 		}
 	}
+	if (PqModelIsFlat(search->pq->model))
+		pq_flat_distances(search, page, distances, errors);
+	else
+		pq_search_refine(search, distances, errors);
 }
 
 /*
- * Make room for the want best and as many to choose from, and for as many again
- * that squeeze() needs.
+ * The least that the operator can answer for a candidate, given the distance of
+ * its refine code and that code's error.  Of a projected vector nothing is
+ * certain.
  */
-static void
-empty_reservoir(PqSearch *search, int want)
+double
+pq_search_least(const PqSearch *search, float distance, float error)
 {
-	search->reservoir.want = want;
-	search->reservoir.full = false;
-	search->ncandidates = 0;
-	if (search->maxcandidates >= 2 * want)
-		return;
-	if (search->candidates)
-		pfree(search->candidates);
-	search->maxcandidates = 2 * want;
-	search->candidates = palloc(sizeof(PqCandidate) * search->maxcandidates * 2);
-}
+	PqMetric	metric = search->pq->model->metric;
+	double		least;
 
-/* Scan the probed lists from a number on. */
-static void
-scan_lists(PqSearch *search, int from)
-{
-	PqIndex    *pq = search->pq;
-
-	for (int i = from; i < search->nprobes; i++)
+	if (isinf(error) || search->cut_off || search->pq->model->distortion > 0)
+		return metric == PQ_METRIC_IP ? -INFINITY : 0;
+	if (metric == PQ_METRIC_IP)
 	{
-		PqProbe    *probe = &search->probes[i];
-		BlockNumber block;
-		BlockNumber steps = 0;
-
-		if (i + 1 < search->nprobes)
-			pq_prefetch(pq, pq->heads[search->probes[i + 1].slot]);
-		if (probe->used_rank == PQ_ALL_USED)
-			continue;
-		CHECK_FOR_INTERRUPTS();
-		if (PqModelIsFlat(pq->model))
-		{
-			pq_flat_scan(search, probe);
-			continue;
-		}
-		block = pq_list_head(pq, search->index, probe->slot);
-		while (block != InvalidBlockNumber)
-		{
-			Buffer		buffer = pq_read(pq, search->index, block);
-
-			LockBuffer(buffer, BUFFER_LOCK_SHARE);
-			pq_posting_check(search->index, buffer, &pq->layout, probe->slot);
-			block = PqPostingGetHeader(BufferGetPage(buffer))->next;
-			pq_prefetch(pq, block);
-			take_page(search, probe, BufferGetPage(buffer));
-			UnlockReleaseBuffer(buffer);
-			if ((++steps & 1023) == 0)
-			{
-				CHECK_FOR_INTERRUPTS();
-				if (steps > RelationGetNumberOfBlocks(search->index))
-					ix_corrupt(search->index, block, "The pages of a list form a circle.");
-			}
-		}
+		least = (double) distance - (double) error * sqrt(search->norm);
+		return error > 0 ? least - fabs(distance) * 1e-5 : least;
 	}
-}
-
-/*
- * Collect the want best entries of the probed lists that were not handed out
- * before.  Returns whether entries are left in these lists.
- */
-bool
-pq_search_codes(PqSearch *search, int want)
-{
-	const PqReservoir *reservoir = &search->reservoir;
-
-	empty_reservoir(search, Max(want, MIN_CANDIDATES));
-	scan_lists(search, 0);
-	if (search->ncandidates > reservoir->want)
-		squeeze(search);
-	for (int i = 0; i < search->nprobes; i++)
-	{
-		PqProbe    *probe = &search->probes[i];
-
-		if (!reservoir->full)
-			probe->used_rank = PQ_ALL_USED;
-		else if (probe->used_rank < reservoir->last.rank ||
-				 (probe->used_rank == reservoir->last.rank && probe->used_offset < reservoir->last.offset))
-		{
-			probe->used_rank = reservoir->last.rank;
-			probe->used_offset = reservoir->last.offset;
-		}
-	}
-	return reservoir->full;
-}
-
-/*
- * For measuring: see that the want best entries of the probed lists are among
- * the candidates.  Only lists from a number on are scanned, the others have
- * been; nothing is handed out.
- */
-void
-pq_search_more(PqSearch *search, int from, int want)
-{
-	if (from == 0)
-		empty_reservoir(search, want);
-	scan_lists(search, from);
+	least = distance;
+	if (error > 0)
+		least = least * (1 - 1e-5) - error;
+	if (least < 0)
+		least = 0;
+	return metric == PQ_METRIC_COSINE ? least * least / 2 : least;
 }
 
 /*
@@ -653,7 +498,7 @@ pq_search_more(PqSearch *search, int from, int want)
  * a wrong distance at worst.
  */
 void
-pq_search_refine(PqSearch *search, double *distances, float *errors)
+pq_search_refine(PqSearch *search, float *distances, float *errors)
 {
 	const PqModel *model = search->pq->model;
 	const PqLayout *layout = &search->pq->layout;
@@ -661,18 +506,12 @@ pq_search_refine(PqSearch *search, double *distances, float *errors)
 	int			n = search->ncandidates;
 	Buffer		ring[AHEAD];
 
-	if (PqModelIsFlat(model))
-	{
-		pq_flat_distances(search, distances, errors);
-		return;
-	}
-
 	for (int i = 0; i < n + AHEAD - 1; i++)
 	{
 		int			k = i - (AHEAD - 1);
 		const char *code;
-		PqRefineHeader header;
-		double		value;
+		float		error;
+		float		value;
 
 		if (i + AHEAD < n)
 			pq_prefetch_pin(search->pq, c[i + AHEAD].place >> 16);
@@ -700,18 +539,43 @@ pq_search_refine(PqSearch *search, double *distances, float *errors)
 		if (k < 0)
 			continue;
 		code = PageGetContents(BufferGetPage(ring[k % AHEAD])) + (c[k].place & 0xffff) * layout->refine_size;
-		memcpy(&header, code, sizeof(header));
-		code += sizeof(header);
+		memcpy(&error, code, sizeof(error));
+		code += sizeof(error);
 		if (model->metric == PQ_METRIC_IP)
-			value = -(search->refine_bias + header.low * search->refine_sum +
-					  (double) header.step * pq_kernels->code_dot(search->refine_query, (const uint8 *) code, model->inner));
+			value = -(search->refine_bias + pq_kernels->code_dot(search->refine_query, (const uint8 *) code, model->inner));
 		else
-			value = sqrtf(pq_kernels->code_l2(search->refine_query, search->refine_weight, header.low, header.step,
+			value = sqrtf(pq_kernels->code_l2(search->refine_query, search->refine_weight,
 											  (const uint8 *) code, model->inner));
 		distances[k] = isfinite(value) ? value : 0;
-		errors[k] = isfinite(value) && header.error >= 0 ? header.error + search->slack : INFINITY;
+		errors[k] = isfinite(value) && error >= 0 ? error : INFINITY;
 		ReleaseBuffer(ring[k % AHEAD]);
 	}
+}
+
+/*
+ * The point that the refine code of an entry of a posting page stands for, and
+ * how far that is off.
+ */
+void
+pq_read_refined(Relation index, PqIndex *pq, Page page, int slot, float *point, float *error)
+{
+	const PqModel *model = pq->model;
+	const PqLayout *layout = &pq->layout;
+	const float *low = PqModelArray(model, refine_min, float);
+	const float *step = PqModelArray(model, refine_step, float);
+	BlockNumber block = PqPostingGetHeader(page)->refine[PqRefineNumber(layout, slot)];
+	Buffer		buffer;
+	const char *code;
+
+	if (block == InvalidBlockNumber)
+		ix_corrupt(index, block, "An entry has no refine page.");
+	buffer = pq_read(pq, index, block);
+	code = PageGetContents(BufferGetPage(buffer)) + slot % layout->refine_slots * layout->refine_size;
+	memcpy(error, code, sizeof(*error));
+	code += sizeof(*error);
+	for (int j = 0; j < model->inner; j++)
+		point[j] = low[j] + step[j] * ((const uint8 *) code)[j];
+	ReleaseBuffer(buffer);
 }
 
 /*

@@ -38,11 +38,11 @@ SELECT repeated, disorder, rows BETWEEN 1 AND 5000 AS some FROM try('true', 1000
 SELECT repeated, disorder, wrong, rows BETWEEN 1 AND 50 AS some FROM try('kind = 7', 100000);
 SELECT rows, disorder FROM try('true', 10);
 
--- off: one batch, in order
+-- off: one batch, in order, which a filter outside of the index may leave few of
 SET jflow.pq_iterative_scan = off;
-SELECT repeated, disorder, rows BETWEEN 1 AND 4999 AS a_part FROM try('true', 100000);
+SELECT rows BETWEEN 1 AND 100 AS some, repeated, disorder FROM try('true', 100);
 SELECT rows, disorder FROM try('true', 10);
-SELECT wrong, rows < 50 AS a_part FROM try('kind = 7', 100000);
+SELECT wrong, rows < 40 AS a_part FROM try('kind = 7', 40);
 
 -- more probes and more refining never find less
 RESET jflow.pq_iterative_scan;

@@ -1,0 +1,77 @@
+/*
+ * pqcurve.c
+ *		What calibration has learned, as the meta page has it: for some k and some
+ *		goals of recall the rule that reaches them.
+ */
+#include "postgres.h"
+
+#include <math.h>
+
+#include "pq/pq.h"
+
+/*
+ * May these numbers, read from a page, be used?
+ */
+bool
+pq_curves_valid(const PqMetaPageData *meta)
+{
+	if (meta->ncurves < 0 || meta->ncurves > PQ_CURVES)
+		return false;
+	for (int i = 0; i < meta->ncurves; i++)
+		if (meta->curves[i].n < 1 || meta->curves[i].n > PQ_MAX_CURVE || meta->curves[i].k < 1)
+			return false;
+	return true;
+}
+
+/*
+ * The rule of a curve for a goal, between the points that lie around it.  Beyond
+ * the curve nothing is known to be enough, so everything is looked at.
+ */
+static void
+point_for(const PqCurve *curve, double goal, PqCurvePoint *point)
+{
+	const PqCurvePoint *points = curve->points;
+	int			i = 0;
+	double		t;
+
+	while (i < curve->n && points[i].recall < goal)
+		i++;
+	if (i == 0 || i == curve->n)
+	{
+		*point = points[Min(i, curve->n - 1)];
+		if (i == curve->n)
+		{
+			point->list = Max(1, point->list);
+			point->code = Max(1, point->code);
+		}
+		return;
+	}
+	t = (goal - points[i - 1].recall) / (points[i].recall - points[i - 1].recall);
+	point->list = points[i - 1].list + t * (points[i].list - points[i - 1].list);
+	point->code = points[i - 1].code + t * (points[i].code - points[i - 1].code);
+	point->probes = (int) ceil(points[i - 1].probes + t * (points[i].probes - points[i - 1].probes));
+}
+
+/*
+ * The rule for a goal among the k nearest, between the curves that lie around k.
+ * There must be a curve.
+ */
+void
+pq_curve_for(const PqMetaPageData *meta, double k, double goal, PqCurvePoint *point)
+{
+	int			i = 0;
+	PqCurvePoint other;
+	double		t;
+
+	while (i < meta->ncurves && meta->curves[i].k < k)
+		i++;
+	point_for(&meta->curves[Min(i, meta->ncurves - 1)], goal, point);
+	point->recall = goal;
+	if (i == 0 || i == meta->ncurves)
+		return;
+	point_for(&meta->curves[i - 1], goal, &other);
+	t = log(k / meta->curves[i - 1].k) / log((double) meta->curves[i].k / meta->curves[i - 1].k);
+	point->list = other.list + t * (point->list - other.list);
+	point->code = other.code + t * (point->code - other.code);
+	point->probes = (int) ceil(other.probes + t * (point->probes - other.probes));
+}

@@ -1,0 +1,398 @@
+/*
+ * pqgather.c
+ *		Gathering candidates until a query has shown that it has enough.
+ *
+ * Lists are scanned in the order of their centroids' distances, and candidates
+ * ranked by their refine codes as they come, so the distance d of the k-th
+ * nearest so far is known early.  Two rules of one kind say when to stop.
+ *
+ * A row at a distance d from the query that lies in another list than the
+ * nearest has its centroid c at least as near as the nearest one, c1.  So the
+ * way from the query to the row and that from c1 to c form an angle with a
+ * cosine of at least (|q - c|^2 - |q - c1|^2) / (2 d |c - c1|).  A list is left
+ * out if that is more than the rule says; instead of |c - c1|, which is not
+ * known, |q - c1| or, far from all rows, half of the usual distance of centroids
+ * stands there.  What a code tells of a vector is wrong by a vector of length e,
+ * which changes the squared distance by up to 2 |q - c| e times another such
+ * cosine, so a candidate whose estimate is above d^2 by more than the rule's
+ * part of that is not looked at.  Under inner product, where lists are ranked by
+ * q c, the cosines are those of the query with a residual and with a code's
+ * error.
+ *
+ * Cosines know no scale and no query: what calibration has learned from queries
+ * like the rows (pqcalibrate.c) holds for those between clusters, far away, or
+ * under a filter, whose d is larger and who therefore see more lists.
+ */
+#include "postgres.h"
+
+#include <float.h>
+#include <math.h>
+
+#include "miscadmin.h"
+#include "utils/rel.h"
+
+#include "pq/pq.h"
+
+/* Candidates that are ranked before others are judged by them, for one row. */
+#define FIRST 2
+#define FIRST_LEAST 64
+/* Candidates to choose those from, by their estimates. */
+#define CHOICE 4
+/* Lists that are scanned before their candidates are ranked. */
+#define LISTS_AT_ONCE 4
+/* Candidates that are kept at a time. */
+#define MOST_CANDIDATES 4096
+
+/*
+ * A distance as rules compare it: squared, or minus the inner product.
+ */
+static inline double
+comparable(const PqGather *g, double distance)
+{
+	return g->search->pq->model->metric == PQ_METRIC_IP ? distance : distance * distance;
+}
+
+/*
+ * The cosine that leads to rows of a list, of a score, that are as near as d,
+ * where the nearest list has another score.
+ */
+double
+pq_list_cosine(const PqSearch *search, double nearest, double score, double d)
+{
+	const PqMetaPageData *meta = &search->pq->meta;
+	double		way;
+
+	if (search->pq->model->metric == PQ_METRIC_IP)
+		return (score - d) / Max(sqrt(search->norm) * meta->spread, 1e-30);
+	way = Min(sqrt(Max(nearest, 0)), meta->separation / 2);
+	return (score - nearest) / Max(2 * sqrt(Max(d, 0)) * way, 1e-30);
+}
+
+/*
+ * How much an estimate differs from the distance if the cosine is 1.
+ */
+double
+pq_code_reach(const PqSearch *search, double score)
+{
+	const PqMetaPageData *meta = &search->pq->meta;
+
+	if (search->pq->model->metric == PQ_METRIC_IP)
+		return sqrt(search->norm) * meta->code_error;
+	return 2 * sqrt(Max(score, 0)) * meta->code_error;
+}
+
+/* The largest estimate that is looked at in a list. */
+static int32
+code_limit(const PqGather *g, const PqProbe *probe)
+{
+	if (g->refine > 0)
+		return g->nestimates == g->refine ? g->estimates[0] : PG_INT32_MAX;
+	if (isinf(g->kth))
+		return PG_INT32_MAX;
+	return pq_estimate_units(g->search, comparable(g, g->kth) + g->rule.code * pq_code_reach(g->search, probe->score));
+}
+
+static inline bool
+list_left_out(const PqGather *g, int i)
+{
+	if (g->probes > 0)
+		return i >= g->probes;
+	return !isinf(g->kth) &&
+		pq_list_cosine(g->search, g->search->probes[0].score, g->search->probes[i].score,
+					   comparable(g, g->kth)) > g->rule.list;
+}
+
+/*
+ * Start gathering the k nearest of a search's query.
+ */
+PqGather *
+pq_gather_begin(PqSearch *search, int k, const PqRule *rule)
+{
+	PqGather   *g = palloc0(sizeof(PqGather));
+
+	g->search = search;
+	g->rule = *rule;
+	g->bound = INFINITY;
+	g->kth = INFINITY;
+	g->k = k;
+	g->nearest = palloc_extended(sizeof(float) * k, MCXT_ALLOC_HUGE);
+	search->candidates = palloc(sizeof(PqCandidate) * (MOST_CANDIDATES + search->pq->layout.nslots));
+	search->ncandidates = 0;
+	return g;
+}
+
+/* Put a number among the n least, a heap with the greatest first. */
+#define KEEP_LEAST(type, heap, n, most, value) \
+	do { \
+		int			at_; \
+\
+		if ((n) < (most)) \
+		{ \
+			for (at_ = (n)++; at_ > 0 && (heap)[(at_ - 1) / 2] < (value); at_ = (at_ - 1) / 2) \
+				(heap)[at_] = (heap)[(at_ - 1) / 2]; \
+			(heap)[at_] = (value); \
+		} \
+		else if ((value) < (heap)[0]) \
+		{ \
+			for (at_ = 0; 2 * at_ + 1 < (n);) \
+			{ \
+				int			child_ = 2 * at_ + 1; \
+\
+				child_ += child_ + 1 < (n) && (heap)[child_ + 1] > (heap)[child_]; \
+				if ((heap)[child_] <= (value)) \
+					break; \
+				(heap)[at_] = (heap)[child_]; \
+				at_ = child_; \
+			} \
+			(heap)[at_] = (value); \
+		} \
+	} while (0)
+
+static void
+see_distance(PqGather *g, float distance)
+{
+	KEEP_LEAST(float, g->nearest, g->nnearest, g->k, distance);
+	g->kth = Min(g->bound, g->nnearest == g->k ? g->nearest[0] : INFINITY);
+}
+
+/*
+ * Let more rows be wanted.
+ */
+void
+pq_gather_widen(PqGather *g, int k)
+{
+	g->k = k;
+	g->nearest = repalloc_huge(g->nearest, sizeof(float) * k);
+	g->nnearest = 0;
+	g->kth = INFINITY;
+	for (int i = 0; i < g->nfound; i++)
+		see_distance(g, g->found[i].distance);
+}
+
+/*
+ * Look at so many candidates, those with the best estimates, whatever the rule.
+ */
+void
+pq_gather_refine(PqGather *g, int refine)
+{
+	g->refine = refine;
+	g->nestimates = 0;
+	g->estimates = palloc_extended(sizeof(int32) * refine, MCXT_ALLOC_HUGE);
+}
+
+/* How many candidates show about where the k-th nearest row is. */
+static inline int
+first_candidates(const PqGather *g)
+{
+	return Max(FIRST * (g->k - g->nnearest), FIRST_LEAST);
+}
+
+/*
+ * Rank candidates from a number on by their refine codes.
+ */
+static void
+rank_candidates(PqGather *g, int from, int end)
+{
+	PqSearch   *search = g->search;
+	int			all = search->ncandidates;
+	float		distances[1024];
+	float		errors[1024];
+
+	if (g->nfound + end - from > g->maxfound)
+	{
+		g->maxfound = Max(2 * g->maxfound, Max(g->nfound + end - from, 512));
+		g->found = g->found ? repalloc_huge(g->found, sizeof(PqFound) * g->maxfound) :
+			palloc(sizeof(PqFound) * g->maxfound);
+	}
+	for (int start = from; start < end; start += lengthof(distances))
+	{
+		int			some = Min(end - start, (int) lengthof(distances));
+
+		search->candidates += start;
+		search->ncandidates = some;
+		pq_search_refine(search, distances, errors);
+		search->candidates -= start;
+		for (int i = 0; i < some; i++)
+		{
+			PqFound    *found = &g->found[g->nfound++];
+			const PqCandidate *c = &search->candidates[start + i];
+
+			found->distance = distances[i];
+			found->error = errors[i];
+			ItemPointerSet(&found->tid, PqCandidateBlock(c), c->offset);
+			see_distance(g, distances[i]);
+		}
+	}
+	search->ncandidates = all;
+}
+
+/*
+ * Rank what was collected.  As long as there is no d to judge by, those with the
+ * best estimates come first, and the others only if they may be as near as the
+ * d that follows from these.
+ */
+static void
+rank_collected(PqGather *g)
+{
+	PqSearch   *search = g->search;
+	int			first = first_candidates(g);
+	int32		pivot;
+	int			n;
+
+	if (!isinf(g->kth) || g->refine > 0 || search->ncandidates <= first)
+	{
+		rank_candidates(g, 0, search->ncandidates);
+		search->ncandidates = 0;
+		g->unlimited = isinf(g->kth) ? g->unlimited : g->scanning + 1;
+		return;
+	}
+	pq_select_candidates(search->candidates, search->ncandidates, first - 1);
+	pivot = PqCandidateEstimate(&search->candidates[first - 1]);
+	rank_candidates(g, 0, first);
+	for (; g->unlimited <= g->scanning; g->unlimited++)
+	{
+		PqProbe    *probe = &search->probes[g->unlimited];
+
+		/* what was ranked is known by its estimate, if more is wanted later */
+		probe->limit = Max(code_limit(g, probe), pivot);
+	}
+	n = first;
+	for (int i = first; i < search->ncandidates; i++)
+		if (PqCandidateEstimate(&search->candidates[i]) <= search->probes[search->candidates[i].probe].limit)
+			search->candidates[n++] = search->candidates[i];
+	rank_candidates(g, first, n);
+	search->ncandidates = 0;
+}
+
+/*
+ * Collect what a locked posting page has to offer: live entries that pass the
+ * filters, with estimates above what was taken before and up to a limit.
+ */
+static void
+collect_page(PqGather *g, const PqProbe *probe, Page page)
+{
+	PqSearch   *search = g->search;
+	int32		limit = g->refine > 0 ? code_limit(g, probe) : probe->limit;
+	const PqLayout *layout = &search->pq->layout;
+	const PqPostingHeader *header = PqPostingGetHeader(page);
+	const uint32 *live = PqPostingLive(page, layout);
+	const ItemPointerData *tids = PqPostingTids(page, layout);
+	int			nblocks = (header->nused + PQ_BLOCK - 1) / PQ_BLOCK;
+	uint32		masks[64];
+	int32		sums[64 * PQ_BLOCK];
+	PqBlockScan scan;
+
+	scan.codes = (uint8 *) page + layout->codes;
+	scan.terms = (uint8 *) page + layout->terms;
+	scan.nblocks = nblocks;
+	scan.nquads = layout->nquads;
+	scan.table = search->table;
+	scan.term_factor = search->term_factor;
+	scan.limit = (int32) Max(PG_INT32_MIN, Min(PG_INT32_MAX, (int64) limit - probe->base));
+	scan.masks = masks;
+	scan.sums = sums;
+	pq_kernels->scan_blocks(&scan);
+	for (int b = 0; b < nblocks; b++)
+	{
+		uint32		mask = masks[b] & live[b] & PqUsedMask(header, b);
+
+		if (mask && search->nfilters > 0)
+		{
+			search->tested += pg_popcount32(mask);
+			mask &= ix_filters_mask(search->filters, search->nfilters, page, &layout->filters, b);
+			search->passed += pg_popcount32(mask);
+		}
+		for (; mask; mask &= mask - 1)
+		{
+			int			slot = b * PQ_BLOCK + pg_rightmost_one_pos32(mask);
+			int32		estimate = probe->base + sums[slot];
+			PqCandidate *c = &search->candidates[search->ncandidates];
+
+			if (estimate <= probe->taken)
+				continue;
+			if (g->refine > 0)
+			{
+				if (g->nestimates == g->refine && estimate >= g->estimates[0])
+					continue;
+				KEEP_LEAST(int32, g->estimates, g->nestimates, g->refine, estimate);
+			}
+			c->rank = PqCandidateRank(estimate, ItemPointerGetBlockNumberNoCheck(&tids[slot]));
+			c->offset = ItemPointerGetOffsetNumberNoCheck(&tids[slot]);
+			c->probe = probe - search->probes;
+			c->place = (uint64) header->refine[PqRefineNumber(layout, slot)] << 16 | slot % layout->refine_slots;
+			search->ncandidates++;
+		}
+	}
+}
+
+/* Collect from all pages of a list. */
+static void
+collect_list(PqGather *g, PqProbe *probe)
+{
+	PqSearch   *search = g->search;
+	PqIndex    *pq = search->pq;
+	BlockNumber block;
+	BlockNumber steps = 0;
+
+	probe->limit = code_limit(g, probe);
+	if (probe->limit <= probe->taken)
+		return;
+	CHECK_FOR_INTERRUPTS();
+	block = pq_list_head(pq, search->index, probe->slot);
+	while (block != InvalidBlockNumber)
+	{
+		Buffer		buffer = pq_read(pq, search->index, block);
+
+		LockBuffer(buffer, BUFFER_LOCK_SHARE);
+		pq_posting_check(search->index, buffer, &pq->layout, probe->slot);
+		block = PqPostingGetHeader(BufferGetPage(buffer))->next;
+		pq_prefetch(pq, block);
+		collect_page(g, probe, BufferGetPage(buffer));
+		UnlockReleaseBuffer(buffer);
+		if (search->ncandidates >= MOST_CANDIDATES)
+			rank_collected(g);
+		if ((++steps & 1023) == 0)
+		{
+			CHECK_FOR_INTERRUPTS();
+			if (steps > RelationGetNumberOfBlocks(search->index))
+				ix_corrupt(search->index, block, "The pages of a list form a circle.");
+		}
+	}
+}
+
+/*
+ * Gather until the rules say that it is enough, or all lists were scanned.
+ * Called again after more are wanted, it takes what was left out.
+ */
+void
+pq_gather(PqGather *g)
+{
+	PqSearch   *search = g->search;
+	int			nlists = search->pq->model->nlists;
+	int			collected = 0;	/* lists since candidates were ranked */
+
+	g->unlimited = 0;
+	for (g->scanning = 0; g->scanning < nlists; g->scanning++)
+	{
+		int			i = g->scanning;
+
+		if (i >= search->nprobes)
+			pq_search_rank(search, i == 0 ? Max(g->expected, 8) : 2 * i);
+		if (i >= search->nprobes || list_left_out(g, i))
+			break;
+		if (i + 1 < search->nprobes)
+			pq_prefetch(search->pq, search->pq->heads[search->probes[i + 1].slot]);
+		collect_list(g, &search->probes[i]);
+		if (isinf(g->kth) && g->refine == 0 ? search->ncandidates >= CHOICE * first_candidates(g) :
+			++collected >= LISTS_AT_ONCE)
+		{
+			rank_collected(g);
+			collected = 0;
+		}
+	}
+	g->scanning--;
+	rank_collected(g);
+	g->scanned = Max(g->scanned, g->scanning + 1);
+	for (int i = 0; i <= g->scanning; i++)
+		search->probes[i].taken = Max(search->probes[i].taken, search->probes[i].limit);
+}
