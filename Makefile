@@ -25,6 +25,13 @@ PG_CPPFLAGS = -I$(srcdir)/src -I$(INCLUDEDIR_VECTOR) -DJFLOW_VERSION=\"$(EXTVERS
 PG_CFLAGS = -Wall -Wextra -Wno-unused-parameter -Wno-missing-field-initializers -Wno-sign-compare
 EXTRA_CLEAN = $(DATA_built) $(CLI_OBJS) jflow $(HTTP_OBJS) jflow_http$(DLSUFFIX) tmp_check output_iso results
 
+# With what script/fuzz feeds to its readers; FUZZ is libFuzzer's archive, FUZZ_CC clang.
+ifneq (,$(FUZZ))
+OBJS += test/fuzz/fuzz.o
+PG_CFLAGS += -fsanitize=fuzzer-no-link,bounds,integer-divide-by-zero,unreachable,return,null -fsanitize-trap=bounds,integer-divide-by-zero,unreachable,return,null
+SHLIB_LINK += $(FUZZ) -lstdc++
+endif
+
 REGRESS = $(patsubst test/sql/%.sql,%,$(call files,test/sql/*.sql))
 REGRESS_OPTS = --inputdir=test --outputdir=$(CURDIR)/tmp_check/regress --expecteddir=. --load-extension=vector --load-extension=jflow
 
@@ -34,7 +41,7 @@ INCLUDEDIR_VECTOR = $(shell $(PG_CONFIG) --includedir-server)/extension/vector
 override with_llvm := no
 
 # These targets set a machine up first and so must not need PGXS to be there.
-TOPLEVEL = setup demo check check-upgrade bench soak
+TOPLEVEL = setup demo check check-upgrade bench soak fuzz
 ifneq (,$(filter $(TOPLEVEL),$(MAKECMDGOALS)))
 .PHONY: $(TOPLEVEL)
 $(TOPLEVEL):
@@ -45,6 +52,9 @@ $(shell mkdir -p $(sort $(dir $(OBJS) $(CLI_OBJS) $(HTTP_OBJS) $(DATA_built))))
 endif
 PGXS := $(shell $(PG_CONFIG) --pgxs)
 include $(PGXS)
+ifneq (,$(FUZZ))
+CC = $(FUZZ_CC)
+endif
 
 $(DATA_built): $(SQL_PARTS)
 	cat $^ > $@

@@ -6,12 +6,14 @@
  *
  * A field is an attribute of the document (id, text, uri, mime_type, parent_id,
  * granularity, weight), a path into its tags (tags.a.b, or tags__a__b as Jina
- * spells it), or else a key of its tags.
+ * spells it), or else a key of its tags.  A dot that belongs to a key is written
+ * with a backslash, and so is a backslash in front of one.
  *
  * Logic has two values.  A field that is missing or null equals nothing, so it
  * is matched by $ne, $nin, {"$exists": false} and $not, and by nothing else;
  * values of different types are not equal and not ordered.  Strings compare by
- * their bytes, whatever the database's collation.
+ * their bytes, whatever the database's collation.  $in and $nin ask of a list
+ * whether one of its elements is in theirs.
  */
 #include "postgres.h"
 
@@ -107,12 +109,34 @@ wrong_operand(JflowFilterOp op, const char *what, const char *expected)
 			 errmsg("operand of \"%s\" in %s must be %s", op_names[op], what, expected)));
 }
 
+/* Split a path at its dots, in place. */
+static void
+split_path(JflowFilter *filter, char *path)
+{
+	char	   *to = path;
+
+	filter->path = palloc(sizeof(char *) * (strlen(path) + 1));
+	filter->path[filter->npath++] = path;
+	for (char *p = path; *p; p++)
+	{
+		if (p[0] == '\\' && (p[1] == '.' || p[1] == '\\'))
+			*to++ = *++p;
+		else if (*p == '.')
+		{
+			*to++ = '\0';
+			filter->path[filter->npath++] = to;
+		}
+		else
+			*to++ = *p;
+	}
+	*to = '\0';
+}
+
 /* Split a field's name into attribute and path. */
 static void
 parse_field(JflowFilter *filter, const char *field, const char *what)
 {
 	char	   *rest = pstrdup(field);
-	char	   *separator;
 	char	   *p;
 
 	/* Jina's spelling of a path */
@@ -148,15 +172,7 @@ parse_field(JflowFilter *filter, const char *field, const char *what)
 		rest += 5;
 	else if (strcmp(rest, "tags") == 0)
 		return;
-	filter->path = palloc(sizeof(char *) * (strlen(rest) + 1));
-	do
-	{
-		separator = strchr(rest, '.');
-		if (separator)
-			*separator = '\0';
-		filter->path[filter->npath++] = rest;
-		rest = separator ? separator + 1 : NULL;
-	} while (rest);
+	split_path(filter, rest);
 }
 
 static void
@@ -424,7 +440,7 @@ compare_values(const JsonbValue *a, const JsonbValue *b, int *order)
 }
 
 static bool
-in_list(const JflowFilter *filter, const JsonbValue *value)
+is_operand(const JflowFilter *filter, const JsonbValue *value)
 {
 	int			order;
 
@@ -432,6 +448,26 @@ in_list(const JflowFilter *filter, const JsonbValue *value)
 		if (compare_values(value, &filter->operands[i], &order) && order == 0)
 			return true;
 	return false;
+}
+
+/* Is a value, or an element of it if it is a list, one of the operands? */
+static bool
+in_list(const JflowFilter *filter, const JsonbValue *value)
+{
+	JsonbIterator *it;
+	JsonbIteratorToken token;
+	JsonbValue	element;
+	bool		found = false;
+
+	if (!is_array(value))
+		return is_operand(filter, value);
+	it = JsonbIteratorInit(value->val.binary.data);
+	while (!found && (token = JsonbIteratorNext(&it, &element, true)) != WJB_DONE)
+	{
+		CHECK_FOR_INTERRUPTS();
+		found = token == WJB_ELEM && is_operand(filter, &element);
+	}
+	return found;
 }
 
 static bool

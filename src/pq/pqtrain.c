@@ -44,18 +44,17 @@ pq_model_geometry(int inner, int subvectors, int *width, int *count)
 }
 
 /*
- * An empty model with room for so many lists, and none for codes if it is to be
- * flat.
+ * The header of a model with room for so many lists, and none for codes if it is
+ * to be flat: all but what is learned follows from these numbers.
  */
-PqModel *
-pq_model_alloc(const PqSpace *space, int dims, int nlists, int ntiles,
-			   int ngroups, int subvectors, bool flat)
+static PqModel
+model_header(const PqSpace *space, int dims, int nlists, int ntiles,
+			 int ngroups, int subvectors, bool flat)
 {
 	int			inner = pq_inner_dims(space->type, dims);
 	int			width;
 	int			count;
 	Size		size = MAXALIGN(sizeof(PqModel));
-	PqModel    *model;
 	PqModel		m = {0};
 
 	pq_model_geometry(inner, subvectors, &width, &count);
@@ -83,43 +82,60 @@ pq_model_alloc(const PqSpace *space, int dims, int nlists, int ntiles,
 	PLACE(refine_step, flat ? 0 : inner);
 #undef PLACE
 	m.size = size;
-	model = palloc0(size);
-	*model = m;
+	return m;
+}
+
+/* An empty model. */
+PqModel *
+pq_model_alloc(const PqSpace *space, int dims, int nlists, int ntiles,
+			   int ngroups, int subvectors, bool flat)
+{
+	PqModel		header = model_header(space, dims, nlists, ntiles, ngroups, subvectors, flat);
+	PqModel    *model = palloc0(header.size);
+
+	*model = header;
 	return model;
 }
 
+/* Do groups follow each other, up to the last tile? */
+static bool
+groups_are_sound(const PqModel *model)
+{
+	const int32 *starts = PqModelArray(model, group_starts, int32);
+
+	for (int g = 0; g < model->ngroups; g++)
+		if (starts[g] < 0 || starts[g] > starts[g + 1])
+			return false;
+	return starts[model->ngroups] == model->ntiles;
+}
+
 /*
- * Raise unless a model read from somewhere is of one piece.
+ * Raise unless a model read from somewhere is of one piece: none of its offsets
+ * leads out of it.
  */
 void
 pq_model_verify(const PqModel *model, Size size)
 {
-	PqSpace		space;
-	PqModel    *fresh;
-	bool		same;
+	bool		sound = size >= sizeof(PqModel) && model->size == size &&
+		model->type >= 0 && model->type <= PQ_TYPE_SPARSEVEC &&
+		model->metric >= 0 && model->metric <= PQ_METRIC_COSINE &&
+		model->dims >= 1 && model->ntiles >= 1 && model->ntiles <= PQ_MAX_LISTS &&
+		model->nlists >= 1 && model->nlists <= model->ntiles * PQ_TILE &&
+		model->ngroups >= 1 && model->ngroups <= model->ntiles &&
+		model->subvectors >= 1 && model->subvectors <= PQ_MAX_SUBVECTORS;
 
-	if (size < sizeof(PqModel) || model->magic != PQ_MAGIC || model->version != PQ_VERSION ||
-		model->size != size || model->dims < 1 || model->ntiles < 1 || model->ntiles > PQ_MAX_LISTS ||
-		model->nlists < 1 || model->nlists > model->ntiles * PQ_TILE ||
-		model->ngroups < 1 || model->ngroups > model->ntiles || model->subvectors < 1 ||
-		model->subvectors > PQ_MAX_SUBVECTORS || model->type < 0 || model->type > PQ_TYPE_SPARSEVEC ||
-		model->metric < 0 || model->metric > PQ_METRIC_COSINE)
-		ereport(ERROR,
-				(errcode(ERRCODE_DATA_CORRUPTED),
-				 errmsg("invalid model of a pq index")));
-	space.type = model->type;
-	space.metric = model->metric;
-	fresh = pq_model_alloc(&space, model->dims, model->nlists, model->ntiles, model->ngroups, model->subvectors,
-						   PqModelIsFlat(model));
-	same = fresh->size == model->size && fresh->inner == model->inner &&
-		fresh->width == model->width && fresh->padded == model->padded && fresh->nquads == model->nquads &&
-		fresh->group_starts == model->group_starts && fresh->refine_step == model->refine_step &&
-		PqModelArray(model, group_starts, int32)[model->ngroups] == model->ntiles;
-	for (int g = 0; same && g < model->ngroups; g++)
-		same = PqModelArray(model, group_starts, int32)[g] >= 0 &&
-			PqModelArray(model, group_starts, int32)[g] <= PqModelArray(model, group_starts, int32)[g + 1];
-	pfree(fresh);
-	if (!same)
+	if (sound)
+	{
+		PqSpace		space = {model->type, model->metric};
+		PqModel		header = model_header(&space, model->dims, model->nlists, model->ntiles,
+										  model->ngroups, model->subvectors, PqModelIsFlat(model));
+
+		header.term_min = model->term_min;
+		header.term_step = model->term_step;
+		header.distortion = model->distortion;
+		sound = memcmp(&header, model, sizeof(PqModel)) == 0 && groups_are_sound(model);
+	}
+	if (!sound)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATA_CORRUPTED),
 				 errmsg("invalid model of a pq index")));

@@ -96,6 +96,8 @@ typedef struct PqliteParameters
 	double		recall;			/* -1: not given */
 	int			queries;		/* to measure the recall by */
 	int			writes;			/* a PqliteWrites; -1: not given */
+	int			offset;			/* matches, or documents, to leave out */
+	double		max_distance;	/* of a match; infinity: not given */
 } PqliteParameters;
 
 extern PqliteOptions *pqlite_options_read(Jsonb *uses_with);
@@ -343,12 +345,11 @@ extern int	pqlite_condition_arg(PqliteCondition *condition, Oid type, Datum valu
 extern void pqlite_compile_filter(const PqliteStore *store, const JflowFilter *filter,
 								  const char *alias, PqliteCondition *condition);
 
+/* pqlite_search.c */
+extern double pqlite_measure_recall(PqliteStore *store, const JflowContext *context, int leaf,
+									const PqliteParameters *parameters);
+
 /* pqlite_index.c */
-typedef struct PqliteIndexStatus
-{
-	bool		indexed;		/* it holds every row, new ones too */
-	double		recall;			/* -1: not measured */
-} PqliteIndexStatus;
 
 /* By "_jflow_pq" and perhaps a number at its end an index that we made is known. */
 #define PQLITE_INDEX_NAME2 "jflow"
@@ -357,8 +358,6 @@ typedef struct PqliteIndexStatus
 extern void pqlite_index_if_due(PqliteStore *store, const JflowContext *context, int written);
 extern void pqlite_index_one(PqliteStore *store, const PqliteShardRow *rows, int nrows);
 extern void pqlite_drop_indexes(PqliteStore *store);
-extern void pqlite_index_status(PqliteStore *store, const PqliteLeaf *leaf, int nqueries,
-								PqliteIndexStatus *status);
 
 /* pqlite_reshard.c */
 extern JflowMove pqlite_move_rows(const char *flow, const char *executor, int batch, bool busy);

@@ -21,7 +21,7 @@
 #define Anum_shard_due 13
 
 static const char *const parameters[] = {
-	"limit", "filter", "probes", "recall", "queries", NULL
+	"limit", "offset", "filter", "max_distance", "probes", "recall", "queries", "writes", NULL
 };
 
 /*

@@ -326,7 +326,12 @@ compile_column(Compiler *compiler, const PqliteColumn *column, const char *expr,
 			appendStringInfo(sql, "%s COLLATE pg_catalog.\"C\" OPERATOR(pg_catalog.~) $%d", expr,
 							 pqlite_condition_arg(compiler->condition, TEXTOID,
 												  string_datum(&filter->operand)));
-		else if (column->kind == KIND_CHAR || column->kind == KIND_PARSED)
+		else if (column->kind == KIND_PARSED)
+			/* as JSON has it, whatever the session's DateStyle is */
+			appendStringInfo(sql, "(pg_catalog.to_jsonb(%s) OPERATOR(pg_catalog.#>>) '{}'::pg_catalog.text[]) COLLATE pg_catalog.\"C\" OPERATOR(pg_catalog.~) $%d", expr,
+							 pqlite_condition_arg(compiler->condition, TEXTOID,
+												  string_datum(&filter->operand)));
+		else if (column->kind == KIND_CHAR)
 			appendStringInfo(sql, "%s::pg_catalog.text COLLATE pg_catalog.\"C\" OPERATOR(pg_catalog.~) $%d", expr,
 							 pqlite_condition_arg(compiler->condition, TEXTOID,
 												  string_datum(&filter->operand)));
@@ -378,7 +383,8 @@ compile_json(Compiler *compiler, const char *expr, const JflowFilter *filter)
 				for (int i = 0; i < filter->noperands; i++)
 					if (filter->operands[i].type != jbvNull)
 						values[n++] = jsonb_datum(&filter->operands[i]);
-				appendStringInfo(sql, "%s OPERATOR(pg_catalog.=) ANY ($%d)", expr,
+				/* a scalar contains itself, and a list its elements */
+				appendStringInfo(sql, "%s OPERATOR(pg_catalog.@>) ANY ($%d)", expr,
 								 pqlite_condition_arg(condition, JSONBARRAYOID,
 													  PointerGetDatum(construct_array(values, n, JSONBOID, -1,
 																					  false, TYPALIGN_INT))));

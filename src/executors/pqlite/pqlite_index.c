@@ -37,7 +37,6 @@
 #define MIN_ROWS 5000			/* below, searches are exact */
 #define MIN_WRITTEN 128			/* before rows are counted anew */
 #define GROWTH 4
-#define RECALL_AT 10
 
 /* Can a pq index hold columns of this type? */
 static bool
@@ -309,77 +308,4 @@ pqlite_drop_indexes(PqliteStore *store)
 		if (OidIsValid(store->leaves[i].made))
 			pqlite_run(psprintf("DROP INDEX %s", pqlite_relation_name(store->leaves[i].made)));
 	note_trained(store, -1, 0);
-}
-
-/* Distances of the nearest rows of a leaf. */
-static int
-nearest(PqliteStore *store, const PqliteLeaf *leaf, Datum query, bool exact, double *distances)
-{
-	const PqliteColumn *vector = &store->columns[store->vector];
-	Oid			types[1] = {vector->sent_type};
-	Datum		values[1] = {query};
-	const char *distance = psprintf("(t.%s %s $1::%s)", vector->quoted, store->distance,
-									store->query_type);
-	const char *sql = psprintf("SELECT %s FROM %s t ORDER BY %s%s LIMIT %d", distance, leaf->name,
-							   distance, exact ? " OPERATOR(pg_catalog.+) 0.0::pg_catalog.float8" : "", RECALL_AT);
-	int			n;
-
-	if (SPI_execute_plan(pqlite_plan(store, sql, 1, types, CURSOR_OPT_GENERIC_PLAN), values, NULL,
-						 true, 0) < 0)
-		elog(ERROR, "could not search table %s", leaf->name);
-	n = SPI_processed;
-	for (int i = 0; i < n; i++)
-	{
-		bool		isnull;
-		Datum		value = SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull);
-
-		distances[i] = isnull ? 0 : DatumGetFloat8(value);
-	}
-	SPI_freetuptable(SPI_tuptable);
-	return n;
-}
-
-/* Recall at 10 of a leaf's index, by so many of its own rows as queries. */
-static double
-measure_recall(PqliteStore *store, const PqliteLeaf *leaf, int nqueries)
-{
-	const PqliteColumn *vector = &store->columns[store->vector];
-	SPITupleTable *queries;
-	int64		found = 0,
-				total = 0;
-	uint64		n;
-
-	pqlite_run(psprintf("SELECT t.%s::%s FROM %s t WHERE t.%s IS NOT NULL ORDER BY pg_catalog.random() LIMIT %d",
-						vector->quoted, pqlite_quote_type(vector->sent_type, -1), leaf->name,
-						vector->quoted, nqueries));
-	queries = SPI_tuptable;
-	n = SPI_processed;
-	for (uint64 i = 0; i < n; i++)
-	{
-		double		exact[RECALL_AT],
-					got[RECALL_AT];
-		bool		isnull;
-		Datum		query = SPI_getbinval(queries->vals[i], queries->tupdesc, 1, &isnull);
-		int			nexact = nearest(store, leaf, query, true, exact);
-		int			ngot = nearest(store, leaf, query, false, got);
-
-		CHECK_FOR_INTERRUPTS();
-		total += nexact;
-		for (int j = 0; j < ngot; j++)
-			found += nexact > 0 && got[j] <= exact[nexact - 1];
-	}
-	return total > 0 ? Min((double) found / total, 1.0) : 1.0;
-}
-
-/* What a leaf's index holds; SPI must be connected. */
-void
-pqlite_index_status(PqliteStore *store, const PqliteLeaf *leaf, int nqueries,
-					PqliteIndexStatus *status)
-{
-	status->indexed = OidIsValid(leaf->index);
-	status->recall = -1;
-	if (!status->indexed)
-		return;
-	if (nqueries > 0)
-		status->recall = measure_recall(store, leaf, nqueries);
 }

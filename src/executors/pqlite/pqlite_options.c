@@ -5,6 +5,7 @@
 #include "postgres.h"
 
 #include "utils/builtins.h"
+#include "utils/float.h"
 #include "utils/numeric.h"
 #include "utils/varlena.h"
 
@@ -395,10 +396,21 @@ pqlite_parameters_read(Jsonb *parameters, int default_limit, PqliteParameters *r
 	result->recall = -1;
 	result->queries = 0;
 	result->writes = -1;
+	result->offset = 0;
+	result->max_distance = get_float8_infinity();
 
 	value = parameter(parameters, "limit", &buffer);
 	if (value && !int_value(value, 0, MAX_LIMIT, &result->limit))
 		wrong_parameter("limit", "an integer between 0 and 1000000");
+	value = parameter(parameters, "offset", &buffer);
+	if (value && !int_value(value, 0, MAX_LIMIT, &result->offset))
+		wrong_parameter("offset", "an integer between 0 and 1000000");
+	value = parameter(parameters, "max_distance", &buffer);
+	if (value && value->type != jbvNumeric)
+		wrong_parameter("max_distance", "a number");
+	if (value)
+		result->max_distance = DatumGetFloat8(DirectFunctionCall1(numeric_float8_no_overflow,
+																  NumericGetDatum(value->val.numeric)));
 	value = parameter(parameters, "probes", &buffer);
 	if (value && !int_value(value, 0, PG_INT32_MAX, &result->probes))
 		wrong_parameter("probes", "an integer that is not negative");

@@ -98,7 +98,7 @@ jflow_pqlite_fetch(PG_FUNCTION_ARGS)
 
 /*
  * /filter: the stored documents that match the parameter "filter", by id, at most
- * "limit" of them.
+ * "limit" of them after the first "offset".
  */
 Datum
 jflow_pqlite_filter(PG_FUNCTION_ARGS)
@@ -129,6 +129,8 @@ jflow_pqlite_filter(PG_FUNCTION_ARGS)
 					 store->columns[store->id].quoted);
 	if (parameters.limit >= 0)
 		appendStringInfo(&sql, " LIMIT %d", parameters.limit);
+	if (parameters.offset > 0)
+		appendStringInfo(&sql, " OFFSET %d", parameters.offset);
 	SPI_connect();
 	read_rows(store, sql.data, condition.nargs, condition.types, condition.values,
 			  CURSOR_OPT_CUSTOM_PLAN);
@@ -195,25 +197,26 @@ one_number(const char *sql)
 	return DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
 }
 
-/* What /status says of one leaf. */
+/* What /status says of one leaf, given by its place among the store's. */
 static Jsonb *
-leaf_status(PqliteStore *store, const PqliteLeaf *leaf, int nqueries)
+leaf_status(PqliteStore *store, const JflowContext *context, int number,
+			const PqliteParameters *parameters)
 {
+	const PqliteLeaf *leaf = &store->leaves[number];
 	JsonbParseState *state = NULL;
 	int64		rows = one_number(psprintf("SELECT pg_catalog.count(*) FROM %s", leaf->name));
 	int64		bytes = one_number(psprintf("SELECT pg_catalog.pg_total_relation_size(%s::pg_catalog.regclass)",
 											quote_literal_cstr(leaf->name)));
-	PqliteIndexStatus index;
+	bool		indexed = OidIsValid(leaf->index);
 
-	pqlite_index_status(store, leaf, nqueries, &index);
 	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	push_numeric(&state, "shard", int64_to_numeric(leaf->shard));
 	push_string(&state, "table", leaf->name);
 	push_numeric(&state, "rows", int64_to_numeric(rows));
 	push_numeric(&state, "bytes", int64_to_numeric(bytes));
-	push_float(&state, "indexed", index.indexed && rows > 0 ? 1 : 0);
-	if (index.recall >= 0)
-		push_float(&state, "recall", index.recall);
+	push_float(&state, "indexed", indexed && rows > 0 ? 1 : 0);
+	if (indexed && parameters->queries > 0)
+		push_float(&state, "recall", pqlite_measure_recall(store, context, number, parameters));
 	push_string(&state, "field", jflow_doc_attr_name(store->columns[store->vector].attr));
 	push_string(&state, "metric", pqlite_metric_name(store->options->metric));
 	if (store->dim)
@@ -227,7 +230,8 @@ leaf_status(PqliteStore *store, const PqliteLeaf *leaf, int nqueries)
 
 /*
  * /status: a document per leaf of the called shard, whose tags say what is
- * there.  With the parameter "queries" the recall is measured by so many.
+ * there.  With the parameter "queries" the recall of searches is measured by so
+ * many, under the parameters that a search would have.
  */
 Datum
 jflow_pqlite_status(PG_FUNCTION_ARGS)
@@ -257,7 +261,7 @@ jflow_pqlite_status(PG_FUNCTION_ARGS)
 		doc = &result.docs[result.ndocs++];
 		jflow_doc_init(doc);
 		doc->values[DOC_ID] = CStringGetTextDatum(psprintf("%s/%d", store->executor, leaf->shard));
-		doc->values[DOC_TAGS] = JsonbPGetDatum(leaf_status(store, leaf, parameters.queries));
+		doc->values[DOC_TAGS] = JsonbPGetDatum(leaf_status(store, context, i, &parameters));
 		doc->nulls[DOC_ID] = doc->nulls[DOC_TAGS] = false;
 	}
 	old = MemoryContextSwitchTo(outer);

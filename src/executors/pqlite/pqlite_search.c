@@ -14,15 +14,20 @@
 
 #include "catalog/pg_type.h"
 #include "executor/tuptable.h"
+#include "miscadmin.h"
 #include "nodes/params.h"
 #include "tcop/dest.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
+#include "utils/float.h"
 #include "utils/guc.h"
+#include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
 #include "compat.h"
 #include "executors/pqlite/pqlite.h"
+
+#define RECALL_AT 10
 
 PG_FUNCTION_INFO_V1(jflow_pqlite_search);
 
@@ -33,6 +38,8 @@ typedef struct Search
 	PqliteParameters parameters;
 	PqliteCondition condition;
 	SPIPlanPtr *plans;			/* per leaf; NULL: another shard's */
+	int			fetched;		/* the nearest so many rows are looked at */
+	int			skipped;		/* of which the first so many are left out */
 } Search;
 
 /* Keeps the best of the rows that statements send. */
@@ -44,6 +51,7 @@ typedef struct Receiver
 	int			n;
 	int			allocated;
 	int			limit;
+	double		max_distance;
 } Receiver;
 
 /* Does this call read that leaf?  See docs/pqlite.md. */
@@ -88,6 +96,26 @@ append_select(const Search *search, const PqliteLeaf *leaf, StringInfo sql)
 					 store->distance, search->condition.nargs + 1, store->query_type);
 }
 
+/*
+ * How many rows a page of matches needs.  Of several shards' answers the reduce
+ * takes the page: a shard does not know how many of the others come before.
+ */
+static void
+set_page(Search *search)
+{
+	const JflowContext *context = search->context;
+	bool		alone = context->shards == 1 ||
+		jflow_polling_resolve(context->executor, context->endpoint) != POLLING_ALL;
+
+	if (search->parameters.offset > 0 && !alone)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("parameter \"offset\" cannot be used where several shards are searched"),
+				 errhint("Ask for more matches with \"limit\", and leave out the first.")));
+	search->fetched = search->parameters.limit > 0 ? search->parameters.limit + search->parameters.offset : 0;
+	search->skipped = alone ? search->parameters.offset : 0;
+}
+
 static SPIPlanPtr
 leaf_plan(const Search *search, PqliteLeaf *leaf)
 {
@@ -98,16 +126,16 @@ leaf_plan(const Search *search, PqliteLeaf *leaf)
 	Oid		   *types = palloc(sizeof(Oid) * (condition->nargs + 1));
 	StringInfoData sql;
 
-	if (!filtered && leaf->search && leaf->search_limit == search->parameters.limit)
+	if (!filtered && leaf->search && leaf->search_limit == search->fetched)
 		return leaf->search;
 	initStringInfo(&sql);
 	append_select(search, leaf, &sql);
 	if (OidIsValid(leaf->index))
-		appendStringInfo(&sql, " FETCH FIRST %d ROWS WITH TIES", search->parameters.limit);
+		appendStringInfo(&sql, " FETCH FIRST %d ROWS WITH TIES", search->fetched);
 	else
 		appendStringInfo(&sql, ", t.%s%s LIMIT %d", store->columns[store->id].quoted,
 						 store->own ? "" : "::pg_catalog.text COLLATE pg_catalog.\"C\"",
-						 search->parameters.limit);
+						 search->fetched);
 	memcpy(types, condition->types, sizeof(Oid) * condition->nargs);
 	types[condition->nargs] = store->columns[store->vector].sent_type;
 	plan = pqlite_plan(store, sql.data, condition->nargs + 1, types,
@@ -115,7 +143,7 @@ leaf_plan(const Search *search, PqliteLeaf *leaf)
 	if (!filtered)
 	{
 		leaf->search = plan;
-		leaf->search_limit = search->parameters.limit;
+		leaf->search_limit = search->fetched;
 		leaf->search_planned = false;
 	}
 	return plan;
@@ -231,7 +259,8 @@ receive(TupleTableSlot *slot, DestReceiver *self)
 
 	/* a zero vector or a missing one of a user's table is near nothing */
 	if (slot->tts_isnull[MATCH_ID] || slot->tts_isnull[MATCH_SCORE] ||
-		isnan(DatumGetFloat8(slot->tts_values[MATCH_SCORE])))
+		isnan(DatumGetFloat8(slot->tts_values[MATCH_SCORE])) ||
+		DatumGetFloat8(slot->tts_values[MATCH_SCORE]) > receiver->max_distance)
 		return true;
 	old = MemoryContextSwitchTo(receiver->context);
 	if (receiver->n == receiver->allocated && receiver->n >= 2 * receiver->limit)
@@ -266,7 +295,7 @@ receiver_done(DestReceiver *self)
 }
 
 static void
-receiver_init(Receiver *receiver, int limit)
+receiver_init(Receiver *receiver, int limit, double max_distance)
 {
 	memset(receiver, 0, sizeof(*receiver));
 	receiver->pub.receiveSlot = receive;
@@ -275,6 +304,7 @@ receiver_init(Receiver *receiver, int limit)
 	receiver->pub.mydest = DestNone;
 	receiver->context = CurrentMemoryContext;
 	receiver->limit = limit;
+	receiver->max_distance = max_distance;
 }
 
 /* The matches of one query vector, in the current memory context. */
@@ -297,7 +327,7 @@ search_one(Search *search, Datum vector, JflowMatch **matches)
 		param->ptype = i < condition->nargs ? condition->types[i] :
 			store->columns[store->vector].sent_type;
 	}
-	receiver_init(&receiver, search->parameters.limit);
+	receiver_init(&receiver, search->fetched, search->parameters.max_distance);
 	options.params = params;
 	options.read_only = true;
 	options.dest = &receiver.pub;
@@ -314,8 +344,8 @@ search_one(Search *search, Datum vector, JflowMatch **matches)
 			store->leaves[i].search_planned = true;
 	}
 	cut(&receiver);
-	*matches = receiver.matches;
-	return receiver.n;
+	*matches = receiver.matches + Min(search->skipped, receiver.n);
+	return receiver.n - Min(search->skipped, receiver.n);
 }
 
 /*
@@ -366,9 +396,105 @@ search_docs(Search *search, JflowDocs *docs, MemoryContext outer)
 	}
 }
 
+/* A search of one leaf alone, for so many matches, without a filter. */
+static void
+begin_leaf_search(Search *search, PqliteStore *store, const JflowContext *context, int leaf,
+				  const PqliteParameters *parameters, int limit)
+{
+	search->store = store;
+	search->context = context;
+	search->parameters = *parameters;
+	search->parameters.filter = NULL;
+	search->parameters.limit = limit;
+	search->parameters.offset = 0;
+	search->parameters.max_distance = get_float8_infinity();
+	set_page(search);
+	pqlite_condition_init(&search->condition);
+	pqlite_compile_filter(store, NULL, "t", &search->condition);
+	apply_settings(search);
+	search->plans = palloc0(sizeof(SPIPlanPtr) * store->nleaves);
+	search->plans[leaf] = leaf_plan(search, &store->leaves[leaf]);
+	prefer_indexes(search);
+}
+
+/* The distance of the last of the nearest rows of a leaf, which has so many. */
+static double
+exact_distance(PqliteStore *store, const PqliteLeaf *leaf, Datum query, int limit, uint64 *n)
+{
+	const PqliteColumn *vector = &store->columns[store->vector];
+	Oid			types[1] = {vector->sent_type};
+	Datum		values[1] = {query};
+	bool		isnull;
+	Datum		last;
+	const char *distance = psprintf("(t.%s %s $1::%s)", vector->quoted, store->distance,
+									store->query_type);
+
+	/* no index knows the sum */
+	if (SPI_execute_plan(pqlite_plan(store,
+									 psprintf("SELECT d FROM (SELECT %s AS d FROM %s t) x "
+											  "WHERE d OPERATOR(pg_catalog.<>) 'NaN'::pg_catalog.float8 "
+											  "ORDER BY d OPERATOR(pg_catalog.+) 0.0::pg_catalog.float8 LIMIT %d",
+											  distance, leaf->name, limit),
+									 1, types, CURSOR_OPT_GENERIC_PLAN), values, NULL, true, 0) < 0)
+		elog(ERROR, "could not search table %s", leaf->name);
+	*n = SPI_processed;
+	if (*n == 0)
+		return 0;
+	last = SPI_getbinval(SPI_tuptable->vals[*n - 1], SPI_tuptable->tupdesc, 1, &isnull);
+	SPI_freetuptable(SPI_tuptable);
+	return DatumGetFloat8(last);
+}
+
 /*
- * /search: fills in "matches" of each document.  Parameters: limit, filter,
- * probes, recall.
+ * The recall of searches of a leaf for ten matches, by rows of its own as queries:
+ * by the statements and settings that a search has.  SPI must be connected; settings
+ * last until the current GUC nest level ends.
+ */
+double
+pqlite_measure_recall(PqliteStore *store, const JflowContext *context, int leaf,
+					  const PqliteParameters *parameters)
+{
+	const PqliteColumn *vector = &store->columns[store->vector];
+	Search		search;
+	SPITupleTable *queries;
+	uint64		nqueries;
+	int64		found = 0,
+				total = 0;
+	MemoryContext temporary = AllocSetContextCreate(CurrentMemoryContext, "jflow recall",
+													ALLOCSET_DEFAULT_SIZES),
+				old;
+
+	begin_leaf_search(&search, store, context, leaf, parameters, RECALL_AT);
+	if (SPI_execute(psprintf("SELECT t.%s::%s FROM %s t WHERE t.%s IS NOT NULL ORDER BY pg_catalog.random() LIMIT %d",
+							 vector->quoted, pqlite_quote_type(vector->sent_type, -1),
+							 store->leaves[leaf].name, vector->quoted, parameters->queries), true, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not read table %s", store->leaves[leaf].name);
+	queries = SPI_tuptable;
+	nqueries = SPI_processed;
+	old = MemoryContextSwitchTo(temporary);
+	for (uint64 i = 0; i < nqueries; i++)
+	{
+		bool		isnull;
+		Datum		query = SPI_getbinval(queries->vals[i], queries->tupdesc, 1, &isnull);
+		JflowMatch *matches;
+		uint64		nexact;
+		double		last = exact_distance(store, &store->leaves[leaf], query, RECALL_AT, &nexact);
+		int			n = search_one(&search, query, &matches);
+
+		CHECK_FOR_INTERRUPTS();
+		total += nexact;
+		for (int j = 0; j < n; j++)
+			found += DatumGetFloat8(matches[j].values[MATCH_SCORE]) <= last;
+		MemoryContextReset(temporary);
+	}
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(temporary);
+	return total > 0 ? Min((double) found / total, 1.0) : 1.0;
+}
+
+/*
+ * /search: fills in "matches" of each document.  Parameters: limit, offset, filter,
+ * max_distance, probes, recall.
  */
 Datum
 jflow_pqlite_search(PG_FUNCTION_ARGS)
@@ -393,6 +519,7 @@ jflow_pqlite_search(PG_FUNCTION_ARGS)
 		PG_RETURN_DATUM(jflow_docs_form(docs));
 	}
 	pqlite_parameters_read(PG_GETARG_JSONB_P(1), search.store->options->limit, &search.parameters);
+	set_page(&search);
 	pqlite_condition_init(&search.condition);
 	pqlite_compile_filter(search.store, search.parameters.filter, "t", &search.condition);
 	apply_settings(&search);

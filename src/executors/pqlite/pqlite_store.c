@@ -46,6 +46,12 @@ static HTAB *stores = NULL;
  */
 static uint64 invalidations = 0;
 
+/* Has a store become invalid since they were last looked through? */
+static bool some_invalid = false;
+
+/* jflow.executor, once looked up: whose rows go with a flow's. */
+static Oid	executor_relid = InvalidOid;
+
 bool
 pqlite_is_doer(const JflowContext *context)
 {
@@ -74,9 +80,12 @@ store_invalidate(Datum arg, Oid relid)
 	hash_seq_init(&status, stores);
 	while ((entry = hash_seq_search(&status)) != NULL)
 		if (entry->store &&
-			(!OidIsValid(relid) || relid == pqlite_shard_relid ||
+			(!OidIsValid(relid) || relid == pqlite_shard_relid || relid == executor_relid ||
 			 store_has_relation(entry->store, relid)))
+		{
 			entry->store->valid = false;
+			some_invalid = true;
+		}
 }
 
 /*
@@ -101,7 +110,10 @@ store_names_invalidate(Datum arg, int cacheid, uint32 hashvalue)
 			concerned = store->columns[i].type_hash == hashvalue ||
 				store->columns[i].sent_type_hash == hashvalue;
 		if (store && concerned)
+		{
 			store->valid = false;
+			some_invalid = true;
+		}
 	}
 }
 
@@ -164,6 +176,39 @@ store_unpin(void *arg)
 	Assert(store->refcount > 0);
 	if (--store->refcount == 0 && store->forgotten)
 		store_free(store);
+}
+
+/* Take a store out of the cache.  If it is in use, its last user frees it. */
+static void
+store_forget(PqliteStore *store)
+{
+	store->forgotten = true;
+	if (store->refcount == 0)
+		store_free(store);
+}
+
+/*
+ * Forget all stores that are not valid any more: of a flow that was dropped, nobody
+ * may ever ask again.  The others are read anew when they are next needed.
+ */
+static void
+forget_invalid(void)
+{
+	HASH_SEQ_STATUS status;
+	StoreEntry *entry;
+
+	if (!some_invalid)
+		return;
+	hash_seq_init(&status, stores);
+	while ((entry = hash_seq_search(&status)) != NULL)
+	{
+		if (entry->store && entry->store->valid)
+			continue;
+		if (entry->store)
+			store_forget(entry->store);
+		(void) hash_search(stores, &entry->key, HASH_REMOVE, NULL);
+	}
+	some_invalid = false;
 }
 
 /*
@@ -236,13 +281,16 @@ same_definition(const PqliteStore *store, const JflowExecutor *executor)
 PqliteStore *
 pqlite_store_find(const JflowFlow *flow, const JflowExecutor *executor)
 {
-	StoreEntry *entry = find_entry(flow->name, executor->name);
-
 	AcceptInvalidationMessages();
 	for (;;)
 	{
-		PqliteStore *store = entry->store;
+		StoreEntry *entry;
+		PqliteStore *store;
 		uint64		before;
+
+		forget_invalid();
+		entry = find_entry(flow->name, executor->name);
+		store = entry->store;
 
 		if (store && store->valid && same_definition(store, executor))
 		{
@@ -255,17 +303,17 @@ pqlite_store_find(const JflowFlow *flow, const JflowExecutor *executor)
 		if (store)
 		{
 			entry->store = NULL;
-			store->forgotten = true;
-			if (store->refcount == 0)
-				store_free(store);
+			store_forget(store);
 		}
 		before = invalidations;
+		executor_relid = jflow_catalog_relid("executor");
 		store = store_read(flow, executor);
 		if (store == NULL)
 			return NULL;
 		MemoryContextSetParent(store->context, CacheMemoryContext);
 		store->valid = before == invalidations;
-		entry->store = store;
+		some_invalid |= !store->valid;
+		find_entry(flow->name, executor->name)->store = store;
 		LockRelationOid(store->relid, AccessShareLock);
 
 		/* What has changed since is seen by the next call. */

@@ -10,6 +10,8 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "pgtime.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/lsyscache.h"
@@ -59,15 +61,55 @@ pqlite_kind_of_type(Oid type, PqliteKind *kind)
 	}
 }
 
-/* A value of a type from its text form. */
+/* What a session may say of dates and times, for a text to be silent about. */
+static bool
+is_date_or_time(Oid type)
+{
+	return type == DATEOID || type == TIMESTAMPOID || type == TIMESTAMPTZOID;
+}
+
+/*
+ * A value of a type from its text form.  A date or time means the same whoever
+ * posts it, and in every replica: year, month and day come in this order where the
+ * text does not say which is which, and it is of UTC where it names no zone.
+ */
 Datum
 pqlite_parse(Oid type, int32 typmod, char *string)
 {
 	Oid			input;
 	Oid			ioparam;
+	int			order = DateOrder;
+	pg_tz	   *zone = session_timezone;
+	MemoryContext context = CurrentMemoryContext;
+	Datum		result;
 
 	getTypeInputInfo(type, &input, &ioparam);
-	return OidInputFunctionCall(input, string, ioparam, typmod);
+	if (!is_date_or_time(type))
+		return OidInputFunctionCall(input, string, ioparam, typmod);
+	PG_TRY();
+	{
+		DateOrder = DATEORDER_YMD;
+		session_timezone = pg_tzset("UTC");
+		result = OidInputFunctionCall(input, string, ioparam, typmod);
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		DateOrder = order;
+		session_timezone = zone;
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+		/* the server's hint is about a setting that does not count here */
+		if (error->hint)
+			error->hint = pstrdup("Write dates as year-month-day.");
+		ReThrowError(error);
+	}
+	PG_END_TRY();
+	DateOrder = order;
+	session_timezone = zone;
+	return result;
 }
 
 static char *

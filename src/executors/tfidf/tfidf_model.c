@@ -59,18 +59,28 @@ static Oid	model_relid = InvalidOid;
 /* Counts invalidations, so that one that comes while a model is read counts. */
 static uint64 generation = 0;
 
+/* Is there perhaps an entry that has not been checked since? */
+static bool some_unchecked = false;
+
 static void
-model_invalidate(Datum arg, Oid relid)
+uncheck_all(void)
 {
 	HASH_SEQ_STATUS status;
 	ModelEntry *entry;
 
-	if (OidIsValid(relid) && relid != model_relid)
-		return;
-	generation++;
 	hash_seq_init(&status, models);
 	while ((entry = hash_seq_search(&status)) != NULL)
 		entry->checked = false;
+	some_unchecked = true;
+}
+
+static void
+model_invalidate(Datum arg, Oid relid)
+{
+	if (OidIsValid(relid) && relid != model_relid)
+		return;
+	generation++;
+	uncheck_all();
 }
 
 static ModelEntry *
@@ -111,32 +121,86 @@ drop_model(ModelEntry *entry)
 	entry->context = NULL;
 }
 
-/* Bring an entry up to date with the catalog. */
+/* A scan of jflow.model that finds the row of an entry. */
+static SysScanDesc
+begin_scan(Relation rel, const ModelEntry *entry)
+{
+	ScanKeyData keys[2];
+
+	ScanKeyInit(&keys[0], Anum_model_flow, BTEqualStrategyNumber, F_TEXTEQ,
+				CStringGetTextDatum(entry->key.flow));
+	ScanKeyInit(&keys[1], Anum_model_executor, BTEqualStrategyNumber, F_TEXTEQ,
+				CStringGetTextDatum(entry->key.executor));
+	return systable_beginscan(rel, RelationGetPrimaryKeyIndexCompat(rel), true, NULL, 2, keys);
+}
+
+static int64
+version_of(Relation rel, HeapTuple tuple)
+{
+	bool		isnull;
+
+	return DatumGetInt64(heap_getattr(tuple, Anum_model_version, RelationGetDescr(rel), &isnull));
+}
+
+/*
+ * Drop models that are in the catalog no more, or under another version: of an
+ * executor that was dropped, nobody may ever ask again.
+ */
 static void
-read_entry(ModelEntry *entry, const JflowContext *context)
+drop_stale_models(void)
 {
 	Relation	rel;
-	ScanKeyData keys[2];
+	HASH_SEQ_STATUS status;
+	ModelEntry *entry;
+	uint64		before = generation;
+
+	if (!some_unchecked)
+		return;
+	model_relid = jflow_catalog_relid("model");
+	rel = table_open(model_relid, AccessShareLock);
+	hash_seq_init(&status, models);
+	while ((entry = hash_seq_search(&status)) != NULL)
+	{
+		SysScanDesc scan;
+		HeapTuple	tuple;
+
+		if (entry->checked)
+			continue;
+		scan = begin_scan(rel, entry);
+		tuple = systable_getnext(scan);
+		entry->checked = HeapTupleIsValid(tuple) && entry->model &&
+			entry->version == version_of(rel, tuple);
+		systable_endscan(scan);
+		if (entry->checked)
+			continue;
+		drop_model(entry);
+		(void) hash_search(models, &entry->key, HASH_REMOVE, NULL);
+	}
+	table_close(rel, AccessShareLock);
+	some_unchecked = generation != before;
+	if (some_unchecked)
+		uncheck_all();
+}
+
+/* Bring an entry up to date with the catalog. */
+static void
+read_entry(ModelEntry *entry)
+{
+	Relation	rel;
 	SysScanDesc scan;
 	HeapTuple	tuple;
 	bool		isnull;
-
 	uint64		before = generation;
 
 	model_relid = jflow_catalog_relid("model");
 	rel = table_open(model_relid, AccessShareLock);
-	ScanKeyInit(&keys[0], Anum_model_flow, BTEqualStrategyNumber, F_TEXTEQ,
-				CStringGetTextDatum(context->flow->name));
-	ScanKeyInit(&keys[1], Anum_model_executor, BTEqualStrategyNumber, F_TEXTEQ,
-				CStringGetTextDatum(context->executor->name));
-	scan = systable_beginscan(rel, RelationGetPrimaryKeyIndexCompat(rel), true, NULL, 2, keys);
+	scan = begin_scan(rel, entry);
 	tuple = systable_getnext(scan);
 	if (!HeapTupleIsValid(tuple))
 		drop_model(entry);
 	else
 	{
-		int64		version = DatumGetInt64(heap_getattr(tuple, Anum_model_version,
-														 RelationGetDescr(rel), &isnull));
+		int64		version = version_of(rel, tuple);
 
 		if (entry->model == NULL || entry->version != version)
 		{
@@ -169,11 +233,13 @@ read_entry(ModelEntry *entry, const JflowContext *context)
 const TfidfModel *
 tfidf_model_get(const JflowContext *context, const TfidfOptions *options)
 {
-	ModelEntry *entry = find_entry(context->flow->name, context->executor->name);
+	ModelEntry *entry;
 
 	AcceptInvalidationMessages();
+	drop_stale_models();
+	entry = find_entry(context->flow->name, context->executor->name);
 	if (!entry->checked)
-		read_entry(entry, context);
+		read_entry(entry);
 	if (entry->model)
 		return entry->model;
 
