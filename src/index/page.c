@@ -30,6 +30,10 @@ ix_page_init(Page page, uint16 page_id, uint16 kind, uint32 owner)
 	((PageHeader) page)->pd_lower = ((PageHeader) page)->pd_upper;
 }
 
+/*
+ * Is this a page of that kind?  Its bounds are looked at as well, since generic
+ * WAL copies what they say.
+ */
 bool
 ix_page_valid(Page page, uint16 page_id, uint16 kind)
 {
@@ -37,6 +41,7 @@ ix_page_valid(Page page, uint16 page_id, uint16 kind)
 
 	return !PageIsNew(page) &&
 		header->pd_special == BLCKSZ - sizeof(IxPageOpaqueData) &&
+		header->pd_lower == header->pd_special && header->pd_upper == header->pd_special &&
 		IxPageGetOpaque(page)->page_id == page_id &&
 		IxPageGetOpaque(page)->kind == kind;
 }

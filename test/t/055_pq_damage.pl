@@ -25,6 +25,7 @@ my %ways = (
 	'a run of zeros' => sub { my $p = shift; substr($p, any(8192 - 64), 64) = "\0" x 64; return $p },
 	'noise throughout' => sub { return noise(8192) },
 	'noise behind its header' => sub { my $p = shift; substr($p, 24, 8192 - 32) = noise(8192 - 32); return $p },
+	'a hole, which the server thinks is sound' => sub { my $p = shift; substr($p, 12, 2) = pack('v', 24); return $p },
 	'zeros throughout' => sub { return "\0" x 8192 },
 	'another page' => sub { my ($p, $file) = @_; return substr($file, 8192 * any(length($file) / 8192), 8192) });
 my @damages = map { my $kind = $_; map { [ $kind, $_ ] } sort keys %ways } @kinds;
