@@ -506,17 +506,20 @@ extern char *pq_build_phase(int64 phase);
 /* pqsample.c */
 typedef struct PqSample
 {
-	float	   *points;			/* [capacity][padded] */
-	uint64	   *hashes;			/* a heap, largest first */
-	int		   *places;
+	float	   *points;			/* [room][padded] */
+	struct PqSampled *sampled;
 	int			n;
 	int			capacity;
+	int			room;
 	int			stride;
+	uint64		key;
+	uint64		limit;			/* hashes from here on are not wanted */
 } PqSample;
 
 extern PqSample *pq_sample_begin(int capacity, int stride);
 extern void pq_sample_add(PqSample *sample, const float *point, int dims);
 extern float *pq_sample_finish(PqSample *sample);
+extern void pq_sample_free(PqSample *sample);
 
 /* pqwrite.c */
 typedef struct PqWriter PqWriter;

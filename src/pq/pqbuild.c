@@ -12,6 +12,7 @@
 
 #include <math.h>
 
+#include "access/heaptoast.h"
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "access/xloginsert.h"
@@ -25,6 +26,9 @@
 
 #include "pq/pq.h"
 #include "pq/pqbuild.h"
+
+/* Points to learn each list from. */
+#define POINTS_PER_LIST 64.0
 
 char *
 pq_build_phase(int64 phase)
@@ -142,30 +146,22 @@ take_queries(PqBuild *build, const PqSample *sample)
 	build->meta.sampled = sample->n;
 }
 
-static void
-free_sample(PqSample *sample)
-{
-	pfree(sample->points);
-	pfree(sample->hashes);
-	pfree(sample->places);
-	pfree(sample);
-}
-
-/* How many points to learn from: 64 per list, within half of the memory. */
+/*
+ * How many points to learn from: 64 per list, within half of the memory.  As many
+ * rows are expected as the table's blocks can hold, since statistics may be old;
+ * what is too much is cut off when the rows have been counted.
+ */
 static int
 sample_size(const PqBuild *build, int lists, int padded)
 {
-	BlockNumber nblocks = RelationGetNumberOfBlocks(build->heap);
-	double		guess = (double) nblocks * BLCKSZ / 40 + 1; /* at most a row per 40
-															 * bytes */
-	double		most = (double) maintenance_work_mem * 1024 / 2 / (sizeof(float) * padded + 12);
+	double		bytes = RelationGetNumberOfBlocks(build->heap) * (double) BLCKSZ;
+	double		value = build->space->type == PQ_TYPE_VECTOR ? sizeof(float) * (double) build->dims :
+		build->space->type == PQ_TYPE_HALFVEC ? sizeof(float) / 2 * (double) build->dims : 0;
+	double		most = (double) maintenance_work_mem * 1024 / 2 / (sizeof(float) * padded + 16) * 3 / 4;
 
-	if (build->heap->rd_rel->reltuples > 0)
-		guess = Min(guess, build->heap->rd_rel->reltuples * 1.5 + 1000);
-	else
-		guess = Min(guess, (double) nblocks * BLCKSZ / Min(1000, 28 + sizeof(float) * Min(build->dims, 400)) * 2 + 1000);
-	most = Min(most, 64.0 * (lists > 0 ? lists : 2 * sqrt(guess)));
-	return (int) Max(256, Min(most, guess));
+	/* long values are stored elsewhere, or compressed */
+	bytes = bytes / (value < TOAST_TUPLE_TARGET ? 28 + value : 46) + 1;
+	return (int) Max(256, Min(most, POINTS_PER_LIST * (lists > 0 ? lists : 2 * sqrt(bytes))));
 }
 
 /*
@@ -190,14 +186,15 @@ train_from_table(PqBuild *build)
 						  sample_size(build, lists, width * count), &tuples);
 	if (tuples < PQ_FLAT_ROWS && (lists == 0 || sample->n < lists))
 	{
-		free_sample(sample);
+		pq_sample_free(sample);
 		return NULL;
 	}
 	set_phase(PQ_PHASE_TRAIN);
+	sample->n = (int) Min(sample->n, Max(256, POINTS_PER_LIST * (lists > 0 ? lists : 2 * sqrt(tuples))));
 	trained = pq_train(build->space, build->dims, sample->points, sample->n, tuples,
 					   lists, subvectors, (Size) maintenance_work_mem * 1024 / 2);
 	take_queries(build, sample);
-	free_sample(sample);
+	pq_sample_free(sample);
 	return trained;
 }
 
@@ -210,7 +207,7 @@ queries_from_table(PqBuild *build)
 	PqSample   *sample = sample_table(build, model->inner, model->padded, 4 * PQ_QUERIES, &tuples);
 
 	take_queries(build, sample);
-	free_sample(sample);
+	pq_sample_free(sample);
 }
 
 /*

@@ -1,51 +1,59 @@
 /*
  * pqsample.c
- *		A sample of a stream of points: those with the smallest hashes.
+ *		A sample of a stream of points: the distinct ones with the smallest hashes.
  *
- * The hash is of the content, so the sample does not depend on the order in
- * which points come, and sorted by hash it is in random order.
+ * The hash is of the content, so neither the order in which points come nor how
+ * many copies of one there are makes a difference, and sorted by hash the sample
+ * is in random order.  The hash has a key that no user can know, or somebody could
+ * make vectors that crowd others out.  The key is the same for all builds of a
+ * cluster, so the same rows give the same index there.
+ *
+ * Points whose hash is below a limit go to a buffer.  When that is full, it is
+ * sorted, copies are dropped, and if too many are left, the limit falls.
  */
 #include "postgres.h"
 
+#include "access/xlog.h"
+#include "catalog/pg_control.h"
+#include "common/hashfn.h"
+#include "miscadmin.h"
 #include "utils/memutils.h"
 
 #include "pq/pq.h"
 
+typedef struct PqSampled
+{
+	uint64		hash;
+	int			place;			/* of the point */
+} PqSampled;
+
+#define ST_SORT sort_sampled
+#define ST_ELEMENT_TYPE PqSampled
+#define ST_COMPARE(a, b) ((a)->hash < (b)->hash ? -1 : (a)->hash > (b)->hash ? 1 : (a)->place < (b)->place ? -1 : 1)
+#define ST_SCOPE static
+#define ST_DEFINE
+#include "lib/sort_template.h"
+
+/*
+ * Start a sample of so many points of so many floats; a third more are kept
+ * meanwhile.
+ */
 PqSample *
 pq_sample_begin(int capacity, int stride)
 {
 	PqSample   *sample = palloc0(sizeof(PqSample));
+	char	   *nonce = GetMockAuthenticationNonce();
 
+	sample->key = DatumGetUInt64(hash_any_extended((unsigned char *) nonce, MOCK_AUTH_NONCE_LEN, 0));
 	sample->capacity = capacity;
+	sample->room = capacity + capacity / 3 + 16;
 	sample->stride = stride;
-	sample->points = palloc_extended(sizeof(float) * (Size) capacity * stride, MCXT_ALLOC_HUGE);
-	sample->hashes = palloc_extended(sizeof(uint64) * capacity, MCXT_ALLOC_HUGE);
-	sample->places = palloc_extended(sizeof(int) * capacity, MCXT_ALLOC_HUGE);
+	sample->limit = PG_UINT64_MAX;
+	sample->points = palloc_extended(sizeof(float) * (Size) sample->room * stride, MCXT_ALLOC_HUGE);
+	sample->sampled = palloc_extended(sizeof(PqSampled) * sample->room, MCXT_ALLOC_HUGE);
+	for (int i = 0; i < sample->room; i++)
+		sample->sampled[i].place = i;
 	return sample;
-}
-
-static void
-sift_down(PqSample *sample, int i, int n)
-{
-	uint64		hash = sample->hashes[i];
-	int			place = sample->places[i];
-
-	for (;;)
-	{
-		int			child = 2 * i + 1;
-
-		if (child >= n)
-			break;
-		if (child + 1 < n && sample->hashes[child + 1] > sample->hashes[child])
-			child++;
-		if (sample->hashes[child] <= hash)
-			break;
-		sample->hashes[i] = sample->hashes[child];
-		sample->places[i] = sample->places[child];
-		i = child;
-	}
-	sample->hashes[i] = hash;
-	sample->places[i] = place;
 }
 
 /*
@@ -53,9 +61,9 @@ sift_down(PqSample *sample, int i, int n)
  * together.  The general hash function would take longer than the rest.
  */
 static uint64
-hash_point(const float *point, int dims)
+hash_point(uint64 key, const float *point, int dims)
 {
-	uint64		hash = dims;
+	uint64		hash = key ^ dims;
 	int			j = 0;
 
 	for (; j + 2 <= dims; j += 2)
@@ -73,8 +81,33 @@ hash_point(const float *point, int dims)
 		memcpy(&bits, point + j, sizeof(bits));
 		hash = (hash ^ bits) * UINT64CONST(0x9e3779b97f4a7c15);
 	}
-	hash *= UINT64CONST(0xff51afd7ed558ccd);
+	hash = (hash ^ key) * UINT64CONST(0xff51afd7ed558ccd);
 	return hash ^ hash >> 33;
+}
+
+/*
+ * Drop copies, and what is too many.  The places of what is dropped are free
+ * again, behind the rest.
+ */
+static void
+compact(PqSample *sample)
+{
+	PqSampled  *s = sample->sampled;
+	int			n = 0;
+
+	sort_sampled(s, sample->n);
+	for (int i = 0; i < sample->n; i++)
+	{
+		PqSampled	one = s[i];
+
+		if ((n > 0 && s[n - 1].hash == one.hash) || n == sample->capacity)
+			continue;
+		s[i].place = s[n].place;
+		s[n++] = one;
+	}
+	sample->n = n;
+	if (n == sample->capacity)
+		sample->limit = s[n - 1].hash;
 }
 
 /*
@@ -83,28 +116,20 @@ hash_point(const float *point, int dims)
 void
 pq_sample_add(PqSample *sample, const float *point, int dims)
 {
-	uint64		hash = hash_point(point, dims);
-	int			place;
+	uint64		hash = hash_point(sample->key, point, dims);
+	PqSampled  *to;
 
-	if (sample->n < sample->capacity)
+	if (hash >= sample->limit)
+		return;
+	if (sample->n == sample->room)
 	{
-		place = sample->n;
-		sample->hashes[place] = hash;
-		sample->places[place] = place;
-		sample->n++;
-		if (sample->n == sample->capacity)
-			for (int i = sample->n / 2 - 1; i >= 0; i--)
-				sift_down(sample, i, sample->n);
-	}
-	else
-	{
-		if (hash >= sample->hashes[0])
+		compact(sample);
+		if (hash >= sample->limit)
 			return;
-		place = sample->places[0];
-		sample->hashes[0] = hash;
-		sift_down(sample, 0, sample->n);
 	}
-	memcpy(sample->points + (size_t) place * sample->stride, point, sizeof(float) * sample->stride);
+	to = &sample->sampled[sample->n++];
+	to->hash = hash;
+	memcpy(sample->points + (size_t) to->place * sample->stride, point, sizeof(float) * sample->stride);
 }
 
 /*
@@ -114,42 +139,38 @@ pq_sample_add(PqSample *sample, const float *point, int dims)
 float *
 pq_sample_finish(PqSample *sample)
 {
-	int			n = sample->n;
 	Size		size = sizeof(float) * sample->stride;
 	float	   *spare = palloc(size);
+	PqSampled  *s = sample->sampled;
 
-	for (int i = n / 2 - 1; i >= 0; i--)
-		sift_down(sample, i, n);
-	for (int end = n - 1; end > 0; end--)
-	{
-		uint64		hash = sample->hashes[end];
-		int			place = sample->places[end];
-
-		sample->hashes[end] = sample->hashes[0];
-		sample->places[end] = sample->places[0];
-		sample->hashes[0] = hash;
-		sample->places[0] = place;
-		sift_down(sample, 0, end);
-	}
-	for (int i = 0; i < n; i++)
+	compact(sample);
+	for (int i = 0; i < sample->room; i++)
 	{
 		int			at = i;
 
-		if (sample->places[i] == i)
+		if (s[i].place == i)
 			continue;
 		memcpy(spare, sample->points + (size_t) i * sample->stride, size);
-		while (sample->places[at] != i)
+		while (s[at].place != i)
 		{
-			int			from = sample->places[at];
+			int			from = s[at].place;
 
 			memcpy(sample->points + (size_t) at * sample->stride,
 				   sample->points + (size_t) from * sample->stride, size);
-			sample->places[at] = at;
+			s[at].place = at;
 			at = from;
 		}
 		memcpy(sample->points + (size_t) at * sample->stride, spare, size);
-		sample->places[at] = at;
+		s[at].place = at;
 	}
 	pfree(spare);
 	return sample->points;
+}
+
+void
+pq_sample_free(PqSample *sample)
+{
+	pfree(sample->points);
+	pfree(sample->sampled);
+	pfree(sample);
 }

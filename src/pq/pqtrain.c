@@ -480,6 +480,12 @@ pq_train(const PqSpace *space, int dims, float *sample, int n, double expected,
 		lists = Min(lists, n / 16);
 	}
 	most = (int) Min(budget / (sizeof(float) * 3 * inner), PQ_MAX_LISTS / 2);
+	if (lists > most)
+		ereport(NOTICE,
+				(errmsg("%d lists are more than there may be", lists),
+				 errdetail("There will be %d, since centroids may take a quarter of maintenance_work_mem, and there are %d lists at most.",
+						   most, PQ_MAX_LISTS / 2),
+				 errhint("Raise maintenance_work_mem, or ask for fewer lists.")));
 	lists = Max(1, Min(Min(lists, most), Max(n, 1)));
 	trained = train_lists(space, dims, sample, n, count * width, lists, subvectors);
 	pq_assign(trained, sample, ncoded, coded);
