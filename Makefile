@@ -33,7 +33,12 @@ SHLIB_LINK += $(FUZZ) -lstdc++
 endif
 
 REGRESS = $(patsubst test/sql/%.sql,%,$(call files,test/sql/*.sql))
-REGRESS_OPTS = --inputdir=test --outputdir=$(CURDIR)/tmp_check/regress --expecteddir=. --load-extension=vector --load-extension=jflow
+# The expected output is beside the tests only in a folder made for it: before
+# version 16 pg_regress does not look elsewhere.
+REGRESS_DIR = $(CURDIR)/tmp_check/regress
+REGRESS_PREP = regress-dir
+REGRESS_OPTS = --inputdir=$(REGRESS_DIR) --outputdir=$(REGRESS_DIR) $(REGRESS_EXPECTED) --load-extension=vector --load-extension=jflow
+REGRESS_EXPECTED = $(if $(filter 15,$(MAJORVERSION)),,--expecteddir=$(REGRESS_DIR))
 
 PG_CONFIG ?= pg_config
 INCLUDEDIR_VECTOR = $(shell $(PG_CONFIG) --includedir-server)/extension/vector
@@ -59,6 +64,12 @@ endif
 $(DATA_built): $(SQL_PARTS)
 	cat $^ > $@
 
+.PHONY: regress-dir
+regress-dir:
+	$(MKDIR_P) $(REGRESS_DIR)
+	rm -rf $(REGRESS_DIR)/sql $(REGRESS_DIR)/expected
+	cp -r $(srcdir)/test/sql $(srcdir)/expected $(REGRESS_DIR)/
+
 # Loops over the dimensions of vectors, as the server builds its own arithmetic.
 src/pq/pqencode.o src/pq/pqkernel.o src/pq/pqkmeans.o src/pq/pqspace.o src/pq/pqtrain.o: CFLAGS += $(CFLAGS_VECTORIZE)
 
@@ -69,19 +80,23 @@ $(CLI_OBJS): $(call files,src/cli/*.h)
 .PHONY: install-client uninstall-client install-http uninstall-http
 
 # The client knows libpq and nothing of the server's.
-ifneq (,$(CLI_OBJS))
 $(CLI_OBJS): override CPPFLAGS = -D_GNU_SOURCE -I$(includedir) -DJFLOW_VERSION=\"$(EXTVERSION)\"
 jflow: $(CLI_OBJS)
 	$(CC) $(CFLAGS) $^ $(LDFLAGS) $(LDFLAGS_EX) $(libpq) -o $@
+bashcompdir ?= $(datadir)/bash-completion/completions
+zshcompdir ?= $(datadir)/zsh/site-functions
 all: jflow
 install: install-client
 install-client: jflow
-	$(MKDIR_P) '$(DESTDIR)$(bindir)'
+	$(MKDIR_P) '$(DESTDIR)$(bindir)' '$(DESTDIR)$(mandir)/man1' '$(DESTDIR)$(bashcompdir)' '$(DESTDIR)$(zshcompdir)'
 	$(INSTALL_PROGRAM) jflow '$(DESTDIR)$(bindir)/'
+	$(INSTALL_DATA) $(srcdir)/docs/jflow.1 '$(DESTDIR)$(mandir)/man1/'
+	$(INSTALL_DATA) $(srcdir)/contrib/completion/jflow.bash '$(DESTDIR)$(bashcompdir)/jflow'
+	$(INSTALL_DATA) $(srcdir)/contrib/completion/_jflow '$(DESTDIR)$(zshcompdir)/'
 uninstall: uninstall-client
 uninstall-client:
-	rm -f '$(DESTDIR)$(bindir)/jflow'
-endif
+	rm -f '$(DESTDIR)$(bindir)/jflow' '$(DESTDIR)$(mandir)/man1/jflow.1'
+	rm -f '$(DESTDIR)$(bashcompdir)/jflow' '$(DESTDIR)$(zshcompdir)/_jflow'
 
 # What speaks HTTP is a library of its own, so that only those who use it load libcurl.
 ifneq (,$(HTTP_OBJS))

@@ -83,15 +83,30 @@ end_by_signal(void)
 	exit(128 + signal_number);
 }
 
-/* A password from the terminal, without echo; NULL where there is none. */
+/* A line without its end; an interrupt ends it, too. */
+static void
+read_line(int fd, StrBuf *line)
+{
+	char		c;
+
+	strbuf_reserve(line, 100);	/* so that no piece of it is left elsewhere */
+	line->data[0] = '\0';
+	while (!interrupted && read(fd, &c, 1) == 1 && c != '\n')
+		strbuf_add_char(line, c);
+}
+
+/*
+ * A password from the terminal, without echo; NULL where there is none.  Interrupts
+ * are caught meanwhile, so that the echo comes back.
+ */
 static char *
 ask_password(const char *user)
 {
+	struct sigaction action;
+	struct sigaction old_action;
 	struct termios before;
 	struct termios quiet;
 	StrBuf		password = {0};
-	char		c;
-	ssize_t		n;
 	int			tty = open("/dev/tty", O_RDWR | O_CLOEXEC);
 
 	if (tty < 0)
@@ -101,29 +116,24 @@ ask_password(const char *user)
 		close(tty);
 		return NULL;
 	}
+	memset(&action, 0, sizeof(action));
+	action.sa_handler = handle_signal;
+	sigemptyset(&action.sa_mask);
+	sigaction(SIGINT, &action, &old_action);
 	quiet = before;
-	quiet.c_lflag &= ~(ECHO | ISIG);	/* an interrupt arrives as its
-										 * character, so that echo comes back */
+	quiet.c_lflag &= ~ECHO;
 	tcsetattr(tty, TCSAFLUSH, &quiet);
 	if (user)
 		dprintf(tty, "Password for user %s: ", user);
 	else
 		dprintf(tty, "Password: ");
-	strbuf_reserve(&password, 100);
-	while ((n = read(tty, &c, 1)) > 0 && c != '\n')
-	{
-		if (c == before.c_cc[VINTR])
-			break;
-		strbuf_add_char(&password, c);
-	}
+	read_line(tty, &password);
 	tcsetattr(tty, TCSAFLUSH, &before);
 	dprintf(tty, "\n");
 	close(tty);
-	if (n > 0 && c == before.c_cc[VINTR])
-	{
-		raise(SIGINT);
-		exit(128 + SIGINT);
-	}
+	sigaction(SIGINT, &old_action, NULL);
+	if (interrupted)
+		end_by_signal();
 	return password.data;
 }
 

@@ -184,19 +184,19 @@ progress_end(Progress *progress, const char *word)
 	if (!progress->shown)
 		return;
 	clock = clock_string(elapsed);
-	if (progress->bar)
+	width = progress->bar ? term_width(STDERR_FILENO) : 0;
+	strbuf_addf(&line, width >= 100 ? "%11s " : "%s ", word);
+	if (width >= 80)
 	{
-		width = term_width(STDERR_FILENO);
-		strbuf_addf(&line, width >= 100 ? "%11s " : "%s ", word);
-		if (width <= 0 || width >= 70)
-			for (int i = 0; i < (width >= 110 || width <= 0 ? BAR_COLUMNS : 10); i++)
-				strbuf_add(&line, glyphs()->bar_done);
+		for (int i = 0; i < (width >= 110 ? BAR_COLUMNS : 10); i++)
+			strbuf_add(&line, glyphs()->bar_done);
 		strbuf_add_char(&line, ' ');
 	}
-	else
-		strbuf_addf(&line, "%s ", word);
-	fprintf(stderr, "%s%s %.1f step/s . %" PRId64 " steps done in %.0f seconds\n", line.data, clock,
-			elapsed > 0 ? progress->steps / elapsed : 0, progress->steps, elapsed);
+	strbuf_addf(&line, "%s %.1f step/s . %" PRId64 " steps", clock, elapsed > 0 ? progress->steps / elapsed : 0,
+				progress->steps);
+	if (width == 0 || width >= 70)
+		strbuf_addf(&line, " done in %.0f seconds", elapsed);
+	fprintf(stderr, "%s\n", line.data);
 	free(clock);
 	strbuf_free(&line);
 }

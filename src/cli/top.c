@@ -126,35 +126,50 @@ cancel(Top *top)
 }
 
 static void
-handle_key(Top *top, const char *keys, int len)
+handle_key(Top *top, char key)
 {
 	int			last = top->look ? top->look->nexecutors + top->look->nposts - 1 : -1;
 	bool		on_executor = top->look && top->view.selected >= 0 && top->view.selected < top->look->nexecutors;
 	bool		on_post = top->look && top->view.selected >= 0 && !on_executor && top->view.selected <= last;
-	bool		up = keys[0] == 'k' || (len >= 3 && keys[0] == '\033' && keys[2] == 'A');
-	bool		down = keys[0] == 'j' || (len >= 3 && keys[0] == '\033' && keys[2] == 'B');
 
 	say(top, NULL);
-	if (keys[0] == 'q' || keys[0] == 'Q')
+	if (key == 'q' || key == 'Q')
 		top->quit = true;
-	else if (keys[0] == 's')
+	else if (key == 's')
 	{
 		top->view.sort = (top->view.sort + 1) % SORT_END;
 		if (top->look && top->view.sort != SORT_NAME)
 			sort_look(top->look, top->view.sort);
 	}
-	else if (up && top->view.selected > 0)
+	else if (key == 'k' && top->view.selected > 0)
 		top->view.selected--;
-	else if (down && top->view.selected < last)
+	else if (key == 'j' && top->view.selected < last)
 		top->view.selected++;
-	else if ((keys[0] == '+' || keys[0] == '-') && on_executor)
-		scale(top, keys[0] == '+' ? 1 : -1);
-	else if (keys[0] == 'c' && on_post)
+	else if ((key == '+' || key == '-') && on_executor)
+		scale(top, key == '+' ? 1 : -1);
+	else if (key == 'c' && on_post)
 		cancel(top);
-	else if (keys[0] == '+' || keys[0] == '-')
+	else if (key == '+' || key == '-')
 		say(top, copy_string("choose an executor first"));
-	else if (keys[0] == 'c')
+	else if (key == 'c')
 		say(top, copy_string("choose a post first"));
+}
+
+/* What was typed; an arrow is three bytes, and the last of them tells which. */
+static void
+handle_keys(Top *top, const char *keys, ssize_t len)
+{
+	for (ssize_t i = 0; i < len && !top->quit; i++)
+	{
+		char		key = keys[i];
+
+		if (key == '\033' && i + 2 < len)
+		{
+			i += 2;
+			key = keys[i] == 'A' ? 'k' : keys[i] == 'B' ? 'j' : ' ';
+		}
+		handle_key(top, key);
+	}
 }
 
 /* Look again; a connection that is lost is tried anew each time. */
@@ -215,7 +230,7 @@ watch(Top *top)
 	{
 		struct pollfd wait = {.fd = STDIN_FILENO,.events = POLLIN};
 		double		left;
-		char		keys[16];
+		char		keys[64];
 		ssize_t		n;
 
 		if (now_seconds() >= next)
@@ -233,9 +248,7 @@ watch(Top *top)
 		if (n <= 0)
 			top->quit = true;	/* the terminal is gone */
 		else
-			handle_key(top, keys, (int) n);
-		if (n > 0 && (keys[0] == '+' || keys[0] == '-' || keys[0] == 'c'))
-			next = 0;
+			handle_keys(top, keys, n);
 	}
 }
 

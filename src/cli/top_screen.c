@@ -38,8 +38,8 @@ static const Field replica_fields[] = {
 };
 
 static const Field post_fields[] = {
-	{"POST", 8, true, 0}, {"PID", 8, true, 70}, {"FLOW", 14, false, 50}, {"ENDPOINT", 14, false, 80},
-	{"STEPS", 14, true, 0}, {"DOCS/S", 9, true, 60}, {"ELAPSED", 10, true, 0}
+	{"POST", 17, true, 0}, {"PID", 8, true, 70}, {"FLOW", 14, false, 60}, {"ENDPOINT", 14, false, 80},
+	{"STEPS", 11, true, 0}, {"DOCS/S", 9, true, 70}, {"ELAPSED", 9, true, 0}
 };
 
 #define LENGTH(array) (int) (sizeof(array) / sizeof((array)[0]))

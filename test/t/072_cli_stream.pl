@@ -18,6 +18,7 @@ prepare_log($node);
 my $dir = PostgreSQL::Test::Utils::tempdir;
 chdir $dir or die;
 my $holder = $node->background_psql('postgres');
+$holder->set_query_timer_restart();
 
 # 96 MB in lines of 4 kB: at its end the client waits for the lock, and shows what it needed
 $node->safe_psql('postgres', q{
@@ -105,6 +106,7 @@ for my $signal (qw(INT TERM))
 	eval { $holder->quit };
 	$node->start;
 	$holder = $node->background_psql('postgres');
+	$holder->set_query_timer_restart();
 	$holder->query_safe('SELECT pg_advisory_lock(42)');
 	finish_post('a killed server', @post);
 }
