@@ -7,8 +7,7 @@
 -- to nothing are never looked at.
 --
 -- Keys are COLLATE "C", since C code scans their indexes.  Functions and roles
--- are kept as names: numbers would not survive dump and restore, and a dropped
--- role's number could become someone else's.
+-- are kept as names: numbers would not survive dump and restore.
 
 CREATE SCHEMA jflow;
 GRANT USAGE ON SCHEMA jflow TO PUBLIC;
@@ -68,7 +67,19 @@ CREATE TABLE jflow.executor (
 CREATE TABLE jflow.flow_grant (
 	flow pg_catalog.text COLLATE pg_catalog."C" NOT NULL,
 	grantee pg_catalog.text COLLATE pg_catalog."C" NOT NULL,
-	PRIMARY KEY (flow, grantee)
+	endpoint pg_catalog.text COLLATE pg_catalog."C" NOT NULL DEFAULT '*'	-- '*': all
+		CHECK (pg_catalog.octet_length(endpoint) BETWEEN 1 AND 63),
+	PRIMARY KEY (flow, grantee, endpoint)
+);
+
+-- Which role a name in these tables has meant here.  Not dumped: a restored
+-- database is another one, where numbers mean nothing.
+CREATE TABLE jflow.role (
+	name pg_catalog.text COLLATE pg_catalog."C" NOT NULL,
+	system_identifier pg_catalog.int8 NOT NULL,
+	database pg_catalog.oid NOT NULL,
+	role pg_catalog.oid NOT NULL,
+	PRIMARY KEY (name, system_identifier, database)
 );
 
 INSERT INTO jflow.class (class, requests, builtin) VALUES ('BaseExecutor', '{}', true);
@@ -91,6 +102,8 @@ CREATE TRIGGER catalog_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON j
 CREATE TRIGGER catalog_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON jflow.executor
 	FOR EACH STATEMENT EXECUTE FUNCTION jflow.catalog_changed();
 CREATE TRIGGER catalog_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON jflow.flow_grant
+	FOR EACH STATEMENT EXECUTE FUNCTION jflow.catalog_changed();
+CREATE TRIGGER catalog_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON jflow.role
 	FOR EACH STATEMENT EXECUTE FUNCTION jflow.catalog_changed();
 
 GRANT SELECT ON jflow.class TO PUBLIC;

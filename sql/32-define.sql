@@ -37,11 +37,17 @@ CREATE FUNCTION @extschema@.jflow_drop(
 	RETURNS pg_catalog.void
 	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 
-CREATE FUNCTION @extschema@.jflow_grant(flow pg_catalog.text, role pg_catalog.regrole)
+CREATE FUNCTION @extschema@.jflow_grant(
+		flow pg_catalog.text, role pg_catalog.regrole, endpoints pg_catalog.text[] DEFAULT NULL)
 	RETURNS pg_catalog.void
 	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 
-CREATE FUNCTION @extschema@.jflow_revoke(flow pg_catalog.text, role pg_catalog.regrole)
+CREATE FUNCTION @extschema@.jflow_revoke(
+		flow pg_catalog.text, role pg_catalog.regrole, endpoints pg_catalog.text[] DEFAULT NULL)
+	RETURNS pg_catalog.void
+	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+
+CREATE FUNCTION @extschema@.jflow_adopt(name pg_catalog.text, role pg_catalog.regrole)
 	RETURNS pg_catalog.void
 	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 
@@ -74,13 +80,27 @@ CREATE FUNCTION @extschema@.jflow_context(
 -- since it can hold secrets.
 CREATE FUNCTION jflow.may_post(flow pg_catalog.text) RETURNS pg_catalog.bool
 	AS 'MODULE_PATHNAME', 'jflow_may_post_sql' LANGUAGE C STABLE STRICT PARALLEL RESTRICTED;
+CREATE FUNCTION jflow.may_see(flow pg_catalog.text) RETURNS pg_catalog.bool
+	AS 'MODULE_PATHNAME', 'jflow_may_see_sql' LANGUAGE C STABLE STRICT PARALLEL RESTRICTED;
+CREATE FUNCTION jflow.role_now(name pg_catalog.text) RETURNS pg_catalog.text
+	AS 'MODULE_PATHNAME', 'jflow_role_now' LANGUAGE C STABLE STRICT PARALLEL RESTRICTED;
 CREATE FUNCTION jflow.is_owner(flow pg_catalog.text) RETURNS pg_catalog.bool
 	AS 'MODULE_PATHNAME', 'jflow_is_owner_sql' LANGUAGE C STABLE STRICT PARALLEL RESTRICTED;
 
 CREATE VIEW @extschema@.jflow_flows WITH (security_barrier) AS
-	SELECT f.flow, f.owner, f.description, f.created
+	SELECT f.flow, jflow.role_now(f.owner) AS owner, f.description, f.created
 	FROM jflow.flow f
-	WHERE jflow.may_post(f.flow);
+	WHERE jflow.may_see(f.flow);
+
+CREATE VIEW @extschema@.jflow_grants WITH (security_barrier) AS
+	SELECT g.flow, jflow.role_now(g.grantee) AS role,
+		CASE WHEN NOT pg_catalog.bool_or(g.endpoint = '*')
+			THEN pg_catalog.array_agg(g.endpoint ORDER BY g.endpoint) END AS endpoints
+	FROM jflow.flow_grant g
+	WHERE jflow.is_owner(g.flow) OR pg_catalog.pg_has_role('pg_monitor', 'USAGE')
+		OR EXISTS (SELECT FROM pg_catalog.pg_roles r
+			WHERE r.rolname = jflow.role_now(g.grantee) AND pg_catalog.pg_has_role(r.oid, 'USAGE'))
+	GROUP BY g.flow, g.grantee;
 
 CREATE VIEW @extschema@.jflow_executors WITH (security_barrier) AS
 	SELECT e.flow, e.name, e."position", e.uses, e.class_owner,
@@ -88,7 +108,7 @@ CREATE VIEW @extschema@.jflow_executors WITH (security_barrier) AS
 		e.requests, e.needs, e.replicas, e.shards, e.polling, e.workspace, e."when",
 		e.uses_before, e.uses_after, e.timeout, e.retries, e.floating, e.disable_reduce
 	FROM jflow.executor e
-	WHERE jflow.may_post(e.flow);
+	WHERE jflow.may_see(e.flow);
 
-GRANT SELECT ON @extschema@.jflow_flows, @extschema@.jflow_executors TO PUBLIC;
+GRANT SELECT ON @extschema@.jflow_flows, @extschema@.jflow_grants, @extschema@.jflow_executors TO PUBLIC;
 

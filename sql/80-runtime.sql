@@ -107,14 +107,14 @@ CREATE VIEW @extschema@.jflow_status WITH (security_barrier) AS
 			pg_catalog.sum(queued)::pg_catalog.int4 AS queued, pg_catalog.max(reason) AS last_error
 		FROM jflow.pools() GROUP BY flow, executor) p
 		ON p.flow = e.flow AND p.executor = e.name
-	WHERE jflow.may_post(e.flow);
+	WHERE jflow.may_see(e.flow);
 
 CREATE VIEW @extschema@.jflow_stat_replicas WITH (security_barrier) AS
-	SELECT * FROM jflow.replicas() WHERE jflow.may_post(flow);
+	SELECT * FROM jflow.replicas() WHERE jflow.may_see(flow);
 CREATE VIEW @extschema@.jflow_stat_endpoints WITH (security_barrier) AS
-	SELECT * FROM jflow.endpoints() WHERE jflow.may_post(flow);
+	SELECT * FROM jflow.endpoints() WHERE jflow.may_see(flow);
 CREATE VIEW @extschema@.jflow_requests WITH (security_barrier) AS
-	SELECT * FROM jflow.requests() WHERE flow IS NULL OR jflow.may_post(flow);
+	SELECT * FROM jflow.requests() WHERE flow IS NULL OR jflow.may_see(flow);
 CREATE VIEW @extschema@.jflow_memory AS SELECT * FROM jflow.memory();
 
 GRANT SELECT ON @extschema@.jflow_status, @extschema@.jflow_stat_replicas,

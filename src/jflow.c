@@ -15,6 +15,7 @@
 #include "flow/flow.h"
 #include "index/limit.h"
 #include "pq/pq.h"
+#include "pq/pqbuild.h"
 #include "runtime/control/workers.h"
 #include "runtime/gateway/progress.h"
 #include "runtime/session.h"
@@ -56,6 +57,7 @@ _PG_init(void)
 	jflow_define_settings();
 	ix_limit_init();
 	pq_am_init();
+	pq_role_name = jflow_codebook_owner;
 	jflow_register_class(&tfidf_class);
 	jflow_register_class(&pqlite_class);
 	jflow_session_init();

@@ -46,6 +46,44 @@ jflow_json_each(JsonbContainer *object, JflowJsonMember function, void *arg)
 	}
 }
 
+/* The strings of an array, in the current memory context; NULL if it is none of strings. */
+char	  **
+jflow_json_strings(const JsonbValue *value, int *n)
+{
+	JsonbIterator *it;
+	JsonbIteratorToken token;
+	JsonbValue	element;
+	char	  **strings;
+
+	*n = 0;
+	if (!jflow_json_is_array(value))
+		return NULL;
+	strings = palloc(sizeof(char *) * Max(JsonContainerSize(value->val.binary.data), 1));
+	it = JsonbIteratorInit(value->val.binary.data);
+	while ((token = JsonbIteratorNext(&it, &element, true)) != WJB_DONE)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (token != WJB_ELEM)
+			continue;
+		if (element.type != jbvString)
+			return NULL;
+		strings[(*n)++] = jflow_json_string(&element);
+	}
+	return strings;
+}
+
+/* Raise program_limit_exceeded for a value of more bytes; NULL has none. */
+void
+jflow_json_check_size(Jsonb *json, const char *what, int limit)
+{
+	if (json && VARSIZE(json) > limit)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("value of \"%s\" is too large", what),
+				 errdetail("It has %d bytes as jsonb, but at most %d are taken.",
+						   (int) VARSIZE(json), limit)));
+}
+
 /* {} */
 Jsonb *
 jflow_json_empty(void)

@@ -33,6 +33,8 @@ extern char *jflow_json_string(const JsonbValue *value);
 extern JsonbValue *jflow_json_get(Jsonb *object, const char *key, JsonbValue *buffer);
 extern void jflow_json_each(JsonbContainer *object, JflowJsonMember function, void *arg);
 extern Jsonb *jflow_json_empty(void);
+extern char **jflow_json_strings(const JsonbValue *value, int *n);
+extern void jflow_json_check_size(Jsonb *json, const char *what, int limit);
 
 extern void jflow_json_push_key(JsonbParseState **state, const char *key);
 extern void jflow_json_push_text(JsonbParseState **state, JsonbIteratorToken token, const char *string);

@@ -4,6 +4,7 @@
  */
 #include "postgres.h"
 
+#include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/varlena.h"
 
@@ -29,6 +30,7 @@ jflow_suggest(const char *word, const char *const *candidates, int ncandidates)
 		int			candidate_len = strlen(candidates[i]);
 		int			distance;
 
+		CHECK_FOR_INTERRUPTS();
 		if (candidate_len > 100)
 			continue;
 		if (pg_strcasecmp(word, candidates[i]) == 0)

@@ -3,61 +3,38 @@
  *		Who may do what with a flow.
  *
  * The owner (any role that has the owner's privileges) may change a flow; he
- * and the roles of jflow.flow_grant may post to it.  Owners and grantees are
- * kept as names, resolved at each use: a role that was dropped fails its own
- * flows and nobody else's.
+ * and the roles of jflow.flow_grant may post to it, these to the endpoints that
+ * were granted.  Owners and grantees are kept as names, resolved at each use: a
+ * role that was dropped fails its own flows and nobody else's.
  */
 #include "postgres.h"
 
-#include "access/genam.h"
 #include "access/htup_details.h"
-#include "access/table.h"
 #include "catalog/pg_authid.h"
+#include "catalog/pg_database.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
-#include "utils/fmgroids.h"
-#include "utils/rel.h"
+#include "utils/syscache.h"
 
 #include "compat.h"
 #include "flow/flow.h"
+#include "settings.h"
 
-/* The role that a name in the catalog means, or InvalidOid. */
-Oid
-jflow_role_oid(const char *name)
-{
-	return get_role_oid(name, true);
-}
-
-/* The name by which a role is kept in the catalog, in the current memory context. */
-char *
-jflow_role_name(Oid role)
-{
-	return GetUserNameFromId(role, false);
-}
-
-/*
- * Does a role trust what another one has made, which will run with its rights?
- * It does so for superusers and for roles whose privileges it has.
- */
-bool
-jflow_role_trusts(Oid role, Oid other)
-{
-	return OidIsValid(other) && (superuser_arg(other) || has_privs_of_role(role, other));
-}
-
-/* The role that owns a flow.  Raises undefined_object if it was dropped. */
+/* The role that owns a flow.  Raises undefined_object if it is gone. */
 Oid
 jflow_flow_owner(const JflowFlow *flow)
 {
-	Oid			owner = jflow_role_oid(flow->owner);
+	Oid			owner = jflow_role_of(&flow->rights.owner);
 
 	if (!OidIsValid(owner))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("role \"%s\", the owner of flow \"%s\", does not exist",
 						flow->owner, flow->name),
-				 errhint("A superuser can set another owner in jflow.flow.")));
+				 jflow_role_has_namesake(&flow->rights.owner) ?
+				 errdetail("The role of that name is not the one that owned the flow.") : 0,
+				 errhint("The owner of the database can give what belonged to it to another role with jflow_adopt.")));
 	return owner;
 }
 
@@ -83,104 +60,180 @@ jflow_owner_security(Oid owner, Oid caller, int sec_context)
 void
 jflow_check_flow_owner(const JflowFlow *flow)
 {
-	if (superuser())
-		return;
-	if (!has_privs_of_role(GetUserId(), jflow_flow_owner(flow)))
+	if (!superuser() && !has_privs_of_role(GetUserId(), jflow_flow_owner(flow)))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("must be owner of flow \"%s\"", flow->name)));
 }
 
-/* Does jflow.flow_grant let a role post? */
-static bool
-has_grant(const JflowFlow *flow, Oid userid)
+/*
+ * Why replicas of a flow's owner cannot start, or NULL, in the current memory
+ * context; and in *owner who that is.
+ */
+char *
+jflow_owner_trouble(const JflowFlow *flow, Oid *owner)
 {
-	Relation	rel = table_open(jflow_catalog_relid("flow_grant"), AccessShareLock);
-	Oid			index = RelationGetPrimaryKeyIndexCompat(rel);
-	ScanKeyData key;
-	SysScanDesc scan;
+	char	   *name;
 	HeapTuple	tuple;
-	bool		result = false;
+	bool		login;
 
-	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_TEXTEQ,
-				CStringGetTextDatum(flow->name));
-	scan = systable_beginscan(rel, index, OidIsValid(index), NULL, 1, &key);
-	while (!result && HeapTupleIsValid(tuple = systable_getnext(scan)))
-	{
-		bool		isnull;
-		Datum		grantee = heap_getattr(tuple, 2, RelationGetDescr(rel), &isnull);
-		Oid			role = jflow_role_oid(TextDatumGetCString(grantee));
-
-		result = OidIsValid(role) && has_privs_of_role(userid, role);
-	}
-	systable_endscan(scan);
-	table_close(rel, AccessShareLock);
-
-	return result;
+	*owner = jflow_role_of(&flow->rights.owner);
+	if (!OidIsValid(*owner))
+		return psprintf("role \"%s\" does not exist", flow->owner);
+	name = GetUserNameFromId(*owner, false);
+	tuple = SearchSysCache1(AUTHOID, ObjectIdGetDatum(*owner));
+	login = HeapTupleIsValid(tuple) && ((Form_pg_authid) GETSTRUCT(tuple))->rolcanlogin;
+	if (HeapTupleIsValid(tuple))
+		ReleaseSysCache(tuple);
+	if (!login && JFLOW_NEEDS_LOGIN)
+		return psprintf("role \"%s\" is not permitted to log in", name);
+	if (superuser_arg(*owner) && !jflow_allow_superuser_flows)
+		return psprintf("role \"%s\" is a superuser and jflow.allow_superuser_flows is off", name);
+	if (jflow_database_aclcheck_compat(MyDatabaseId, *owner, ACL_CONNECT) != ACLCHECK_OK)
+		return psprintf("role \"%s\" has no CONNECT privilege for the database", name);
+	return NULL;
 }
 
+/* Has a role the rights of the flow's owner? */
 static bool
-role_may_post(const JflowFlow *flow, Oid userid)
+owns(const JflowRights *rights, Oid role)
 {
-	Oid			owner = jflow_role_oid(flow->owner);
+	Oid			owner;
 
-	return (OidIsValid(owner) && has_privs_of_role(userid, owner)) ||
-		superuser_arg(userid) || has_grant(flow, userid);
+	if (superuser_arg(role))
+		return true;
+	owner = jflow_role_of(&rights->owner);
+	return OidIsValid(owner) && has_privs_of_role(role, owner);
 }
 
-/* May the current user post to the flow? */
+/* Does a grant let a role post to an endpoint, or to any where NULL is asked for? */
+static bool
+has_grant(const JflowRights *rights, Oid role, const char *endpoint)
+{
+	for (int i = 0; i < rights->ngrants; i++)
+	{
+		const JflowGrant *grant = &rights->grants[i];
+		Oid			grantee;
+
+		CHECK_FOR_INTERRUPTS();
+		if (endpoint && strcmp(grant->endpoint, JFLOW_ALL_ENDPOINTS) != 0 &&
+			strcmp(grant->endpoint, endpoint) != 0)
+			continue;
+		grantee = jflow_role_of(&grant->role);
+		if (OidIsValid(grantee) && has_privs_of_role(role, grantee))
+			return true;
+	}
+	return false;
+}
+
+/*
+ * May a role post to an endpoint of a flow?  NULL for the endpoint asks for any,
+ * JFLOW_ALL_ENDPOINTS for the right to all of them.
+ */
 bool
-jflow_may_post(const JflowFlow *flow)
+jflow_may_post(const JflowRights *rights, Oid role, const char *endpoint)
 {
-	return role_may_post(flow, GetUserId());
+	return owns(rights, role) || has_grant(rights, role, endpoint);
 }
 
-/* May a role know of the flow of that name?  False for one that is not there. */
-bool
-jflow_may_see(const char *name, Oid role)
-{
-	JflowFlow  *flow = jflow_flow_open(name, true);
-
-	return flow && role_may_post(flow, role);
-}
-
-/* Raises insufficient_privilege unless the current user may post. */
+/* Raises insufficient_privilege unless the current user may post to the endpoint. */
 void
-jflow_check_may_post(const JflowFlow *flow)
+jflow_check_may_post(const JflowFlow *flow, const char *endpoint)
 {
-	if (!jflow_may_post(flow))
+	if (jflow_may_post(&flow->rights, GetUserId(), endpoint))
+		return;
+	if (endpoint && jflow_may_post(&flow->rights, GetUserId(), NULL))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("permission denied for flow \"%s\"", flow->name),
+				 strcmp(endpoint, JFLOW_ALL_ENDPOINTS) == 0 ?
+				 errmsg("permission denied for some endpoints of flow \"%s\"", flow->name) :
+				 errmsg("permission denied for endpoint \"%s\" of flow \"%s\"", endpoint, flow->name),
 				 errhint("Its owner can grant the right with jflow_grant.")));
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("permission denied for flow \"%s\"", flow->name),
+			 errhint("Its owner can grant the right with jflow_grant.")));
+}
+
+/*
+ * May a role know of the flow of that name, and see how it does?  Who may post
+ * may, and pg_monitor.  False for a flow that is not there.
+ */
+bool
+jflow_may_see(const char *flow, Oid role)
+{
+	JflowRights rights;
+
+	return jflow_rights_read(flow, &rights) &&
+		(has_privs_of_role(role, ROLE_PG_MONITOR) || jflow_may_post(&rights, role, NULL));
+}
+
+/* Has a role the rights of the owner?  False for a flow that is not there. */
+bool
+jflow_is_flow_owner(const char *flow, Oid role)
+{
+	JflowRights rights;
+
+	return jflow_rights_read(flow, &rights) && owns(&rights, role);
+}
+
+/* Raises what is wrong with the name of an endpoint in a definition. */
+void
+jflow_check_endpoint(const char *endpoint)
+{
+	if (strcmp(endpoint, JFLOW_ALL_ENDPOINTS) != 0 && endpoint[0] != '/')
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("endpoint \"%s\" must begin with a slash", endpoint),
+				 errhint("Use \"*\" for all endpoints that are not named.")));
+	if (strlen(endpoint) >= NAMEDATALEN)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_NAME),
+				 errmsg("endpoint name must have 1 to %d bytes", NAMEDATALEN - 1)));
 }
 
 PG_FUNCTION_INFO_V1(jflow_may_post_sql);
+PG_FUNCTION_INFO_V1(jflow_may_see_sql);
 PG_FUNCTION_INFO_V1(jflow_is_owner_sql);
+PG_FUNCTION_INFO_V1(jflow_role_now);
 
 /*
- * jflow.may_post(flow text) RETURNS bool: false for a flow that is not there.
+ * jflow.may_post(flow text) RETURNS bool: to any endpoint; false for a flow that
+ * is not there.
  */
 Datum
 jflow_may_post_sql(PG_FUNCTION_ARGS)
 {
-	JflowFlow  *flow = jflow_flow_open(text_to_cstring(PG_GETARG_TEXT_PP(0)), true);
+	JflowRights rights;
 
-	PG_RETURN_BOOL(flow && jflow_may_post(flow));
+	PG_RETURN_BOOL(jflow_rights_read(text_to_cstring(PG_GETARG_TEXT_PP(0)), &rights) &&
+				   jflow_may_post(&rights, GetUserId(), NULL));
 }
 
 /*
- * jflow.is_owner(flow text) RETURNS bool: false for a flow that is not there.
+ * jflow.may_see(flow text) RETURNS bool
+ */
+Datum
+jflow_may_see_sql(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_BOOL(jflow_may_see(text_to_cstring(PG_GETARG_TEXT_PP(0)), GetUserId()));
+}
+
+/*
+ * jflow.is_owner(flow text) RETURNS bool
  */
 Datum
 jflow_is_owner_sql(PG_FUNCTION_ARGS)
 {
-	JflowFlow  *flow = jflow_flow_open(text_to_cstring(PG_GETARG_TEXT_PP(0)), true);
-	Oid			owner;
+	PG_RETURN_BOOL(jflow_is_flow_owner(text_to_cstring(PG_GETARG_TEXT_PP(0)), GetUserId()));
+}
 
-	if (flow == NULL)
-		PG_RETURN_BOOL(false);
-	owner = jflow_role_oid(flow->owner);
-	PG_RETURN_BOOL(superuser() ||
-				   (OidIsValid(owner) && has_privs_of_role(GetUserId(), owner)));
+/*
+ * jflow.role_now(name text) RETURNS text: how the role is called now that a name in
+ * the catalog means.
+ */
+Datum
+jflow_role_now(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_TEXT_P(cstring_to_text(jflow_role_shown_name(text_to_cstring(PG_GETARG_TEXT_PP(0)))));
 }

@@ -32,6 +32,7 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
+#include "utils/snapmgr.h"
 
 #include "compat.h"
 #include "flow/flow.h"
@@ -69,6 +70,13 @@ enum
 	Anum_flow_description
 };
 
+enum
+{
+	Anum_flow_grant_flow = 1,
+	Anum_flow_grant_grantee,
+	Anum_flow_grant_endpoint
+};
+
 typedef struct FlowCacheEntry
 {
 	char		name[NAMEDATALEN];	/* hash key */
@@ -81,6 +89,8 @@ typedef struct CatalogTables
 	Oid			flow;
 	Oid			executor;
 	Oid			class;
+	Oid			grant;
+	Oid			role;
 } CatalogTables;
 
 static HTAB *flow_cache = NULL;
@@ -107,7 +117,8 @@ cache_invalidate(Datum arg, Oid relid)
 	FlowCacheEntry *entry;
 
 	if (OidIsValid(relid) && relid != cached_tables.flow &&
-		relid != cached_tables.executor && relid != cached_tables.class)
+		relid != cached_tables.executor && relid != cached_tables.class &&
+		relid != cached_tables.grant && relid != cached_tables.role)
 		return;
 	memset(&cached_tables, 0, sizeof(cached_tables));
 	cache_generation++;
@@ -115,12 +126,10 @@ cache_invalidate(Datum arg, Oid relid)
 	hash_seq_init(&status, flow_cache);
 	while ((entry = hash_seq_search(&status)) != NULL)
 	{
-		if (entry->flow == NULL)
-			continue;
 		entry->flow->valid = false;
 		if (entry->flow->refcount == 0)
 			flow_free(entry->flow);
-		entry->flow = NULL;
+		(void) hash_search(flow_cache, entry->name, HASH_REMOVE, NULL);
 	}
 }
 
@@ -187,14 +196,14 @@ jflow_catalog_forget(void)
  * column's collation is "C", which is what systable scans compare with.
  */
 static SysScanDesc
-scan_by_name(Relation rel, int attnum, const char *name)
+scan_by_name(Relation rel, int attnum, const char *name, Snapshot snapshot)
 {
 	ScanKeyData key;
 	Oid			index = RelationGetPrimaryKeyIndexCompat(rel);
 
 	ScanKeyInit(&key, attnum, BTEqualStrategyNumber, F_TEXTEQ,
 				CStringGetTextDatum(name));
-	return systable_beginscan(rel, index, OidIsValid(index), NULL, 1, &key);
+	return systable_beginscan(rel, index, OidIsValid(index), snapshot, 1, &key);
 }
 
 static char *
@@ -264,10 +273,10 @@ executor_order(const void *a, const void *b)
 }
 
 static void
-read_executors(JflowFlow *flow, Oid relid)
+read_executors(JflowFlow *flow, Oid relid, Snapshot snapshot)
 {
 	Relation	rel = table_open(relid, AccessShareLock);
-	SysScanDesc scan = scan_by_name(rel, Anum_executor_flow, flow->name);
+	SysScanDesc scan = scan_by_name(rel, Anum_executor_flow, flow->name, snapshot);
 	int			allocated = 8;
 	HeapTuple	tuple;
 
@@ -291,23 +300,87 @@ read_executors(JflowFlow *flow, Oid relid)
 
 /* What the class of an executor says.  In the current memory context. */
 static void
-read_class(JflowExecutor *executor)
+read_class(JflowExecutor *executor, Snapshot snapshot)
 {
 	if (executor->class_owner == NULL)
 		return;
-	(void) jflow_class_read(executor->uses, executor->class_owner,
+	(void) jflow_class_read(executor->uses, executor->class_owner, snapshot,
 							&executor->class_requests, &executor->class_polling);
 	if (executor->class_owner[0] == '\0')
 		executor->class = jflow_registered_class(executor->uses);
+}
+
+/* The grants of a flow, in the current memory context. */
+static void
+read_grants(JflowRights *rights, Snapshot snapshot)
+{
+	Relation	rel = table_open(jflow_catalog_relid("flow_grant"), AccessShareLock);
+	SysScanDesc scan = scan_by_name(rel, Anum_flow_grant_flow, rights->flow, snapshot);
+	int			allocated = 0;
+	HeapTuple	tuple;
+
+	rights->grants = NULL;
+	rights->ngrants = 0;
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		bool		isnull;
+		Datum		grantee = heap_getattr(tuple, Anum_flow_grant_grantee, RelationGetDescr(rel), &isnull);
+		Datum		endpoint = heap_getattr(tuple, Anum_flow_grant_endpoint, RelationGetDescr(rel), &isnull);
+		JflowGrant *grant;
+
+		CHECK_FOR_INTERRUPTS();
+		if (rights->ngrants == allocated)
+		{
+			allocated = Max(8, allocated * 2);
+			rights->grants = rights->grants ?
+				repalloc(rights->grants, sizeof(JflowGrant) * allocated) :
+				palloc(sizeof(JflowGrant) * allocated);
+		}
+		grant = &rights->grants[rights->ngrants++];
+		grant->role = jflow_role_read(TextDatumGetCString(grantee), snapshot);
+		grant->endpoint = TextDatumGetCString(endpoint);
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+}
+
+/*
+ * Read the row of a flow, and what rights to it depend on, in the current memory
+ * context; false if there is none.  Names of roles and what they mean are read
+ * under one snapshot.
+ */
+static bool
+read_flow_row(const char *name, Oid relid, Snapshot snapshot, JflowRights *rights, char **description)
+{
+	Relation	rel = table_open(relid, AccessShareLock);
+	SysScanDesc scan = scan_by_name(rel, Anum_flow_flow, name, snapshot);
+	HeapTuple	tuple = systable_getnext(scan);
+	bool		found = HeapTupleIsValid(tuple);
+	bool		isnull;
+	Datum		value;
+
+	if (found)
+	{
+		rights->flow = pstrdup(name);
+		value = heap_getattr(tuple, Anum_flow_owner, RelationGetDescr(rel), &isnull);
+		rights->owner = jflow_role_read(TextDatumGetCString(value), snapshot);
+		read_grants(rights, snapshot);
+		value = heap_getattr(tuple, Anum_flow_description, RelationGetDescr(rel), &isnull);
+		if (description)
+			*description = text_or_null(value, isnull);
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return found;
 }
 
 /* Read a flow; NULL if it does not exist.  The result is in its own context. */
 static JflowFlow *
 flow_read(const char *name, const CatalogTables *tables)
 {
-	Relation	rel;
-	SysScanDesc scan;
-	HeapTuple	tuple;
+	Snapshot	snapshot = RegisterSnapshot(GetCatalogSnapshot(tables->flow));
+	JflowRights rights;
+	char	   *description;
 	JflowFlow  *flow = NULL;
 	MemoryContext context,
 				old;
@@ -315,35 +388,22 @@ flow_read(const char *name, const CatalogTables *tables)
 	context = AllocSetContextCreate(CurrentMemoryContext, "jflow flow",
 									ALLOCSET_SMALL_SIZES);
 	old = MemoryContextSwitchTo(context);
-
-	rel = table_open(tables->flow, AccessShareLock);
-	scan = scan_by_name(rel, Anum_flow_flow, name);
-	tuple = systable_getnext(scan);
-	if (HeapTupleIsValid(tuple))
+	if (read_flow_row(name, tables->flow, snapshot, &rights, &description))
 	{
-		bool		isnull;
-		Datum		value;
-
 		flow = palloc0(sizeof(JflowFlow));
 		flow->context = context;
 		flow->valid = true;
-		flow->name = pstrdup(name);
-		value = heap_getattr(tuple, Anum_flow_owner, RelationGetDescr(rel), &isnull);
-		flow->owner = text_or_null(value, isnull);
-		value = heap_getattr(tuple, Anum_flow_description, RelationGetDescr(rel), &isnull);
-		flow->description = text_or_null(value, isnull);
-	}
-	systable_endscan(scan);
-	table_close(rel, AccessShareLock);
-
-	if (flow)
-	{
-		read_executors(flow, tables->executor);
+		flow->rights = rights;
+		flow->name = rights.flow;
+		flow->owner = rights.owner.name;
+		flow->description = description;
+		read_executors(flow, tables->executor, snapshot);
 		for (int i = 0; i < flow->nexecutors; i++)
-			read_class(&flow->executors[i]);
+			read_class(&flow->executors[i], snapshot);
 		jflow_flow_resolve_topology(flow);
 	}
 	MemoryContextSwitchTo(old);
+	UnregisterSnapshot(snapshot);
 	if (flow == NULL)
 		MemoryContextDelete(context);
 
@@ -360,9 +420,9 @@ flow_unpin(void *arg)
 		flow_free(flow);
 }
 
-/* Names of all flows, for a hint.  Allocated in the current context. */
-static int
-flow_names(const char ***names)
+/* Names of all flows, in the current memory context, in no order. */
+int
+jflow_flow_names(char ***names)
 {
 	Relation	rel = table_open(jflow_catalog_relid("flow"), AccessShareLock);
 	SysScanDesc scan = systable_beginscan(rel, InvalidOid, false, NULL, 0, NULL);
@@ -375,6 +435,7 @@ flow_names(const char ***names)
 	{
 		bool		isnull;
 
+		CHECK_FOR_INTERRUPTS();
 		if (n == allocated)
 			*names = repalloc(*names, sizeof(char *) * (allocated *= 2));
 		(*names)[n++] = TextDatumGetCString(heap_getattr(tuple, Anum_flow_flow,
@@ -387,30 +448,23 @@ flow_names(const char ***names)
 }
 
 /*
- * Raise undefined_object for a flow.  Only flows that the user may post to are
- * suggested: a hint must not tell more than the views do.
+ * What the rights to a flow depend on, in the current memory context; false if
+ * there is no such flow.  Reads nothing else of it, and keeps nothing: what belongs
+ * to others must not fill this session's memory.
  */
-void
-jflow_suggest_flow_error(const char *name)
+bool
+jflow_rights_read(const char *name, JflowRights *rights)
 {
-	const char **names;
-	int			n = flow_names(&names);
-	int			usable = 0;
-	const char *suggestion;
+	Oid			relid = jflow_catalog_relid("flow");
+	Snapshot	snapshot;
+	bool		found;
 
-	for (int i = 0; i < n; i++)
-	{
-		JflowFlow  *flow = jflow_flow_open(names[i], true);
-
-		if (flow && jflow_may_post(flow))
-			names[usable++] = names[i];
-	}
-	suggestion = jflow_suggest(name, names, usable);
-	ereport(ERROR,
-			(errcode(ERRCODE_UNDEFINED_OBJECT),
-			 errmsg("flow \"%s\" does not exist", name),
-			 suggestion ? errhint("Did you mean \"%s\"?", suggestion)
-			 : errhint("Make one with jflow_create.")));
+	if (strlen(name) >= NAMEDATALEN)
+		return false;
+	snapshot = RegisterSnapshot(GetCatalogSnapshot(relid));
+	found = read_flow_row(name, relid, snapshot, rights, NULL);
+	UnregisterSnapshot(snapshot);
+	return found;
 }
 
 /*
@@ -462,13 +516,15 @@ flow_lookup(const char *name)
 	/* Nothing is locked on the fast path, so hear of changes explicitly. */
 	AcceptInvalidationMessages();
 	entry = hash_search(flow_cache, name, HASH_FIND, NULL);
-	if (entry && entry->flow)
+	if (entry)
 		return entry->flow;
 
 	check_version();
 	tables.flow = jflow_catalog_relid("flow");
 	tables.executor = jflow_catalog_relid("executor");
 	tables.class = jflow_catalog_relid("class");
+	tables.grant = jflow_catalog_relid("flow_grant");
+	tables.role = jflow_catalog_relid("role");
 
 	generation = cache_generation;
 	cached_tables = tables;
@@ -490,11 +546,11 @@ flow_lookup(const char *name)
 }
 
 /*
- * A flow by name, pinned until the current memory context is reset.  Does not
- * check rights.
+ * A flow by name, pinned until the current memory context is reset, or NULL if
+ * there is none.  Does not check rights.
  */
 JflowFlow *
-jflow_flow_open(const char *name, bool missing_ok)
+jflow_flow_get(const char *name)
 {
 	JflowFlow  *flow = NULL;
 	MemoryContextCallback *callback;
@@ -504,11 +560,7 @@ jflow_flow_open(const char *name, bool missing_ok)
 	if (strlen(name) < NAMEDATALEN)
 		flow = flow_lookup(name);
 	if (flow == NULL)
-	{
-		if (missing_ok)
-			return NULL;
-		jflow_suggest_flow_error(name);
-	}
+		return NULL;
 
 	callback = palloc(sizeof(MemoryContextCallback));
 	callback->func = flow_unpin;
@@ -516,57 +568,6 @@ jflow_flow_open(const char *name, bool missing_ok)
 	MemoryContextRegisterResetCallback(CurrentMemoryContext, callback);
 	flow->refcount++;
 
-	return flow;
-}
-
-/* The only flow that the current user may post to, or an error. */
-static const char *
-only_usable_flow(void)
-{
-	const char **names;
-	int			n = flow_names(&names);
-	const char *only = NULL;
-	int			usable = 0;
-
-	for (int i = 0; i < n; i++)
-	{
-		JflowFlow  *flow = jflow_flow_open(names[i], true);
-
-		if (flow && jflow_may_post(flow))
-		{
-			only = names[i];
-			usable++;
-		}
-	}
-	if (usable == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("there is no flow that the current user may use"),
-				 errhint("Make one with jflow_create, or ask a flow's owner for jflow_grant.")));
-	if (usable > 1)
-		ereport(ERROR,
-				(errcode(ERRCODE_AMBIGUOUS_PARAMETER),
-				 errmsg("the flow must be named, since the current user may use %d of them", usable),
-				 errhint("Pass the argument \"flow\" or set jflow.flow.")));
-	return only;
-}
-
-/*
- * The flow of a post: the one named, else that of jflow.flow, else the only
- * one the current user may use.  Checks the right to post.
- */
-JflowFlow *
-jflow_flow_for_post(const char *name)
-{
-	JflowFlow  *flow;
-
-	if (name == NULL && jflow_flow_name && jflow_flow_name[0] != '\0')
-		name = jflow_flow_name;
-	if (name == NULL)
-		name = only_usable_flow();
-
-	flow = jflow_flow_open(name, false);
-	jflow_check_may_post(flow);
 	return flow;
 }
 

@@ -19,6 +19,7 @@
 #include "utils/fmgroids.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
+#include "utils/snapmgr.h"
 
 #include "common/args.h"
 #include "compat.h"
@@ -128,7 +129,7 @@ jflow_needs_mover(const JflowFlow *flow, const JflowExecutor *executor)
  * is "C", which is what systable scans compare with.
  */
 static SysScanDesc
-scan_classes(Relation rel, const char *name, const char *owner)
+scan_classes(Relation rel, const char *name, const char *owner, Snapshot snapshot)
 {
 	ScanKeyData keys[2];
 	Oid			index = RelationGetPrimaryKeyIndexCompat(rel);
@@ -138,7 +139,7 @@ scan_classes(Relation rel, const char *name, const char *owner)
 	if (owner)
 		ScanKeyInit(&keys[1], Anum_class_owner, BTEqualStrategyNumber, F_TEXTEQ,
 					CStringGetTextDatum(owner));
-	return systable_beginscan(rel, index, OidIsValid(index), NULL, owner ? 2 : 1, keys);
+	return systable_beginscan(rel, index, OidIsValid(index), snapshot, owner ? 2 : 1, keys);
 }
 
 /* A jsonb of a row, copied into the current memory context, or NULL. */
@@ -156,10 +157,11 @@ jsonb_attr(HeapTuple tuple, int attnum, Relation rel)
  * memory context; they may be NULL.  Returns false if there is no such class.
  */
 bool
-jflow_class_read(const char *name, const char *owner, Jsonb **requests, Jsonb **polling)
+jflow_class_read(const char *name, const char *owner, Snapshot snapshot,
+				 Jsonb **requests, Jsonb **polling)
 {
 	Relation	rel = table_open(jflow_catalog_relid("class"), AccessShareLock);
-	SysScanDesc scan = scan_classes(rel, name, owner);
+	SysScanDesc scan = scan_classes(rel, name, owner, snapshot);
 	HeapTuple	tuple = systable_getnext(scan);
 	bool		found = HeapTupleIsValid(tuple);
 
@@ -182,7 +184,8 @@ static char *
 class_of_others(const char *name, Oid role)
 {
 	Relation	rel = table_open(jflow_catalog_relid("class"), AccessShareLock);
-	SysScanDesc scan = scan_classes(rel, name, NULL);
+	Snapshot	snapshot = RegisterSnapshot(GetCatalogSnapshot(RelationGetRelid(rel)));
+	SysScanDesc scan = scan_classes(rel, name, NULL, snapshot);
 	HeapTuple	tuple;
 	char	   *found = NULL;
 
@@ -191,8 +194,9 @@ class_of_others(const char *name, Oid role)
 		bool		isnull;
 		Datum		value = heap_getattr(tuple, Anum_class_owner, RelationGetDescr(rel), &isnull);
 		char	   *owner = TextDatumGetCString(value);
+		JflowRole	owner_role = jflow_role_read(owner, snapshot);
 
-		if (owner[0] == '\0' || !jflow_role_trusts(role, jflow_role_oid(owner)))
+		if (owner[0] == '\0' || !jflow_role_trusts(role, jflow_role_of(&owner_role)))
 			continue;
 		if (found)
 			ereport(ERROR,
@@ -203,6 +207,7 @@ class_of_others(const char *name, Oid role)
 		found = owner;
 	}
 	systable_endscan(scan);
+	UnregisterSnapshot(snapshot);
 	table_close(rel, AccessShareLock);
 	return found;
 }
@@ -288,13 +293,13 @@ find_class(const char *name, const char *wanted_owner, Oid role)
 		bool		usable = wanted_owner[0] == '\0' ||
 			jflow_role_trusts(role, jflow_role_oid(wanted_owner));
 
-		return usable && jflow_class_read(name, wanted_owner, NULL, NULL) ?
+		return usable && jflow_class_read(name, wanted_owner, NULL, NULL, NULL) ?
 			pstrdup(wanted_owner) : NULL;
 	}
-	if (jflow_class_read(name, "", NULL, NULL))
+	if (jflow_class_read(name, "", NULL, NULL, NULL))
 		return pstrdup("");
-	own = jflow_role_name(role);
-	return jflow_class_read(name, own, NULL, NULL) ? own : NULL;
+	own = jflow_role_kept_name(role);
+	return own && jflow_class_read(name, own, NULL, NULL, NULL) ? own : NULL;
 }
 
 /*
@@ -349,7 +354,7 @@ check_class_name(const char *name)
 				 errmsg("class name must have 1 to %d bytes and no dot, quote, slash or colon",
 						MAX_CLASS_NAME),
 				 errdetail("With a dot or a quote it could be meant for a function, and with the others for a hub's name.")));
-	if (jflow_class_read(name, "", NULL, NULL) || jflow_registered_class(name))
+	if (jflow_class_read(name, "", NULL, NULL, NULL) || jflow_registered_class(name))
 		ereport(ERROR,
 				(errcode(ERRCODE_DUPLICATE_OBJECT),
 				 errmsg("executor class \"%s\" is built in", name),
@@ -393,7 +398,7 @@ static char *
 class_to_remove(const char *name, Oid userid)
 {
 	JflowParams params = {0};
-	char	   *own = jflow_role_name(userid);
+	char	   *own = jflow_role_kept_name(userid);
 	char	   *found = NULL;
 	uint64		n;
 
@@ -412,7 +417,7 @@ class_to_remove(const char *name, Oid userid)
 			ereport(ERROR,
 					(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 					 errmsg("executor class \"%s\" is built in", name)));
-		if (strcmp(owner, own) == 0)
+		if (own && strcmp(owner, own) == 0)
 			return owner;
 		if (!superuser_arg(userid) && !(OidIsValid(role) && has_privs_of_role(userid, role)))
 			continue;

@@ -7,6 +7,7 @@
 #define JFLOW_CLASS_H
 
 #include "utils/jsonb.h"
+#include "utils/snapshot.h"
 
 struct JflowFlow;
 struct JflowExecutor;
@@ -85,7 +86,8 @@ extern bool jflow_executor_is(const struct JflowExecutor *executor, const char *
 extern const char *jflow_hub_name(const char *uses);
 extern char *jflow_uses_resolve(const char *uses, const char *wanted_owner, Oid owner,
 								char **class_owner);
-extern bool jflow_class_read(const char *name, const char *owner, Jsonb **requests, Jsonb **polling);
+extern bool jflow_class_read(const char *name, const char *owner, Snapshot snapshot,
+							 Jsonb **requests, Jsonb **polling);
 
 /* What storing classes do; nothing for the others. */
 extern void jflow_drop_data(const struct JflowFlow *flow);

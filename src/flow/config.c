@@ -29,7 +29,7 @@ PG_FUNCTION_INFO_V1(jflow_save_yaml);
 PG_FUNCTION_INFO_V1(jflow_yaml);
 
 static const char *const flow_keys[] = {
-	"jtype", "version", "name", "description", "with", "metas", "executors"
+	"jtype", "version", "name", "description", "with", "metas", "executors", "grants"
 };
 
 static const char *const executor_keys[] = {
@@ -66,6 +66,7 @@ typedef struct Loader
 	char	   *name;
 	char	   *description;
 	JsonbValue	executors;		/* jbvNull: none */
+	JsonbValue	grants;			/* jbvNull: none */
 
 	/* given for the flow, hold for executors that say nothing */
 	Jsonb	   *polling;
@@ -404,6 +405,12 @@ load_flow_member(void *arg, const char *key, JsonbValue *value)
 			wrong_value(key, "an array of objects");
 		loader->executors = *value;
 	}
+	else if (strcmp(key, "grants") == 0)
+	{
+		if (!is_object(value) && value->type != jbvNull)
+			wrong_value(key, "an object of roles");
+		loader->grants = *value;
+	}
 	else
 		other_key(loader, key, "a flow", flow_keys, lengthof(flow_keys));
 }
@@ -449,13 +456,15 @@ load(Jsonb *config)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("a flow must be an object")));
 	initStringInfo(&loader.ignored);
-	loader.executors.type = jbvNull;
+	loader.executors.type = loader.grants.type = jbvNull;
 	each_member(&config->root, load_flow_member, &loader);
 	if (loader.name == NULL)
 		loader.name = pstrdup("flow");
 
 	jflow_flow_create(loader.name, loader.description);
 	load_executors(&loader);
+	if (loader.grants.type != jbvNull)
+		jflow_grants_load(loader.name, loader.grants.val.binary.data);
 	if (loader.ignored.len > 0)
 		ereport(NOTICE,
 				(errmsg("keys without meaning in PostgreSQL were ignored: %s", loader.ignored.data)));
@@ -642,6 +651,7 @@ save(const char *name)
 	for (int i = 0; i < flow->nexecutors; i++)
 		push_executor(&state, flow, &flow->executors[i]);
 	pushJsonbValue(&state, WJB_END_ARRAY, NULL);
+	jflow_grants_save(flow, &state);
 	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
 }
 

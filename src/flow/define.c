@@ -28,8 +28,6 @@ PG_FUNCTION_INFO_V1(jflow_create);
 PG_FUNCTION_INFO_V1(jflow_add);
 PG_FUNCTION_INFO_V1(jflow_remove);
 PG_FUNCTION_INFO_V1(jflow_drop);
-PG_FUNCTION_INFO_V1(jflow_grant);
-PG_FUNCTION_INFO_V1(jflow_revoke);
 
 /* Raise invalid_name unless a flow's or executor's name can be one. */
 static void
@@ -42,22 +40,35 @@ check_name(const char *name, const char *what)
 }
 
 /*
- * Lock the flow's row, so that changes of one flow take turns.  Rights were
- * checked before: if the flow was dropped since and another role has made one of
- * its name, it is not the one that was asked for.
+ * Begin to change a flow that the current user owns: its row is locked, so that
+ * changes of one flow take turns, and it is read anew behind the lock, pinned
+ * until the catalog is ended.  Raises undefined_object or insufficient_privilege.
  */
-static void
-lock_flow(const JflowFlow *flow)
+JflowFlow *
+jflow_change_begin(JflowCatalogState *state, const char *name)
 {
+	JflowFlow  *flow = jflow_flow_open(name, false);
 	JflowParams params = {0};
 
-	jflow_param_text(&params, flow->name);
-	jflow_param_text(&params, flow->owner);
-	if (jflow_catalog_run("SELECT FROM jflow.flow WHERE flow = $1 AND owner = $2 FOR UPDATE",
-						  &params) == 0)
+	jflow_check_flow_owner(flow);	/* nobody else may wait for the lock */
+	jflow_catalog_begin(state);
+	jflow_param_text(&params, name);
+	(void) jflow_catalog_run("SELECT FROM jflow.flow WHERE flow = $1 FOR UPDATE", &params);
+	flow = jflow_flow_get(name);
+	if (flow == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("flow \"%s\" does not exist", flow->name)));
+				 errmsg("flow \"%s\" does not exist", name)));
+
+	/*
+	 * It may have been dropped, and another role may have made one of its
+	 * name.
+	 */
+	if (!jflow_is_flow_owner(name, state->userid))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("must be owner of flow \"%s\"", name)));
+	return flow;
 }
 
 /* Keep the class of an executor from being removed until it is added. */
@@ -75,24 +86,6 @@ lock_class(const JflowExecutor *executor)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("executor class \"%s\" does not exist", executor->uses)));
-}
-
-/*
- * Run one statement on the catalog, for a change of a flow or (NULL) of none;
- * returns the number of rows.
- */
-static uint64
-execute_alone(const JflowFlow *flow, const char *sql, JflowParams *params)
-{
-	JflowCatalogState state;
-	uint64		rows;
-
-	jflow_catalog_begin(&state);
-	if (flow)
-		lock_flow(flow);
-	rows = jflow_catalog_run(sql, params);
-	jflow_catalog_end(&state);
-	return rows;
 }
 
 /*
@@ -118,6 +111,27 @@ delete_belongings(JflowParams *params, bool one_executor)
 	(void) jflow_catalog_run("DELETE FROM jflow.run_state WHERE flow = $1", params);
 }
 
+/* Raise program_limit_exceeded for a flow that grows too large. */
+static void
+check_total(const JflowFlow *flow, const JflowExecutor *executor)
+{
+	Size		total = VARSIZE(executor->uses_with);
+
+	if (flow->nexecutors >= JFLOW_MAX_EXECUTORS)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("flow \"%s\" has too many executors", flow->name),
+				 errdetail("It can have at most %d.", JFLOW_MAX_EXECUTORS)));
+	for (int i = 0; i < flow->nexecutors; i++)
+		total += VARSIZE(flow->executors[i].uses_with);
+	if (total > JFLOW_MAX_FLOW)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("flow \"%s\" is too large", flow->name),
+				 errdetail("uses_with of all its executors would have %zu bytes, but at most %d are kept.",
+						   total, JFLOW_MAX_FLOW)));
+}
+
 /* Make an empty flow owned by the current user. */
 void
 jflow_flow_create(const char *name, const char *description)
@@ -127,6 +141,12 @@ jflow_flow_create(const char *name, const char *description)
 	JflowParams key = {0};
 
 	check_name(name, "flow");
+	if (description && strlen(description) > JFLOW_MAX_DESCRIPTION)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("description of flow \"%s\" is too long", name),
+				 errdetail("It has %zu bytes, but at most %d are kept.",
+						   strlen(description), JFLOW_MAX_DESCRIPTION)));
 	jflow_param_text(&key, name);
 	jflow_param_text(&params, name);
 	jflow_param_text(&params, jflow_role_name(GetUserId()));
@@ -197,6 +217,12 @@ check_needs(const JflowFlow *flow, JflowExecutor *executor)
 				 errmsg("executor \"%s\" needs nothing", executor->name),
 				 errhint("Name the executors it follows, or 'gateway' for the flow's input.")));
 
+	if (executor->nneeds > JFLOW_MAX_EXECUTORS)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("executor \"%s\" needs too many executors", executor->name),
+				 errdetail("It can need at most %d.", JFLOW_MAX_EXECUTORS)));
+
 	for (int i = 0; i < executor->nneeds; i++)
 	{
 		const char *need = executor->needs[i];
@@ -242,6 +268,10 @@ check_needs(const JflowFlow *flow, JflowExecutor *executor)
 static void
 check_options(JflowExecutor *executor)
 {
+	jflow_json_check_size(executor->uses_with, "uses_with", JFLOW_MAX_USES_WITH);
+	jflow_json_check_size(executor->requests, "requests", JFLOW_MAX_MAP);
+	jflow_json_check_size(executor->polling, "polling", JFLOW_MAX_MAP);
+	jflow_json_check_size(executor->when, "when", JFLOW_MAX_MAP);
 	if (executor->uses_with && !JB_ROOT_IS_OBJECT(executor->uses_with))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -297,16 +327,6 @@ check_executor(JflowExecutor *executor, Oid owner)
 				 errmsg("retries must not be negative")));
 }
 
-/* The flow, if the current user may change it. */
-static JflowFlow *
-open_own_flow(const char *name)
-{
-	JflowFlow  *flow = jflow_flow_open(name, false);
-
-	jflow_check_flow_owner(flow);
-	return flow;
-}
-
 /*
  * Check an executor and append it to a flow.  Fields of the executor are
  * replaced by what is stored: qualified names, defaults.
@@ -318,15 +338,13 @@ jflow_executor_add(const char *flow_name, JflowExecutor *executor)
 	JflowFlow  *flow;
 	JflowParams params = {0};
 
-	flow = open_own_flow(flow_name);
+	flow = jflow_flow_open(flow_name, false);
+	jflow_check_flow_owner(flow);
 	check_executor(executor, jflow_flow_owner(flow));
 
-	jflow_catalog_begin(&state);
-	lock_flow(flow);
+	flow = jflow_change_begin(&state, flow_name);
 	lock_class(executor);
-
-	/* What was seen before the lock may have changed. */
-	flow = jflow_flow_open(flow_name, false);
+	check_total(flow, executor);
 	check_needs(flow, executor);
 	if (jflow_flow_executor(flow, executor->name))
 		ereport(ERROR,
@@ -431,11 +449,7 @@ jflow_remove(PG_FUNCTION_ARGS)
 	JflowFlow  *flow;
 	JflowParams params = {0};
 
-	flow = open_own_flow(flow_name);
-	jflow_catalog_begin(&state);
-	lock_flow(flow);
-
-	flow = jflow_flow_open(flow_name, false);
+	flow = jflow_change_begin(&state, flow_name);
 	if (jflow_flow_executor(flow, name) == NULL)
 		jflow_executor_missing(flow, name);
 	for (int i = 0; i < flow->nexecutors; i++)
@@ -471,10 +485,8 @@ jflow_drop(PG_FUNCTION_ARGS)
 				(errmsg("flow \"%s\" does not exist, skipping", name)));
 		PG_RETURN_VOID();
 	}
-	jflow_check_flow_owner(flow);
 	jflow_param_text(&params, name);
-	jflow_catalog_begin(&state);
-	lock_flow(flow);
+	(void) jflow_change_begin(&state, name);
 	jflow_catalog_end(&state);
 	if (jflow_arg_bool(fcinfo, 2))
 		jflow_drop_data(flow);
@@ -482,45 +494,5 @@ jflow_drop(PG_FUNCTION_ARGS)
 	delete_belongings(&params, false);
 	(void) jflow_catalog_run("DELETE FROM jflow.flow WHERE flow = $1", &params);
 	jflow_catalog_end(&state);
-	PG_RETURN_VOID();
-}
-
-/* The role of a grant, as a name. */
-static char *
-role_arg(FunctionCallInfo fcinfo, int n)
-{
-	jflow_arg_required(fcinfo, n, "role");
-	return jflow_role_name(PG_GETARG_OID(n));
-}
-
-/*
- * jflow_grant(flow text, role regrole) RETURNS void
- */
-Datum
-jflow_grant(PG_FUNCTION_ARGS)
-{
-	JflowFlow  *flow = open_own_flow(jflow_arg_text(fcinfo, 0, "flow"));
-	JflowParams params = {0};
-
-	jflow_param_text(&params, flow->name);
-	jflow_param_text(&params, role_arg(fcinfo, 1));
-	(void) execute_alone(flow, "INSERT INTO jflow.flow_grant (flow, grantee) VALUES ($1, $2) "
-						 "ON CONFLICT DO NOTHING", &params);
-	PG_RETURN_VOID();
-}
-
-/*
- * jflow_revoke(flow text, role regrole) RETURNS void
- */
-Datum
-jflow_revoke(PG_FUNCTION_ARGS)
-{
-	JflowFlow  *flow = open_own_flow(jflow_arg_text(fcinfo, 0, "flow"));
-	JflowParams params = {0};
-
-	jflow_param_text(&params, flow->name);
-	jflow_param_text(&params, role_arg(fcinfo, 1));
-	(void) execute_alone(flow, "DELETE FROM jflow.flow_grant WHERE flow = $1 AND grantee = $2",
-						 &params);
 	PG_RETURN_VOID();
 }

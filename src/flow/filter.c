@@ -25,6 +25,7 @@
 #include "utils/fmgrprotos.h"
 #include "utils/numeric.h"
 
+#include "common/json.h"
 #include "compat.h"
 #include "flow/filter.h"
 
@@ -36,12 +37,6 @@ static const char *const op_names[] = {
 PG_FUNCTION_INFO_V1(jflow_matches_filter);
 
 static JflowFilter *parse_object(JsonbContainer *object, const char *what);
-
-static char *
-string_value(const JsonbValue *value)
-{
-	return pnstrdup(value->val.string.val, value->val.string.len);
-}
 
 static JflowFilter *
 new_filter(JflowFilterOp op)
@@ -55,9 +50,14 @@ new_filter(JflowFilterOp op)
 static void
 add_child(JflowFilter *filter, JflowFilter *child)
 {
-	filter->children = filter->children ?
-		repalloc(filter->children, sizeof(JflowFilter *) * (filter->nchildren + 1)) :
-		palloc(sizeof(JflowFilter *));
+	CHECK_FOR_INTERRUPTS();
+	if (filter->nchildren == filter->max_children)
+	{
+		filter->max_children = Max(4, filter->max_children * 2);
+		filter->children = filter->children ?
+			repalloc(filter->children, sizeof(JflowFilter *) * filter->max_children) :
+			palloc(sizeof(JflowFilter *) * filter->max_children);
+	}
 	filter->children[filter->nchildren++] = child;
 }
 
@@ -80,25 +80,6 @@ find_operator(const char *name, const char *what)
 		if (strcmp(op_names[i], name) == 0)
 			return (JflowFilterOp) i;
 	unknown_operator(name, what);
-}
-
-static bool
-is_object(const JsonbValue *value)
-{
-	return value->type == jbvBinary && JsonContainerIsObject(value->val.binary.data);
-}
-
-static bool
-is_array(const JsonbValue *value)
-{
-	return value->type == jbvBinary && JsonContainerIsArray(value->val.binary.data);
-}
-
-static bool
-is_scalar(const JsonbValue *value)
-{
-	return value->type == jbvString || value->type == jbvNumeric ||
-		value->type == jbvBool || value->type == jbvNull;
 }
 
 static void
@@ -175,6 +156,47 @@ parse_field(JflowFilter *filter, const char *field, const char *what)
 	split_path(filter, rest);
 }
 
+/* Compare two values of one type; false if they are not of one ordered type. */
+static bool
+compare_values(const JsonbValue *a, const JsonbValue *b, int *order)
+{
+	if (a->type != b->type)
+		return false;
+	switch (a->type)
+	{
+		case jbvNumeric:
+			*order = DatumGetInt32(DirectFunctionCall2(numeric_cmp,
+													   NumericGetDatum(a->val.numeric),
+													   NumericGetDatum(b->val.numeric)));
+			return true;
+		case jbvString:
+			*order = memcmp(a->val.string.val, b->val.string.val,
+							Min(a->val.string.len, b->val.string.len));
+			if (*order == 0)
+				*order = a->val.string.len - b->val.string.len;
+			return true;
+		case jbvBool:
+			*order = (int) a->val.boolean - (int) b->val.boolean;
+			return true;
+		default:
+			return false;
+	}
+}
+
+/* Order of operands in a list: by type, then by value. */
+static int
+operand_order(const void *a, const void *b)
+{
+	const JsonbValue *va = a;
+	const JsonbValue *vb = b;
+	int			order = 0;
+
+	CHECK_FOR_INTERRUPTS();
+	if (!compare_values(va, vb, &order))
+		order = (int) va->type - (int) vb->type;
+	return order;
+}
+
 static void
 parse_list(JflowFilter *filter, const JsonbValue *value, const char *what)
 {
@@ -182,19 +204,21 @@ parse_list(JflowFilter *filter, const JsonbValue *value, const char *what)
 	JsonbIteratorToken token;
 	JsonbValue	element;
 
-	if (!is_array(value))
+	if (!jflow_json_is_array(value))
 		wrong_operand(filter->op, what, "an array of scalars");
 	filter->operands = palloc(sizeof(JsonbValue) *
 							  Max(JsonContainerSize(value->val.binary.data), 1));
 	it = JsonbIteratorInit(value->val.binary.data);
 	while ((token = JsonbIteratorNext(&it, &element, true)) != WJB_DONE)
 	{
+		CHECK_FOR_INTERRUPTS();
 		if (token != WJB_ELEM)
 			continue;
-		if (!is_scalar(&element))
+		if (!jflow_json_is_scalar(&element))
 			wrong_operand(filter->op, what, "an array of scalars");
 		filter->operands[filter->noperands++] = element;
 	}
+	qsort(filter->operands, filter->noperands, sizeof(JsonbValue), operand_order);
 }
 
 /* One operator on a field. */
@@ -218,7 +242,7 @@ parse_comparison(const char *field, JflowFilterOp op, JsonbValue *value, const c
 			if (value->type != jbvString)
 				wrong_operand(op, what, "a string");
 			/* a wrong expression is found now, not at the first document */
-			(void) RE_compile_and_execute(cstring_to_text(string_value(value)), "", 0,
+			(void) RE_compile_and_execute(cstring_to_text(jflow_json_string(value)), "", 0,
 										  REG_ADVANCED, C_COLLATION_OID, 0, NULL);
 			break;
 		case FILTER_GT:
@@ -229,7 +253,7 @@ parse_comparison(const char *field, JflowFilterOp op, JsonbValue *value, const c
 				wrong_operand(op, what, "a number or a string");
 			break;
 		default:
-			if (!is_scalar(value))
+			if (!jflow_json_is_scalar(value))
 				wrong_operand(op, what, "a scalar");
 	}
 	filter->operand = *value;
@@ -247,7 +271,7 @@ parse_tests(const char *field, JsonbValue *value, const char *what)
 	JflowFilterOp op = FILTER_EQ;
 
 	check_stack_depth();
-	if (!is_object(value))
+	if (!jflow_json_is_object(value))
 		return parse_comparison(field, FILTER_EQ, value, what);
 
 	filter = new_filter(FILTER_AND);
@@ -255,7 +279,7 @@ parse_tests(const char *field, JsonbValue *value, const char *what)
 	while ((token = JsonbIteratorNext(&it, &v, true)) != WJB_DONE)
 	{
 		if (token == WJB_KEY)
-			op = find_operator(string_value(&v), what);
+			op = find_operator(jflow_json_string(&v), what);
 		else if (token == WJB_VALUE)
 		{
 			if (op == FILTER_AND || op == FILTER_OR)
@@ -292,19 +316,19 @@ parse_logic(JflowFilterOp op, JsonbValue *value, const char *what)
 
 	if (op == FILTER_NOT)
 	{
-		if (!is_object(value))
+		if (!jflow_json_is_object(value))
 			wrong_operand(op, what, "a filter");
 		add_child(filter, parse_object(value->val.binary.data, what));
 		return filter;
 	}
-	if (!is_array(value) || JsonContainerSize(value->val.binary.data) == 0)
+	if (!jflow_json_is_array(value) || JsonContainerSize(value->val.binary.data) == 0)
 		wrong_operand(op, what, "a non-empty array of filters");
 	it = JsonbIteratorInit(value->val.binary.data);
 	while ((token = JsonbIteratorNext(&it, &element, true)) != WJB_DONE)
 	{
 		if (token != WJB_ELEM)
 			continue;
-		if (!is_object(&element))
+		if (!jflow_json_is_object(&element))
 			wrong_operand(op, what, "a non-empty array of filters");
 		add_child(filter, parse_object(element.val.binary.data, what));
 	}
@@ -324,7 +348,7 @@ parse_object(JsonbContainer *object, const char *what)
 	while ((token = JsonbIteratorNext(&it, &value, true)) != WJB_DONE)
 	{
 		if (token == WJB_KEY)
-			key = string_value(&value);
+			key = jflow_json_string(&value);
 		else if (token == WJB_VALUE)
 		{
 			if (key[0] == '$')
@@ -412,42 +436,11 @@ field_value(const JflowFilter *filter, const JflowDoc *doc, JsonbValue *value)
 	}
 }
 
-/* Compare two values of one type; false if they are not of one ordered type. */
-static bool
-compare_values(const JsonbValue *a, const JsonbValue *b, int *order)
-{
-	if (a->type != b->type)
-		return false;
-	switch (a->type)
-	{
-		case jbvNumeric:
-			*order = DatumGetInt32(DirectFunctionCall2(numeric_cmp,
-													   NumericGetDatum(a->val.numeric),
-													   NumericGetDatum(b->val.numeric)));
-			return true;
-		case jbvString:
-			*order = memcmp(a->val.string.val, b->val.string.val,
-							Min(a->val.string.len, b->val.string.len));
-			if (*order == 0)
-				*order = a->val.string.len - b->val.string.len;
-			return true;
-		case jbvBool:
-			*order = (int) a->val.boolean - (int) b->val.boolean;
-			return true;
-		default:
-			return false;
-	}
-}
-
 static bool
 is_operand(const JflowFilter *filter, const JsonbValue *value)
 {
-	int			order;
-
-	for (int i = 0; i < filter->noperands; i++)
-		if (compare_values(value, &filter->operands[i], &order) && order == 0)
-			return true;
-	return false;
+	return value->type != jbvBinary && value->type != jbvNull && filter->noperands > 0 &&
+		bsearch(value, filter->operands, filter->noperands, sizeof(JsonbValue), operand_order);
 }
 
 /* Is a value, or an element of it if it is a list, one of the operands? */
@@ -459,7 +452,7 @@ in_list(const JflowFilter *filter, const JsonbValue *value)
 	JsonbValue	element;
 	bool		found = false;
 
-	if (!is_array(value))
+	if (!jflow_json_is_array(value))
 		return is_operand(filter, value);
 	it = JsonbIteratorInit(value->val.binary.data);
 	while (!found && (token = JsonbIteratorNext(&it, &element, true)) != WJB_DONE)
@@ -475,7 +468,7 @@ matches_regex(const JflowFilter *filter, const JsonbValue *value)
 {
 	if (value->type != jbvString)
 		return false;
-	return RE_compile_and_execute(cstring_to_text(string_value(&filter->operand)),
+	return RE_compile_and_execute(cstring_to_text(jflow_json_string(&filter->operand)),
 								  value->val.string.val, value->val.string.len,
 								  REG_ADVANCED, C_COLLATION_OID, 0, NULL);
 }
@@ -520,6 +513,7 @@ bool
 jflow_filter_match(const JflowFilter *filter, const JflowDoc *doc)
 {
 	check_stack_depth();
+	CHECK_FOR_INTERRUPTS();
 	switch (filter->op)
 	{
 		case FILTER_AND:

@@ -33,12 +33,13 @@ typedef struct JflowFilter
 	JflowFilterOp op;
 	struct JflowFilter **children;	/* of and, or, not */
 	int			nchildren;
+	int			max_children;
 
 	char	  **path;			/* the field: attribute or key, then keys */
 	int			npath;
 	int			attr;			/* JflowDocAttr; DOC_TAGS for keys of tags */
 	JsonbValue	operand;		/* a scalar */
-	JsonbValue *operands;		/* of $in and $nin */
+	JsonbValue *operands;		/* of $in and $nin, in order */
 	int			noperands;
 } JflowFilter;
 

@@ -7,13 +7,21 @@
 #define JFLOW_FLOW_H
 
 #include "doc/doc.h"
+#include "flow/acl.h"
 #include "flow/class.h"
+#include "flow/roles.h"
 #include "flow/spi.h"
 #include "utils/jsonb.h"
 #include "utils/timestamp.h"
 
 #define JFLOW_MAX_REPLICAS 1024 /* per executor; also the CHECK in the catalog */
 #define JFLOW_MAX_SHARDS 1024
+#define JFLOW_MAX_EXECUTORS 1000
+#define JFLOW_MAX_USES_WITH (16 * 1024 * 1024)	/* bytes as jsonb */
+#define JFLOW_MAX_FLOW (64 * 1024 * 1024)	/* uses_with of all executors */
+#define JFLOW_MAX_MAP (1024 * 1024) /* requests, polling, when */
+#define JFLOW_MAX_PARAMETERS (16 * 1024 * 1024)
+#define JFLOW_MAX_DESCRIPTION 65536
 #define JFLOW_GATEWAY (-1)		/* an executor's input that is the flow's own */
 
 /*
@@ -55,7 +63,9 @@ typedef struct JflowExecutor
 typedef struct JflowFlow
 {
 	char	   *name;
-	char	   *owner;			/* role name; may have been dropped */
+	char	   *owner;			/* role name as kept; who that is, and may
+								 * post, is in "rights" */
+	JflowRights rights;
 	char	   *description;
 	JflowExecutor *executors;	/* in order of definition: inputs come first */
 	int			nexecutors;
@@ -67,32 +77,31 @@ typedef struct JflowFlow
 	bool		valid;
 } JflowFlow;
 
-/* catalog.c: reading.  A flow is pinned until the given context is reset. */
-extern JflowFlow *jflow_flow_open(const char *name, bool missing_ok);
-extern JflowFlow *jflow_flow_for_post(const char *name);
+/* catalog.c: reading.  A flow is pinned until the current context is reset. */
+extern JflowFlow *jflow_flow_get(const char *name);
+extern int	jflow_flow_names(char ***names);
+extern bool jflow_rights_read(const char *name, JflowRights *rights);
 extern const JflowExecutor *jflow_flow_executor(const JflowFlow *flow, const char *name);
 extern Oid	jflow_catalog_relid(const char *name);
 extern void jflow_catalog_forget(void);
 extern void jflow_flow_cache_reset(void);
+
+/* lookup.c: which flow is meant. */
+extern JflowFlow *jflow_flow_open(const char *name, bool missing_ok);
+extern JflowFlow *jflow_flow_for_post(const char *name, const char *endpoint);
 extern void jflow_suggest_flow_error(const char *name) JFLOW_NORETURN;
 
-/* acl.c */
-extern Oid	jflow_role_oid(const char *name);
-extern char *jflow_role_name(Oid role);
-extern bool jflow_role_trusts(Oid role, Oid other);
-extern bool jflow_may_see(const char *flow, Oid role);
-extern Oid	jflow_flow_owner(const JflowFlow *flow);
-extern int	jflow_owner_security(Oid owner, Oid caller, int sec_context);
-extern void jflow_check_flow_owner(const JflowFlow *flow);
-extern bool jflow_may_post(const JflowFlow *flow);
-extern void jflow_check_may_post(const JflowFlow *flow);
-
 /* define.c: what the SQL functions and jflow_load share. */
+extern JflowFlow *jflow_change_begin(JflowCatalogState *state, const char *name);
 extern void jflow_flow_create(const char *name, const char *description);
 extern void jflow_executor_init(JflowExecutor *executor, const char *name);
 extern void jflow_executor_add(const char *flow, JflowExecutor *executor);
 extern void jflow_executor_missing(const JflowFlow *flow, const char *name) JFLOW_NORETURN;
 extern int64 jflow_interval_ms(const Interval *interval);
+
+/* grant.c */
+extern void jflow_grants_save(const JflowFlow *flow, JsonbParseState **json);
+extern void jflow_grants_load(const char *flow, JsonbContainer *grants);
 
 /* function.c: names of executor functions, as stored and as called. */
 typedef struct JflowFunction

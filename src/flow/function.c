@@ -83,6 +83,25 @@ jflow_function_qualify(const char *name)
 }
 
 /*
+ * The function of a stored name, found with the rights of a role: who posts needs
+ * no USAGE on the schema of the owner's function.
+ */
+static Oid
+lookup_as(Oid role, const char *name)
+{
+	List	   *names = stringToQualifiedNameListCompat(name);
+	Oid			userid;
+	int			sec_context;
+	Oid			function;
+
+	GetUserIdAndSecContext(&userid, &sec_context);
+	SetUserIdAndSecContext(role, sec_context | SECURITY_LOCAL_USERID_CHANGE);
+	function = lookup_function(names, true);
+	SetUserIdAndSecContext(userid, sec_context);
+	return function;
+}
+
+/*
  * The function to call for a stored name, on behalf of the role that owns the
  * flow.  Raises undefined_function if it was dropped, and
  * insufficient_privilege if the owner may not execute it or cannot trust it.
@@ -90,7 +109,7 @@ jflow_function_qualify(const char *name)
 Oid
 jflow_function_resolve(const char *name, Oid owner)
 {
-	Oid			function = lookup_function(stringToQualifiedNameListCompat(name), true);
+	Oid			function = lookup_as(owner, name);
 	Form_pg_proc proc;
 	HeapTuple	tuple;
 	Oid			function_owner;
@@ -119,7 +138,7 @@ jflow_function_resolve(const char *name, Oid owner)
 				 errmsg("permission denied for function %s", name),
 				 errdetail("The flow's owner \"%s\" needs the right to execute it.",
 						   GetUserNameFromId(owner, false))));
-	if (!superuser_arg(function_owner) && !has_privs_of_role(owner, function_owner))
+	if (!jflow_role_trusts(owner, function_owner))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("function %s is not trusted by the flow's owner", name),
@@ -247,11 +266,7 @@ jflow_requests_check(Jsonb *requests, Oid role, Jsonb **qualified)
 		if (token == WJB_KEY)
 		{
 			endpoint = jflow_json_string(&value);
-			if (strcmp(endpoint, "*") != 0 && endpoint[0] != '/')
-				ereport(ERROR,
-						(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						 errmsg("endpoint \"%s\" must begin with a slash", endpoint),
-						 errhint("Use \"*\" for all endpoints that are not named.")));
+			jflow_check_endpoint(endpoint);
 			pushJsonbValue(&state, WJB_KEY, &value);
 		}
 		else if (token == WJB_VALUE)

@@ -254,7 +254,8 @@ jflow_plot(PG_FUNCTION_ARGS)
 	char	   *format = text_to_cstring(PG_GETARG_TEXT_PP(1));
 	char	   *result;
 
-	jflow_check_may_post(flow);
+	if (!jflow_may_see(flow->name, GetUserId()))
+		jflow_check_may_post(flow, NULL);
 	if (pg_strcasecmp(format, "mermaid") == 0)
 		result = plot_mermaid(flow);
 	else if (pg_strcasecmp(format, "dot") == 0)

@@ -9,9 +9,10 @@
  */
 #include "postgres.h"
 
+#include "miscadmin.h"
 #include "utils/builtins.h"
-#include "utils/jsonb.h"
 
+#include "common/json.h"
 #include "flow/flow.h"
 
 static const char *const polling_names[] = {"any", "all", "hash"};
@@ -47,7 +48,7 @@ check_word(const JsonbValue *value, const char *endpoint)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("polling must be a string or a map from endpoints to strings"),
 				 errhint("A polling is \"any\", \"all\" or \"hash\".")));
-	word = pnstrdup(value->val.string.val, value->val.string.len);
+	word = jflow_json_string(value);
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 			 endpoint ? errmsg("unknown polling \"%s\" for endpoint \"%s\"", word, endpoint)
@@ -78,8 +79,15 @@ jflow_polling_check(Jsonb *polling)
 	it = JsonbIteratorInit(&polling->root);
 	while ((token = JsonbIteratorNext(&it, &value, true)) != WJB_DONE)
 	{
+		CHECK_FOR_INTERRUPTS();
 		if (token == WJB_KEY)
-			endpoint = pnstrdup(value.val.string.val, value.val.string.len);
+		{
+			endpoint = jflow_json_string(&value);
+			if (strlen(endpoint) >= NAMEDATALEN)
+				ereport(ERROR,
+						(errcode(ERRCODE_INVALID_NAME),
+						 errmsg("endpoint name must have 1 to %d bytes", NAMEDATALEN - 1)));
+		}
 		else if (token == WJB_VALUE)
 			check_word(&value, endpoint);
 	}
@@ -92,9 +100,7 @@ map_entry(Jsonb *map, const char *key, JflowPolling *polling)
 	JsonbValue *value;
 	JsonbValue	buffer;
 
-	if (map == NULL || !JB_ROOT_IS_OBJECT(map))
-		return false;
-	value = getKeyJsonValueFromContainer(&map->root, key, strlen(key), &buffer);
+	value = jflow_json_get(map, key, &buffer);
 	return value && polling_from_value(value, polling);
 }
 

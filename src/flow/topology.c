@@ -9,19 +9,34 @@
  */
 #include "postgres.h"
 
+#include "miscadmin.h"
+
 #include "flow/flow.h"
 
-static int
-executor_index(const JflowFlow *flow, const char *name)
+/* An executor's name and its number, for searching by name. */
+typedef struct NamedExecutor
 {
-	for (int i = 0; i < flow->nexecutors; i++)
-		if (strcmp(flow->executors[i].name, name) == 0)
-			return i;
-	return -1;
+	const char *name;
+	int			number;
+} NamedExecutor;
+
+static int
+name_order(const void *a, const void *b)
+{
+	return strcmp(((const NamedExecutor *) a)->name, ((const NamedExecutor *) b)->name);
 }
 
 static int
-resolve_need(const JflowFlow *flow, int position, const char *need)
+executor_index(const NamedExecutor *names, int n, const char *name)
+{
+	NamedExecutor key = {name, 0};
+	NamedExecutor *found = bsearch(&key, names, n, sizeof(NamedExecutor), name_order);
+
+	return found ? found->number : -1;
+}
+
+static int
+resolve_need(const JflowFlow *flow, const NamedExecutor *names, int position, const char *need)
 {
 	const char *name = flow->executors[position].name;
 	int			input;
@@ -29,7 +44,8 @@ resolve_need(const JflowFlow *flow, int position, const char *need)
 	if (strcmp(need, "gateway") == 0)
 		return JFLOW_GATEWAY;
 
-	input = executor_index(flow, need);
+	CHECK_FOR_INTERRUPTS();
+	input = executor_index(names, flow->nexecutors, need);
 	if (input < 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
@@ -58,10 +74,17 @@ void
 jflow_flow_resolve_topology(JflowFlow *flow)
 {
 	bool	   *needed = palloc0(sizeof(bool) * Max(flow->nexecutors, 1));
+	NamedExecutor *names = palloc(sizeof(NamedExecutor) * Max(flow->nexecutors, 1));
 
 	flow->outputs = MemoryContextAlloc(flow->context,
 									   sizeof(int) * Max(flow->nexecutors, 1));
 	flow->noutputs = 0;
+	for (int i = 0; i < flow->nexecutors; i++)
+		names[i] = (NamedExecutor)
+	{
+		flow->executors[i].name, i
+	};
+	qsort(names, flow->nexecutors, sizeof(NamedExecutor), name_order);
 
 	for (int i = 0; i < flow->nexecutors; i++)
 	{
@@ -71,7 +94,7 @@ jflow_flow_resolve_topology(JflowFlow *flow)
 											  sizeof(int) * Max(executor->nneeds, 1));
 		for (int j = 0; j < executor->nneeds; j++)
 		{
-			executor->inputs[j] = resolve_need(flow, i, executor->needs[j]);
+			executor->inputs[j] = resolve_need(flow, names, i, executor->needs[j]);
 			/* what floats is not waited for, so the answer is that before it */
 			if (executor->inputs[j] >= 0 && !executor->floating)
 				needed[executor->inputs[j]] = true;
@@ -80,5 +103,6 @@ jflow_flow_resolve_topology(JflowFlow *flow)
 	for (int i = 0; i < flow->nexecutors; i++)
 		if (!needed[i] && !flow->executors[i].floating)
 			flow->outputs[flow->noutputs++] = i;
+	pfree(names);
 	pfree(needed);
 }

@@ -65,6 +65,7 @@ extern bool pq_parallel_load(PqBuild *build);
 extern void pq_parallel_end(PqBuild *build);
 
 /* pqcodebook.c */
+extern PGDLLIMPORT char *(*pq_role_name) (Oid role, bool store);
 extern PqTrained *pq_codebook_load(PqBuild *build, const char *name);
 
 #endif							/* PQ_BUILD_H */

@@ -57,6 +57,18 @@ end_owner(const OwnerState *state)
 	SetUserIdAndSecContext(state->userid, state->sec_context);
 }
 
+static char *
+current_name(Oid role, bool store)
+{
+	return GetUserNameFromId(role, false);
+}
+
+/*
+ * The name by which jflow.codebook keeps a role, to read or to store one; NULL if
+ * it can have none.  Whoever knows of roles that were renamed sets it.
+ */
+char	   *(*pq_role_name) (Oid role, bool store) = current_name;
+
 /*
  * The codebook of that name, or NULL with a warning if there is none.  Names are
  * each role's own, and only the table's owner's counts: another's tells of
@@ -70,9 +82,11 @@ pq_codebook_load(PqBuild *build, const char *name)
 	MemoryContext context = CurrentMemoryContext;
 	PqTrained  *trained = NULL;
 	OwnerState	owner;
+	char	   *role;
 
 	args[0] = CStringGetTextDatum(name);
-	args[1] = CStringGetTextDatum(GetUserNameFromId(build->index->rd_rel->relowner, false));
+	role = pq_role_name(build->index->rd_rel->relowner, false);
+	args[1] = CStringGetTextDatum(role ? role : "");
 	SPI_connect();
 	become_owner(&owner);
 	if (SPI_execute_with_args("SELECT model FROM jflow.codebook "
@@ -263,7 +277,7 @@ store(const char *name, bytea *model)
 	OwnerState	owner;
 
 	args[0] = CStringGetTextDatum(name);
-	args[1] = CStringGetTextDatum(GetUserNameFromId(GetUserId(), false));
+	args[1] = CStringGetTextDatum(pq_role_name(GetUserId(), true));
 	args[2] = PointerGetDatum(model);
 	become_owner(&owner);
 	if (SPI_execute_with_args("INSERT INTO jflow.codebook VALUES ($1, $2, $3) "

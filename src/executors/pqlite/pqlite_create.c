@@ -270,16 +270,14 @@ check_not_used(const char *schema, const char *table, const char *flow, const ch
 {
 	char	   *other_flow,
 			   *other_executor;
-	const JflowFlow *other;
 
 	if (!other_user(schema, table, flow, executor, &other_flow, &other_executor))
 		return;
-	other = jflow_flow_open(other_flow, true);
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_IN_USE),
 			 errmsg("executor \"%s\" of flow \"%s\" cannot store into table %s", executor, flow,
 					quote_qualified_identifier(schema, table)),
-			 other && jflow_may_post(other) ?
+			 jflow_may_see(other_flow, GetUserId()) ?
 			 errdetail("It is the store of executor \"%s\" of flow \"%s\".", other_executor, other_flow) :
 			 errdetail("It is the store of another flow."),
 			 own ? errhint("Name another workspace with the argument \"workspace\" of jflow_add.") :
@@ -618,7 +616,7 @@ check_dropped(const JflowFlow *flow, const char *schema, const char *table)
 		return;
 	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
 	ReleaseSysCache(tuple);
-	if (owner != get_role_oid(flow->owner, true))
+	if (owner != jflow_role_of(&flow->rights.owner))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("table %s belongs to role \"%s\", not to the owner of flow \"%s\"",

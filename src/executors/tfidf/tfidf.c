@@ -479,7 +479,7 @@ jflow_terms(PG_FUNCTION_ARGS)
 	const TfidfModel *model;
 	JflowContext context = {0};
 
-	jflow_check_may_post(flow);
+	jflow_check_may_post(flow, JFLOW_ALL_ENDPOINTS);
 	context.flow = flow;
 	context.executor = jflow_flow_executor(flow, name);
 	if (context.executor == NULL)

@@ -153,7 +153,7 @@ jflow_start(PG_FUNCTION_ARGS)
 	Oid			owner;
 
 	require_preload();
-	trouble = jflow_owner_trouble(flow->owner, &owner);
+	trouble = jflow_owner_trouble(flow, &owner);
 	if (trouble && wanted > 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -411,7 +411,7 @@ jflow_wait(PG_FUNCTION_ARGS)
 	uint64		dirty;
 	bool		result = false;
 
-	(void) jflow_flow_for_post(name);
+	(void) jflow_flow_for_post(name, NULL);
 	if (jflow_shared == NULL)
 		PG_RETURN_BOOL(true);
 	if (jflow_pending_any())

@@ -10,7 +10,6 @@
 
 extern List *jflow_started_flows(void);
 extern bool jflow_flow_started(const char *flow);
-extern char *jflow_owner_trouble(const char *owner, Oid *role);
 extern uint64 jflow_changes(void);
 extern void jflow_await_pools(const JflowFlow *flow);
 

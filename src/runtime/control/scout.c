@@ -63,31 +63,6 @@ report(int code, Datum arg)
 	ConditionVariableBroadcast(&jflow_shared->changed);
 }
 
-/*
- * Why replicas of this owner cannot start, or NULL.  In the current context.
- */
-char *
-jflow_owner_trouble(const char *owner, Oid *role)
-{
-	HeapTuple	tuple;
-	bool		login;
-
-	*role = get_role_oid(owner, true);
-	if (!OidIsValid(*role))
-		return psprintf("role \"%s\" does not exist", owner);
-	tuple = SearchSysCache1(AUTHOID, ObjectIdGetDatum(*role));
-	login = HeapTupleIsValid(tuple) && ((Form_pg_authid) GETSTRUCT(tuple))->rolcanlogin;
-	if (HeapTupleIsValid(tuple))
-		ReleaseSysCache(tuple);
-	if (!login && JFLOW_NEEDS_LOGIN)
-		return psprintf("role \"%s\" is not permitted to log in", owner);
-	if (superuser_arg(*role) && !jflow_allow_superuser_flows)
-		return psprintf("role \"%s\" is a superuser and jflow.allow_superuser_flows is off", owner);
-	if (jflow_database_aclcheck_compat(MyDatabaseId, *role, ACL_CONNECT) != ACLCHECK_OK)
-		return psprintf("role \"%s\" has no CONNECT privilege for the database", owner);
-	return NULL;
-}
-
 /* One flow on its way into the pools. */
 typedef struct Wanted
 {
@@ -274,7 +249,7 @@ want_flow(const char *name, int round)
 	memset(&wanted, 0, sizeof(wanted));
 	wanted.flow = flow;
 	wanted.round = round;
-	wanted.trouble = jflow_owner_trouble(flow->owner, &wanted.owner);
+	wanted.trouble = jflow_owner_trouble(flow, &wanted.owner);
 	wanted.moving = palloc0(sizeof(bool) * Max(flow->nexecutors, 1));
 	wanted.present = palloc(sizeof(bool *) * Max(flow->nexecutors, 1));
 	for (int i = 0; i < flow->nexecutors; i++)

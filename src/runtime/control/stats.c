@@ -175,9 +175,21 @@ jflow_stat_forget(Oid database)
 static bool
 may_see(const char *name)
 {
-	JflowFlow  *flow = jflow_flow_open(name, true);
+	return jflow_may_see(name, GetUserId());
+}
 
-	return flow && jflow_may_post(flow);
+/*
+ * An error of an executor, as the current user may see it: the text for the owner
+ * of the flow alone, since it can have data of whoever posted.
+ */
+static const char *
+shown_error(const char *flow, const char *executor, int sqlstate, const char *message)
+{
+	if (message[0] == '\0' || jflow_is_flow_owner(flow, GetUserId()))
+		return message;
+	if (sqlstate == 0)
+		return psprintf("executor \"%s\" fails", executor);
+	return psprintf("executor \"%s\" failed with SQLSTATE %s", executor, unpack_sql_state(sqlstate));
 }
 
 static void
@@ -222,7 +234,7 @@ jflow_pool_rows(PG_FUNCTION_ARGS)
 		values[5] = Int32GetDatum(copy.length);
 		values[6] = Int32GetDatum(copy.failures);
 		nulls[7] = copy.reason[0] == '\0';
-		values[7] = CStringGetTextDatum(copy.reason);
+		values[7] = CStringGetTextDatum(shown_error(copy.flow, copy.executor, 0, copy.reason));
 		values[8] = BoolGetDatum(copy.blocked);
 		put_row(fcinfo, values, nulls);
 	}
@@ -268,8 +280,9 @@ jflow_replica_rows(PG_FUNCTION_ARGS)
 		values[11] = Int64GetDatum(copy.docs);
 		values[12] = Int64GetDatum(copy.errors);
 		values[13] = Float8GetDatum(copy.busy_us / 1000.0);
-		values[14] = CStringGetTextDatum(copy.last_error);
 		nulls[14] = copy.last_error[0] == '\0';
+		values[14] = CStringGetTextDatum(shown_error(pool->flow, pool->executor, copy.last_sqlstate,
+													 copy.last_error));
 		values[15] = TimestampTzGetDatum(copy.started);
 		nulls[15] = copy.started == 0;
 		put_row(fcinfo, values, nulls);

@@ -199,7 +199,7 @@ jflow_post_run(const JflowPostOptions *options, JflowSource *source,
 	post.ordered = options->ordered && sink != NULL;
 	post.context = CurrentMemoryContext;
 	post.request_size = options->request_size ? options->request_size : jflow_request_size;
-	flow = pstrdup(jflow_flow_for_post(options->flow)->name);
+	flow = pstrdup(jflow_flow_for_post(options->flow, options->endpoint)->name);
 	jflow_errors_open(&post);
 
 	jflow_progress_begin(&post.progress, flow, options->endpoint,

@@ -16,6 +16,7 @@
 #include "utils/builtins.h"
 #include "utils/numeric.h"
 
+#include "common/json.h"
 #include "compat.h"
 #include "runtime/control/control.h"
 #include "runtime/gateway/plan.h"
@@ -360,13 +361,14 @@ plan_flow(const JflowPostOptions *options, bool fresh)
 	Oid			owner;
 	bool		any_target = options->target_executor == NULL;
 
+	jflow_json_check_size(options->parameters, "parameters", JFLOW_MAX_PARAMETERS);
 	plan->fresh = fresh;
 	if (fresh)
 	{
 		plan->changes = jflow_changes();
 		jflow_flow_cache_reset();
 	}
-	plan->flow = flow = jflow_flow_for_post(options->flow);
+	plan->flow = flow = jflow_flow_for_post(options->flow, options->endpoint);
 	owner = jflow_flow_owner(flow);
 	plan->endpoint = options->endpoint;
 	plan->read_only = XactReadOnly || options->read_only;

@@ -477,6 +477,7 @@ serve(int n)
 		{
 			ErrorData  *error = CopyErrorData();
 
+			me->last_sqlstate = error->sqlerrcode;
 			jflow_clip(me->last_error, error->message ? error->message : "", JFLOW_REASON_LEN);
 			FreeErrorData(error);
 		}

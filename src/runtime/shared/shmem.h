@@ -154,6 +154,7 @@ typedef struct JflowReplica
 	int64		post;
 	int64		request;
 	char		endpoint[NAMEDATALEN];
+	int			last_sqlstate;	/* of last_error */
 	char		last_error[JFLOW_REASON_LEN];
 } JflowReplica;
 
