@@ -11,8 +11,8 @@ CREATE TABLE jflow.shard (
 	metric pg_catalog.text NOT NULL CHECK (metric IN ('cosine', 'l2', 'ip')),
 	state pg_catalog.text NOT NULL DEFAULT 'live' CHECK (state IN ('live', 'moving', 'settling')),
 	"position" pg_catalog.text,
-	moved pg_catalog.int8,
-	trained pg_catalog.int8,
+	moved_xid pg_catalog.int8,
+	trained_pages pg_catalog.int8,
 	due pg_catalog.bool NOT NULL DEFAULT false,
 	PRIMARY KEY (flow, executor, shard),
 	UNIQUE ("schema", "table")

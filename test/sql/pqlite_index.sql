@@ -27,7 +27,7 @@ SELECT sum(pg_relation_size(inhrelid)) > 64 * 8192 AS bloated FROM pg_inherits W
 SELECT count(*) AS indexes FROM pg_indexes WHERE schemaname = 'made' AND indexdef LIKE '%USING pq%';
 SELECT count(*) FROM generate_series(1, 60) i, jflow_post('/index', docs(i * 100, i * 100 + 99), 'f');
 SELECT count(*) AS indexes FROM pg_indexes WHERE schemaname = 'made' AND indexdef LIKE '%USING pq%';
-SELECT count(*) FROM jflow.shard WHERE trained > 0;
+SELECT count(*) FROM jflow.shard WHERE trained_pages > 0;
 
 -- what is stored later is in the index too
 SELECT count(*) FROM jflow_post('/index', docs(7001, 8000), 'f');
@@ -36,7 +36,7 @@ SELECT id, tags->'indexed' AS indexed FROM jflow_post('/status', NULL::jflow_doc
 -- an index of the user's own is used, and left alone when jflow's is made anew or dropped
 CREATE INDEX mine ON made.f_store_0 USING pq (embedding vector_l2_ops);
 ALTER INDEX made.f_store_1_jflow_pq RENAME TO "mine too";
-UPDATE jflow.shard SET trained = 1;
+UPDATE jflow.shard SET trained_pages = 1;
 SELECT count(*) FROM jflow_post('/index', docs(8001, 8001), 'f');
 SELECT indexname FROM pg_indexes WHERE schemaname = 'made' AND indexdef LIKE '%USING pq%' ORDER BY indexname;
 SELECT count(*) FROM jflow_post('/clear', NULL::jflow_doc[], 'f');
@@ -56,7 +56,7 @@ SET ROLE squatter;
 SELECT jflow_train(:'name', 'SELECT ARRAY[i, i, i]::vector FROM generate_series(1, 100) i', lists => 2);
 SELECT model FROM jflow.codebook;
 RESET ROLE;
-UPDATE jflow.shard SET trained = 1;
+UPDATE jflow.shard SET trained_pages = 1;
 SELECT count(*) FROM jflow_post('/index', docs(6001, 6001), repeat('f', 63));
 SELECT length(codebook) < 64 AS fits, owner = current_user AS mine FROM jflow.codebook ORDER BY mine, codebook COLLATE "C";
 SELECT count(*), bool_and(lists > 4) AS ours FROM pg_class c, jflow_pq_info(c.oid) WHERE relname LIKE 'fff%_jflow_pq';

@@ -47,7 +47,7 @@ is($node->safe_psql('postgres', $nearest), '8000,8001,7999,8002,7998', 'a new ro
 ok( $node->poll_query_until(
 		'postgres', q{SELECT bool_and((tags->>'indexed')::float8 = 1) FROM jflow_post('/status', NULL::jflow_doc[], 'f')}),
 	'a mover makes the indexes of all shards');
-is($node->safe_psql('postgres', q{SELECT count(*) FROM jflow.shard WHERE due OR trained IS NULL}), '0', 'and notes that they are made');
+is($node->safe_psql('postgres', q{SELECT count(*) FROM jflow.shard WHERE due OR trained_pages IS NULL}), '0', 'and notes that they are made');
 like($node->safe_psql('postgres', $nearest), qr/^8000,/, 'a search by the index finds the nearest');
 $node->safe_psql('postgres', q{SELECT jflow_post('/delete', (SELECT array_agg(jflow_doc(id => i::text)) FROM generate_series(3001, 9000) i), 'f')});
 
@@ -108,7 +108,7 @@ eval { $poster->quit };
 $node->start;
 is( $node->safe_psql('postgres', q{SELECT count(*) - count(DISTINCT id), count(*) FILTER (WHERE id::int <= 8000), count(*) >= 8000 FROM jflow_data.f_store}),
 	'0|8000|t', 'after a crash every acknowledged document is there once');
-ok( $node->poll_query_until('postgres', q{SELECT count(*) = 0 AND (SELECT count(*) > 0 FROM jflow.shard WHERE trained > 0) FROM jflow.shard WHERE due}),
+ok( $node->poll_query_until('postgres', q{SELECT count(*) = 0 AND (SELECT count(*) > 0 FROM jflow.shard WHERE trained_pages > 0) FROM jflow.shard WHERE due}),
 	'and the indexes are made, without help');
 is($node->safe_psql('postgres', q{SELECT jflow_wait('f')}), 't', 'the flow runs again');
 

@@ -92,7 +92,7 @@ is($wrong, 0, 'operations do what they do to a table: ' . join(', ', map { "$don
 # many documents, so that movers index; every one is still found by its own vector
 $session->query_safe(q{SELECT docs FROM jflow_post_query('/index', $$SELECT 'm' || i AS id, ARRAY[i, i % 7, -50]::vector AS embedding,
 	jsonb_build_object('n', 99) AS tags FROM generate_series(1, 7000) i$$, 'p')});
-wait_state($node, q{SELECT count(*) = 0 FROM jflow.shard WHERE due OR state <> 'live' OR trained IS NULL}, 'a mover makes the indexes');
+wait_state($node, q{SELECT count(*) = 0 FROM jflow.shard WHERE due OR state <> 'live' OR trained_pages IS NULL}, 'a mover makes the indexes');
 cmp_ok( $session->query_safe(q{SELECT count(*) FROM jflow_post('/search', (SELECT array_agg(jflow_doc(id => 'm' || i, embedding => ARRAY[i, i % 7, -50]::vector))
 	FROM generate_series(1, 7000, 100) i), 'p', '{"limit": 1, "recall": 1}') d WHERE d.matches[1].id = d.id}),
 	'>=', 67, 'each of them but a few is found by its vector');

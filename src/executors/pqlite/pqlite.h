@@ -2,18 +2,19 @@
  * pqlite.h
  *		PQLiteIndexer: documents stored in the partitions of a table.
  *
- * Files: pqlite_options.c reads uses_with and parameters; pqlite_store.c knows
- * where an executor's documents are and keeps that per backend; pqlite_sql.c has
- * names as SQL and those that we choose; pqlite_create.c
- * makes, adopts and drops tables; pqlite_layout.c reads what a table looks
- * like; pqlite_lock.c orders racing posts;
- * pqlite_value.c turns tags into column values; pqlite_row.c turns documents
+ * Files, each of which calls only those before it:
+ * pqlite_options.c reads uses_with and parameters; pqlite_sql.c has names as SQL
+ * and those that we choose; pqlite_value.c turns tags into column values;
+ * pqlite_shards.c keeps jflow.shard; pqlite_columns.c knows what the columns of a
+ * table are for; pqlite_id.c compares ids; pqlite_lock.c orders racing posts;
+ * pqlite_layout.c reads what a table looks like; pqlite_place.c says where a table
+ * of ours is, and pqlite_create.c makes, adopts and drops it; pqlite_store.c finds
+ * the store of an executor and keeps it per backend; pqlite_row.c turns documents
  * into rows and back; pqlite_filter.c turns filters into conditions;
- * pqlite_write.c, pqlite_read.c and pqlite_search.c have the endpoints;
- * pqlite_statement.c has the parts of statements that write, and
- * pqlite_existing.c those that write to a user's table;
- * pqlite_index.c makes indexes; pqlite_reshard.c moves rows
- * when the number of shards changes.
+ * pqlite_statement.c has the parts of statements that write, pqlite_existing.c those
+ * for a user's table; pqlite_index.c makes indexes; pqlite_write.c, pqlite_search.c
+ * and pqlite_read.c have the endpoints; pqlite_reshard.c moves rows when the number
+ * of shards changes; pqlite_class.c tells the runtime of all that.
  *
  * docs/pqlite.md says why racing posts and moving rows are right.
  */
@@ -162,21 +163,22 @@ typedef struct PqliteStore
 	char	   *flow;
 	char	   *executor;
 	char	   *workspace;
+	Oid			owner;			/* the flow's */
 	Jsonb	   *uses_with;		/* what it was opened with */
 	const PqliteOptions *options;
 
 	bool		own;			/* we made the table */
 	bool		partitioned;
 	Oid			relid;			/* the parent, or the plain table */
-	char	   *schema;
-	char	   *table;
+	const char *schema;
+	const char *table;
 	char	   *name;			/* qualified and quoted */
 	char	   *what;			/* for messages: 'executor "x" of flow "f"' */
 	PqliteLeaf *leaves;			/* by number */
 	int			nleaves;
 	int			nwanted;
 	bool		moving;			/* a leaf is not live */
-	int64		trained;		/* pages when it was indexed; 0: it is not */
+	int64		trained_pages;	/* when it was indexed; 0: it is not */
 	int64		count_in;		/* documents until rows are counted */
 	bool		due;			/* a mover is about to make indexes */
 
@@ -220,36 +222,72 @@ extern PqliteStore *pqlite_store_for_write(const JflowContext *context, const Jf
 										   bool create);
 extern SPIPlanPtr pqlite_plan(PqliteStore *store, const char *sql, int nargs, const Oid *types,
 							  int cursor_options);
+extern bool pqlite_as_caller(const PqliteStore *store);
 extern bool pqlite_plan_is_kept(const PqliteStore *store, SPIPlanPtr plan);
 extern void pqlite_force_index_scans(void);
 extern void pqlite_row_security_off(void);
-extern const PqliteColumn *pqlite_column_by_name(const PqliteStore *store, const char *name);
-extern const PqliteColumn *pqlite_column_by_attr(const PqliteStore *store, int attr);
+
+/* States of a leaf while rows are moved; pqlite_shards.c lists what follows what. */
+typedef enum PqliteShardState
+{
+	SHARD_LIVE,
+	SHARD_MOVING,
+	SHARD_SETTLING
+} PqliteShardState;
 
 /* Rows of jflow.shard. */
 typedef struct PqliteShardRow
 {
 	int			shard;
-	char	   *schema;
-	char	   *parent;
-	char	   *table;
-	char	   *field;
-	char	   *metric;
-	char	   *state;
-	char	   *position;		/* NULL: nothing looked at yet */
-	int64		moved;			/* 0: nothing */
-	int64		trained;		/* 0: never */
+	const char *schema;
+	const char *parent;
+	const char *table;
+	const char *field;
+	const char *metric;
+	PqliteShardState state;
+	const char *position;		/* NULL: nothing looked at yet */
+	int64		moved_xid;		/* 0: nothing */
+	int64		trained_pages;	/* 0: never */
 	bool		due;			/* its index is to be made */
 } PqliteShardRow;
 
-/* pqlite_layout.c */
+/* pqlite_shards.c */
 extern Oid	pqlite_shard_relid; /* of jflow.shard, once looked up */
 
+extern int	pqlite_shards_read(const char *flow, const char *executor, PqliteShardRow **rows);
+extern bool pqlite_shards_need_mover(const char *flow, const char *executor);
+extern void pqlite_shards_add(const char *flow, const char *executor, const PqliteShardRow *row);
+extern void pqlite_shards_remove(const char *flow, const char *executor);
+extern void pqlite_shards_move(const char *flow, const char *executor);
+extern void pqlite_shards_advance(const char *flow, const char *executor, int shard,
+								  const char *position, int64 moved_xid);
+extern void pqlite_shards_again(const char *flow, const char *executor, int shard);
+extern void pqlite_shards_drop(const char *flow, const char *executor, int shard);
+extern void pqlite_shards_settle(const char *flow, const char *executor);
+extern void pqlite_shards_trained(const char *flow, const char *executor, int shard, int64 pages);
+extern void pqlite_shards_due(const char *flow, const char *executor, int shard);
+extern bool pqlite_shards_other_user(const char *schema, const char *table, const char *flow,
+									 const char *executor, char **other_flow,
+									 char **other_executor);
+extern void pqlite_shards_forget_users(const char *schema, const char *table);
+
+/* pqlite_columns.c */
+extern void pqlite_read_columns(PqliteStore *store, TupleDesc desc);
+extern const PqliteColumn *pqlite_column_by_name(const PqliteStore *store, const char *name);
+extern const PqliteColumn *pqlite_column_by_attr(const PqliteStore *store, int attr);
+extern Datum pqlite_array_of(const PqliteColumn *column, Datum *values, bool *nulls, int n);
+
+/* pqlite_layout.c */
 extern bool pqlite_read_layout(PqliteStore *store);
-extern int	pqlite_read_shards(const char *flow, const char *executor, PqliteShardRow **rows);
+
+/* pqlite_place.c */
+extern void pqlite_locate(const JflowContext *context, const char **schema, const char **table);
+extern void pqlite_check_not_used(const char *schema, const char *table, const char *flow,
+								  const char *executor, bool own);
+extern void pqlite_check_place(const JflowContext *context);
+extern void pqlite_prepare_schema(const char *schema, bool is_default);
 
 /* pqlite_create.c */
-extern void pqlite_check_place(const JflowContext *context);
 extern void pqlite_create(const JflowContext *context, const PqliteOptions *options, bool sparse,
 						  int dim);
 extern void pqlite_add_leaves(const PqliteStore *store, int shards);
@@ -273,6 +311,16 @@ extern Datum pqlite_value_from_json(const PqliteColumn *column, const JsonbValue
 									const char *what);
 extern bool pqlite_numeric_to_int8(Numeric number, int64 *result);
 extern Datum pqlite_parse(Oid type, int32 typmod, char *string);
+extern bool pqlite_zero_vector(bool sparse, Datum value);
+extern int	pqlite_vector_dim(bool sparse, Datum value);
+extern bool pqlite_has_vector(const PqliteOptions *options, bool sparse, const JflowDoc *doc);
+
+/* pqlite_id.c */
+extern Datum pqlite_id_value(const PqliteStore *store, Datum id);
+extern Datum pqlite_id_key(const PqliteStore *store, Datum id);
+extern int	pqlite_compare_ids(const PqliteStore *store, Datum a, Datum b);
+extern uint64 pqlite_hash_id(const PqliteStore *store, Datum key);
+extern Datum pqlite_ids_array(const PqliteStore *store, const JflowDoc *const *docs, int ndocs);
 
 /* pqlite_row.c */
 typedef struct PqliteRows
@@ -289,16 +337,9 @@ extern Bitmapset *pqlite_named_columns(const PqliteStore *store, const JflowDoc 
 									   PqliteWrites writes);
 extern void pqlite_rows_form(const PqliteStore *store, const JflowDoc *const *docs, int ndocs,
 							 const Bitmapset *columns, bool with_tags, PqliteRows *rows);
-extern Datum pqlite_id_key(const PqliteStore *store, Datum id);
-extern int	pqlite_compare_ids(const PqliteStore *store, Datum a, Datum b);
-extern uint64 pqlite_hash_id(const PqliteStore *store, Datum key);
-extern Datum pqlite_ids_array(const PqliteStore *store, const JflowDoc *const *docs, int ndocs);
 extern void pqlite_append_doc_columns(const PqliteStore *store, StringInfo sql, const char *alias);
 extern void pqlite_append_tags(const PqliteStore *store, StringInfo sql, const char *alias);
 extern void pqlite_doc_from_row(HeapTuple tuple, TupleDesc desc, JflowDoc *doc);
-extern bool pqlite_zero_vector(bool sparse, Datum value);
-extern int	pqlite_vector_dim(bool sparse, Datum value);
-extern bool pqlite_has_vector(const PqliteOptions *options, bool sparse, const JflowDoc *doc);
 
 /* pqlite_statement.c: parts of statements that write rows, and running them */
 extern void pqlite_append_unnest(const PqliteStore *store, StringInfo sql, const Bitmapset *columns,

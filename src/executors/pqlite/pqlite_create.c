@@ -10,20 +10,14 @@
 
 #include "access/table.h"
 #include "catalog/namespace.h"
-#include "catalog/pg_class.h"
-#include "catalog/pg_database.h"
 #include "catalog/pg_namespace.h"
-#include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "parser/parse_type.h"
 #include "partitioning/partbounds.h"
 #include "partitioning/partdesc.h"
-#include "utils/acl.h"
 #include "utils/builtins.h"
-#include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/partcache.h"
-#include "utils/rel.h"
 #include "utils/syscache.h"
 
 #include "compat.h"
@@ -227,173 +221,6 @@ make_leaf(const char *schema, const char *table, int shard)
 }
 
 /*
- * Whose store is a table?  False if it is nobody's but that executor's.  The names
- * are in the current memory context.
- */
-static bool
-other_user(const char *schema, const char *table, const char *flow, const char *executor,
-		   char **other_flow, char **other_executor)
-{
-	Oid			types[4] = {TEXTOID, TEXTOID, TEXTOID, TEXTOID};
-	Datum		values[4];
-	MemoryContext context = CurrentMemoryContext;
-	JflowCatalogState state;
-	bool		result;
-
-	values[0] = CStringGetTextDatum(schema);
-	values[1] = CStringGetTextDatum(table);
-	values[2] = CStringGetTextDatum(flow);
-	values[3] = CStringGetTextDatum(executor);
-	jflow_catalog_begin(&state);
-	result = jflow_catalog_execute("SELECT s.flow, s.executor FROM jflow.shard s "
-								   "JOIN jflow.executor e ON e.flow = s.flow AND e.name = s.executor "
-								   "WHERE s.\"schema\" = $1 AND (s.parent = $2 OR s.\"table\" = $2) "
-								   "AND (s.flow, s.executor) <> ($3, $4) LIMIT 1", 4, types, values, NULL) > 0;
-	if (result)
-	{
-		MemoryContext old = MemoryContextSwitchTo(context);
-
-		*other_flow = pstrdup(SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1));
-		*other_executor = pstrdup(SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2));
-		MemoryContextSwitchTo(old);
-	}
-	jflow_catalog_end(&state);
-	return result;
-}
-
-/*
- * Raise object_in_use if a table, of our own or a user's, is the store of another
- * executor.  That is named to those who may know of its flow.
- */
-static void
-check_not_used(const char *schema, const char *table, const char *flow, const char *executor, bool own)
-{
-	char	   *other_flow,
-			   *other_executor;
-
-	if (!other_user(schema, table, flow, executor, &other_flow, &other_executor))
-		return;
-	ereport(ERROR,
-			(errcode(ERRCODE_OBJECT_IN_USE),
-			 errmsg("executor \"%s\" of flow \"%s\" cannot store into table %s", executor, flow,
-					quote_qualified_identifier(schema, table)),
-			 jflow_may_see(other_flow, GetUserId()) ?
-			 errdetail("It is the store of executor \"%s\" of flow \"%s\".", other_executor, other_flow) :
-			 errdetail("It is the store of another flow."),
-			 own ? errhint("Name another workspace with the argument \"workspace\" of jflow_add.") :
-			 errhint("Two executors cannot store into one table.")));
-}
-
-/* Forget who stored into a table and is not there any more. */
-static void
-forget_users(const char *schema, const char *table)
-{
-	Oid			types[2] = {TEXTOID, TEXTOID};
-	Datum		values[2];
-	JflowCatalogState state;
-
-	values[0] = CStringGetTextDatum(schema);
-	values[1] = CStringGetTextDatum(table);
-	jflow_catalog_begin(&state);
-	(void) jflow_catalog_execute("DELETE FROM jflow.shard s WHERE \"schema\" = $1 AND (parent = $2 OR \"table\" = $2) "
-								 "AND NOT EXISTS (SELECT FROM jflow.executor e WHERE e.flow = s.flow AND e.name = s.executor)",
-								 2, types, values, NULL);
-	jflow_catalog_end(&state);
-}
-
-/* Enter a leaf into jflow.shard; the catalog must have been begun. */
-static void
-register_leaf(const char *flow, const char *executor, int shard, const char *schema,
-			  const char *parent, const char *table, const char *field, const char *metric,
-			  bool moving)
-{
-	Oid			types[9] = {TEXTOID, TEXTOID, INT4OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID};
-	Datum		values[9];
-
-	values[0] = CStringGetTextDatum(flow);
-	values[1] = CStringGetTextDatum(executor);
-	values[2] = Int32GetDatum(shard);
-	values[3] = CStringGetTextDatum(schema);
-	values[4] = CStringGetTextDatum(parent);
-	values[5] = CStringGetTextDatum(table);
-	values[6] = CStringGetTextDatum(field);
-	values[7] = CStringGetTextDatum(metric);
-	values[8] = CStringGetTextDatum(moving ? "moving" : "live");
-	if (jflow_catalog_execute("INSERT INTO jflow.shard (flow, executor, shard, \"schema\", parent, \"table\", field, metric, state) "
-							  "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT DO NOTHING",
-							  9, types, values, NULL) == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_IN_USE),
-				 errmsg("table %s is another executor's store", quote_qualified_identifier(schema, table))));
-}
-
-/* Make a schema for the current user, unless it is there. */
-static void
-make_schema(const char *schema, bool is_default)
-{
-	const char *role = GetUserNameFromId(GetUserId(), false);
-	bool		may = jflow_database_aclcheck_compat(MyDatabaseId, GetUserId(), ACL_CREATE) == ACLCHECK_OK;
-	JflowCatalogState state;
-
-	if (OidIsValid(get_namespace_oid(schema, true)))
-		return;
-	pqlite_lock_schema_name(schema);
-	AcceptInvalidationMessages();
-	if (OidIsValid(get_namespace_oid(schema, true)))
-		return;
-	if (!may && !is_default)
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("schema \"%s\" does not exist, and role \"%s\" may not make it", schema, role),
-				 errhint("Make a schema in which the role may create tables, and name it as the workspace.")));
-
-	/* each role gets one, be it with the rights of the extension's owner */
-	if (!may)
-		jflow_catalog_begin(&state);
-	pqlite_run(psprintf("CREATE SCHEMA %s AUTHORIZATION %s", quote_identifier(schema),
-						quote_identifier(role)));
-	if (!may)
-		jflow_catalog_end(&state);
-}
-
-/*
- * Raise an error for a schema that is another's or in which the current user may
- * not make tables.  Whoever owns the schema of a store could drop the store.
- */
-static void
-check_schema(const char *schema, bool is_default)
-{
-	HeapTuple	tuple = SearchSysCache1(NAMESPACENAME, CStringGetDatum(schema));
-	Form_pg_namespace form;
-	Oid			namespace;
-	Oid			owner;
-
-	if (!HeapTupleIsValid(tuple))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_SCHEMA),
-				 errmsg("schema \"%s\" does not exist", schema)));
-	form = (Form_pg_namespace) GETSTRUCT(tuple);
-	namespace = form->oid;
-	owner = form->nspowner;
-	ReleaseSysCache(tuple);
-	if (is_default && owner != GetUserId() && !superuser_arg(owner))
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("schema \"%s\" belongs to role \"%s\"", schema, GetUserNameFromId(owner, false)),
-				 errdetail("It is where the stores of role \"%s\" are if no workspace is given.",
-						   GetUserNameFromId(GetUserId(), false)),
-				 errhint("Give it to the role with ALTER SCHEMA ... OWNER TO, or name another workspace with the argument \"workspace\" of jflow_add.")));
-	if (jflow_namespace_aclcheck_compat(namespace, GetUserId(), ACL_CREATE) != ACLCHECK_OK ||
-		jflow_namespace_aclcheck_compat(namespace, GetUserId(), ACL_USAGE) != ACLCHECK_OK)
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("permission denied for schema \"%s\"", schema),
-				 errdetail("Role \"%s\" needs USAGE and CREATE there to store documents.",
-						   GetUserNameFromId(GetUserId(), false)),
-				 errhint("Grant them, or name another workspace with the argument \"workspace\" of jflow_add.")));
-}
-
-/*
  * A table of an executor that was made when tables had the executor's name alone,
  * in one schema of all roles, and that nobody uses; InvalidOid if there is none.
  */
@@ -413,33 +240,9 @@ old_table(const JflowContext *context, const NewColumn *columns, int ncolumns, c
 		return InvalidOid;
 	relid = get_relname_relid(executor, namespace);
 	if (!OidIsValid(relid) || why_not_ours(relid, columns, ncolumns) != NULL ||
-		other_user(*schema, executor, context->flow->name, executor, &flow, &user))
+		pqlite_shards_other_user(*schema, executor, context->flow->name, executor, &flow, &user))
 		return InvalidOid;
 	return relid;
-}
-
-/* Where an executor's own table is, if it has none yet. */
-static void
-locate(const JflowContext *context, const char **schema, const char **table)
-{
-	*schema = context->executor->workspace ? context->executor->workspace :
-		pqlite_default_workspace(GetUserId());
-	*table = pqlite_table_name(context->flow->name, context->executor->name);
-}
-
-/*
- * Raise object_in_use where an executor that has stored nothing would find the
- * table of another under its name: it must not answer as if that were empty.
- */
-void
-pqlite_check_place(const JflowContext *context)
-{
-	const char *schema,
-			   *table;
-
-	locate(context, &schema, &table);
-	if (OidIsValid(get_namespace_oid(schema, true)))
-		check_not_used(schema, table, context->flow->name, context->executor->name, true);
 }
 
 /* Make the table, in a schema that is there. */
@@ -470,8 +273,7 @@ make_or_find(const JflowContext *context, const NewColumn *columns, int ncolumns
 	const char *old_schema;
 
 	relid = old_table(context, columns, ncolumns, &old_schema);
-	make_schema(*schema, is_default);
-	check_schema(*schema, is_default);
+	pqlite_prepare_schema(*schema, is_default);
 	if (OidIsValid(get_relname_relid(*table, get_namespace_oid(*schema, false))))
 	{
 		relid = get_relname_relid(*table, get_namespace_oid(*schema, false));
@@ -500,7 +302,6 @@ pqlite_create(const JflowContext *context, const PqliteOptions *options, bool sp
 	int			ncolumns = new_columns(options, sparse, dim, &columns);
 	const char *field = sparse ? "sparse_embedding" : "embedding";
 	int			wanted = context->executor->shards;
-	JflowCatalogState state;
 	const char *schema,
 			   *table;
 	Oid			relid;
@@ -513,12 +314,12 @@ pqlite_create(const JflowContext *context, const PqliteOptions *options, bool sp
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 				 errmsg("an embedding cannot have %d dimensions", dim),
 				 errhint("Store a sparse_embedding.")));
-	locate(context, &schema, &table);
-	check_not_used(schema, table, flow, executor, true);
+	pqlite_locate(context, &schema, &table);
+	pqlite_check_not_used(schema, table, flow, executor, true);
 
 	SPI_connect();
 	relid = make_or_find(context, columns, ncolumns, field, sparse || dim <= MAX_INLINE_DIM, &schema, &table);
-	forget_users(schema, table);
+	pqlite_shards_forget_users(schema, table);
 	nleaves = existing_leaves(relid, &shards, &relids);
 	for (int shard = 0; shard < wanted; shard++)
 	{
@@ -531,38 +332,51 @@ pqlite_create(const JflowContext *context, const PqliteOptions *options, bool sp
 	}
 	CommandCounterIncrement();
 	nleaves = existing_leaves(relid, &shards, &relids);
-	jflow_catalog_begin(&state);
 	for (int i = 0; i < nleaves; i++)
-		register_leaf(flow, executor, shards[i], schema, table, get_rel_name(relids[i]), field,
-					  pqlite_metric_name(options->metric), nleaves > wanted);
-	jflow_catalog_end(&state);
+	{
+		PqliteShardRow row = {
+			.shard = shards[i],.schema = schema,.parent = table,.table = get_rel_name(relids[i]),
+			.field = field,.metric = pqlite_metric_name(options->metric),
+			.state = nleaves > wanted ? SHARD_MOVING : SHARD_LIVE
+		};
+
+		pqlite_shards_add(flow, executor, &row);
+	}
 	SPI_finish();
+}
+
+/* A row of jflow.shard for a leaf of a store. */
+static PqliteShardRow
+row_of_leaf(const PqliteStore *store, int shard, const char *schema, const char *table,
+			PqliteShardState state)
+{
+	PqliteShardRow row = {
+		.shard = shard,.schema = schema,.parent = store->table,.table = table,
+		.field = store->sparse ? "sparse_embedding" : "embedding",
+		.metric = pqlite_metric_name(store->options->metric),.state = state
+	};
+
+	return row;
 }
 
 /* Make the leaves that a store lacks for a number of shards. */
 void
 pqlite_add_leaves(const PqliteStore *store, int shards)
 {
-	const char *field = store->sparse ? "sparse_embedding" : "embedding";
-	JflowCatalogState state;
-
 	for (int shard = 0; shard < shards; shard++)
 	{
 		bool		found = false;
-		char	   *name;
+		PqliteShardRow row;
 
 		for (int i = 0; i < store->nleaves; i++)
 			found |= store->leaves[i].shard == shard;
 		if (found)
 			continue;
-		name = pqlite_leaf_name(store->table, shard);
 		SPI_connect();
 		(void) make_leaf(store->schema, store->table, shard);
 		SPI_finish();
-		jflow_catalog_begin(&state);
-		register_leaf(store->flow, store->executor, shard, store->schema, store->table, name, field,
-					  pqlite_metric_name(store->options->metric), true);
-		jflow_catalog_end(&state);
+		row = row_of_leaf(store, shard, store->schema, pqlite_leaf_name(store->table, shard), SHARD_MOVING);
+		pqlite_shards_add(store->flow, store->executor, &row);
 	}
 }
 
@@ -573,12 +387,8 @@ pqlite_add_leaves(const PqliteStore *store, int shards)
 void
 pqlite_claim_table(PqliteStore *store)
 {
-	const char *field = store->sparse ? "sparse_embedding" : "embedding";
 	PqliteShardRow *rows;
-	int			nrows = pqlite_read_shards(store->flow, store->executor, &rows);
-	JflowCatalogState state;
-	Oid			types[2] = {TEXTOID, TEXTOID};
-	Datum		values[2];
+	int			nrows = pqlite_shards_read(store->flow, store->executor, &rows);
 
 	if (nrows == store->nleaves && strcmp(rows[0].schema, store->schema) == 0 &&
 		strcmp(rows[0].parent, store->table) == 0)
@@ -587,19 +397,18 @@ pqlite_claim_table(PqliteStore *store)
 		return;
 	}
 	pqlite_lock_store_name(store->flow, store->executor);
-	check_not_used(store->schema, store->table, store->flow, store->executor, false);
-	forget_users(store->schema, store->table);
-	values[0] = CStringGetTextDatum(store->flow);
-	values[1] = CStringGetTextDatum(store->executor);
-	jflow_catalog_begin(&state);
-	(void) jflow_catalog_execute("DELETE FROM jflow.shard WHERE flow = $1 AND executor = $2",
-								 2, types, values, NULL);
+	pqlite_check_not_used(store->schema, store->table, store->flow, store->executor, false);
+	pqlite_shards_forget_users(store->schema, store->table);
+	pqlite_shards_remove(store->flow, store->executor);
 	for (int i = 0; i < store->nleaves; i++)
-		register_leaf(store->flow, store->executor, store->leaves[i].shard,
-					  get_namespace_name(get_rel_namespace(store->leaves[i].relid)), store->table,
-					  get_rel_name(store->leaves[i].relid), field,
-					  pqlite_metric_name(store->options->metric), false);
-	jflow_catalog_end(&state);
+	{
+		Oid			relid = store->leaves[i].relid;
+		PqliteShardRow row = row_of_leaf(store, store->leaves[i].shard,
+										 get_namespace_name(get_rel_namespace(relid)),
+										 get_rel_name(relid), SHARD_LIVE);
+
+		pqlite_shards_add(store->flow, store->executor, &row);
+	}
 	store->claimed = true;
 }
 
@@ -656,7 +465,7 @@ pqlite_drop_data(const JflowFlow *flow)
 
 		if (!jflow_executor_is(executor, PQLITE_CLASS) ||
 			pqlite_options_read(executor->uses_with)->table ||
-			pqlite_read_shards(flow->name, executor->name, &rows) == 0)
+			pqlite_shards_read(flow->name, executor->name, &rows) == 0)
 			continue;
 		name = quote_qualified_identifier(rows[0].schema, rows[0].parent);
 		check_dropped(flow, rows[0].schema, rows[0].parent);

@@ -17,18 +17,12 @@
 #include "postgres.h"
 
 #include "access/table.h"
-#include "catalog/namespace.h"
-#include "catalog/pg_class.h"
-#include "catalog/pg_type.h"
 #include "commands/defrem.h"
-#include "commands/trigger.h"
-#include "miscadmin.h"
 #include "parser/parse_func.h"
 #include "postmaster/bgworker.h"
 #include "storage/bufmgr.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
-#include "utils/rel.h"
 
 #include "compat.h"
 #include "executors/pqlite/pqlite.h"
@@ -162,8 +156,8 @@ pages_of(const PqliteStore *store)
 static bool
 is_large_enough(PqliteStore *store, int64 pages, int written)
 {
-	if (store->trained > 0)
-		return pages >= store->trained * GROWTH;
+	if (store->trained_pages > 0)
+		return pages >= store->trained_pages * GROWTH;
 	store->count_in -= written;
 	if (pages < MIN_PAGES || store->count_in > 0)
 		return false;
@@ -172,47 +166,11 @@ is_large_enough(PqliteStore *store, int64 pages, int written)
 	return SPI_processed == MIN_ROWS;
 }
 
-/* Change rows of jflow.shard of a store: $3 is a shard, $4 pages. */
-static void
-change_rows(const PqliteStore *store, const char *sql, int shard, int64 pages)
-{
-	Oid			types[4] = {TEXTOID, TEXTOID, INT4OID, INT8OID};
-	Datum		values[4];
-	JflowCatalogState state;
-
-	values[0] = CStringGetTextDatum(store->flow);
-	values[1] = CStringGetTextDatum(store->executor);
-	values[2] = Int32GetDatum(shard);
-	values[3] = Int64GetDatum(pages);
-	jflow_catalog_begin(&state);
-	(void) jflow_catalog_execute(sql, 4, types, values, NULL);
-	jflow_catalog_end(&state);
-}
-
-/* Note how large the store was when a leaf, or with -1 all of them, was indexed. */
-static void
-note_trained(const PqliteStore *store, int shard, int64 pages)
-{
-	change_rows(store, "UPDATE jflow.shard SET trained = $4, due = false "
-				"WHERE flow = $1 AND executor = $2 AND $3 IN (shard, -1)", shard, pages);
-}
-
 /* Is there a codebook that new indexes shall share? */
 static bool
 shares_codebook(const PqliteStore *store)
 {
 	return !store->options->has_codebook && can_train();
-}
-
-/*
- * What a mover will do: make the index of one leaf, or with -1 of all.
- */
-static void
-note_due(const PqliteStore *store, int shard)
-{
-	change_rows(store, "UPDATE jflow.shard SET due = true "
-				"WHERE flow = $1 AND executor = $2 AND $3 IN (shard, -1) AND $4 IS NOT NULL",
-				shard, 0);
 }
 
 /*
@@ -233,19 +191,19 @@ pqlite_index_if_due(PqliteStore *store, const JflowContext *context, int written
 		return;
 	for (int i = 0; i < store->nleaves; i++)
 		missing |= !OidIsValid(store->leaves[i].index);
-	if (!missing && store->trained == 0)
+	if (!missing && store->trained_pages == 0)
 		return;					/* the user has made them */
 	pages = pages_of(store);
 	if (pages < 0)
 		return;
 	due = is_large_enough(store, pages, written);
-	if (!due && !(missing && store->trained > 0))
+	if (!due && !(missing && store->trained_pages > 0))
 		return;
 	if (has_mover)
 	{
 		for (int i = 0; i < store->nleaves; i++)
 			if (due || !OidIsValid(store->leaves[i].index))
-				note_due(store, store->leaves[i].shard);
+				pqlite_shards_due(store->flow, store->executor, store->leaves[i].shard);
 		return;
 	}
 	if (!pqlite_lock_layout_if_free(store->relid))
@@ -257,7 +215,7 @@ pqlite_index_if_due(PqliteStore *store, const JflowContext *context, int written
 	for (int i = 0; i < store->nleaves; i++)
 		if (due || !OidIsValid(store->leaves[i].index))
 			index_leaf(store, &store->leaves[i], codebook);
-	note_trained(store, -1, due ? pages : store->trained);
+	pqlite_shards_trained(store->flow, store->executor, -1, due ? pages : store->trained_pages);
 }
 
 /*
@@ -287,11 +245,11 @@ pqlite_index_one(PqliteStore *store, const PqliteShardRow *rows, int nrows)
 	if (leaf == NULL)
 		return;
 	SPI_connect();
-	pages = all ? pages_of(store) : store->trained;
+	pages = all ? pages_of(store) : store->trained_pages;
 	if (all && codebook)
 		train(store);
 	index_leaf(store, leaf, codebook);
-	note_trained(store, shard, Max(pages, 1));
+	pqlite_shards_trained(store->flow, store->executor, shard, Max(pages, 1));
 	SPI_finish();
 }
 
@@ -302,10 +260,10 @@ pqlite_index_one(PqliteStore *store, const PqliteShardRow *rows, int nrows)
 void
 pqlite_drop_indexes(PqliteStore *store)
 {
-	if (store->trained == 0 && !store->due)
+	if (store->trained_pages == 0 && !store->due)
 		return;
 	for (int i = 0; i < store->nleaves; i++)
 		if (OidIsValid(store->leaves[i].made))
 			pqlite_run(psprintf("DROP INDEX %s", pqlite_relation_name(store->leaves[i].made)));
-	note_trained(store, -1, 0);
+	pqlite_shards_trained(store->flow, store->executor, -1, 0);
 }

@@ -10,10 +10,6 @@
 #include "postgres.h"
 
 #include "access/table.h"
-#include "access/transam.h"
-#include "access/xact.h"
-#include "catalog/pg_type.h"
-#include "commands/trigger.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
 #include "storage/procarray.h"
@@ -21,7 +17,6 @@
 #include "utils/guc.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
-#include "utils/rel.h"
 #include "utils/rls.h"
 #include "utils/snapmgr.h"
 
@@ -64,27 +59,6 @@ end_owner(const OwnerState *state)
 {
 	AtEOXact_GUC(false, state->guc_level);
 	SetUserIdAndSecContext(state->userid, state->sec_context);
-}
-
-/* Change rows of jflow.shard of a store; $1 and $2 are flow and executor. */
-static void
-change_shards(const PqliteStore *store, const char *sql, int shard, const char *position, int64 moved)
-{
-	Oid			types[5] = {TEXTOID, TEXTOID, INT4OID, TEXTOID, INT8OID};
-	Datum		values[5];
-	char		nulls[] = "     ";
-	JflowCatalogState state;
-
-	values[0] = CStringGetTextDatum(store->flow);
-	values[1] = CStringGetTextDatum(store->executor);
-	values[2] = Int32GetDatum(shard);
-	values[3] = position ? CStringGetTextDatum(position) : (Datum) 0;
-	nulls[3] = position ? ' ' : 'n';
-	values[4] = Int64GetDatum(moved);
-	nulls[4] = moved ? ' ' : 'n';
-	jflow_catalog_begin(&state);
-	(void) jflow_catalog_execute(sql, 5, types, values, nulls);
-	jflow_catalog_end(&state);
 }
 
 /*
@@ -187,7 +161,7 @@ move_batch(PqliteStore *store, const PqliteShardRow *row, int wanted, int batch)
 	Datum	   *ids;
 	int		   *targets;
 	Datum	   *selected;
-	char	   *last = row->position;
+	const char *last = row->position;
 	int			nids;
 	int			nmoving = 0;
 
@@ -236,13 +210,8 @@ move_batch(PqliteStore *store, const PqliteShardRow *row, int wanted, int batch)
 		if (n > 0)
 			move_rows(store, leaf, target, selected, n);
 	}
-	change_shards(store, nids < batch ?
-				  "UPDATE jflow.shard SET state = 'settling', \"position\" = NULL, moved = COALESCE($5, moved) "
-				  "WHERE flow = $1 AND executor = $2 AND shard = $3 AND $4::pg_catalog.text IS NOT DISTINCT FROM $4" :
-				  "UPDATE jflow.shard SET \"position\" = $4, moved = COALESCE($5, moved) "
-				  "WHERE flow = $1 AND executor = $2 AND shard = $3",
-				  row->shard, last,
-				  nmoving > 0 ? (int64) U64FromFullTransactionId(GetTopFullTransactionId()) : 0);
+	pqlite_shards_advance(store->flow, store->executor, row->shard, nids < batch ? NULL : last,
+						  nmoving > 0 ? (int64) U64FromFullTransactionId(GetTopFullTransactionId()) : 0);
 	SPI_finish();
 }
 
@@ -276,7 +245,7 @@ can_drop(const PqliteStore *store, const PqliteShardRow *rows, int nrows, int wa
 
 	for (int i = 0; i < nrows; i++)
 	{
-		if (strcmp(rows[i].state, "moving") == 0 || !is_past(store, rows[i].moved))
+		if (rows[i].state == SHARD_MOVING || !is_past(store, rows[i].moved_xid))
 			return false;
 		superfluous |= rows[i].shard >= wanted;
 	}
@@ -295,7 +264,7 @@ settle(PqliteStore *store, const PqliteShardRow *rows, int nrows, int wanted, bo
 	bool		done = true;
 
 	for (int i = 0; i < nrows && !at_once; i++)
-		if (!is_past(store, rows[i].moved))
+		if (!is_past(store, rows[i].moved_xid))
 			return MOVE_WAIT;
 	for (int i = 0; i < nrows; i++)
 		if (rows[i].shard >= wanted && !locked)
@@ -319,20 +288,16 @@ settle(PqliteStore *store, const PqliteShardRow *rows, int nrows, int wanted, bo
 			elog(ERROR, "could not read table %s", name);
 		if (SPI_processed > 0)
 		{
-			change_shards(store, "UPDATE jflow.shard SET state = 'moving', \"position\" = $4, moved = COALESCE($5, moved) "
-						  "WHERE flow = $1 AND executor = $2 AND shard = $3", rows[i].shard, NULL, 0);
+			pqlite_shards_again(store->flow, store->executor, rows[i].shard);
 			done = false;
 			continue;
 		}
 		if (SPI_execute(psprintf("DROP TABLE %s", name), false, 0) < 0)
 			elog(ERROR, "could not drop table %s", name);
-		change_shards(store, "DELETE FROM jflow.shard WHERE flow = $1 AND executor = $2 AND shard = $3 "
-					  "AND $4::pg_catalog.text IS NULL AND $5::pg_catalog.int8 IS NULL",
-					  rows[i].shard, NULL, 0);
+		pqlite_shards_drop(store->flow, store->executor, rows[i].shard);
 	}
 	if (done)
-		change_shards(store, "UPDATE jflow.shard SET state = 'live', \"position\" = $4, moved = $5 "
-					  "WHERE flow = $1 AND executor = $2 AND $3 IS NOT NULL", 0, NULL, 0);
+		pqlite_shards_settle(store->flow, store->executor);
 	SPI_finish();
 	return done ? MOVE_DONE : MOVE_MORE;
 }
@@ -356,7 +321,7 @@ reshard_step(const JflowFlow *flow, const JflowExecutor *executor, int batch, bo
 	store = pqlite_store_find(flow, executor);
 	if (store == NULL || !store->own)
 		return MOVE_DONE;
-	nrows = pqlite_read_shards(flow->name, executor->name, &rows);
+	nrows = pqlite_shards_read(flow->name, executor->name, &rows);
 	if (store->due && !store->moving && !at_once)
 	{
 		if (busy)
@@ -380,12 +345,12 @@ reshard_step(const JflowFlow *flow, const JflowExecutor *executor, int batch, bo
 	if (store == NULL)
 		return MOVE_DONE;		/* dropped meanwhile */
 
-	nrows = pqlite_read_shards(flow->name, executor->name, &rows);
+	nrows = pqlite_shards_read(flow->name, executor->name, &rows);
 	for (int i = 0; i < nrows; i++)
 	{
-		live &= strcmp(rows[i].state, "live") == 0;
+		live &= rows[i].state == SHARD_LIVE;
 		due |= rows[i].due;
-		if (strcmp(rows[i].state, "moving") == 0)
+		if (rows[i].state == SHARD_MOVING)
 		{
 			move_batch(store, &rows[i], executor->shards, batch);
 			return MOVE_MORE;
@@ -455,8 +420,7 @@ pqlite_scale(const char *flow_name, const char *executor_name, int shards, bool 
 							executor_name, flow_name)));
 		check_movable(store);
 		pqlite_add_leaves(store, shards);
-		change_shards(store, "UPDATE jflow.shard SET state = 'moving', \"position\" = $4, moved = COALESCE($5, moved) "
-					  "WHERE flow = $1 AND executor = $2 AND $3 IS NOT NULL", 0, NULL, 0);
+		pqlite_shards_move(store->flow, store->executor);
 		CommandCounterIncrement();
 		while (at_once && reshard_step(flow, executor, AT_ONCE_BATCH, false, true) != MOVE_DONE)
 		{

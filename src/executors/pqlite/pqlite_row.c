@@ -7,18 +7,11 @@
  */
 #include "postgres.h"
 
-#include <math.h>
 
-#include "catalog/pg_type.h"
-#include "common/hashfn.h"
 #include "mb/pg_wchar.h"
-#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
-#include "utils/typcache.h"
 
-#include "sparsevec.h"
-#include "vector.h"
 
 #include "compat.h"
 #include "executors/pqlite/pqlite.h"
@@ -34,30 +27,6 @@ pqlite_doc_name(const JflowDoc *doc)
 
 	return len <= 100 ? psprintf("document \"%s\"", id)
 		: psprintf("the document whose id begins with \"%.*s\"", pg_mbcliplen(id, len, 100), id);
-}
-
-/* The number of dimensions of an embedding, of which the store's field tells the type. */
-int
-pqlite_vector_dim(bool sparse, Datum value)
-{
-	return sparse ? DatumGetSparseVector(value)->dim : DatumGetVector(value)->dim;
-}
-
-/* Is every element 0?  Such a vector has no direction, so no cosine. */
-bool
-pqlite_zero_vector(bool sparse, Datum value)
-{
-	if (sparse)
-		return DatumGetSparseVector(value)->nnz == 0;
-	else
-	{
-		Vector	   *vector = DatumGetVector(value);
-
-		for (int i = 0; i < vector->dim; i++)
-			if (vector->x[i] != 0)
-				return false;
-		return true;
-	}
 }
 
 static void
@@ -80,16 +49,6 @@ check_id(const JflowDoc *doc)
 				 errmsg("a document's id has %zu bytes, more than the %d that can be stored",
 						len, PQLITE_MAX_ID),
 				 errdetail("It is the id of %s.", pqlite_doc_name(doc))));
-}
-
-/* Has a document an embedding that is at a distance from others? */
-bool
-pqlite_has_vector(const PqliteOptions *options, bool sparse, const JflowDoc *doc)
-{
-	int			attr = sparse ? DOC_SPARSE_EMBEDDING : DOC_EMBEDDING;
-
-	return !doc->nulls[attr] &&
-		(options->metric != PQLITE_COSINE || !pqlite_zero_vector(sparse, doc->values[attr]));
 }
 
 /* Raise an error for a document that has no embedding, or a zero vector. */
@@ -173,83 +132,6 @@ pqlite_check_docs(const PqliteStore *store, const JflowDocs *docs, bool need_vec
 					 errmsg("tags of %s must be a JSON object", pqlite_doc_name(doc))));
 	}
 	return left_out;
-}
-
-/* An id as a value of the id column. */
-static Datum
-id_value(const PqliteStore *store, Datum id)
-{
-	const PqliteColumn *column = &store->columns[store->id];
-
-	if (column->sent_type == TEXTOID || column->sent_type == VARCHAROID)
-		return id;
-	return pqlite_parse(column->type, column->typmod, TextDatumGetCString(id));
-}
-
-/*
- * What an id is compared and hashed by: a value of the id column, or the text
- * itself where its bytes decide.
- */
-Datum
-pqlite_id_key(const PqliteStore *store, Datum id)
-{
-	return store->id_type ? id_value(store, id) : PointerGetDatum(DatumGetTextPP(id));
-}
-
-/* An order of keys in which equal ones are together. */
-int
-pqlite_compare_ids(const PqliteStore *store, Datum a, Datum b)
-{
-	text	   *ta,
-			   *tb;
-	int			alen,
-				blen,
-				order;
-
-	if (store->id_type)
-		return DatumGetInt32(FunctionCall2Coll(&store->id_type->cmp_proc_finfo, store->id_collation, a, b));
-	ta = DatumGetTextPP(a);
-	tb = DatumGetTextPP(b);
-	alen = VARSIZE_ANY_EXHDR(ta);
-	blen = VARSIZE_ANY_EXHDR(tb);
-	order = memcmp(VARDATA_ANY(ta), VARDATA_ANY(tb), Min(alen, blen));
-	return order != 0 ? order : alen - blen;
-}
-
-/* A hash of a key, the same for equal ones. */
-uint64
-pqlite_hash_id(const PqliteStore *store, Datum key)
-{
-	text	   *bytes;
-
-	if (store->id_type)
-		return DatumGetUInt64(FunctionCall2Coll(&store->id_type->hash_extended_proc_finfo,
-												store->id_collation, key, Int64GetDatum(0)));
-	bytes = DatumGetTextPP(key);
-	return hash_bytes_extended((unsigned char *) VARDATA_ANY(bytes), VARSIZE_ANY_EXHDR(bytes), 0);
-}
-
-static Datum
-array_of(const PqliteColumn *column, Datum *values, bool *nulls, int n)
-{
-	int			lower = 1;
-
-	return PointerGetDatum(construct_md_array(values, nulls, 1, &n, &lower, column->sent_type,
-											  column->sent_len, column->sent_byval,
-											  column->sent_align));
-}
-
-/* Ids as an array of the id column's type. */
-Datum
-pqlite_ids_array(const PqliteStore *store, const JflowDoc *const *docs, int ndocs)
-{
-	const PqliteColumn *column = &store->columns[store->id];
-	Datum	   *values = palloc(sizeof(Datum) * Max(ndocs, 1));
-	bool	   *nulls = palloc0(sizeof(bool) * Max(ndocs, 1));
-
-	for (int i = 0; i < ndocs; i++)
-		values[i] = id_value(store, docs[i]->values[DOC_ID]);
-	return array_of(column, values, nulls, ndocs);
 }
 
 static Datum
@@ -399,12 +281,12 @@ pqlite_rows_form(const PqliteStore *store, const JflowDoc *const *docs, int ndoc
 			else
 			{
 				nulls[i] = docs[i]->nulls[column->attr];
-				values[i] = c == store->id ? id_value(store, docs[i]->values[DOC_ID])
+				values[i] = c == store->id ? pqlite_id_value(store, docs[i]->values[DOC_ID])
 					: docs[i]->values[column->attr];
 			}
 		}
 		rows->types[rows->nargs] = column->array_type;
-		rows->values[rows->nargs++] = array_of(column, values, nulls, ndocs);
+		rows->values[rows->nargs++] = pqlite_array_of(column, values, nulls, ndocs);
 	}
 	if (with_tags)
 	{
@@ -414,7 +296,7 @@ pqlite_rows_form(const PqliteStore *store, const JflowDoc *const *docs, int ndoc
 			nulls[i] = docs[i]->nulls[DOC_TAGS];
 		}
 		rows->types[rows->nargs] = JSONBARRAYOID;
-		rows->values[rows->nargs++] = array_of(&tags, values, nulls, ndocs);
+		rows->values[rows->nargs++] = pqlite_array_of(&tags, values, nulls, ndocs);
 	}
 }
 

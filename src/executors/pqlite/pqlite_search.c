@@ -10,14 +10,8 @@
  */
 #include "postgres.h"
 
-#include <math.h>
 
-#include "catalog/pg_type.h"
-#include "executor/tuptable.h"
 #include "miscadmin.h"
-#include "nodes/params.h"
-#include "tcop/dest.h"
-#include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/float.h"
 #include "utils/guc.h"
@@ -40,6 +34,7 @@ typedef struct Search
 	SPIPlanPtr *plans;			/* per leaf; NULL: another shard's */
 	int			fetched;		/* the nearest so many rows are looked at */
 	int			skipped;		/* of which the first so many are left out */
+	bool		as_caller;		/* with the rights of who posts */
 } Search;
 
 /* Keeps the best of the rows that statements send. */
@@ -54,11 +49,18 @@ typedef struct Receiver
 	double		max_distance;
 } Receiver;
 
-/* Does this call read that leaf?  See docs/pqlite.md. */
+/*
+ * Does this call read that leaf?  See docs/pqlite.md.  With the caller's rights a
+ * user's table is read as a whole, of which the first leaf stands for all: he may
+ * have none on its partitions.
+ */
 static bool
 reads_leaf(const Search *search, const PqliteLeaf *leaf)
 {
 	const JflowContext *context = search->context;
+
+	if (search->as_caller && !search->store->own)
+		return leaf == &search->store->leaves[0] && context->shard == 0;
 
 	if (search->store->moving ||
 		jflow_polling_resolve(context->executor, context->endpoint) != POLLING_ALL)
@@ -91,8 +93,13 @@ append_select(const Search *search, const PqliteLeaf *leaf, StringInfo sql)
 		pqlite_append_tags(store, sql, "t");
 	else
 		appendStringInfoString(sql, "NULL::pg_catalog.jsonb");
-	appendStringInfo(sql, " AS tags FROM %s t WHERE %s ORDER BY t.%s %s $%d::%s",
-					 leaf->name, search->condition.sql.data, store->columns[store->vector].quoted,
+	appendStringInfo(sql, " AS tags FROM %s t WHERE %s", search->as_caller ? store->name : leaf->name,
+					 search->condition.sql.data);
+
+	/* a policy on the table says nothing of who reads its leaves */
+	if (search->as_caller && store->own)
+		appendStringInfo(sql, " AND t.shard OPERATOR(pg_catalog.=) %d", leaf->shard);
+	appendStringInfo(sql, " ORDER BY t.%s %s $%d::%s", store->columns[store->vector].quoted,
 					 store->distance, search->condition.nargs + 1, store->query_type);
 }
 
@@ -122,11 +129,12 @@ leaf_plan(const Search *search, PqliteLeaf *leaf)
 	PqliteStore *store = search->store;
 	const PqliteCondition *condition = &search->condition;
 	bool		filtered = search->parameters.filter != NULL;
+	bool		remembered = !filtered && !search->as_caller;
 	SPIPlanPtr	plan;
 	Oid		   *types = palloc(sizeof(Oid) * (condition->nargs + 1));
 	StringInfoData sql;
 
-	if (!filtered && leaf->search && leaf->search_limit == search->fetched)
+	if (remembered && leaf->search && leaf->search_limit == search->fetched)
 		return leaf->search;
 	initStringInfo(&sql);
 	append_select(search, leaf, &sql);
@@ -140,7 +148,7 @@ leaf_plan(const Search *search, PqliteLeaf *leaf)
 	types[condition->nargs] = store->columns[store->vector].sent_type;
 	plan = pqlite_plan(store, sql.data, condition->nargs + 1, types,
 					   filtered ? CURSOR_OPT_CUSTOM_PLAN : CURSOR_OPT_GENERIC_PLAN);
-	if (!filtered)
+	if (remembered)
 	{
 		leaf->search = plan;
 		leaf->search_limit = search->fetched;
@@ -405,6 +413,7 @@ begin_leaf_search(Search *search, PqliteStore *store, const JflowContext *contex
 	search->context = context;
 	search->parameters = *parameters;
 	search->parameters.filter = NULL;
+	search->as_caller = false;
 	search->parameters.limit = limit;
 	search->parameters.offset = 0;
 	search->parameters.max_distance = get_float8_infinity();
@@ -428,8 +437,11 @@ exact_distance(PqliteStore *store, const PqliteLeaf *leaf, Datum query, int limi
 	Datum		last;
 	const char *distance = psprintf("(t.%s %s $1::%s)", vector->quoted, store->distance,
 									store->query_type);
+	int			guc_level = NewGUCNestLevel();
 
-	/* no index knows the sum */
+	/* no index knows the sum, and none helps to read all rows */
+	(void) set_config_option("enable_seqscan", "on", PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_SAVE, true, 0, false);
 	if (SPI_execute_plan(pqlite_plan(store,
 									 psprintf("SELECT d FROM (SELECT %s AS d FROM %s t) x "
 											  "WHERE d OPERATOR(pg_catalog.<>) 'NaN'::pg_catalog.float8 "
@@ -438,6 +450,7 @@ exact_distance(PqliteStore *store, const PqliteLeaf *leaf, Datum query, int limi
 									 1, types, CURSOR_OPT_GENERIC_PLAN), values, NULL, true, 0) < 0)
 		elog(ERROR, "could not search table %s", leaf->name);
 	*n = SPI_processed;
+	AtEOXact_GUC(false, guc_level);
 	if (*n == 0)
 		return 0;
 	last = SPI_getbinval(SPI_tuptable->vals[*n - 1], SPI_tuptable->tupdesc, 1, &isnull);
@@ -520,6 +533,7 @@ jflow_pqlite_search(PG_FUNCTION_ARGS)
 	}
 	pqlite_parameters_read(PG_GETARG_JSONB_P(1), search.store->options->limit, &search.parameters);
 	set_page(&search);
+	search.as_caller = pqlite_as_caller(search.store);
 	pqlite_condition_init(&search.condition);
 	pqlite_compile_filter(search.store, search.parameters.filter, "t", &search.condition);
 	apply_settings(&search);

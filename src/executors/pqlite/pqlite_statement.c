@@ -7,8 +7,6 @@
  */
 #include "postgres.h"
 
-#include "access/xact.h"
-#include "executor/spi.h"
 #include "utils/lsyscache.h"
 #include "utils/snapmgr.h"
 

@@ -9,11 +9,9 @@
  */
 #include "postgres.h"
 
-#include "access/xact.h"
 #include "common/hashfn.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
-#include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/inval.h"
 #include "utils/memutils.h"
@@ -249,6 +247,7 @@ store_read(const JflowFlow *flow, const JflowExecutor *executor)
 	store->executor = pstrdup(executor->name);
 	store->shards = executor->shards;
 	store->workspace = executor->workspace ? pstrdup(executor->workspace) : NULL;
+	store->owner = jflow_flow_owner(flow);
 	store->uses_with = DatumGetJsonbPCopy(JsonbPGetDatum(executor->uses_with));
 	store->options = pqlite_options_read(store->uses_with);
 	store->what = psprintf("executor \"%s\" of flow \"%s\"", executor->name, flow->name);
@@ -266,9 +265,9 @@ store_read(const JflowFlow *flow, const JflowExecutor *executor)
 
 /* Was the store opened with the definition that holds now? */
 static bool
-same_definition(const PqliteStore *store, const JflowExecutor *executor)
+same_definition(const PqliteStore *store, const JflowFlow *flow, const JflowExecutor *executor)
 {
-	return store->shards == executor->shards &&
+	return store->owner == jflow_flow_owner(flow) && store->shards == executor->shards &&
 		VARSIZE(store->uses_with) == VARSIZE(executor->uses_with) &&
 		memcmp(store->uses_with, executor->uses_with, VARSIZE(store->uses_with)) == 0;
 }
@@ -292,7 +291,7 @@ pqlite_store_find(const JflowFlow *flow, const JflowExecutor *executor)
 		entry = find_entry(flow->name, executor->name);
 		store = entry->store;
 
-		if (store && store->valid && same_definition(store, executor))
+		if (store && store->valid && same_definition(store, flow, executor))
 		{
 			pqlite_check_may_lock(store->relid);
 			LockRelationOid(store->relid, AccessShareLock);
@@ -496,6 +495,13 @@ pqlite_plan(PqliteStore *store, const char *sql, int nargs, const Oid *types, in
 	return plan;
 }
 
+/* Do statements run with the rights of who posts, rather than the flow's owner's? */
+bool
+pqlite_as_caller(const PqliteStore *store)
+{
+	return GetUserId() != store->owner;
+}
+
 /* Does a plan outlive the call?  If not it can be freed when it has been run. */
 bool
 pqlite_plan_is_kept(const PqliteStore *store, SPIPlanPtr plan)
@@ -531,24 +537,4 @@ pqlite_row_security_off(void)
 {
 	(void) set_config_option("row_security", "off", PGC_USERSET, PGC_S_SESSION,
 							 GUC_ACTION_SAVE, true, 0, false);
-}
-
-/* The typed column of that name, or NULL. */
-const PqliteColumn *
-pqlite_column_by_name(const PqliteStore *store, const char *name)
-{
-	for (int i = 0; i < store->ncolumns; i++)
-		if (store->columns[i].attr < 0 && strcmp(store->columns[i].name, name) == 0)
-			return &store->columns[i];
-	return NULL;
-}
-
-/* The column of an attribute of documents, or NULL. */
-const PqliteColumn *
-pqlite_column_by_attr(const PqliteStore *store, int attr)
-{
-	for (int i = 0; i < store->ncolumns; i++)
-		if (store->columns[i].attr == attr)
-			return &store->columns[i];
-	return NULL;
 }

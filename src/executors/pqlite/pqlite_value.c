@@ -1,6 +1,6 @@
 /*
  * pqlite_value.c
- *		Values of typed columns, from JSON.
+ *		Values of typed columns, from JSON, and embeddings.
  *
  * A value that does not fit its column is an error rather than something near
  * it: a filter must mean the same on the column as on the tags.  What has a
@@ -16,6 +16,9 @@
 #include "utils/fmgrprotos.h"
 #include "utils/lsyscache.h"
 #include "utils/numeric.h"
+
+#include "sparsevec.h"
+#include "vector.h"
 
 #include "compat.h"
 #include "executors/pqlite/pqlite.h"
@@ -265,4 +268,38 @@ pqlite_value_from_json(const PqliteColumn *column, const JsonbValue *value, cons
 		default:
 			return parsed_value(column, value, what);
 	}
+}
+
+/* The number of dimensions of an embedding, of which the store's field tells the type. */
+int
+pqlite_vector_dim(bool sparse, Datum value)
+{
+	return sparse ? DatumGetSparseVector(value)->dim : DatumGetVector(value)->dim;
+}
+
+/* Is every element 0?  Such a vector has no direction, so no cosine. */
+bool
+pqlite_zero_vector(bool sparse, Datum value)
+{
+	if (sparse)
+		return DatumGetSparseVector(value)->nnz == 0;
+	else
+	{
+		Vector	   *vector = DatumGetVector(value);
+
+		for (int i = 0; i < vector->dim; i++)
+			if (vector->x[i] != 0)
+				return false;
+		return true;
+	}
+}
+
+/* Has a document an embedding that is at a distance from others? */
+bool
+pqlite_has_vector(const PqliteOptions *options, bool sparse, const JflowDoc *doc)
+{
+	int			attr = sparse ? DOC_SPARSE_EMBEDDING : DOC_EMBEDDING;
+
+	return !doc->nulls[attr] &&
+		(options->metric != PQLITE_COSINE || !pqlite_zero_vector(sparse, doc->values[attr]));
 }
