@@ -225,8 +225,9 @@ typedef struct PqModel
 	int32		subvectors;
 	int32		width;			/* dimensions per subvector */
 	int32		nquads;			/* 0 if flat */
-	float		term_min;
-	float		term_step;
+	int32		centred;		/* 0: the centre is the origin */
+	int32		whole;			/* not 0: of whole numbers, and so is the
+								 * centre */
 	float		distortion;		/* relative error of a projection, 0 if none */
 	uint32		group_tiles;	/* offsets: float [ngroups/16][inner][16] */
 	uint32		group_norms;	/* float [ngroups rounded up to 16] */
@@ -234,8 +235,11 @@ typedef struct PqModel
 	uint32		norms;			/* float [ntiles * 16] */
 	uint32		codebooks;		/* float [subvectors][width][16] */
 	uint32		code_norms;		/* float [subvectors][16] */
-	uint32		refine_min;		/* float [inner] */
-	uint32		refine_step;	/* float [inner] */
+	uint32		centre;			/* float [inner], origin of the inner space */
+	uint32		spread;			/* float [inner], unit of refine codes */
+	uint32		scales;			/* float [ntiles * 16], unit of a list's codes */
+	uint32		term_mins;		/* float [ntiles * 16] */
+	uint32		term_steps;		/* float [ntiles * 16] */
 } PqModel;
 
 /*
@@ -246,6 +250,9 @@ typedef struct PqModel
 
 #define PqModelArray(model, name, type) ((type *) ((char *) (model) + (model)->name))
 #define PqModelSlots(model) ((model)->ntiles * PQ_TILE)
+/* What pq_embed() takes off from rows, and from queries but for inner products. */
+#define PqModelCentre(model) ((model)->centred ? PqModelArray(model, centre, float) : NULL)
+#define PqQueryCentre(model) ((model)->metric == PQ_METRIC_IP ? NULL : PqModelCentre(model))
 #define PqRoundTile(n) (((n) + PQ_TILE - 1) / PQ_TILE * PQ_TILE)
 #define PqModelGroupTiles(model) (PqRoundTile((model)->ngroups) / PQ_TILE)
 
@@ -261,9 +268,17 @@ typedef struct PqTrained
  * What is stored of a vector: this header, then packed codes (nquads * 2
  * bytes), then the refine code, then filter values (8 bytes each).
  *
- * A refine code begins with how far it may be from the vector, a float.  Behind
- * that come a byte per inner dimension or, in a flat index, the point itself.
+ * A refine code begins with how far it may be from the vector, a float.  In a
+ * flat index the point itself follows; else a PqRefineHeader has more, and a
+ * byte per inner dimension follows: coordinate = spread * (low + step * byte).
  */
+typedef struct PqRefineHeader
+{
+	float		error;
+	float		low;
+	float		step;
+} PqRefineHeader;
+
 typedef struct PqEntry
 {
 	uint32		nulls;			/* of filter values */
@@ -324,9 +339,8 @@ extern const PqSpace *pq_index_space(Relation index);
 extern int	pq_index_dims(Relation index, const PqSpace *space);
 extern int	pq_inner_dims(PqType type, int dims);
 extern struct varlena *pq_detoast(const PqSpace *space, int dims, Datum value);
-extern bool pq_cut_off(const float *point, int inner);
 extern void pq_normalize(float *point, int inner);
-extern bool pq_embed(const PqSpace *space, int dims, int inner, int padded, Datum value, float *out);
+extern bool pq_embed(const PqSpace *space, int dims, int inner, int padded, const float *centre, Datum value, float *out, float *lost);
 
 /* pqkmeans.c */
 extern void pq_kmeans(const float *points, size_t stride, int n, int dims, int k, int iterations, float *centroids, uint64 seed);
@@ -344,7 +358,9 @@ extern void pq_fill_centroids(PqTrained *trained);
 
 /* pqencode.c */
 extern void pq_assign(const PqTrained *trained, const float *points, int n, int32 *lists);
-extern void pq_encode(const PqModel *model, const PqLayout *layout, const float *points, const float *const *centroids, int n, PqEntry **entries);
+extern void pq_code(const PqModel *model, const float *points, const int32 *lists, const float *const *centroids, int n, uint8 *const *codes, double *terms);
+extern float pq_refine_decode(const PqModel *model, const char *code, float *point);
+extern void pq_encode(const PqModel *model, const PqLayout *layout, const float *points, const float *lost, const float *const *centroids, int n, PqEntry **entries);
 
 /* pqpage.c */
 extern void pq_layout_init(PqLayout *layout, const PqModel *model, int nfilters, const int16 *widths);
@@ -380,7 +396,8 @@ extern BlockNumber pq_list_head(PqIndex *pq, Relation index, uint32 list);
  */
 typedef struct PqCandidate
 {
-	uint64		rank;			/* estimate, then block of the TID */
+	uint64		rank;			/* estimate as a number in the same order
+								 * (PqRankOf), then block of the TID */
 	uint64		place;			/* refine block, then slot */
 	uint32		probe;			/* where it was found */
 	uint16		offset;			/* of the TID */
@@ -389,22 +406,45 @@ typedef struct PqCandidate
 /* By how many standard deviations projected distances may mislead. */
 #define PQ_PROJECTION_DEVIATIONS 4
 
-/* Estimates are kept well within an int32; what is added makes them positive. */
-#define PQ_ESTIMATE_BIAS 1100000000
-#define PqCandidateRank(estimate, block) \
-	((uint64) (uint32) ((estimate) + PQ_ESTIMATE_BIAS) << 32 | (block))
-#define PqCandidateEstimate(c) ((int32) ((uint32) ((c)->rank >> 32) - PQ_ESTIMATE_BIAS))
 #define PqCandidateBlock(c) ((BlockNumber) (c)->rank)
+
+/* Floats as numbers in the same order, and back; a NaN counts as 0. */
+static inline uint32
+PqRankOf(float value)
+{
+	uint32		bits;
+
+	if (value != value)
+		value = 0;
+	memcpy(&bits, &value, sizeof(bits));
+	return bits >> 31 ? ~bits : bits | (uint32) 1 << 31;
+}
+
+static inline float
+PqEstimateOf(uint32 rank)
+{
+	uint32		bits = rank >> 31 ? rank & 0x7fffffff : ~rank;
+	float		value;
+
+	memcpy(&value, &bits, sizeof(value));
+	return value;
+}
+
+#define PqCandidateRank(estimate, block) ((uint64) PqRankOf(estimate) << 32 | (block))
+#define PqCandidateEstimate(c) PqEstimateOf((c)->rank >> 32)
 
 /* A list that is probed. */
 typedef struct PqProbe
 {
 	float		score;			/* squared distance of its centroid, or minus
 								 * the inner product */
-	int32		base;
 	uint32		slot;
-	int32		taken;			/* entries up to this estimate were ranked */
-	int32		limit;			/* and up to this one are collected now */
+	double		base;			/* estimate = base + unit * sum */
+	double		unit;
+	int32		term_factor;	/* as kernels take it, or -1 */
+	float		term_step;		/* of terms that are added to sums otherwise */
+	float		taken;			/* entries up to this estimate were ranked */
+	float		limit;			/* and up to this one are collected now */
 } PqProbe;
 
 typedef struct PqSearch
@@ -417,10 +457,11 @@ typedef struct PqSearch
 	uint8	   *table;
 	float		table_scale;
 	float		table_bias;
-	int32		term_factor;
 	float	   *refine_query;	/* in units of refine codes */
 	float	   *refine_weight;
-	float		refine_bias;
+	double		refine_sum;		/* of refine_query, for inner products */
+	double		refine_bias;	/* inner product with the centre */
+	float		slack;			/* what rounding the query may be off by */
 	PqProbe    *probes;			/* in the order they are scanned */
 	int			nprobes;
 	PqCandidate *candidates;
@@ -434,15 +475,16 @@ typedef struct PqSearch
 
 extern uint32 pq_nearest_list(Relation index, PqIndex *pq, const float *point);
 extern PqSearch *pq_search_begin(Relation index, PqIndex *pq);
-extern void pq_search_query(PqSearch *search, const float *query);
+extern void pq_search_query(PqSearch *search, const float *query, float lost);
 extern int	pq_search_rank(PqSearch *search, int nprobes);
 extern double pq_projection_deviation(const PqSearch *search, double distance);
 extern double pq_search_bound(const PqSearch *search, double result);
-extern int32 pq_estimate_units(const PqSearch *search, double distance);
+extern double pq_comparable(const PqSearch *search, double distance);
+extern int32 pq_scan_limit(const PqProbe *probe, float limit);
 extern void pq_select_candidates(PqCandidate *c, int count, int n);
-extern void pq_search_page(PqSearch *search, Page page, float *distances, float *errors);
-extern void pq_search_refine(PqSearch *search, float *distances, float *errors);
-extern double pq_search_least(const PqSearch *search, float distance, float error);
+extern void pq_search_page(PqSearch *search, Page page, double *distances, float *errors);
+extern void pq_search_refine(PqSearch *search, double *distances, float *errors);
+extern double pq_search_least(const PqSearch *search, double distance, float error);
 
 extern void pq_read_refined(Relation index, PqIndex *pq, Page page, int slot, float *point, float *error);
 
@@ -457,7 +499,7 @@ typedef struct PqRule
 /* A candidate at the distance of its refine code. */
 typedef struct PqFound
 {
-	float		distance;
+	double		distance;
 	float		error;
 	ItemPointerData tid;
 } PqFound;
@@ -477,7 +519,7 @@ typedef struct PqGather
 	float	   *nearest;		/* the k least distances, a heap, greatest
 								 * first */
 	int			nnearest;
-	int32	   *estimates;		/* the least of those, as many as refine says */
+	float	   *estimates;		/* the least of those, as many as refine says */
 	int			nestimates;
 	PqFound    *found;
 	int			nfound;
@@ -487,16 +529,16 @@ typedef struct PqGather
 	int			scanned;		/* lists so far */
 } PqGather;
 
-extern double pq_list_cosine(const PqSearch *search, double nearest, double score, double d);
-extern double pq_code_reach(const PqSearch *search, double score);
+extern double pq_list_cosine(const PqSearch *search, double nearest, uint32 slot, double score, double d);
+extern double pq_code_reach(const PqSearch *search, const PqProbe *probe);
 extern PqGather *pq_gather_begin(PqSearch *search, int k, const PqRule *rule);
 extern void pq_gather_refine(PqGather *g, int refine);
 extern void pq_gather_widen(PqGather *g, int k);
 extern void pq_gather(PqGather *g);
 
 /* pqflat.c */
-extern void pq_flat_encode(const PqModel *model, const float *point, char *code);
-extern void pq_flat_distances(PqSearch *search, Page page, float *distances, float *errors);
+extern void pq_flat_encode(const PqModel *model, const float *point, float lost, char *code);
+extern void pq_flat_distances(PqSearch *search, Page page, double *distances, float *errors);
 
 /* pqbuild.c */
 extern IndexBuildResult *pq_build(Relation heap, Relation index, IndexInfo *info);

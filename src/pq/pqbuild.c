@@ -79,11 +79,12 @@ sample_row(Relation index, ItemPointer tid, Datum *values, bool *isnull, bool al
 {
 	SampleState *state = arg;
 	MemoryContext old;
+	float		lost;
 
 	if (isnull[0])
 		return;
 	old = MemoryContextSwitchTo(state->context);
-	if (pq_embed(state->space, state->dims, state->inner, state->padded, values[0], state->point))
+	if (pq_embed(state->space, state->dims, state->inner, state->padded, NULL, values[0], state->point, &lost))
 	{
 		pq_sample_add(state->sample, state->point, state->inner);
 		state->tuples++;
@@ -117,13 +118,22 @@ sample_table(PqBuild *build, int inner, int padded, int capacity, double *tuples
 	return state.sample;
 }
 
+/* Add a centre, if there is one, so many times. */
+static void
+move_point(float *point, const float *centre, int inner, float times)
+{
+	for (int j = 0; j < inner && centre; j++)
+		point[j] += times * centre[j];
+}
+
 /*
- * Queries that recall is calibrated with: the first points of a sample, and
- * means of two others, for queries do come from where there are no rows.
+ * Queries that recall is calibrated with: the first points of a sample, which is
+ * centred, and means of two others, for queries do come from where there are no rows.
  */
 static void
-take_queries(PqBuild *build, const PqSample *sample)
+take_queries(PqBuild *build, const PqModel *model, const PqSample *sample)
 {
+	const float *centre = PqModelCentre(model);
 	int			stride = sample->stride;
 	int			between;
 
@@ -140,9 +150,16 @@ take_queries(PqBuild *build, const PqSample *sample)
 
 		for (int j = 0; j < stride; j++)
 			query[j] = (a[j] + b[j]) / 2;
-		if (build->space->metric == PQ_METRIC_COSINE)
-			pq_normalize(query, stride);
+		if (model->metric == PQ_METRIC_COSINE)
+		{
+			move_point(query, centre, model->inner, 1);
+			pq_normalize(query, model->inner);
+			move_point(query, centre, model->inner, -1);
+		}
 	}
+	/* queries for inner products are not centred */
+	for (int i = 0; i < build->nqueries && model->metric == PQ_METRIC_IP; i++)
+		move_point(build->queries + (size_t) i * stride, centre, model->inner, 1);
 	build->meta.sampled = sample->n;
 }
 
@@ -193,7 +210,7 @@ train_from_table(PqBuild *build)
 	sample->n = (int) Min(sample->n, Max(256, POINTS_PER_LIST * (lists > 0 ? lists : 2 * sqrt(tuples))));
 	trained = pq_train(build->space, build->dims, sample->points, sample->n, tuples,
 					   lists, subvectors, (Size) maintenance_work_mem * 1024 / 2);
-	take_queries(build, sample);
+	take_queries(build, trained->model, sample);
 	pq_sample_free(sample);
 	return trained;
 }
@@ -206,7 +223,9 @@ queries_from_table(PqBuild *build)
 	double		tuples;
 	PqSample   *sample = sample_table(build, model->inner, model->padded, 4 * PQ_QUERIES, &tuples);
 
-	take_queries(build, sample);
+	for (int i = 0; i < sample->n; i++)
+		move_point(sample->points + (size_t) i * sample->stride, PqModelCentre(model), model->inner, -1);
+	take_queries(build, model, sample);
 	pq_sample_free(sample);
 }
 

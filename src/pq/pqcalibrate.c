@@ -69,6 +69,7 @@ typedef struct Calibration
 	Neighbour  *neighbours;		/* [nqueries][depth] */
 	int		   *counts;
 	float	   *scores;			/* [nqueries][nlists] of the lists, rising */
+	uint32	   *slots;			/* and which these are */
 	double		entries;
 	double		lengths;		/* squared, of all entries */
 } Calibration;
@@ -118,8 +119,9 @@ compare_neighbours(const void *a, const void *b)
 }
 
 /*
- * See which entries of a posting page are near to queries.  A query is the
+ * See which entries of a posting page are near to queries.  A query may be the
  * vector of a row, so what lies on it is that row or a copy and does not count.
+ * Under inner products nothing lies on a query.
  */
 static void
 measure_page(Calibration *c, Page page, BlockNumber block, uint32 list, float *points, float *errors)
@@ -160,10 +162,10 @@ measure_page(Calibration *c, Page page, BlockNumber block, uint32 list, float *p
 					float		square = norm + c->norms[q] - 2 * dots[i * PQ_TILE + k];
 					Neighbour	neighbour = {square, list, block, slots[start + i]};
 
-					if (square <= errors[i] * errors[i] * 1.01f + 1e-6f * (norm + c->norms[q]))
-						continue;
 					if (model->metric == PQ_METRIC_IP)
 						neighbour.distance = -dots[i * PQ_TILE + k];
+					else if (square <= errors[i] * errors[i] * 1.01f + 1e-6f * (norm + c->norms[q]))
+						continue;
 					keep(c, q, &neighbour);
 				}
 			}
@@ -234,7 +236,8 @@ centroid_separation(Calibration *c)
 }
 
 /*
- * The usual lengths of residuals and of the codes' errors, from some neighbours.
+ * The usual lengths of residuals and of the codes' errors, in units of their
+ * lists, from some neighbours.
  */
 static void
 measure_lengths(Calibration *c)
@@ -253,6 +256,7 @@ measure_lengths(Calibration *c)
 		{
 			const Neighbour *neighbour = c->neighbours + (size_t) q * c->depth + j;
 			Buffer		buffer = pq_read(pq, c->index, neighbour->block);
+			double		scale = PqModelArray(model, scales, float)[neighbour->list];
 			float		error;
 			uint8		term;
 
@@ -266,10 +270,10 @@ measure_lengths(Calibration *c)
 			{
 				double		residual = point[i] - centroid[i];
 				int			m = i / model->width;
-				double		coded = PqModelArray(model, codebooks, float)[((size_t) m * model->width + i % model->width) * PQ_TILE + codes[m]];
+				double		coded = scale * PqModelArray(model, codebooks, float)[((size_t) m * model->width + i % model->width) * PQ_TILE + codes[m]];
 
-				spread += residual * residual;
-				wrong += (residual - coded) * (residual - coded);
+				spread += residual / scale * (residual / scale);
+				wrong += (residual - coded) / scale * ((residual - coded) / scale);
 			}
 			n++;
 		}
@@ -284,10 +288,8 @@ measure_lengths(Calibration *c)
 
 /* What the codes say of an entry's distance. */
 static double
-estimate_of(Calibration *c, const Neighbour *neighbour, double score)
+estimate_of(Calibration *c, const Neighbour *neighbour, const PqProbe *probe)
 {
-	const PqSearch *search = c->search;
-	const PqModel *model = c->pq->model;
 	Buffer		buffer = pq_read(c->pq, c->index, neighbour->block);
 	uint8		codes[PQ_MAX_SUBVECTORS + 4];
 	uint8		term;
@@ -295,18 +297,19 @@ estimate_of(Calibration *c, const Neighbour *neighbour, double score)
 
 	pq_posting_get(BufferGetPage(buffer), &c->pq->layout, neighbour->slot, codes, &term);
 	ReleaseBuffer(buffer);
-	sum = (term * search->term_factor) >> 8;
-	for (int m = 0; m < model->subvectors; m++)
-		sum += search->table[m * PQ_TILE + codes[m]];
-	return score + search->table_bias + (double) sum * search->table_scale;
+	sum = (term * Max(probe->term_factor, 0)) >> 8;
+	for (int m = 0; m < c->pq->model->subvectors; m++)
+		sum += c->search->table[m * PQ_TILE + codes[m]];
+	return probe->base + probe->unit * sum + probe->term_step * term;
 }
 
 /*
  * The cosines of the neighbours from first to last - 1 of a query, as seen when
- * the last of them is the farthest row wanted.
+ * the last of them is the farthest row wanted.  probes tells where lists are
+ * among those of the search, all of which are ranked.
  */
 static int
-measure_cosines(Calibration *c, int q, const double *list_scores, int first, int last, Cosines *out)
+measure_cosines(Calibration *c, int q, const int *probes, int first, int last, Cosines *out)
 {
 	const Neighbour *neighbours = c->neighbours + (size_t) q * c->depth;
 	double		d;
@@ -316,11 +319,10 @@ measure_cosines(Calibration *c, int q, const double *list_scores, int first, int
 	d = neighbours[last - 1].distance;
 	for (int j = first; j < last; j++)
 	{
-		double		score = list_scores[neighbours[j].list];
-		double		reach = pq_code_reach(c->search, score);
+		const PqProbe *probe = &c->search->probes[probes[neighbours[j].list]];
 
-		out[j - first].list = pq_list_cosine(c->search, c->search->probes[0].score, score, d);
-		out[j - first].code = (estimate_of(c, &neighbours[j], score) - d) / Max(reach, 1e-30);
+		out[j - first].list = pq_list_cosine(c->search, c->search->probes[0].score, probe->slot, probe->score, d);
+		out[j - first].code = (estimate_of(c, &neighbours[j], probe) - d) / Max(pq_code_reach(c->search, probe), 1e-30);
 	}
 	return last - first;
 }
@@ -469,7 +471,7 @@ lists_scanned(const Calibration *c, const Measured *m, const PqRule *rule)
 		{
 			int			middle = (low + high) / 2;
 
-			if (pq_list_cosine(&search, scores[0], scores[middle], m->farthest[q]) <= rule->list)
+			if (pq_list_cosine(&search, scores[0], c->slots[(size_t) q * nlists + middle], scores[middle], m->farthest[q]) <= rule->list)
 				low = middle + 1;
 			else
 				high = middle;
@@ -507,9 +509,8 @@ static double
 count_list(Calibration *c, const PqProbe *probe, double d, Density *density)
 {
 	PqIndex    *pq = c->pq;
-	double		score = probe->score;
-	double		reach = Max(pq_code_reach(c->search, score), 1e-30);
-	double	   *counts = density->counts[bin_of(pq_list_cosine(c->search, c->search->probes[0].score, score, d), density->lists_from, density->lists_width)];
+	double		reach = Max(pq_code_reach(c->search, probe), 1e-30);
+	double	   *counts = density->counts[bin_of(pq_list_cosine(c->search, c->search->probes[0].score, probe->slot, probe->score, d), density->lists_from, density->lists_width)];
 	double		entries = 0;
 	BlockNumber block = pq_list_head(pq, c->index, probe->slot);
 
@@ -528,14 +529,14 @@ count_list(Calibration *c, const PqProbe *probe, double d, Density *density)
 		scan.nblocks = (header->nused + PQ_BLOCK - 1) / PQ_BLOCK;
 		scan.nquads = pq->layout.nquads;
 		scan.table = c->search->table;
-		scan.term_factor = c->search->term_factor;
+		scan.term_factor = Max(probe->term_factor, 0);
 		scan.limit = PG_INT32_MAX;
 		scan.masks = masks;
 		scan.sums = sums;
 		pq_kernels->scan_blocks(&scan);
 		for (int i = 0; i < header->nused; i++)
 		{
-			double		estimate = score + c->search->table_bias + (double) sums[i] * c->search->table_scale;
+			double		estimate = probe->base + probe->unit * sums[i] + probe->term_step * scan.terms[i];
 
 			counts[bin_of((estimate - d) / reach, density->codes_from, density->codes_width)]++;
 		}
@@ -556,7 +557,8 @@ count_query(Calibration *c, double d, Density *density)
 
 	for (int i = 0; i < c->search->nprobes && entries < MOST_COUNTED; i++)
 	{
-		if (pq_list_cosine(c->search, c->search->probes[0].score, c->search->probes[i].score, d) > most)
+		if (pq_list_cosine(c->search, c->search->probes[0].score, c->search->probes[i].slot,
+						   c->search->probes[i].score, d) > most)
 			break;
 		entries += count_list(c, &c->search->probes[i], d, density);
 	}
@@ -654,7 +656,7 @@ measure_rows(Calibration *c, int k, PqCurve *curve)
 	int			tries = k == 1 ? NEAREST_TRIED : 1;
 	Measured	m = {.k = k,.nrows = c->nrows};
 	Density    *density = palloc0(sizeof(Density));
-	double	   *list_scores = palloc(sizeof(double) * PqModelSlots(model));
+	int		   *probes = palloc0(sizeof(int) * PqModelSlots(model));
 
 	m.cosines = palloc_extended(sizeof(Cosines) * (Size) c->nqueries * k * tries, MCXT_ALLOC_HUGE);
 	m.ends = palloc(sizeof(int) * c->nqueries);
@@ -663,7 +665,7 @@ measure_rows(Calibration *c, int k, PqCurve *curve)
 		for (int q = 0; q < c->nqueries; q++)
 		{
 			CHECK_FOR_INTERRUPTS();
-			pq_search_query(c->search, c->queries + (size_t) q * model->padded);
+			pq_search_query(c->search, c->queries + (size_t) q * model->padded, 0);
 			pq_search_rank(c->search, model->nlists);
 			m.farthest[q] = c->counts[q] >= k ? c->neighbours[(size_t) q * c->depth + k - 1].distance : INFINITY;
 			if (pass == 1)
@@ -672,17 +674,17 @@ measure_rows(Calibration *c, int k, PqCurve *curve)
 					count_query(c, m.farthest[q], density);
 				continue;
 			}
-			for (int i = 0; i < PqModelSlots(model); i++)
-				list_scores[i] = INFINITY;
-			for (int i = 0; i < c->search->nprobes; i++)
+			for (int i = 0; i < model->nlists; i++)
 			{
-				list_scores[c->search->probes[i].slot] = c->search->probes[i].score;
-				c->scores[(size_t) q * model->nlists + i] = c->search->probes[i].score;
+				bool		ranked = i < c->search->nprobes;
+
+				c->scores[(size_t) q * model->nlists + i] = ranked ? c->search->probes[i].score : INFINITY;
+				c->slots[(size_t) q * model->nlists + i] = ranked ? c->search->probes[i].slot : 0;
+				if (ranked)
+					probes[c->search->probes[i].slot] = i;
 			}
-			for (int i = c->search->nprobes; i < model->nlists; i++)
-				c->scores[(size_t) q * model->nlists + i] = INFINITY;
 			for (int try = 0; try < tries; try++)
-				m.n += measure_cosines(c, q, list_scores, try, try + k, m.cosines + m.n);
+				m.n += measure_cosines(c, q, probes, try, try + k, m.cosines + m.n);
 			m.ends[q] = m.n;
 			m.nqueries = q + 1;
 			if (q < c->nqueries - 1)
@@ -740,6 +742,7 @@ pq_calibrate(Relation index, const float *queries, int nrows, int nqueries, PqMe
 	c.neighbours = palloc_extended(sizeof(Neighbour) * (Size) (nqueries + 1) * c.depth, MCXT_ALLOC_HUGE);
 	c.counts = palloc0(sizeof(int) * (nqueries + 1));
 	c.scores = palloc_extended(sizeof(float) * (Size) (nqueries + 1) * model->nlists, MCXT_ALLOC_HUGE);
+	c.slots = palloc_extended(sizeof(uint32) * (Size) (nqueries + 1) * model->nlists, MCXT_ALLOC_HUGE);
 	find_neighbours(&c);
 	measure_lengths(&c);
 	/* what cosines are made of */

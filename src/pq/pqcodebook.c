@@ -207,6 +207,7 @@ train_from_query(const char *query, const char *metric, int lists, int subvector
 	SPIPlanPtr	plan = SPI_prepare(query, 0, NULL);
 	PqSample   *sample = NULL;
 	float	   *point = NULL;
+	float		lost;
 	double		rows = 0;
 	int			dims = 0;
 	int			inner = 0;
@@ -249,7 +250,7 @@ train_from_query(const char *query, const char *metric, int lists, int subvector
 				most = (double) budget / 2 / (sizeof(float) * width * count + 12);
 				sample = pq_sample_begin((int) Max(256, Min(most, lists > 0 ? 64.0 * lists : 262144)), width * count);
 			}
-			if (pq_embed(space, dims, inner, width * count, value, point))
+			if (pq_embed(space, dims, inner, width * count, NULL, value, point, &lost))
 			{
 				pq_sample_add(sample, point, inner);
 				rows++;

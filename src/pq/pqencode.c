@@ -4,6 +4,7 @@
  */
 #include "postgres.h"
 
+#include <float.h>
 #include <math.h>
 
 #include "miscadmin.h"
@@ -132,85 +133,107 @@ pq_assign(const PqTrained *trained, const float *points, int n, int32 *lists)
 }
 
 /*
- * The refine code of a point, behind its distance to the point, rounded up, or
- * infinity where that cannot be told.  inverse has 1 / step, 0 for a step of 0.
+ * The refine code of a point, which lost so much when it became one.  It is cut
+ * between the least and the greatest of its coordinates, each in units of that
+ * dimension's spread, so its error is in proportion to the point itself wherever
+ * the points are that the spread was learned from.
  */
 static void
-encode_refine(const PqModel *model, const float *inverse, const float *point, char *out)
+encode_refine(const PqModel *model, const float *inverse, const float *point, float lost, float *scaled, char *out)
 {
-	uint8	   *code = (uint8 *) out + sizeof(float);
-	float		error;
-	const float *low = PqModelArray(model, refine_min, float);
-	const float *step = PqModelArray(model, refine_step, float);
+	const float *spread = PqModelArray(model, spread, float);
+	uint8	   *code = (uint8 *) out + sizeof(PqRefineHeader);
+	PqRefineHeader header = {0};
+	float		high;
+	float		factor;
+	bool		whole;
 	double		square = 0;
+	double		norm = 0;
 
 	for (int j = 0; j < model->inner; j++)
+		scaled[j] = point[j] * inverse[j];
+	header.low = high = scaled[0];
+	for (int j = 1; j < model->inner; j++)
 	{
-		float		value = (point[j] - low[j]) * inverse[j];
+		header.low = Min(header.low, scaled[j]);
+		high = Max(high, scaled[j]);
+	}
+	/* whole numbers stay so, and are coded without error if they fit */
+	whole = model->whole && lost == 0 && high - header.low <= 255;
+	for (int j = 0; j < model->inner && whole; j++)
+		whole = scaled[j] == rintf(scaled[j]);
+	header.step = whole ? 1 : (high - header.low) / 255;
+	factor = header.step > 0 ? 1 / header.step : 0;
+	for (int j = 0; j < model->inner; j++)
+	{
+		float		value = (scaled[j] - header.low) * factor + 0.5f;
 
-		/* compared so that a NaN becomes 0 */
-		value = value > 0 ? value : 0;
-		value = value < 255 ? value : 255;
-		code[j] = (uint8) (int32) (value + 0.5f);
+		code[j] = value < 255 ? (uint8) (int32) value : 255;
 	}
 	for (int j = 0; j < model->inner; j++)
 	{
-		double		rest = (double) point[j] - ((double) low[j] + (double) step[j] * code[j]);
+		double		rest = point[j] - (double) spread[j] * ((double) header.low + (double) header.step * code[j]);
 
 		square += rest * rest;
+		norm += (double) point[j] * point[j];
 	}
-	error = square > 0 ? (float) (sqrt(square) * 1.0001) : 0;
-	if (pq_cut_off(point, model->inner))
-		error = INFINITY;
-	memcpy(out, &error, sizeof(error));
+	header.error = (float) (sqrt(square) * 1.0001 + lost);
+	if (!isfinite(header.error))
+		header.error = INFINITY;
+	else if (header.error > 0)
+		header.error += (float) (sqrt(norm) * FLT_EPSILON);
+	memcpy(out, &header, sizeof(header));
 }
 
 /*
- * Code n points (rows of padded floats) of which the centroids are given.
+ * The point that a refine code stands for, and how far that may be off.
+ */
+float
+pq_refine_decode(const PqModel *model, const char *code, float *point)
+{
+	const float *spread = PqModelArray(model, spread, float);
+	const uint8 *bytes = (const uint8 *) code + sizeof(PqRefineHeader);
+	PqRefineHeader header;
+
+	memcpy(&header, code, PqModelIsFlat(model) ? sizeof(header.error) : sizeof(header));
+	if (PqModelIsFlat(model))
+		memcpy(point, code + sizeof(header.error), sizeof(float) * model->inner);
+	else
+		for (int j = 0; j < model->inner; j++)
+			point[j] = spread[j] * (header.low + header.step * bytes[j]);
+	return header.error;
+}
+
+/*
+ * Product codes of n points (rows of padded floats), two to a byte, and their
+ * terms; codes may be NULL.  Each point's list and its centroid are given.
  */
 void
-pq_encode(const PqModel *model, const PqLayout *layout, const float *points,
-		  const float *const *centroids, int n, PqEntry **entries)
+pq_code(const PqModel *model, const float *points, const int32 *lists,
+		const float *const *centroids, int n, uint8 *const *codes, double *terms)
 {
 	int			padded = model->padded;
 	int			width = model->width;
-	float	   *residuals;
-	float	   *best;
-	int32	   *codes;
-	double	   *terms;
-	const float *step;
-	float	   *inverse;
+	const float *scales = PqModelArray(model, scales, float);
+	float	   *residuals = palloc0(sizeof(float) * (Size) n * padded);
+	float	   *best = palloc(sizeof(float) * n);
+	int32	   *nearest = palloc(sizeof(int32) * n);
 
-	if (PqModelIsFlat(model))
-	{
-		for (int i = 0; i < n; i++)
-		{
-			entries[i]->term = 0;
-			pq_flat_encode(model, points + (size_t) i * padded, (char *) PqEntryRefine(entries[i], layout));
-		}
-		return;
-	}
-	residuals = palloc0(sizeof(float) * (Size) n * padded);
-	best = palloc(sizeof(float) * n);
-	codes = palloc(sizeof(int32) * n);
-	terms = palloc0(sizeof(double) * n);
-	step = PqModelArray(model, refine_step, float);
-	inverse = palloc(sizeof(float) * model->inner);
-	for (int j = 0; j < model->inner; j++)
-		inverse[j] = step[j] > 0 ? 1 / step[j] : 0;
 	for (int i = 0; i < n; i++)
 	{
+		float		scale = 1 / scales[lists[i]];
 		double		norm = 0;
 
 		for (int j = 0; j < model->inner; j++)
 		{
 			float		r = points[(size_t) i * padded + j] - centroids[i][j];
 
-			residuals[(size_t) i * padded + j] = r;
+			residuals[(size_t) i * padded + j] = r * scale;
 			norm += (double) r * r;
 		}
 		terms[i] = norm;
-		memset(PqEntryCodes(entries[i]), 0, layout->nquads * 2);
+		if (codes)
+			memset(codes[i], 0, model->nquads * 2);
 	}
 	for (int m = 0; m < model->subvectors; m++)
 	{
@@ -219,32 +242,77 @@ pq_encode(const PqModel *model, const PqLayout *layout, const float *points,
 		for (int i = 0; i < n; i++)
 		{
 			best[i] = INFINITY;
-			codes[i] = 0;
+			nearest[i] = 0;
 		}
 		pq_nearest(residuals + m * width, padded, NULL, n, width, codebook,
-				   PqModelArray(model, code_norms, float) + (size_t) m * PQ_TILE, 1, 0, best, codes);
+				   PqModelArray(model, code_norms, float) + (size_t) m * PQ_TILE, 1, 0, best, nearest);
 		for (int i = 0; i < n; i++)
 		{
 			double		dot = 0;
 
 			for (int j = 0; j < width && m * width + j < model->inner; j++)
-				dot += (double) centroids[i][m * width + j] * codebook[j * PQ_TILE + codes[i]];
-			terms[i] += 2 * dot;
-			PqEntryCodes(entries[i])[m / 2] |= codes[i] << (m % 2 * 4);
+				dot += (double) centroids[i][m * width + j] * codebook[j * PQ_TILE + nearest[i]];
+			terms[i] += 2 * dot * scales[lists[i]];
+			if (codes)
+				codes[i][m / 2] |= nearest[i] << (m % 2 * 4);
 		}
-	}
-	for (int i = 0; i < n; i++)
-	{
-		double		term = 0;
-
-		if (model->term_step > 0)
-			term = rint((terms[i] - model->term_min) / model->term_step);
-		entries[i]->term = term > 0 ? (uint8) Min(255, term) : 0;
-		encode_refine(model, inverse, points + (size_t) i * padded, (char *) PqEntryRefine(entries[i], layout));
 	}
 	pfree(residuals);
 	pfree(best);
+	pfree(nearest);
+}
+
+/*
+ * Code n points (rows of padded floats) of which the centroids are given, and
+ * what they lost when they became points.
+ */
+void
+pq_encode(const PqModel *model, const PqLayout *layout, const float *points, const float *lost,
+		  const float *const *centroids, int n, PqEntry **entries)
+{
+	const float *spread = PqModelArray(model, spread, float);
+	int32	   *lists;
+	uint8	  **codes;
+	double	   *terms;
+	float	   *inverse;
+	float	   *scaled;
+
+	if (PqModelIsFlat(model))
+	{
+		for (int i = 0; i < n; i++)
+		{
+			entries[i]->term = 0;
+			pq_flat_encode(model, points + (size_t) i * model->padded, lost[i], (char *) PqEntryRefine(entries[i], layout));
+		}
+		return;
+	}
+	lists = palloc(sizeof(int32) * n);
+	codes = palloc(sizeof(uint8 *) * n);
+	terms = palloc(sizeof(double) * n);
+	inverse = palloc(sizeof(float) * model->inner);
+	scaled = palloc(sizeof(float) * model->inner);
+	for (int j = 0; j < model->inner; j++)
+		inverse[j] = 1 / spread[j];
+	for (int i = 0; i < n; i++)
+	{
+		lists[i] = entries[i]->list;
+		codes[i] = PqEntryCodes(entries[i]);
+	}
+	pq_code(model, points, lists, centroids, n, codes, terms);
+	for (int i = 0; i < n; i++)
+	{
+		float		step = PqModelArray(model, term_steps, float)[lists[i]];
+		double		term = 0;
+
+		if (step > 0)
+			term = rint((terms[i] - PqModelArray(model, term_mins, float)[lists[i]]) / step);
+		entries[i]->term = term > 0 ? (uint8) Min(255, term) : 0;
+		encode_refine(model, inverse, points + (size_t) i * model->padded, lost[i], scaled,
+					  (char *) PqEntryRefine(entries[i], layout));
+	}
+	pfree(lists);
 	pfree(codes);
 	pfree(terms);
 	pfree(inverse);
+	pfree(scaled);
 }

@@ -28,18 +28,13 @@
  * 0, so that rounding decides about no two rows.
  */
 void
-pq_flat_encode(const PqModel *model, const float *point, char *code)
+pq_flat_encode(const PqModel *model, const float *point, float lost, char *code)
 {
 	float		error;
 
-	if (pq_cut_off(point, model->inner))
-		error = INFINITY;
-	else if (model->metric == PQ_METRIC_IP)
-		error = sqrtf(pq_kernels->dot(point, point, model->inner)) * DOT_ROUNDING + FLT_MIN;
-	else if (model->metric == PQ_METRIC_COSINE)
-		error = FLT_EPSILON;	/* a unit vector's own rounding */
-	else
-		error = FLT_MIN;
+	error = lost + FLT_MIN;
+	if (model->metric == PQ_METRIC_IP)
+		error += sqrtf(pq_kernels->dot(point, point, model->inner)) * DOT_ROUNDING;
 	memcpy(code, &error, sizeof(error));
 	memcpy(code + sizeof(error), point, sizeof(float) * model->inner);
 }
@@ -101,7 +96,7 @@ pin_refine(PqSearch *search, const PqPostingHeader *header, int number, Buffer *
  * change, so its refine page needs no lock.
  */
 void
-pq_flat_distances(PqSearch *search, Page page, float *distances, float *errors)
+pq_flat_distances(PqSearch *search, Page page, double *distances, float *errors)
 {
 	const PqLayout *layout = &search->pq->layout;
 	Buffer		buffers[PQ_MAX_PARTS] = {InvalidBuffer};
@@ -123,7 +118,7 @@ pq_flat_distances(PqSearch *search, Page page, float *distances, float *errors)
 		if (search->pq->model->metric != PQ_METRIC_IP)
 			value = sqrtf(value);
 		distances[i] = isfinite(value) ? value : 0;
-		errors[i] = isfinite(value) && error >= 0 ? error : INFINITY;
+		errors[i] = isfinite(value) && error >= 0 ? error + search->slack : INFINITY;
 	}
 	for (int part = 0; part < layout->refine_parts; part++)
 		if (BufferIsValid(buffers[part]))

@@ -43,27 +43,25 @@
 /* Candidates that are kept at a time. */
 #define MOST_CANDIDATES 4096
 
-/*
- * A distance as rules compare it: squared, or minus the inner product.
- */
+/* The unit of a list's codes: lengths are like it. */
 static inline double
-comparable(const PqGather *g, double distance)
+scale_of(const PqSearch *search, uint32 slot)
 {
-	return g->search->pq->model->metric == PQ_METRIC_IP ? distance : distance * distance;
+	return PqModelArray(search->pq->model, scales, float)[slot];
 }
 
 /*
- * The cosine that leads to rows of a list, of a score, that are as near as d,
- * where the nearest list has another score.
+ * The cosine that leads to rows of a list, of a score, that are as near as d (as
+ * pq_comparable() has it), where the nearest list has another score.
  */
 double
-pq_list_cosine(const PqSearch *search, double nearest, double score, double d)
+pq_list_cosine(const PqSearch *search, double nearest, uint32 slot, double score, double d)
 {
 	const PqMetaPageData *meta = &search->pq->meta;
 	double		way;
 
 	if (search->pq->model->metric == PQ_METRIC_IP)
-		return (score - d) / Max(sqrt(search->norm) * meta->spread, 1e-30);
+		return (score - d) / Max(sqrt(search->norm) * meta->spread * scale_of(search, slot), 1e-30);
 	way = Min(sqrt(Max(nearest, 0)), meta->separation / 2);
 	return (score - nearest) / Max(2 * sqrt(Max(d, 0)) * way, 1e-30);
 }
@@ -72,24 +70,24 @@ pq_list_cosine(const PqSearch *search, double nearest, double score, double d)
  * How much an estimate differs from the distance if the cosine is 1.
  */
 double
-pq_code_reach(const PqSearch *search, double score)
+pq_code_reach(const PqSearch *search, const PqProbe *probe)
 {
-	const PqMetaPageData *meta = &search->pq->meta;
+	double		wrong = search->pq->meta.code_error * scale_of(search, probe->slot);
 
 	if (search->pq->model->metric == PQ_METRIC_IP)
-		return sqrt(search->norm) * meta->code_error;
-	return 2 * sqrt(Max(score, 0)) * meta->code_error;
+		return sqrt(search->norm) * wrong;
+	return 2 * sqrt(Max(probe->score, 0)) * wrong;
 }
 
 /* The largest estimate that is looked at in a list. */
-static int32
+static float
 code_limit(const PqGather *g, const PqProbe *probe)
 {
 	if (g->refine > 0)
-		return g->nestimates == g->refine ? g->estimates[0] : PG_INT32_MAX;
+		return g->nestimates == g->refine ? g->estimates[0] : INFINITY;
 	if (isinf(g->kth))
-		return PG_INT32_MAX;
-	return pq_estimate_units(g->search, comparable(g, g->kth) + g->rule.code * pq_code_reach(g->search, probe->score));
+		return INFINITY;
+	return pq_comparable(g->search, g->kth) + g->rule.code * pq_code_reach(g->search, probe);
 }
 
 static inline bool
@@ -98,8 +96,8 @@ list_left_out(const PqGather *g, int i)
 	if (g->probes > 0)
 		return i >= g->probes;
 	return !isinf(g->kth) &&
-		pq_list_cosine(g->search, g->search->probes[0].score, g->search->probes[i].score,
-					   comparable(g, g->kth)) > g->rule.list;
+		pq_list_cosine(g->search, g->search->probes[0].score, g->search->probes[i].slot, g->search->probes[i].score,
+					   pq_comparable(g->search, g->kth)) > g->rule.list;
 }
 
 /*
@@ -177,7 +175,7 @@ pq_gather_refine(PqGather *g, int refine)
 {
 	g->refine = refine;
 	g->nestimates = 0;
-	g->estimates = palloc_extended(sizeof(int32) * refine, MCXT_ALLOC_HUGE);
+	g->estimates = palloc_extended(sizeof(float) * refine, MCXT_ALLOC_HUGE);
 }
 
 /* How many candidates show about where the k-th nearest row is. */
@@ -195,7 +193,7 @@ rank_candidates(PqGather *g, int from, int end)
 {
 	PqSearch   *search = g->search;
 	int			all = search->ncandidates;
-	float		distances[1024];
+	double		distances[1024];
 	float		errors[1024];
 
 	if (g->nfound + end - from > g->maxfound)
@@ -236,7 +234,7 @@ rank_collected(PqGather *g)
 {
 	PqSearch   *search = g->search;
 	int			first = first_candidates(g);
-	int32		pivot;
+	float		pivot;
 	int			n;
 
 	if (!isinf(g->kth) || g->refine > 0 || search->ncandidates <= first)
@@ -272,7 +270,7 @@ static void
 collect_page(PqGather *g, const PqProbe *probe, Page page)
 {
 	PqSearch   *search = g->search;
-	int32		limit = g->refine > 0 ? code_limit(g, probe) : probe->limit;
+	float		limit = g->refine > 0 ? code_limit(g, probe) : probe->limit;
 	const PqLayout *layout = &search->pq->layout;
 	const PqPostingHeader *header = PqPostingGetHeader(page);
 	const uint32 *live = PqPostingLive(page, layout);
@@ -287,8 +285,8 @@ collect_page(PqGather *g, const PqProbe *probe, Page page)
 	scan.nblocks = nblocks;
 	scan.nquads = layout->nquads;
 	scan.table = search->table;
-	scan.term_factor = search->term_factor;
-	scan.limit = (int32) Max(PG_INT32_MIN, Min(PG_INT32_MAX, (int64) limit - probe->base));
+	scan.term_factor = Max(probe->term_factor, 0);
+	scan.limit = pq_scan_limit(probe, limit);
 	scan.masks = masks;
 	scan.sums = sums;
 	pq_kernels->scan_blocks(&scan);
@@ -305,16 +303,16 @@ collect_page(PqGather *g, const PqProbe *probe, Page page)
 		for (; mask; mask &= mask - 1)
 		{
 			int			slot = b * PQ_BLOCK + pg_rightmost_one_pos32(mask);
-			int32		estimate = probe->base + sums[slot];
+			float		estimate = probe->base + probe->unit * sums[slot] + probe->term_step * scan.terms[slot];
 			PqCandidate *c = &search->candidates[search->ncandidates];
 
-			if (estimate <= probe->taken)
+			if (estimate <= probe->taken || estimate > limit)
 				continue;
 			if (g->refine > 0)
 			{
 				if (g->nestimates == g->refine && estimate >= g->estimates[0])
 					continue;
-				KEEP_LEAST(int32, g->estimates, g->nestimates, g->refine, estimate);
+				KEEP_LEAST(float, g->estimates, g->nestimates, g->refine, estimate);
 			}
 			c->rank = PqCandidateRank(estimate, ItemPointerGetBlockNumberNoCheck(&tids[slot]));
 			c->offset = ItemPointerGetOffsetNumberNoCheck(&tids[slot]);

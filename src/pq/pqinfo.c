@@ -68,40 +68,24 @@ mark(Walk *walk, BlockNumber block)
 
 /*
  * Does a refine code fit that of its row?  Other kernels round otherwise, and
- * how far a code is said to be off changes with that.
+ * how far a code is said to be off changes with that.  The index may also have
+ * learned the code from an older one, which is as far off as it says.
  */
 static bool
-refine_fits(const PqModel *model, const char *code, const char *expected)
+refine_fits(const PqModel *model, const char *code, const float *point, float lost)
 {
-	float		error;
-	float		expected_error;
-	double		most = 0;
+	float	   *decoded = palloc(sizeof(float) * model->inner);
+	float		error = pq_refine_decode(model, code, decoded);
+	double		square = 0;
+	double		norm = 0;
 
-	memcpy(&error, code, sizeof(error));
-	memcpy(&expected_error, expected, sizeof(error));
-	if (PqModelIsFlat(model))
+	for (int j = 0; j < model->inner; j++)
 	{
-		const float *a = (const float *) (code + sizeof(error));
-		const float *b = (const float *) (expected + sizeof(error));
-
-		for (int j = 0; j < model->inner; j++)
-			if (fabsf(a[j] - b[j]) > 1e-5f * fabsf(b[j]) + 1e-6f)
-				return false;
+		square += ((double) decoded[j] - point[j]) * ((double) decoded[j] - point[j]);
+		norm += (double) point[j] * point[j];
 	}
-	else
-		for (int j = 0; j < model->inner; j++)
-		{
-			int			off = abs((int) ((const uint8 *) code)[sizeof(error) + j] -
-								  (int) ((const uint8 *) expected)[sizeof(error) + j]);
-			double		step = PqModelArray(model, refine_step, float)[j];
-
-			if (off > 1)
-				return false;
-			most += off * off * step * step;
-		}
-	if (isinf(error) || isinf(expected_error))
-		return error == expected_error;
-	return fabs(error - expected_error) <= sqrt(most) + 1e-3 * expected_error + FLT_MIN;
+	pfree(decoded);
+	return isinf(error) || isinf(lost) ? error == lost : sqrt(square) <= error + sqrt(norm) * 1e-6;
 }
 
 /*
@@ -109,7 +93,7 @@ refine_fits(const PqModel *model, const char *code, const char *expected)
  * that of its row.
  */
 static void
-check_refine(Walk *walk, const BlockNumber *blocks, int slot, const PqEntry *entry)
+check_refine(Walk *walk, const BlockNumber *blocks, int slot, const float *point, float lost)
 {
 	const PqLayout *layout = &walk->pq->layout;
 	char	   *code = palloc(layout->refine_parts * PQ_REFINE_BYTES);
@@ -122,7 +106,7 @@ check_refine(Walk *walk, const BlockNumber *blocks, int slot, const PqEntry *ent
 		memcpy(code + part * PQ_REFINE_BYTES, at, Min(layout->refine_size - part * PQ_REFINE_BYTES, PQ_REFINE_BYTES));
 		ReleaseBuffer(buffer);
 	}
-	if (!refine_fits(walk->pq->model, code, (const char *) PqEntryRefine(entry, layout)))
+	if (!refine_fits(walk->pq->model, code, point, lost))
 		ix_corrupt(walk->index, blocks[0], "A refine code does not fit its row.");
 	pfree(code);
 }
@@ -154,6 +138,7 @@ check_codes(Walk *walk, Page page, BlockNumber block, uint32 list, int slot, con
 	Datum		values[INDEX_MAX_KEYS];
 	bool		nulls[INDEX_MAX_KEYS];
 	float	   *point;
+	float		lost;
 	PqEntry    *entry;
 	uint8	   *codes;
 	uint8		term;
@@ -165,10 +150,12 @@ check_codes(Walk *walk, Page page, BlockNumber block, uint32 list, int slot, con
 	GetPerTupleExprContext(walk->estate)->ecxt_scantuple = walk->slot;
 	FormIndexDatum(walk->info, walk->slot, walk->estate, values, nulls);
 	point = palloc0(sizeof(float) * model->padded);
-	if (nulls[0] || !pq_embed(pq_index_space(walk->index), model->dims, model->inner, model->padded, values[0], point))
+	if (nulls[0] || !pq_embed(pq_index_space(walk->index), model->dims, model->inner, model->padded,
+							  PqModelCentre(model), values[0], point, &lost))
 		ix_corrupt(walk->index, block, "An entry stands for a row without a vector.");
 	entry = palloc0(PqEntrySize(layout));
-	pq_encode(model, layout, point, &centroid, 1, &entry);
+	entry->list = list;
+	pq_encode(model, layout, point, &lost, &centroid, 1, &entry);
 	codes = palloc(layout->nquads * 4);
 	pq_posting_get(page, layout, slot, codes, &term);
 	for (int m = 0; m < Min(model->subvectors, layout->nquads * 4); m++)
@@ -176,7 +163,7 @@ check_codes(Walk *walk, Page page, BlockNumber block, uint32 list, int slot, con
 	/* other kernels round otherwise, which moves a code or a step of the term */
 	if (wrong > 1 + model->subvectors / 16 || abs(term - entry->term) > 1 + wrong)
 		ix_corrupt(walk->index, block, "An entry's codes do not fit its row.");
-	check_refine(walk, &PqPostingGetHeader(page)->refine[PqRefineNumber(layout, slot)], slot, entry);
+	check_refine(walk, &PqPostingGetHeader(page)->refine[PqRefineNumber(layout, slot)], slot, point, lost);
 	check_filters(walk, page, block, slot, values, nulls);
 	ResetPerTupleExprContext(walk->estate);
 }
@@ -315,6 +302,7 @@ count_rows(Walk *walk)
 	const PqSpace *space = pq_index_space(walk->index);
 	const PqModel *model = walk->pq->model;
 	float	   *point = palloc(sizeof(float) * model->padded);
+	float		lost;
 	double		rows = 0;
 
 	econtext->ecxt_scantuple = walk->slot;
@@ -333,7 +321,7 @@ count_rows(Walk *walk)
 			continue;
 		old = MemoryContextSwitchTo(econtext->ecxt_per_tuple_memory);
 		rows += space->metric != PQ_METRIC_COSINE ||
-			pq_embed(space, model->dims, model->inner, model->padded, values[0], point);
+			pq_embed(space, model->dims, model->inner, model->padded, NULL, values[0], point, &lost);
 		MemoryContextSwitchTo(old);
 	}
 	table_endscan(scan);

@@ -276,6 +276,7 @@ pq_insert(Relation index, Datum *values, bool *isnull, ItemPointer tid,
 	PqIndex    *pq;
 	const PqModel *model;
 	float	   *point;
+	float		lost;
 
 	if (isnull[0])
 		return false;
@@ -284,7 +285,8 @@ pq_insert(Relation index, Datum *values, bool *isnull, ItemPointer tid,
 	pq = pq_index_get(index, context);
 	model = pq->model;
 	point = palloc(sizeof(float) * model->padded);
-	if (pq_embed(pq_index_space(index), model->dims, model->inner, model->padded, values[0], point))
+	if (pq_embed(pq_index_space(index), model->dims, model->inner, model->padded, PqModelCentre(model),
+				 values[0], point, &lost))
 	{
 		PqEntry    *entry = palloc0(PqEntrySize(&pq->layout));
 		float	   *centroid = palloc(sizeof(float) * model->inner);
@@ -296,7 +298,7 @@ pq_insert(Relation index, Datum *values, bool *isnull, ItemPointer tid,
 		entry->tid = *tid;
 		entry->nulls = ix_filter_form(index, values, isnull, filters);
 		memcpy(PqEntryFilters(entry, &pq->layout), filters, sizeof(int64) * pq->layout.filters.nfilters);
-		pq_encode(model, &pq->layout, point, &centroids, 1, &entry);
+		pq_encode(model, &pq->layout, point, &lost, &centroids, 1, &entry);
 		insert_entry(index, pq, entry);
 	}
 	MemoryContextSwitchTo(old);

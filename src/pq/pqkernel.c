@@ -117,14 +117,14 @@ portable_scan_blocks(const PqBlockScan *scan)
 }
 
 static float
-portable_code_l2(const float *query, const float *weight, const uint8 *code,
-				 int dims)
+portable_code_l2(const float *query, const float *weight, float low, float step,
+				 const uint8 *code, int dims)
 {
 	float		sum = 0;
 
 	for (int j = 0; j < dims; j++)
 	{
-		float		d = query[j] - code[j];
+		float		d = (query[j] - low) - step * code[j];
 
 		sum += weight[j] * d * d;
 	}

@@ -62,8 +62,8 @@ typedef struct PqKernels
 	/* see PqBlockScan; sum = table entries + (term * term_factor) >> 8 */
 	void		(*scan_blocks) (const PqBlockScan *scan);
 
-	/* sum of weight * (query - code)^2, and of query * code */
-	float		(*code_l2) (const float *query, const float *weight,
+	/* sum of weight * (query - low - step * code)^2, and of query * code */
+	float		(*code_l2) (const float *query, const float *weight, float low, float step,
 							const uint8 *code, int dims);
 	float		(*code_dot) (const float *query, const uint8 *code, int dims);
 

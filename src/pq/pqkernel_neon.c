@@ -226,7 +226,7 @@ load_codes(const uint8 *code, float32x4_t * out)
 }
 
 static float
-neon_code_l2(const float *query, const float *weight, const uint8 *code, int dims)
+neon_code_l2(const float *query, const float *weight, float low, float step, const uint8 *code, int dims)
 {
 	float32x4_t sum[2] = {vdupq_n_f32(0), vdupq_n_f32(0)};
 	int			j = 0;
@@ -238,13 +238,13 @@ neon_code_l2(const float *query, const float *weight, const uint8 *code, int dim
 		load_codes(code + j, c);
 		for (int i = 0; i < 2; i++)
 		{
-			float32x4_t d = vsubq_f32(vld1q_f32(query + j + i * 4), c[i]);
+			float32x4_t d = vfmsq_n_f32(vsubq_f32(vld1q_f32(query + j + i * 4), vdupq_n_f32(low)), c[i], step);
 
 			sum[i] = vfmaq_f32(sum[i], vmulq_f32(d, d), vld1q_f32(weight + j + i * 4));
 		}
 	}
 	return vaddvq_f32(vaddq_f32(sum[0], sum[1])) +
-		pq_kernels_portable.code_l2(query + j, weight + j, code + j, dims - j);
+		pq_kernels_portable.code_l2(query + j, weight + j, low, step, code + j, dims - j);
 }
 
 static float

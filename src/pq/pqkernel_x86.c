@@ -324,17 +324,19 @@ codes512_tail(const uint8 *code, __mmask16 m)
 }
 
 AVX512 static float
-avx512_code_l2(const float *query, const float *weight, const uint8 *code,
-			   int dims)
+avx512_code_l2(const float *query, const float *weight, float low, float step,
+			   const uint8 *code, int dims)
 {
+	const		__m512 lows = _mm512_set1_ps(low);
+	const		__m512 steps = _mm512_set1_ps(step);
 	__m512		s0 = _mm512_setzero_ps();
 	__m512		s1 = _mm512_setzero_ps();
 	int			j = 0;
 
 	for (; j + 32 <= dims; j += 32)
 	{
-		__m512		d0 = _mm512_sub_ps(_mm512_loadu_ps(query + j), codes512(code + j));
-		__m512		d1 = _mm512_sub_ps(_mm512_loadu_ps(query + j + 16), codes512(code + j + 16));
+		__m512		d0 = _mm512_fnmadd_ps(steps, codes512(code + j), _mm512_sub_ps(_mm512_loadu_ps(query + j), lows));
+		__m512		d1 = _mm512_fnmadd_ps(steps, codes512(code + j + 16), _mm512_sub_ps(_mm512_loadu_ps(query + j + 16), lows));
 
 		s0 = _mm512_fmadd_ps(_mm512_mul_ps(d0, d0), _mm512_loadu_ps(weight + j), s0);
 		s1 = _mm512_fmadd_ps(_mm512_mul_ps(d1, d1), _mm512_loadu_ps(weight + j + 16), s1);
@@ -342,8 +344,8 @@ avx512_code_l2(const float *query, const float *weight, const uint8 *code,
 	for (; j < dims; j += 16)
 	{
 		__mmask16	m = dims - j >= 16 ? 0xffff : (__mmask16) ((1u << (dims - j)) - 1);
-		__m512		d0 = _mm512_sub_ps(_mm512_maskz_loadu_ps(m, query + j),
-									   codes512_tail(code + j, m));
+		__m512		d0 = _mm512_fnmadd_ps(steps, codes512_tail(code + j, m),
+										  _mm512_sub_ps(_mm512_maskz_loadu_ps(m, query + j), lows));
 
 		s0 = _mm512_fmadd_ps(_mm512_mul_ps(d0, d0), _mm512_maskz_loadu_ps(m, weight + j), s0);
 	}
@@ -669,19 +671,21 @@ codes2(const uint8 *code)
 }
 
 AVX2 static float
-avx2_code_l2(const float *query, const float *weight, const uint8 *code,
-			 int dims)
+avx2_code_l2(const float *query, const float *weight, float low, float step,
+			 const uint8 *code, int dims)
 {
+	const		__m256 lows = _mm256_set1_ps(low);
+	const		__m256 steps = _mm256_set1_ps(step);
 	__m256		sum = _mm256_setzero_ps();
 	int			j = 0;
 
 	for (; j + 8 <= dims; j += 8)
 	{
-		__m256		d = _mm256_sub_ps(_mm256_loadu_ps(query + j), codes2(code + j));
+		__m256		d = _mm256_fnmadd_ps(steps, codes2(code + j), _mm256_sub_ps(_mm256_loadu_ps(query + j), lows));
 
 		sum = _mm256_fmadd_ps(_mm256_mul_ps(d, d), _mm256_loadu_ps(weight + j), sum);
 	}
-	return reduce2(sum) + pq_kernels_portable.code_l2(query + j, weight + j, code + j, dims - j);
+	return reduce2(sum) + pq_kernels_portable.code_l2(query + j, weight + j, low, step, code + j, dims - j);
 }
 
 AVX2 static float

@@ -94,6 +94,7 @@ reseed_empty(float *centroids, int *counts, int k, int dims, uint64 *random)
 	for (int c = 0; c < k; c++)
 	{
 		int			largest = 0;
+		float		typical;
 
 		if (counts[c] > 0)
 			continue;
@@ -102,13 +103,15 @@ reseed_empty(float *centroids, int *counts, int k, int dims, uint64 *random)
 				largest = i;
 		if (counts[largest] < 2)
 			return;
+		typical = sqrtf(pq_kernels->dot(centroids + (size_t) largest * dims, centroids + (size_t) largest * dims, dims) / dims);
 		for (int j = 0; j < dims; j++)
 		{
 			float		value = centroids[(size_t) largest * dims + j];
-			float		shift;
+			float		shift = (fabsf(value) + typical) / 256;
 
 			*random = *random * UINT64CONST(6364136223846793005) + UINT64CONST(1442695040888963407);
-			shift = value * ((*random >> 40 & 1) ? 1.0f / 256 : -1.0f / 256);
+			if (*random >> 40 & 1)
+				shift = -shift;
 			centroids[(size_t) c * dims + j] = value + shift;
 			centroids[(size_t) largest * dims + j] = value - shift;
 		}

@@ -27,6 +27,7 @@ struct PqLoader
 	MemoryContext row_context;	/* of one row, and of one batch */
 	TupleTableSlot *slot;
 	float	   *points;
+	float		lost[BATCH];	/* by rounding, of each point */
 	PqEntry   **entries;
 	char	   *data;			/* of the entries, as bytea */
 	Size		entry_size;
@@ -117,7 +118,7 @@ flush_batch(PqLoader *loader)
 		centroids[i] = build->trained->centroids + (size_t) lists[i] * model->inner;
 		loader->entries[i]->list = lists[i];
 	}
-	pq_encode(model, &build->layout, loader->points, centroids, loader->n, loader->entries);
+	pq_encode(model, &build->layout, loader->points, loader->lost, centroids, loader->n, loader->entries);
 	for (int i = 0; i < loader->n; i++)
 	{
 		PqEntry    *entry = loader->entries[i];
@@ -153,8 +154,8 @@ pq_loader_row(Relation index, ItemPointer tid, Datum *values, bool *isnull, bool
 	if (isnull[0])
 		return;
 	old = MemoryContextSwitchTo(loader->row_context);
-	usable = pq_embed(build->space, model->dims, model->inner, model->padded, values[0],
-					  loader->points + (size_t) loader->n * model->padded);
+	usable = pq_embed(build->space, model->dims, model->inner, model->padded, PqModelCentre(model), values[0],
+					  loader->points + (size_t) loader->n * model->padded, &loader->lost[loader->n]);
 	MemoryContextSwitchTo(old);
 	if (!usable)
 		return;

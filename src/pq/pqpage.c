@@ -30,7 +30,7 @@ pq_layout_init(PqLayout *layout, const PqModel *model, int nfilters, const int16
 	if (PqModelIsFlat(model))
 		layout->refine_size = sizeof(float) * (1 + model->inner);
 	else
-		layout->refine_size = TYPEALIGN(sizeof(float), sizeof(float) + model->inner);
+		layout->refine_size = TYPEALIGN(sizeof(float), sizeof(PqRefineHeader) + model->inner);
 	layout->refine_slots = Max(1, PQ_REFINE_BYTES / layout->refine_size);
 	layout->refine_parts = (layout->refine_size + PQ_REFINE_BYTES - 1) / PQ_REFINE_BYTES;
 	for (layout->nblocks = 64; layout->nblocks > 0; layout->nblocks--)

@@ -160,7 +160,7 @@ look_at_row(void *arg, IxRow *row)
 
 /* Add a candidate to the ranking, which has room for it. */
 static void
-rank_row(IndexScanDesc scan, const ItemPointerData *tid, float distance, float error)
+rank_row(IndexScanDesc scan, const ItemPointerData *tid, double distance, float error)
 {
 	PqScanOpaque *so = scan->opaque;
 	IxRow	   *row = &so->ranking.rows[so->ranking.nrows++];
@@ -339,7 +339,7 @@ read_page(IndexScanDesc scan, Page page, const IxRow *from, int first, int most)
 {
 	PqScanOpaque *so = scan->opaque;
 	PqSearch   *search = so->search;
-	float		distances[64 * PQ_BLOCK];
+	double		distances[64 * PQ_BLOCK];
 	float		errors[64 * PQ_BLOCK];
 	IxRanking  *ranking = &so->ranking;
 
@@ -497,6 +497,7 @@ start_search(IndexScanDesc scan)
 	Relation	index = scan->indexRelation;
 	PqIndex    *pq;
 	float	   *query;
+	float		lost = 0;
 
 	if (scan->numberOfOrderBys != 1)
 		ereport(ERROR,
@@ -517,14 +518,14 @@ start_search(IndexScanDesc scan)
 	{
 		so->query = PointerGetDatum(pq_detoast(so->space, pq->model->dims, scan->orderByData->sk_argument));
 		so->unordered = !pq_embed(so->space, pq->model->dims, pq->model->inner, pq->model->padded,
-								  so->query, query);
+								  PqQueryCentre(pq->model), so->query, query, &lost);
 	}
 	so->fetch = ix_fetch_begin(scan->heapRelation, index);
 	so->search = pq_search_begin(index, pq);
-	so->search->cut_off = pq_cut_off(query, pq->model->inner);
+	so->search->cut_off = isinf(lost);
 	so->search->filters = ix_filters_prepare(index, scan->keyData, scan->numberOfKeys,
 											 &so->search->nfilters, &so->never);
-	pq_search_query(so->search, query);
+	pq_search_query(so->search, query, lost);
 	so->last = -INFINITY;
 	if (!so->never)
 		start_phase(scan);

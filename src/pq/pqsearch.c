@@ -2,11 +2,11 @@
  * pqsearch.c
  *		Finding candidates: rank lists, scan codes, refine.
  *
- * A distance is estimated in whole table units as base(list) + table sum +
- * term; see pqtrain.c for what the parts stand for.  Estimates of one query are
- * the same whenever they are computed, so each list remembers up to which
- * estimate its entries were taken, and is scanned again for the others if more
- * are wanted (pqgather.c).
+ * A distance is estimated as base(list) + unit(list) * (table sum + term), where
+ * what is in brackets is a whole number; see pqtrain.c for what the parts stand
+ * for.  Estimates of one query are the same whenever they are computed, so each
+ * list remembers up to which estimate its entries were taken, and is scanned
+ * again for the others if more are wanted (pqgather.c).
  *
  * Posting pages are read under a share lock and pinned no longer than that.
  * What an entry's TID and refine code are does not change as long as a snapshot
@@ -26,16 +26,8 @@
 
 /* Refine pages that are pinned ahead, so that their bytes are on their way. */
 #define AHEAD 8
-/* Estimates are kept well within an int32. */
-#define SUM_LIMIT 1000000000
-
-static inline int32
-clamp_sum(double value)
-{
-	if (!(value < SUM_LIMIT))
-		return SUM_LIMIT;
-	return value > -SUM_LIMIT ? (int32) value : -SUM_LIMIT;
-}
+/* Largest factor of terms that kernels take. */
+#define MAX_TERM_FACTOR 32000
 
 PqSearch *
 pq_search_begin(Relation index, PqIndex *pq)
@@ -64,7 +56,7 @@ make_tables(PqSearch *search)
 	float	   *low = palloc(sizeof(float) * model->subvectors);
 	float		factor = model->metric == PQ_METRIC_IP ? -1.0f : -2.0f;
 	float		range = 0;
-	double		bias = model->term_min;
+	double		bias = 0;
 	float		scale;
 
 	for (int m = 0; m < model->subvectors; m++)
@@ -85,8 +77,7 @@ make_tables(PqSearch *search)
 		range = Max(range, high - low[m]);
 		bias += low[m];
 	}
-	scale = Max(range / 255, model->term_step / 100);
-	scale = Max(scale, search->norm * 1e-8f);
+	scale = range / 255;
 	if (!(scale > 1e-30f) || !isfinite(scale))
 		scale = 1e-30f;
 	memset(search->table, 0, model->nquads * PQ_QUAD_BYTES);
@@ -99,40 +90,46 @@ make_tables(PqSearch *search)
 		}
 	search->table_scale = scale;
 	search->table_bias = bias;
-	search->term_factor = (int32) Min(32000, rintf(model->term_step / scale * 256));
 	pfree(values);
 	pfree(low);
 }
 
 /*
- * Start a search for the points nearest to a query of the inner space.
+ * Start a search for the points nearest to a query of the inner space, which lost
+ * so much when it became one.
  */
 void
-pq_search_query(PqSearch *search, const float *query)
+pq_search_query(PqSearch *search, const float *query, float lost)
 {
 	const PqModel *model = search->pq->model;
-	const float *low = PqModelArray(model, refine_min, float);
-	const float *step = PqModelArray(model, refine_step, float);
+	const float *spread = PqModelArray(model, spread, float);
+	bool		whole = model->whole && lost == 0;
 
 	memcpy(search->query, query, sizeof(float) * model->padded);
 	search->norm = pq_kernels->dot(query, query, model->inner);
 	search->nprobes = 0;
 	search->ncandidates = 0;
 	search->refine_bias = 0;
+	search->refine_sum = 0;
+	search->slack = lost;
 	if (PqModelIsFlat(model))
 		return;
 	make_tables(search);
-	if (model->metric == PQ_METRIC_IP)
-	{
-		search->refine_bias = pq_kernels->dot(query, low, model->inner);
-		for (int j = 0; j < model->inner; j++)
-			search->refine_query[j] = query[j] * step[j];
-		return;
-	}
+	for (int j = 0; j < model->inner && whole; j++)
+		whole = query[j] == rintf(query[j]);
+	if (!whole)
+		search->slack += sqrtf(search->norm) * FLT_EPSILON;
 	for (int j = 0; j < model->inner; j++)
 	{
-		search->refine_query[j] = step[j] > 0 ? (query[j] - low[j]) / step[j] : query[j] - low[j];
-		search->refine_weight[j] = step[j] > 0 ? step[j] * step[j] : 1;
+		if (model->metric == PQ_METRIC_IP)
+		{
+			search->refine_query[j] = query[j] * spread[j];
+			search->refine_sum += search->refine_query[j];
+			search->refine_bias += (double) query[j] * PqModelArray(model, centre, float)[j];
+		}
+		else
+			search->refine_query[j] = query[j] / spread[j];
+		search->refine_weight[j] = spread[j] * spread[j];
 	}
 }
 
@@ -281,6 +278,27 @@ rank_groups(PqSearch *search)
 }
 
 /*
+ * How a list's codes make estimates.
+ */
+static void
+set_units(PqSearch *search, PqProbe *probe)
+{
+	const PqModel *model = search->pq->model;
+	double		scale;
+	double		factor;
+
+	if (PqModelIsFlat(model))
+		return;
+	scale = PqModelArray(model, scales, float)[probe->slot];
+	factor = PqModelArray(model, term_steps, float)[probe->slot] / (scale * search->table_scale) * 256;
+	probe->unit = scale * search->table_scale;
+	probe->base = probe->score + scale * search->table_bias + PqModelArray(model, term_mins, float)[probe->slot];
+	/* terms that are large against the table are added later */
+	probe->term_factor = factor <= MAX_TERM_FACTOR ? (int32) rint(factor) : -1;
+	probe->term_step = factor <= MAX_TERM_FACTOR ? 0 : PqModelArray(model, term_steps, float)[probe->slot];
+}
+
+/*
  * See that the nprobes nearest lists are in search->probes, nearest first, as
  * far as there are so many.  Returns how many there are.
  */
@@ -329,9 +347,8 @@ pq_search_rank(PqSearch *search, int nprobes)
 
 		probe->score = lists[i].score;
 		probe->slot = lists[i].slot;
-		probe->base = PqModelIsFlat(model) ? 0 :
-			clamp_sum(((double) lists[i].score + search->table_bias) / search->table_scale);
-		probe->taken = probe->limit = PG_INT32_MIN;
+		set_units(search, probe);
+		probe->taken = probe->limit = -INFINITY;
 	}
 	search->nprobes = old + more;
 	pfree(lists);
@@ -387,12 +404,30 @@ pq_select_candidates(PqCandidate *c, int count, int n)
 }
 
 /*
- * A squared distance, or minus an inner product, as estimates are counted.
+ * A distance of the inner space as estimates and rules know it: squared, or
+ * minus the inner product with the centred point.
+ */
+double
+pq_comparable(const PqSearch *search, double distance)
+{
+	if (search->pq->model->metric == PQ_METRIC_IP)
+		return distance + search->refine_bias;
+	return distance * distance;
+}
+
+/*
+ * The limit for the sums of a list's entries with estimates up to another; what
+ * its own rounding may hide is to be compared later.
  */
 int32
-pq_estimate_units(const PqSearch *search, double distance)
+pq_scan_limit(const PqProbe *probe, float limit)
 {
-	return clamp_sum(distance / search->table_scale);
+	double		sum = ((double) limit - probe->base) / probe->unit + 1;
+
+	sum += fabs(sum) * 1e-6;
+	if (probe->term_factor < 0 || !(sum < PG_INT32_MAX))
+		return PG_INT32_MAX;
+	return sum < 0 ? -1 : (int32) sum;
 }
 
 /*
@@ -432,7 +467,7 @@ pq_search_bound(const PqSearch *search, double result)
  * pq_search_refine() does.
  */
 void
-pq_search_page(PqSearch *search, Page page, float *distances, float *errors)
+pq_search_page(PqSearch *search, Page page, double *distances, float *errors)
 {
 	const PqLayout *layout = &search->pq->layout;
 	const PqPostingHeader *header = PqPostingGetHeader(page);
@@ -468,7 +503,7 @@ pq_search_page(PqSearch *search, Page page, float *distances, float *errors)
  * certain.
  */
 double
-pq_search_least(const PqSearch *search, float distance, float error)
+pq_search_least(const PqSearch *search, double distance, float error)
 {
 	PqMetric	metric = search->pq->model->metric;
 	double		least;
@@ -477,7 +512,7 @@ pq_search_least(const PqSearch *search, float distance, float error)
 		return metric == PQ_METRIC_IP ? -INFINITY : 0;
 	if (metric == PQ_METRIC_IP)
 	{
-		least = (double) distance - (double) error * sqrt(search->norm);
+		least = distance - (double) error * sqrt(search->norm);
 		return error > 0 ? least - fabs(distance) * 1e-5 : least;
 	}
 	least = distance;
@@ -498,7 +533,7 @@ pq_search_least(const PqSearch *search, float distance, float error)
  * a wrong distance at worst.
  */
 void
-pq_search_refine(PqSearch *search, float *distances, float *errors)
+pq_search_refine(PqSearch *search, double *distances, float *errors)
 {
 	const PqModel *model = search->pq->model;
 	const PqLayout *layout = &search->pq->layout;
@@ -510,8 +545,8 @@ pq_search_refine(PqSearch *search, float *distances, float *errors)
 	{
 		int			k = i - (AHEAD - 1);
 		const char *code;
-		float		error;
-		float		value;
+		PqRefineHeader header;
+		double		value;
 
 		if (i + AHEAD < n)
 			pq_prefetch_pin(search->pq, c[i + AHEAD].place >> 16);
@@ -539,15 +574,16 @@ pq_search_refine(PqSearch *search, float *distances, float *errors)
 		if (k < 0)
 			continue;
 		code = PageGetContents(BufferGetPage(ring[k % AHEAD])) + (c[k].place & 0xffff) * layout->refine_size;
-		memcpy(&error, code, sizeof(error));
-		code += sizeof(error);
+		memcpy(&header, code, sizeof(header));
+		code += sizeof(header);
 		if (model->metric == PQ_METRIC_IP)
-			value = -(search->refine_bias + pq_kernels->code_dot(search->refine_query, (const uint8 *) code, model->inner));
+			value = -(search->refine_bias + header.low * search->refine_sum +
+					  (double) header.step * pq_kernels->code_dot(search->refine_query, (const uint8 *) code, model->inner));
 		else
-			value = sqrtf(pq_kernels->code_l2(search->refine_query, search->refine_weight,
+			value = sqrtf(pq_kernels->code_l2(search->refine_query, search->refine_weight, header.low, header.step,
 											  (const uint8 *) code, model->inner));
 		distances[k] = isfinite(value) ? value : 0;
-		errors[k] = isfinite(value) && error >= 0 ? error : INFINITY;
+		errors[k] = isfinite(value) && header.error >= 0 ? header.error + search->slack : INFINITY;
 		ReleaseBuffer(ring[k % AHEAD]);
 	}
 }
@@ -559,22 +595,15 @@ pq_search_refine(PqSearch *search, float *distances, float *errors)
 void
 pq_read_refined(Relation index, PqIndex *pq, Page page, int slot, float *point, float *error)
 {
-	const PqModel *model = pq->model;
 	const PqLayout *layout = &pq->layout;
-	const float *low = PqModelArray(model, refine_min, float);
-	const float *step = PqModelArray(model, refine_step, float);
 	BlockNumber block = PqPostingGetHeader(page)->refine[PqRefineNumber(layout, slot)];
 	Buffer		buffer;
-	const char *code;
 
 	if (block == InvalidBlockNumber)
 		ix_corrupt(index, block, "An entry has no refine page.");
 	buffer = pq_read(pq, index, block);
-	code = PageGetContents(BufferGetPage(buffer)) + slot % layout->refine_slots * layout->refine_size;
-	memcpy(error, code, sizeof(*error));
-	code += sizeof(*error);
-	for (int j = 0; j < model->inner; j++)
-		point[j] = low[j] + step[j] * ((const uint8 *) code)[j];
+	*error = pq_refine_decode(pq->model, PageGetContents(BufferGetPage(buffer)) +
+							  slot % layout->refine_slots * layout->refine_size, point);
 	ReleaseBuffer(buffer);
 }
 

@@ -103,7 +103,7 @@ compare(const PqKernels *a, const PqKernels *b, const TestData *m)
 			return "l2";
 		if (!close_to(a->code_dot(m->x, m->codes, dims), b->code_dot(m->x, m->codes, dims)))
 			return "code_dot";
-		if (!close_to(a->code_l2(m->x, m->tile, m->codes, dims), b->code_l2(m->x, m->tile, m->codes, dims)))
+		if (!close_to(a->code_l2(m->x, m->tile, 0.7f, 1.3f, m->codes, dims), b->code_l2(m->x, m->tile, 0.7f, 1.3f, m->codes, dims)))
 			return "code_l2";
 		a->half_to_float(m->halves, out[0], dims);
 		b->half_to_float(m->halves, out[1], dims);

@@ -15,6 +15,7 @@
 
 #include "access/relation.h"
 #include "fmgr.h"
+#include "utils/memutils.h"
 #include "utils/lsyscache.h"
 
 #include "halfvec.h"
@@ -105,25 +106,66 @@ mix(uint64 x)
 }
 
 /*
- * Add one dimension's value to the projected point: the coordinates are cut
- * into PROJECTION_SPREAD ranges, and the value goes to one of each.
+ * Where one dimension goes in a projection: the coordinates are cut into
+ * PROJECTION_SPREAD ranges, and it is added to one of each, or taken away if that
+ * one's number is below zero (less one).
  */
 static inline void
-project(int dimension, float value, int inner, float *out)
+find_targets(int dimension, int inner, int16 *targets)
 {
 	uint64		h = mix((uint64) dimension + 1);
 
+	for (int i = 0; i < PROJECTION_SPREAD; i++)
+	{
+		int			start = inner * i / PROJECTION_SPREAD;
+		int			width = inner * (i + 1) / PROJECTION_SPREAD - start;
+		int			target;
+
+		h = mix(h + i);
+		target = start + (uint32) (h >> 32) % width;
+		targets[i] = (h & 1) ? target : -1 - target;
+	}
+}
+
+/* Add one dimension's value to the projected point. */
+static inline void
+project(const int16 *targets, float value, float *out)
+{
 	/* sums must stay finite; what they are used for is approximate anyway */
 	if (fabsf(value) > 1e30f && !isinf(value))
 		value = copysignf(1e30f, value);
 	for (int i = 0; i < PROJECTION_SPREAD; i++)
 	{
-		int			start = inner * i / PROJECTION_SPREAD;
-		int			width = inner * (i + 1) / PROJECTION_SPREAD - start;
-
-		h = mix(h + i);
-		out[start + (uint32) (h >> 32) % width] += (h & 1) ? value : -value;
+		if (targets[i] >= 0)
+			out[targets[i]] += value;
+		else
+			out[-1 - targets[i]] -= value;
 	}
+}
+
+/*
+ * Project a dense vector.  The targets of its dimensions are the same for all of
+ * them, so a process finds them once.
+ */
+static void
+project_dense(const float *x, int dims, float *out)
+{
+	static int16 *targets = NULL;
+	static int	known = 0;
+
+	if (dims > known)
+	{
+		int16	   *more = MemoryContextAlloc(TopMemoryContext, sizeof(int16) * PROJECTION_SPREAD * dims);
+
+		for (int j = 0; j < dims; j++)
+			find_targets(j, PQ_PROJECTED, more + j * PROJECTION_SPREAD);
+		if (targets)
+			pfree(targets);
+		targets = more;
+		known = dims;
+	}
+	for (int j = 0; j < dims; j++)
+		project(targets + j * PROJECTION_SPREAD, x[j], out);
 }
 
 static void
@@ -181,15 +223,33 @@ pq_detoast(const PqSpace *space, int dims, Datum value)
 }
 
 /*
- * Is a point one that was cut off, so that no distance to it can be told?
+ * Scale a point, cut off what is too large, and take the centre off.
  */
-bool
-pq_cut_off(const float *point, int inner)
+static void
+place(float *point, int inner, double scale, const float *centre, float *lost)
 {
+	double		rest = 0;
+	float		largest = 0;
+
 	for (int j = 0; j < inner; j++)
-		if (fabsf(point[j]) >= PQ_LARGEST)
-			return true;
-	return false;
+		largest = Max(largest, fabsf(point[j]));
+	if (largest > PQ_LARGEST && scale == 1.0)
+		for (int j = 0; j < inner; j++)
+			if (fabsf(point[j]) > PQ_LARGEST)
+				point[j] = copysignf(PQ_LARGEST, point[j]);
+	if (!centre && scale == 1.0)
+	{
+		*lost = largest > PQ_LARGEST ? INFINITY : 0;
+		return;
+	}
+	for (int j = 0; j < inner; j++)
+	{
+		double		exact = point[j] * scale - (centre ? centre[j] : 0);
+
+		point[j] = (float) exact;
+		rest += (exact - point[j]) * (exact - point[j]);
+	}
+	*lost = largest > PQ_LARGEST && scale == 1.0 ? INFINITY : (float) (sqrt(rest) * 1.0001);
 }
 
 /*
@@ -208,13 +268,16 @@ pq_normalize(float *point, int inner)
 }
 
 /*
- * Write the inner point of a value to out, followed by zeros.  Coordinates
- * beyond PQ_LARGEST are cut off, so that no square or sum overflows.  Returns false
- * for what cosine cannot tell: a vector of length zero.  Raises for another
+ * Write the inner point of a value to out, less a centre if there is one, and
+ * followed by zeros.  The centre is taken off in double precision; lost gets the
+ * length of what rounding to floats took away.  Coordinates beyond PQ_LARGEST are
+ * cut off, so that no square or sum overflows, and then that is infinite.  Returns
+ * false for what cosine cannot tell: a vector of length zero.  Raises for another
  * number of dimensions and for values that are not finite.
  */
 bool
-pq_embed(const PqSpace *space, int dims, int inner, int padded, Datum value, float *out)
+pq_embed(const PqSpace *space, int dims, int inner, int padded, const float *centre,
+		 Datum value, float *out, float *lost)
 {
 	struct varlena *raw = pq_detoast(space, dims, value);
 	bool		projected = space->type == PQ_TYPE_SPARSEVEC ? dims > inner : dims != inner;
@@ -231,8 +294,7 @@ pq_embed(const PqSpace *space, int dims, int inner, int padded, Datum value, flo
 				if (!projected)
 					memcpy(out, v->x, sizeof(float) * dims);
 				else
-					for (int j = 0; j < dims; j++)
-						project(j, v->x[j], inner, out);
+					project_dense(v->x, dims, out);
 				break;
 			}
 		case PQ_TYPE_HALFVEC:
@@ -242,8 +304,7 @@ pq_embed(const PqSpace *space, int dims, int inner, int padded, Datum value, flo
 				pq_kernels->half_to_float((const uint16 *) v->x, dense, dims);
 				if (projected)
 				{
-					for (int j = 0; j < dims; j++)
-						project(j, dense[j], inner, out);
+					project_dense(dense, dims, out);
 					pfree(dense);
 				}
 				break;
@@ -256,7 +317,12 @@ pq_embed(const PqSpace *space, int dims, int inner, int padded, Datum value, flo
 				for (int i = 0; i < v->nnz; i++)
 				{
 					if (projected)
-						project(v->indices[i], values[i], inner, out);
+					{
+						int16		targets[PROJECTION_SPREAD];
+
+						find_targets(v->indices[i], inner, targets);
+						project(targets, values[i], out);
+					}
 					else if (v->indices[i] >= 0 && v->indices[i] < inner)
 						out[v->indices[i]] = values[i];
 				}
@@ -279,19 +345,9 @@ pq_embed(const PqSpace *space, int dims, int inner, int padded, Datum value, flo
 		ereport(ERROR,
 				(errcode(ERRCODE_DATA_EXCEPTION),
 				 errmsg("NaN or infinite value in vector")));
-	if (space->metric == PQ_METRIC_COSINE)
-	{
-		double		scale;
-
-		if (norm <= 0)
-			return false;
-		scale = 1.0 / sqrt(norm);
-		for (int j = 0; j < inner; j++)
-			out[j] = (float) (out[j] * scale);
-		return true;
-	}
-	for (int j = 0; j < inner; j++)
-		if (fabsf(out[j]) > PQ_LARGEST)
-			out[j] = copysignf(PQ_LARGEST, out[j]);
+	*lost = 0;
+	if (space->metric == PQ_METRIC_COSINE && norm <= 0)
+		return false;
+	place(out, inner, space->metric == PQ_METRIC_COSINE ? 1.0 / sqrt(norm) : 1.0, centre, lost);
 	return true;
 }

@@ -24,6 +24,12 @@
 #define UNGROUPED_LISTS 96
 /* Rows of a list, where there are so few that pages would stay empty. */
 #define MIN_LIST_ROWS 128
+/* Points that are coded together. */
+#define BATCH 256
+/* What all lists have in common counts as much as so many points of a list's own. */
+#define PRIOR 6
+/* Whole numbers up to here are centred without rounding. */
+#define LARGEST_WHOLE 1048576
 
 /*
  * Width of subvectors and their number for an inner space; subvectors = 0 asks
@@ -78,8 +84,11 @@ model_header(const PqSpace *space, int dims, int nlists, int ntiles,
 	PLACE(norms, ntiles * PQ_TILE);
 	PLACE(codebooks, flat ? 0 : count * width * PQ_TILE);
 	PLACE(code_norms, flat ? 0 : count * PQ_TILE);
-	PLACE(refine_min, flat ? 0 : inner);
-	PLACE(refine_step, flat ? 0 : inner);
+	PLACE(centre, flat ? 0 : inner);
+	PLACE(spread, flat ? 0 : inner);
+	PLACE(scales, flat ? 0 : ntiles * PQ_TILE);
+	PLACE(term_mins, flat ? 0 : ntiles * PQ_TILE);
+	PLACE(term_steps, flat ? 0 : ntiles * PQ_TILE);
 #undef PLACE
 	m.size = size;
 	return m;
@@ -130,8 +139,8 @@ pq_model_verify(const PqModel *model, Size size)
 		PqModel		header = model_header(&space, model->dims, model->nlists, model->ntiles,
 										  model->ngroups, model->subvectors, PqModelIsFlat(model));
 
-		header.term_min = model->term_min;
-		header.term_step = model->term_step;
+		header.centred = model->centred;
+		header.whole = model->whole;
 		header.distortion = model->distortion;
 		sound = memcmp(&header, model, sizeof(PqModel)) == 0 && groups_are_sound(model);
 	}
@@ -214,12 +223,11 @@ place_centroids(PqTrained *trained)
  * Iterations over all lists, each point looking at its nearest groups.
  */
 static void
-repair_lists(PqTrained *trained, const float *sample, int n)
+repair_lists(PqTrained *trained, const float *sample, int n, int32 *lists)
 {
 	PqModel    *model = trained->model;
 	int			inner = model->inner;
 	int			nslots = PqModelSlots(model);
-	int32	   *lists = palloc(sizeof(int32) * n);
 	int		   *counts = palloc(sizeof(int) * nslots);
 	float	   *sums = palloc_extended(sizeof(float) * (Size) nslots * inner, MCXT_ALLOC_HUGE);
 
@@ -242,17 +250,16 @@ repair_lists(PqTrained *trained, const float *sample, int n)
 				trained->centroids[(size_t) s * inner + j] = sums[(size_t) s * inner + j] / counts[s];
 		place_centroids(trained);
 	}
-	pfree(lists);
 	pfree(counts);
 	pfree(sums);
 }
 
 /*
- * Centroids of all lists.
+ * Centroids of all lists, and (nearly) which list each point belongs to.
  */
 static PqTrained *
 train_lists(const PqSpace *space, int dims, const float *sample, int n,
-			int stride, int nlists, int subvectors)
+			int stride, int nlists, int subvectors, int32 *lists)
 {
 	int			inner = pq_inner_dims(space->type, dims);
 	int			ngroups = nlists <= UNGROUPED_LISTS ? 1 :
@@ -320,13 +327,15 @@ train_lists(const PqSpace *space, int dims, const float *sample, int n,
 	pfree(sizes);
 	pfree(share);
 	if (ngroups > 1)
-		repair_lists(trained, sample, n);
+		repair_lists(trained, sample, n, lists);
+	else
+		pq_assign(trained, sample, n, lists);
 	return trained;
 }
 
 /*
- * Sixteen codes for each subvector, from the residuals of sample points, and
- * the range of terms.
+ * Sixteen codes for each subvector, from the residuals of sample points in units
+ * of their lists.
  */
 static void
 train_codes(PqTrained *trained, const float *sample, const int32 *lists, int n)
@@ -338,9 +347,13 @@ train_codes(PqTrained *trained, const float *sample, const int32 *lists, int n)
 	float	   *codes = palloc(sizeof(float) * PQ_TILE * width);
 
 	for (int i = 0; i < n; i++)
+	{
+		float		scale = 1 / PqModelArray(model, scales, float)[lists[i]];
+
 		for (int j = 0; j < model->inner; j++)
-			residuals[(size_t) i * model->padded + j] = sample[(size_t) i * model->padded + j] -
-				trained->centroids[(size_t) lists[i] * model->inner + j];
+			residuals[(size_t) i * model->padded + j] = scale *
+				(sample[(size_t) i * model->padded + j] - trained->centroids[(size_t) lists[i] * model->inner + j]);
+	}
 	for (int m = 0; m < model->subvectors; m++)
 	{
 		CHECK_FOR_INTERRUPTS();
@@ -354,98 +367,202 @@ train_codes(PqTrained *trained, const float *sample, const int32 *lists, int n)
 }
 
 /*
- * Range of the terms: what sample points have, with room at both ends.  A term
- * beyond it is cut off, which costs that vector some precision only.
+ * The unit of each list's codes: how long its residuals are.  Lists may differ by
+ * orders of magnitude; what few points cannot tell, their group does.
+ */
+static void
+train_scales(PqTrained *trained, const float *sample, const int32 *lists, int n)
+{
+	PqModel    *model = trained->model;
+	const int32 *starts = PqModelArray(model, group_starts, int32);
+	float	   *scales = PqModelArray(model, scales, float);
+	double	   *squares = palloc0(sizeof(double) * PqModelSlots(model));
+	int		   *counts = palloc0(sizeof(int) * PqModelSlots(model));
+	double		all = 0;
+
+	for (int i = 0; i < n; i++)
+	{
+		const float *point = sample + (size_t) i * model->padded;
+		const float *centroid = trained->centroids + (size_t) lists[i] * model->inner;
+		double		square = 0;
+
+		for (int j = 0; j < model->inner; j++)
+		{
+			float		r = point[j] - centroid[j];
+
+			square += (double) r * r;
+		}
+		squares[lists[i]] += square;
+		counts[lists[i]]++;
+		all += square;
+	}
+	for (int g = 0; g < model->ngroups; g++)
+	{
+		double		typical = 0;
+		int			count = 0;
+
+		for (int s = starts[g] * PQ_TILE; s < starts[g + 1] * PQ_TILE; s++)
+		{
+			typical += squares[s];
+			count += counts[s];
+		}
+		typical = typical > 0 ? typical / count : all / Max(n, 1);
+		for (int s = starts[g] * PQ_TILE; s < starts[g + 1] * PQ_TILE; s++)
+		{
+			double		square = (squares[s] + 2 * typical) / (Max(counts[s] - 1, 0) + 2);
+
+			/*
+			 * that of a list of copies has to do for what may come beside
+			 * them
+			 */
+			square = Max(square, typical * 1e-12);
+
+			/*
+			 * codes that most lists share are learned better than by units
+			 * alike
+			 */
+			if (square > 1e-60 && all > 0)
+				scales[s] = sqrt(all / n * pow(16, rint(log(square * n / all) / log(16))));
+			else
+				scales[s] = 1;
+		}
+	}
+	pfree(squares);
+	pfree(counts);
+}
+
+/*
+ * Where the terms of each list lie: their mean is about the square of its unit,
+ * and how far they spread about that goes with its unit and how far its centroid
+ * is away, so few points of a list tell enough.  A term beyond the range is cut
+ * off, which costs that vector some precision.
  */
 static void
 train_terms(PqTrained *trained, const float *sample, const int32 *lists, int n)
 {
 	PqModel    *model = trained->model;
-	double		low = DBL_MAX;
-	double		high = -DBL_MAX;
-	double		sum = 0;
-	double		square = 0;
+	int			nslots = PqModelSlots(model);
+	const float *scales = PqModelArray(model, scales, float);
+	const float *norms = PqModelArray(model, norms, float);
+	const float **centroids = palloc(sizeof(float *) * Max(n, 1));
+	double	   *terms = palloc(sizeof(double) * Max(n, 1));
+	double	   *sums = palloc0(sizeof(double) * nslots);
+	double	   *squares = palloc0(sizeof(double) * nslots);
+	int		   *counts = palloc0(sizeof(int) * nslots);
+	double		typical = 0;
 
-	model->term_min = 0;
-	model->term_step = 0;
-	for (int i = 0; i < n && model->metric != PQ_METRIC_IP; i++)
+	for (int start = 0; start < n; start += BATCH)
 	{
-		double		term = 0;
+		int			m = Min(BATCH, n - start);
 
-		/* the residual stands in for its code */
-		for (int j = 0; j < model->inner; j++)
-		{
-			double		c = trained->centroids[(size_t) lists[i] * model->inner + j];
-			double		r = sample[(size_t) i * model->padded + j] - c;
-
-			term += r * r + 2 * c * r;
-		}
-		low = Min(low, term);
-		high = Max(high, term);
-		sum += term;
-		square += term * term;
+		CHECK_FOR_INTERRUPTS();
+		for (int i = start; i < start + m; i++)
+			centroids[i] = trained->centroids + (size_t) lists[i] * model->inner;
+		pq_code(model, sample + (size_t) start * model->padded, lists + start, centroids + start, m, NULL, terms + start);
 	}
-	if (n > 0 && model->metric != PQ_METRIC_IP)
+#define UNIT(slot) (scales[slot] * (sqrt(norms[slot]) + scales[slot]))
+	for (int i = 0; i < n; i++)
 	{
-		double		mean = sum / n;
-		double		deviation = sqrt(Max(0, square / n - mean * mean));
-		double		from = Max(low, mean - 5 * deviation);
-		double		to = Min(high, mean + 5 * deviation);
+		int			s = lists[i];
+		double		u = (terms[i] - (double) scales[s] * scales[s]) / UNIT(s);
 
-		from -= 0.1 * (to - from);
-		to += 0.1 * (to - from);
-		model->term_min = from;
-		model->term_step = (to - from) / 255;
-		if (!isfinite(model->term_min) || !isfinite(model->term_step))
-			model->term_min = model->term_step = 0;
+		counts[s]++;
+		sums[s] += u;
+		squares[s] += u * u;
+		typical += u * u / n;
 	}
+	for (int s = 0; s < nslots && n > 0; s++)
+	{
+		double		mean = sums[s] / (counts[s] + PRIOR);
+		double		deviation = sqrt(Max(0, (squares[s] + PRIOR * typical) / (counts[s] + PRIOR) - mean * mean));
+		float		from;
+		float		step;
+
+		if (isinf(norms[s]) || model->metric == PQ_METRIC_IP)
+			continue;
+		from = (float) ((double) scales[s] * scales[s] + (mean - 5.5 * deviation) * UNIT(s));
+		step = (float) (11 * deviation * UNIT(s) / 255);
+		if (!isfinite(from) || !isfinite(step))
+			from = step = 0;
+		PqModelArray(model, term_mins, float)[s] = from;
+		PqModelArray(model, term_steps, float)[s] = step;
+	}
+#undef UNIT
+	pfree(centroids);
+	pfree(terms);
+	pfree(sums);
+	pfree(squares);
+	pfree(counts);
 }
 
 /*
- * Range of the refine codes.  Whole numbers that fit in a byte are kept
- * exactly, so that vectors of them need no second look at all.
+ * Centre the sample, and set the centre and the unit of refine codes in each
+ * dimension.  Whole numbers stay whole, so that vectors of bytes can be kept
+ * without error and need no second look at all.
  */
 static void
-train_refine(PqModel *model, const float *sample, int n)
+train_centre(PqModel *model, float *sample, int n)
 {
-	float	   *low = PqModelArray(model, refine_min, float);
-	float	   *step = PqModelArray(model, refine_step, float);
+	float	   *centre = PqModelArray(model, centre, float);
+	float	   *spread = PqModelArray(model, spread, float);
+	double	   *sums = palloc0(sizeof(double) * model->inner);
 	float		lowest = FLT_MAX;
 	float		highest = -FLT_MAX;
+	double		total = 0;
 	bool		whole = n > 0;
-	float	   *high = palloc(sizeof(float) * model->inner);
 
-	for (int j = 0; j < model->inner; j++)
-		low[j] = high[j] = n > 0 ? sample[j] : 0;
 	for (int i = 0; i < n; i++)
 	{
 		const float *point = sample + (size_t) i * model->padded;
 
 		for (int j = 0; j < model->inner; j++)
 		{
-			low[j] = Min(low[j], point[j]);
-			high[j] = Max(high[j], point[j]);
+			sums[j] += point[j];
+			lowest = Min(lowest, point[j]);
+			highest = Max(highest, point[j]);
 		}
 		for (int j = 0; j < model->inner && whole; j++)
 			whole = point[j] == rintf(point[j]);
 	}
-	for (int j = 0; j < model->inner; j++)
+	model->whole = whole && lowest >= -LARGEST_WHOLE && highest <= LARGEST_WHOLE;
+	for (int j = 0; j < model->inner && n > 0; j++)
 	{
-		step[j] = (high[j] - low[j]) / 255;
-		if (!isfinite(step[j]))
-			step[j] = 0;
-		lowest = Min(lowest, low[j]);
-		highest = Max(highest, high[j]);
+		centre[j] = sums[j] / n;
+		if (model->whole)
+			centre[j] = highest - lowest > 255 ? rintf(centre[j]) : lowest >= 0 && highest <= 255 ? 0 : lowest;
+		model->centred |= centre[j] != 0;
+		sums[j] = 0;
 	}
-	pfree(high);
-	if (whole && lowest >= 0 && highest <= 255)
-		lowest = 0;
-	if (whole && highest - lowest <= 255)
+	for (int i = 0; i < n; i++)
+	{
+		float	   *point = sample + (size_t) i * model->padded;
+
 		for (int j = 0; j < model->inner; j++)
 		{
-			low[j] = lowest;
-			step[j] = 1;
+			point[j] = (float) ((double) point[j] - centre[j]);
+			sums[j] += (double) point[j] * point[j];
 		}
+	}
+	for (int j = 0; j < model->inner; j++)
+		total += sums[j];
+	/* dimensions of little spread tell little: nothing is gained by more bits */
+	for (int j = 0; j < model->inner; j++)
+	{
+		double		square = Max(sums[j], total / model->inner / 16) / Max(n, 1);
+
+		spread[j] = model->whole || square < 1e-60 ? 1 : sqrt(square);
+	}
+	pfree(sums);
+}
+
+/* Take over what was learned before there were lists. */
+static void
+take_frame(PqModel *model, const PqModel *frame)
+{
+	model->centred = frame->centred;
+	model->whole = frame->whole;
+	memcpy(PqModelArray(model, centre, float), PqModelArray(frame, centre, float), sizeof(float) * model->inner);
+	memcpy(PqModelArray(model, spread, float), PqModelArray(frame, spread, float), sizeof(float) * model->inner);
 }
 
 /* How far distances of the inner space are off, relatively, by projection. */
@@ -457,7 +574,8 @@ set_distortion(PqModel *model)
 }
 
 /*
- * Learn a model from n sample points (rows of padded floats in random order).
+ * Learn a model from n sample points (rows of padded floats in random order),
+ * which are centred by it.
  * expected is how many vectors there are; lists = 0 and subvectors = 0 ask for
  * a choice; centroids may take budget bytes.
  */
@@ -470,7 +588,8 @@ pq_train(const PqSpace *space, int dims, float *sample, int n, double expected,
 	int			count;
 	int			most;
 	int			ncoded = Min(n, CODE_SAMPLE);
-	int32	   *coded = palloc(sizeof(int32) * Max(ncoded, 1));
+	int32	   *of_points = palloc_extended(sizeof(int32) * Max(n, 1), MCXT_ALLOC_HUGE);
+	PqModel    *frame;
 	PqTrained  *trained;
 
 	pq_model_geometry(inner, subvectors, &width, &count);
@@ -487,12 +606,16 @@ pq_train(const PqSpace *space, int dims, float *sample, int n, double expected,
 						   most, PQ_MAX_LISTS / 2),
 				 errhint("Raise maintenance_work_mem, or ask for fewer lists.")));
 	lists = Max(1, Min(Min(lists, most), Max(n, 1)));
-	trained = train_lists(space, dims, sample, n, count * width, lists, subvectors);
-	pq_assign(trained, sample, ncoded, coded);
-	train_codes(trained, sample, coded, ncoded);
-	train_terms(trained, sample, coded, ncoded);
-	pfree(coded);
-	train_refine(trained->model, sample, n);
+	frame = pq_model_alloc(space, dims, 1, 1, 1, subvectors, false);
+	train_centre(frame, sample, n);
+	trained = train_lists(space, dims, sample, n, count * width, lists, subvectors, of_points);
+	take_frame(trained->model, frame);
+	train_scales(trained, sample, of_points, n);
+	pq_assign(trained, sample, ncoded, of_points);
+	train_codes(trained, sample, of_points, ncoded);
+	train_terms(trained, sample, of_points, ncoded);
+	pfree(of_points);
+	pfree(frame);
 	set_distortion(trained->model);
 	return trained;
 }
