@@ -19,6 +19,7 @@
 #include "common/json.h"
 #include "compat.h"
 #include "runtime/control/control.h"
+#include "runtime/gateway/parameters.h"
 #include "runtime/gateway/plan.h"
 #include "runtime/gateway/reduce.h"
 #include "runtime/shared/pool.h"
@@ -39,72 +40,6 @@ is_target(const char *target, const char *name)
 	pattern = psprintf("^(?:%s)$", target);
 	return RE_compile_and_execute(cstring_to_text(pattern), (char *) name, strlen(name),
 								  REG_ADVANCED, C_COLLATION_OID, 0, NULL);
-}
-
-/* Is this parameter the overrides of some executor? */
-static bool
-names_executor(const JflowFlow *flow, const JsonbValue *key)
-{
-	for (int i = 0; i < flow->nexecutors; i++)
-		if (strlen(flow->executors[i].name) == key->val.string.len &&
-			memcmp(flow->executors[i].name, key->val.string.val, key->val.string.len) == 0)
-			return true;
-	return false;
-}
-
-/* Add the members of an object that are not overrides of an executor. */
-static void
-push_members(JsonbParseState **state, JsonbContainer *object, const JflowFlow *flow)
-{
-	JsonbIterator *it = JsonbIteratorInit(object);
-	JsonbIteratorToken token;
-	JsonbValue	value;
-	bool		skip = false;
-
-	while ((token = JsonbIteratorNext(&it, &value, true)) != WJB_DONE)
-	{
-		if (token == WJB_KEY)
-			skip = flow && names_executor(flow, &value);
-		if ((token == WJB_KEY || token == WJB_VALUE) && !skip)
-			pushJsonbValue(state, token, &value);
-	}
-}
-
-/*
- * The parameters that one executor gets: those of the post, without what is
- * meant for others, overridden by what is meant for it.
- */
-static Jsonb *
-executor_parameters(const JflowFlow *flow, const JflowExecutor *executor, Jsonb *parameters)
-{
-	JsonbParseState *state = NULL;
-	JsonbIterator *it;
-	JsonbIteratorToken token;
-	JsonbValue	key,
-				buffer;
-	JsonbValue *overrides;
-	bool		split = false;
-
-	it = JsonbIteratorInit(&parameters->root);
-	while ((token = JsonbIteratorNext(&it, &key, true)) != WJB_DONE)
-		split |= token == WJB_KEY && names_executor(flow, &key);
-	if (!split)
-		return parameters;
-
-	overrides = getKeyJsonValueFromContainer(&parameters->root, executor->name,
-											 strlen(executor->name), &buffer);
-	if (overrides && (overrides->type != jbvBinary ||
-					  !JsonContainerIsObject(overrides->val.binary.data)))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("parameter \"%s\" must be an object", executor->name),
-				 errdetail("A parameter named like an executor holds overrides for it.")));
-
-	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
-	push_members(&state, &parameters->root, flow);
-	if (overrides)
-		push_members(&state, overrides->val.binary.data, NULL);
-	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
 }
 
 /* The value of "limit" in an object, or -1. */
@@ -146,7 +81,7 @@ plan_error_context(void *arg)
 }
 
 static void
-plan_step(JflowStep *step, JflowPlan *plan, Oid owner, Jsonb *parameters)
+plan_step(JflowStep *step, JflowPlan *plan, Oid owner, const JflowPostParameters *parameters)
 {
 	const JflowExecutor *executor = step->executor;
 	ErrorContextCallback callback;
@@ -181,7 +116,7 @@ plan_step(JflowStep *step, JflowPlan *plan, Oid owner, Jsonb *parameters)
 		(executor->uses_after ? STAGE_AFTER : 0);
 	if (!step->remote)
 		jflow_runnables_prepare(&step->runnables, executor, &function, owner);
-	step->parameters = executor_parameters(plan->flow, executor, parameters);
+	step->parameters = jflow_parameters_of(parameters, step - plan->steps);
 	step->polling = jflow_polling_resolve(executor, plan->endpoint);
 	if (executor->when)
 		step->when = jflow_filter_parse(executor->when, "when");
@@ -209,9 +144,21 @@ add_endpoints(Jsonb *requests, List **endpoints)
 			*endpoints = lappend(*endpoints, pnstrdup(key.val.string.val, key.val.string.len));
 }
 
+/* Does an executor name the endpoint, or take any by its nature? */
+static bool
+takes_endpoint(const JflowExecutor *executor, const char *endpoint)
+{
+	JsonbValue	buffer;
+
+	if ((executor->requests && jflow_json_get(executor->requests, endpoint, &buffer)) ||
+		(executor->class_requests && jflow_json_get(executor->class_requests, endpoint, &buffer)))
+		return true;
+	return executor->class_owner == NULL && executor->requests == NULL;
+}
+
 /*
- * Documents pass a flow unchanged where no executor knows the endpoint.  That is
- * as it should be, unless the endpoint is a misspelt one: say so.
+ * Documents pass where no executor knows the endpoint, or only as one of all
+ * ("*").  That is as it should be, unless it is a misspelt one: say so.
  */
 static void
 note_unknown_endpoint(const JflowPlan *plan)
@@ -219,23 +166,27 @@ note_unknown_endpoint(const JflowPlan *plan)
 	List	   *endpoints = NIL;
 	const char **names;
 	const char *suggestion;
+	bool		any = false;
 
 	for (int i = 0; i < plan->flow->nexecutors; i++)
 	{
-		if (plan->steps[i].active)
+		const JflowExecutor *executor = &plan->flow->executors[i];
+
+		if (takes_endpoint(executor, plan->endpoint))
 			return;
-		add_endpoints(plan->flow->executors[i].requests, &endpoints);
-		add_endpoints(plan->flow->executors[i].class_requests, &endpoints);
+		any |= plan->steps[i].active;
+		add_endpoints(executor->requests, &endpoints);
+		add_endpoints(executor->class_requests, &endpoints);
 	}
 	names = palloc(sizeof(char *) * Max(list_length(endpoints), 1));
 	for (int i = 0; i < list_length(endpoints); i++)
 		names[i] = list_nth(endpoints, i);
 	suggestion = jflow_suggest(plan->endpoint, names, list_length(endpoints));
-	if (suggestion && strcmp(suggestion, plan->endpoint) != 0)
+	if (suggestion || (!any && endpoints != NIL))
 		ereport(NOTICE,
 				(errmsg("no executor of flow \"%s\" knows endpoint \"%s\"",
 						plan->flow->name, plan->endpoint),
-				 errhint("Did you mean \"%s\"?", suggestion)));
+				 suggestion ? errhint("Did you mean \"%s\"?", suggestion) : 0));
 }
 
 /* Raise undefined_object for a target that no executor matches. */
@@ -359,6 +310,8 @@ plan_flow(const JflowPostOptions *options, bool fresh)
 	JflowPlan  *plan = palloc(sizeof(JflowPlan));
 	JflowFlow  *flow;
 	Oid			owner;
+	JflowPostParameters parameters;
+	bool	   *active;
 	bool		any_target = options->target_executor == NULL;
 
 	jflow_json_check_size(options->parameters, "parameters", JFLOW_MAX_PARAMETERS);
@@ -374,6 +327,8 @@ plan_flow(const JflowPostOptions *options, bool fresh)
 	plan->read_only = XactReadOnly || options->read_only;
 	plan->remote = false;
 	plan->steps = palloc0(sizeof(JflowStep) * Max(flow->nexecutors, 1));
+	active = palloc(sizeof(bool) * Max(flow->nexecutors, 1));
+	jflow_parameters_init(&parameters, flow, options->parameters);
 	for (int i = 0; i < flow->nexecutors; i++)
 	{
 		JflowStep  *step = &plan->steps[i];
@@ -386,11 +341,13 @@ plan_flow(const JflowPostOptions *options, bool fresh)
 		if (step->active && !find_pools(step, plan))
 			return NULL;
 		if (step->active)
-			plan_step(step, plan, owner, options->parameters);
+			plan_step(step, plan, owner, &parameters);
+		active[i] = step->active;
 	}
 	if (!any_target)
 		unknown_target(flow, options->target_executor);
 	note_unknown_endpoint(plan);
+	jflow_parameters_note_unknown(&parameters, active);
 	for (int i = 0; i < flow->nexecutors; i++)
 		if (plan->steps[i].active && plan->steps[i].stages == 0)
 			plan->steps[i].active = false;

@@ -367,24 +367,32 @@ work_through(void *arg)
 	(void) continue_visit(local->post, local->request, local->step);
 }
 
-/*
- * A visit in this process: all of it, with these documents.  It begins as the
- * request knows it, since one that has failed may have left it anywhere.
- */
-static Datum
-visit_here(JflowPost *post, JflowRequest *request, int step, Datum docs)
+/* All of a visit in this process, within the executor's limit of time. */
+static void
+work_in_time(JflowPost *post, JflowRequest *request, int step)
 {
-	JflowVisit *visit = &request->visits[step];
+	const JflowStep *plan = &post->plan->steps[step];
 	LocalVisit	local = {post, request, step};
-	Datum		output;
 
 	request->at = step;
+	jflow_run_before_deadline(plan->timeout_ms, plan->what, work_through, &local);
+}
+
+/*
+ * The same with these documents, for their sake alone: the visit is as it began
+ * then.  It also begins so, since one that has failed may have left it anywhere.
+ */
+static Datum
+try_here(JflowPost *post, JflowRequest *request, int step, Datum docs)
+{
+	JflowVisit *visit = &request->visits[step];
+	Datum		output;
+
 	*visit = request->begun;
 	visit->docs = docs;
 	visit->is_output = false;	/* that is counted once, by the caller */
 	visit->place = NULL;
-	jflow_run_before_deadline(post->plan->steps[step].timeout_ms, post->plan->steps[step].what,
-							  work_through, &local);
+	work_in_time(post, request, step);
 	output = visit->output;
 	*visit = request->begun;
 	return output;
@@ -395,44 +403,52 @@ float_here(void *arg)
 {
 	LocalVisit *local = arg;
 
-	(void) visit_here(local->post, local->request, local->step,
-					  local->request->visits[local->step].docs);
+	(void) try_here(local->post, local->request, local->step, local->request->begun.docs);
 }
 
 /*
- * The visit of an executor without replicas.  A floating one gets the documents,
- * but nobody waits for its answer: it can neither change them nor fail the
- * request.
+ * A floating executor gets the documents, but nobody waits for its answer: it
+ * can neither change them nor fail the request.
  */
+static void
+start_floating_here(JflowPost *post, JflowRequest *request, int step)
+{
+	JflowVisit *visit = &request->visits[step];
+	LocalVisit	local = {post, request, step};
+	ErrorData  *error;
+
+	request->begun = *visit;
+	error = jflow_local_try(float_here, &local);
+	*visit = request->begun;
+	if (error)
+		jflow_error_warn(psprintf("floating executor \"%s\"",
+								  post->plan->steps[step].executor->name), error);
+	finish_visit(request, step, visit->docs);
+}
+
+/* The visit of an executor without replicas. */
 static void
 start_here(JflowPost *post, JflowRequest *request, int step)
 {
-	const JflowStep *plan = &post->plan->steps[step];
 	JflowVisit *visit = &request->visits[step];
-	LocalVisit	local = {post, request, step};
 	Datum		docs;
 
-	request->begun = *visit;
-	if (plan->executor->floating)
-	{
-		ErrorData  *error = jflow_local_try(float_here, &local);
-
-		*visit = request->begun;
-		if (error)
-			jflow_error_warn(psprintf("floating executor \"%s\"", plan->executor->name), error);
-		finish_visit(request, step, visit->docs);
-		return;
-	}
 	/* Without replicas the whole request is tried, and not one visit of it. */
-	if (post->plan->remote && post->options->continue_on_error)
-		docs = jflow_local_in_halves(post, request, step, visit_here, visit->docs,
+	if (post->plan->steps[step].executor->floating)
+		start_floating_here(post, request, step);
+	else if (!post->plan->remote || !post->options->continue_on_error)
+		work_in_time(post, request, step);
+	else
+	{
+		request->begun = *visit;
+		docs = jflow_local_in_halves(post, request, step, try_here, visit->docs,
 									 visit->counts == NULL);
-	else
-		docs = visit_here(post, request, step, visit->docs);
-	if (docs == (Datum) 0 || jflow_error_took_all(request))
-		request->failed = true;
-	else
-		finish_visit(request, step, docs);
+		*visit = request->begun;
+		if (docs == (Datum) 0 || jflow_error_took_all(request))
+			request->failed = true;
+		else
+			finish_visit(request, step, docs);
+	}
 }
 
 /* An executor's inputs are there: begin. */
