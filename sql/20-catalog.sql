@@ -89,6 +89,9 @@ SELECT pg_catalog.pg_extension_config_dump('jflow.flow', '');
 SELECT pg_catalog.pg_extension_config_dump('jflow.executor', '');
 SELECT pg_catalog.pg_extension_config_dump('jflow.flow_grant', '');
 
+-- The owner of the database can dump it.  Whatever else holds definitions grants him the same.
+GRANT SELECT ON jflow.flow, jflow.executor, jflow.flow_grant TO pg_database_owner;
+
 -- Backends keep definitions in memory; any change of these tables, also one
 -- made by hand or by a restore, tells them to look again.
 CREATE FUNCTION jflow.catalog_changed() RETURNS trigger

@@ -8,6 +8,7 @@ CREATE TABLE jflow.codebook (
 	PRIMARY KEY (codebook, owner)
 );
 SELECT pg_catalog.pg_extension_config_dump('jflow.codebook', '');
+GRANT SELECT ON jflow.codebook TO pg_database_owner;
 
 CREATE FUNCTION @extschema@.jflow_train(codebook pg_catalog.text, query pg_catalog.text,
 	metric pg_catalog.text DEFAULT 'l2', lists pg_catalog.int4 DEFAULT 0, subvectors pg_catalog.int4 DEFAULT 0)

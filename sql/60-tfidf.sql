@@ -13,6 +13,7 @@ CREATE TABLE jflow.model (
 );
 
 SELECT pg_catalog.pg_extension_config_dump('jflow.model', '');
+GRANT SELECT ON jflow.model TO pg_database_owner;
 
 -- What the requests of a running fit have counted.
 CREATE TABLE jflow.model_part (

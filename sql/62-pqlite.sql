@@ -19,6 +19,7 @@ CREATE TABLE jflow.shard (
 );
 
 SELECT pg_catalog.pg_extension_config_dump('jflow.shard', '');
+GRANT SELECT ON jflow.shard TO pg_database_owner;
 
 CREATE TRIGGER catalog_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON jflow.shard
 	FOR EACH STATEMENT EXECUTE FUNCTION jflow.catalog_changed();
