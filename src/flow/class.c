@@ -213,32 +213,63 @@ class_of_others(const char *name, Oid role)
 }
 
 /*
- * The class name in "uses": prefixes that name a hub of executors are accepted
- * and mean nothing here, and neither does a version tag behind a hub's name.
- * NULL if there is no such prefix.
+ * The class name in "uses" where a prefix names a hub of executors, or NULL: the
+ * first part of jinahub://Name:secret/tag, the second of jinaai://user/Name:tag.
+ * The hub, the tag and how the executor would be run mean nothing here.
  */
 const char *
 jflow_hub_name(const char *uses)
 {
-	static const char *const prefixes[] = {
-		"jinahub://", "jinahub+docker://", "jinahub+sandbox://", "jinaai://"
-	};
-
-	for (int i = 0; i < lengthof(prefixes); i++)
+	static const struct
 	{
-		size_t		len = strlen(prefixes[i]);
+		const char *prefix;
+		bool		user;		/* a user's name comes first */
+	}			hubs[] = {
+		{"jinahub", false}, {"jinaai", true}
+	};
+	static const char *const kinds[] = {"://", "+docker://", "+sandbox://", "+serverless://"};
 
-		if (strncmp(uses, prefixes[i], len) == 0)
+	for (int hub = 0; hub < lengthof(hubs); hub++)
+	{
+		for (int kind = 0; kind < lengthof(kinds); kind++)
 		{
-			char	   *name = pstrdup(uses + len);
-			char	   *slash = strrchr(name, '/');
+			char	   *prefix = psprintf("%s%s", hubs[hub].prefix, kinds[kind]);
+			char	   *name;
 
-			name[strcspn(name, ":")] = '\0';
-			/* jinaai://user/Name/tag is not distinguishable from user/Name */
-			return slash && strlen(name) > slash + 1 - name ? slash + 1 : name;
+			if (strncmp(uses, prefix, strlen(prefix)) != 0)
+				continue;
+			name = pstrdup(uses + strlen(prefix));
+			if (hubs[hub].user && strchr(name, '/'))
+				name = strchr(name, '/') + 1;
+			name[strcspn(name, ":/")] = '\0';
+			return name;
 		}
 	}
 	return NULL;
+}
+
+/* Raise feature_not_supported for a file: the server loads none. */
+static void
+check_no_file(const char *uses)
+{
+	static const char *const suffixes[] = {".yml", ".yaml", ".py", ".json"};
+	size_t		len = strlen(uses);
+	bool		is_file = strchr(uses, '/') && strstr(uses, "://") == NULL && strchr(uses, '"') == NULL;
+
+	for (int i = 0; i < lengthof(suffixes); i++)
+	{
+		size_t		n = strlen(suffixes[i]);
+
+		/* public.yml may be a function */
+		if (len > n && strcmp(uses + len - n, suffixes[i]) == 0)
+			is_file |= strchr(uses, '.') != uses + len - n || !jflow_function_exists(uses);
+	}
+	if (is_file)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("executor cannot be loaded from file \"%s\"", uses),
+				 errdetail("An executor uses a class or a SQL function."),
+				 errhint("Write what it does as a SQL function, and name that, or a class made with jflow_define.")));
 }
 
 /* The class nearest to a misspelt name that a role may use, for a hint, or NULL. */
@@ -321,6 +352,12 @@ jflow_uses_resolve(const char *uses, const char *wanted_owner, Oid owner, char *
 	*class_owner = find_class(name, wanted_owner, owner);
 	if (*class_owner)
 		return pstrdup(name);
+	if (strcmp(name, "_pass") == 0)
+	{
+		*class_owner = pstrdup("");
+		return pstrdup(JFLOW_BASE_CLASS);	/* as older flows call it */
+	}
+	check_no_file(uses);
 	if (wanted_owner || hub_name || strstr(uses, "://") ||
 		(strchr(uses, ' ') && strchr(uses, '"') == NULL))
 	{

@@ -1,10 +1,11 @@
 /*
  * config.c
- *		A whole flow in one document: jflow_load, jflow_save and their YAML forms.
+ *		A whole flow in one document: jflow_load and its YAML form.
  *
  * The keys are those of a Jina Flow YAML.  A key that has a meaning only where
  * executors are processes of their own (ports, images, requirements) is
  * ignored, and one notice lists what was; a key that nobody knows is an error.
+ * Errors tell in their context which executor they are about.
  */
 #include "postgres.h"
 
@@ -13,23 +14,23 @@
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
-#include "utils/datetime.h"
 #include "utils/fmgrprotos.h"
 #include "utils/numeric.h"
 #include "utils/timestamp.h"
 
+#include "common/json.h"
 #include "compat.h"
+#include "flow/config.h"
 #include "flow/flow.h"
 #include "flow/yaml.h"
 
 PG_FUNCTION_INFO_V1(jflow_load);
 PG_FUNCTION_INFO_V1(jflow_load_yaml);
-PG_FUNCTION_INFO_V1(jflow_save);
-PG_FUNCTION_INFO_V1(jflow_save_yaml);
 PG_FUNCTION_INFO_V1(jflow_yaml);
 
 static const char *const flow_keys[] = {
-	"jtype", "version", "name", "description", "with", "metas", "executors", "grants"
+	"jtype", "version", "name", "description", "with", "metas", "executors", "deployments", "pods",
+	"grants", "literals"
 };
 
 static const char *const executor_keys[] = {
@@ -42,7 +43,7 @@ static const char *const executor_keys[] = {
 /* Keys of Jina that mean nothing inside a server. */
 static const char *const ignored_keys[] = {
 	"allow_concurrent", "asyncio", "compress", "compress_min_bytes", "compress_min_ratio",
-	"compression", "cors", "daemon", "default_swagger_ui", "deployments", "deployments_addresses",
+	"compression", "cors", "daemon", "connection_list", "default_swagger_ui", "deployments_addresses", "disable_auto_volume",
 	"docker_kwargs", "endpoints_configuration", "entrypoint", "env", "env_from_secret",
 	"exit_on_exceptions", "expose_endpoints", "expose_graphql_endpoint", "external",
 	"extra_search_paths", "force_update", "gateway", "gpus", "graph_conditions", "graph_description",
@@ -52,10 +53,10 @@ static const char *const ignored_keys[] = {
 	"no_crud_endpoints", "no_debug_endpoints", "noblock_on_start", "output_array_type",
 	"peer_ports", "pod_role", "port", "port_expose", "port_in", "port_jinad", "port_monitoring",
 	"prefer_platform", "prefetch", "protocol", "provider", "proxy", "pull_latest", "py_modules",
-	"quiet", "quiet_error", "quiet_remote_logs", "raft_configuration", "reload", "replica_id",
+	"quiet", "quiet_error", "quiet_remote_logs", "raft_configuration", "reload", "replica_id", "resources",
 	"results_in_order", "return_responses", "runtime_backend", "runtime_cls", "shard_id", "ssl_certfile",
 	"ssl_keyfile", "stateful", "timeout_ctrl", "timeout_ready", "title", "tls", "tracing",
-	"traces_exporter_host", "traces_exporter_port", "upload_files", "uses_dynamic_batching",
+	"traces_exporter_host", "traces_exporter_port", "upload_files", "uses_after_address", "uses_before_address", "uses_dynamic_batching",
 	"uvicorn_kwargs", "volumes", "warmup", "workspace_id"
 };
 
@@ -66,33 +67,15 @@ typedef struct Loader
 	char	   *name;
 	char	   *description;
 	JsonbValue	executors;		/* jbvNull: none */
+	const char *executors_key;	/* what they were called */
 	JsonbValue	grants;			/* jbvNull: none */
+	bool		literals;		/* what looks like a variable is none */
 
 	/* given for the flow, hold for executors that say nothing */
 	Jsonb	   *polling;
 	char	   *workspace;
 	Interval   *timeout;
 } Loader;
-
-typedef void (*MemberFunction) (void *arg, const char *key, JsonbValue *value);
-
-static char *
-string_value(const JsonbValue *value)
-{
-	return pnstrdup(value->val.string.val, value->val.string.len);
-}
-
-static bool
-is_object(const JsonbValue *value)
-{
-	return value->type == jbvBinary && JsonContainerIsObject(value->val.binary.data);
-}
-
-static bool
-is_array(const JsonbValue *value)
-{
-	return value->type == jbvBinary && JsonContainerIsArray(value->val.binary.data);
-}
 
 static void JFLOW_NORETURN
 wrong_value(const char *key, const char *expected)
@@ -102,24 +85,6 @@ wrong_value(const char *key, const char *expected)
 			 errmsg("value of \"%s\" must be %s", key, expected)));
 }
 
-/* Call a function for each member of an object. */
-static void
-each_member(JsonbContainer *object, MemberFunction function, void *arg)
-{
-	JsonbIterator *it = JsonbIteratorInit(object);
-	JsonbIteratorToken token;
-	JsonbValue	value;
-	char	   *key = NULL;
-
-	while ((token = JsonbIteratorNext(&it, &value, true)) != WJB_DONE)
-	{
-		if (token == WJB_KEY)
-			key = string_value(&value);
-		else if (token == WJB_VALUE)
-			function(arg, key, &value);
-	}
-}
-
 static char *
 read_string(const char *key, const JsonbValue *value)
 {
@@ -127,7 +92,7 @@ read_string(const char *key, const JsonbValue *value)
 		return NULL;
 	if (value->type != jbvString)
 		wrong_value(key, "a string");
-	return string_value(value);
+	return jflow_json_string(value);
 }
 
 static int
@@ -158,6 +123,15 @@ read_jsonb(JsonbValue *value)
 	return value->type == jbvNull ? NULL : JsonbValueToJsonb(value);
 }
 
+/* A polling; Jina takes a map as a string of JSON, too. */
+static Jsonb *
+read_polling(JsonbValue *value)
+{
+	if (value->type == jbvString && value->val.string.len > 0 && value->val.string.val[0] == '{')
+		return DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(jflow_json_string(value))));
+	return read_jsonb(value);
+}
+
 /* Raises invalid_parameter_value where an interval cannot hold the time. */
 static Interval *
 interval_of_ms(const char *key, double ms)
@@ -178,7 +152,7 @@ read_interval(const char *key, const JsonbValue *value, double unit_ms)
 		return NULL;
 	if (value->type == jbvString)
 		return DatumGetIntervalP(DirectFunctionCall3(interval_in,
-													 CStringGetDatum(string_value(value)),
+													 CStringGetDatum(jflow_json_string(value)),
 													 ObjectIdGetDatum(InvalidOid),
 													 Int32GetDatum(-1)));
 	if (value->type != jbvNumeric)
@@ -187,17 +161,28 @@ read_interval(const char *key, const JsonbValue *value, double unit_ms)
 																			NumericGetDatum(value->val.numeric))));
 }
 
+/* Jina's timeout: milliseconds, of which -1 means none. */
+static Interval *
+read_timeout_send(const char *key, const JsonbValue *value)
+{
+	if (value->type == jbvNumeric &&
+		DatumGetFloat8(DirectFunctionCall1(numeric_float8, NumericGetDatum(value->val.numeric))) == -1)
+		return NULL;
+	return read_interval(key, value, 1);
+}
+
 /*
- * A workspace is a schema here; of a path, the last component is taken.
+ * A workspace is a schema here; of a path, the last component is taken unless all
+ * is meant as it is.
  */
 static char *
-read_workspace(const char *key, const JsonbValue *value)
+read_workspace(const Loader *loader, const char *key, const JsonbValue *value)
 {
 	char	   *workspace = read_string(key, value);
 	char	   *name;
 	size_t		len;
 
-	if (workspace == NULL || strchr(workspace, '/') == NULL)
+	if (workspace == NULL || loader->literals || strchr(workspace, '/') == NULL)
 		return workspace;
 	len = strlen(workspace);
 	while (len > 0 && workspace[len - 1] == '/')
@@ -226,7 +211,7 @@ other_key(Loader *loader, const char *key, const char *what,
 			return;
 		}
 	}
-	suggestion = jflow_suggest(key, known, nknown);
+	suggestion = strcmp(key, "parallel") == 0 ? "replicas" : jflow_suggest(key, known, nknown);
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 			 errmsg("unknown key \"%s\" of %s", key, what),
@@ -236,30 +221,17 @@ other_key(Loader *loader, const char *key, const char *what,
 static void
 read_needs(JflowExecutor *executor, JsonbValue *value)
 {
-	JsonbIterator *it;
-	JsonbIteratorToken token;
-	JsonbValue	element;
-
 	if (value->type == jbvNull)
 		return;
 	if (value->type == jbvString)
 	{
 		executor->needs = palloc(sizeof(char *));
-		executor->needs[executor->nneeds++] = string_value(value);
+		executor->needs[executor->nneeds++] = jflow_json_string(value);
 		return;
 	}
-	if (!is_array(value))
+	executor->needs = jflow_json_strings(value, &executor->nneeds);
+	if (executor->needs == NULL)
 		wrong_value("needs", "a name or an array of names");
-	executor->needs = palloc(sizeof(char *) * Max(JsonContainerSize(value->val.binary.data), 1));
-	it = JsonbIteratorInit(value->val.binary.data);
-	while ((token = JsonbIteratorNext(&it, &element, true)) != WJB_DONE)
-	{
-		if (token != WJB_ELEM)
-			continue;
-		if (element.type != jbvString)
-			wrong_value("needs", "a name or an array of names");
-		executor->needs[executor->nneeds++] = string_value(&element);
-	}
 }
 
 typedef struct ExecutorLoader
@@ -276,7 +248,7 @@ load_meta(void *arg, const char *key, JsonbValue *value)
 	ExecutorLoader *el = arg;
 
 	if (strcmp(key, "workspace") == 0)
-		el->executor->workspace = read_workspace(key, value);
+		el->executor->workspace = read_workspace(el->loader, key, value);
 	else if (strcmp(key, "name") != 0 && strcmp(key, "description") != 0)
 		other_key(el->loader, key, "uses_metas", known, lengthof(known));
 }
@@ -289,6 +261,55 @@ check_method(const JsonbValue *value)
 
 	if (method && strcmp(method, "add") != 0 && strcmp(method, "needs") != 0)
 		wrong_value("method", "\"add\" or \"needs\"");
+}
+
+static void load_executor_member(void *arg, const char *key, JsonbValue *value);
+
+/* Members of "uses" where it is an executor's own document. */
+static void
+load_used_member(void *arg, const char *key, JsonbValue *value)
+{
+	static const char *const known[] = {
+		"jtype", "with", "uses_with", "metas", "uses_metas", "requests", "uses_requests", "workspace"
+	};
+	ExecutorLoader *el = arg;
+
+	if (strcmp(key, "jtype") == 0)
+		el->executor->uses = read_string(key, value);
+	else if (strcmp(key, "version") == 0 || strcmp(key, "name") == 0 || strcmp(key, "description") == 0)
+		return;
+	else
+	{
+		for (int i = 1; i < lengthof(known); i++)
+		{
+			if (strcmp(key, known[i]) == 0)
+			{
+				load_executor_member(arg, key, value);
+				return;
+			}
+		}
+		other_key(el->loader, key, "\"uses\"", known, lengthof(known));
+	}
+}
+
+/* A class or function by name, or an executor's document. */
+static void
+load_uses(ExecutorLoader *el, JsonbValue *value)
+{
+	if (value->type == jbvNull)
+		return;
+	if (!jflow_json_is_object(value))
+	{
+		el->executor->uses = read_string("uses", value);
+		return;
+	}
+	el->executor->uses = NULL;
+	jflow_json_each(value->val.binary.data, load_used_member, el);
+	if (el->executor->uses == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("\"uses\" has no \"jtype\""),
+				 errdetail("It names the executor class.")));
 }
 
 static void
@@ -305,19 +326,17 @@ load_executor_member(void *arg, const char *key, JsonbValue *value)
 	else if (strcmp(key, "method") == 0)
 		check_method(value);
 	else if (strcmp(key, "uses") == 0)
-	{
-		if (value->type != jbvNull)
-			executor->uses = read_string(key, value);
-	}
+		load_uses(el, value);
 	else if (strcmp(key, "class_owner") == 0)
 		executor->class_owner = read_string(key, value);
 	else if (strcmp(key, "uses_with") == 0 || strcmp(key, "with") == 0)
 		executor->uses_with = read_jsonb(value);
 	else if (strcmp(key, "uses_metas") == 0 || strcmp(key, "metas") == 0)
 	{
-		if (!is_object(value))
+		if (jflow_json_is_object(value))
+			jflow_json_each(value->val.binary.data, load_meta, el);
+		else if (value->type != jbvNull)
 			wrong_value(key, "an object");
-		each_member(value->val.binary.data, load_meta, el);
 	}
 	else if (strcmp(key, "uses_requests") == 0 || strcmp(key, "requests") == 0)
 		executor->requests = read_jsonb(value);
@@ -328,9 +347,9 @@ load_executor_member(void *arg, const char *key, JsonbValue *value)
 	else if (strcmp(key, "shards") == 0)
 		executor->shards = read_int(key, value);
 	else if (strcmp(key, "polling") == 0)
-		executor->polling = read_jsonb(value);
+		executor->polling = read_polling(value);
 	else if (strcmp(key, "workspace") == 0)
-		executor->workspace = read_workspace(key, value);
+		executor->workspace = read_workspace(el->loader, key, value);
 	else if (strcmp(key, "when") == 0)
 		executor->when = read_jsonb(value);
 	else if (strcmp(key, "uses_before") == 0)
@@ -340,7 +359,7 @@ load_executor_member(void *arg, const char *key, JsonbValue *value)
 	else if (strcmp(key, "timeout") == 0)
 		executor->timeout = read_interval(key, value, 1000);
 	else if (strcmp(key, "timeout_send") == 0)
-		executor->timeout = read_interval(key, value, 1);
+		executor->timeout = read_timeout_send(key, value);
 	else if (strcmp(key, "retries") == 0)
 		executor->retries = value->type == jbvNull ? -1 : Max(read_int(key, value), -1);
 	else if (strcmp(key, "floating") == 0)
@@ -365,13 +384,13 @@ load_flow_argument(void *arg, const char *key, JsonbValue *value)
 	else if (strcmp(key, "description") == 0)
 		loader->description = loader->description ? loader->description : read_string(key, value);
 	else if (strcmp(key, "polling") == 0)
-		loader->polling = read_jsonb(value);
+		loader->polling = read_polling(value);
 	else if (strcmp(key, "workspace") == 0)
-		loader->workspace = read_workspace(key, value);
+		loader->workspace = read_workspace(loader, key, value);
 	else if (strcmp(key, "timeout") == 0)
 		loader->timeout = read_interval(key, value, 1000);
 	else if (strcmp(key, "timeout_send") == 0)
-		loader->timeout = read_interval(key, value, 1);
+		loader->timeout = read_timeout_send(key, value);
 	else
 		other_key(loader, key, "a flow's arguments", known, lengthof(known));
 }
@@ -383,7 +402,7 @@ load_flow_member(void *arg, const char *key, JsonbValue *value)
 
 	if (strcmp(key, "jtype") == 0)
 	{
-		if (value->type != jbvString || strcmp(string_value(value), "Flow") != 0)
+		if (value->type != jbvString || strcmp(jflow_json_string(value), "Flow") != 0)
 			wrong_value(key, "\"Flow\"");
 	}
 	else if (strcmp(key, "version") == 0)
@@ -394,25 +413,148 @@ load_flow_member(void *arg, const char *key, JsonbValue *value)
 		loader->description = read_string(key, value);
 	else if (strcmp(key, "with") == 0 || strcmp(key, "metas") == 0)
 	{
-		if (is_object(value))
-			each_member(value->val.binary.data, load_flow_argument, loader);
+		if (jflow_json_is_object(value))
+			jflow_json_each(value->val.binary.data, load_flow_argument, loader);
 		else if (value->type != jbvNull)
 			wrong_value(key, "an object");
 	}
-	else if (strcmp(key, "executors") == 0)
+	else if (strcmp(key, "executors") == 0 || strcmp(key, "deployments") == 0 ||
+			 strcmp(key, "pods") == 0)
 	{
-		if (!is_array(value) && value->type != jbvNull)
+		if (value->type == jbvNull)
+			return;
+		if (!jflow_json_is_array(value))
 			wrong_value(key, "an array of objects");
+		if (loader->executors_key)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("keys \"%s\" and \"%s\" mean the same", loader->executors_key, key)));
 		loader->executors = *value;
+		loader->executors_key = pstrdup(key);
 	}
+	else if (strcmp(key, "literals") == 0)
+		loader->literals = read_bool(key, value);
 	else if (strcmp(key, "grants") == 0)
 	{
-		if (!is_object(value) && value->type != jbvNull)
+		if (!jflow_json_is_object(value) && value->type != jbvNull)
 			wrong_value(key, "an object of roles");
 		loader->grants = *value;
 	}
 	else
 		other_key(loader, key, "a flow", flow_keys, lengthof(flow_keys));
+}
+
+/* Is it "$NAME" or "${NAME}", or does it have "${{ ... }}" in it? */
+static bool
+is_variable(const char *string, int len)
+{
+	bool		braces;
+
+	if (len < 2 || memchr(string, '$', len) == NULL)
+		return false;
+	for (int i = 0; i + 2 < len; i++)
+		if (memcmp(string + i, "${{", 3) == 0)
+			return true;
+	braces = string[1] == '{' && string[len - 1] == '}';
+	if (string[0] != '$' || len - 1 - 2 * braces < 1)
+		return false;
+	for (int i = 1 + braces; i < len - braces; i++)
+		if (!(string[i] >= 'A' && string[i] <= 'Z') && string[i] != '_' &&
+			!(string[i] >= '0' && string[i] <= '9' && i > 1 + braces))
+			return false;
+	return true;
+}
+
+/* The first string in a document that is meant to be replaced by a variable, or NULL. */
+char *
+jflow_find_variable(JsonbContainer *container)
+{
+	JsonbIterator *it = JsonbIteratorInit(container);
+	JsonbIteratorToken token;
+	JsonbValue	value;
+
+	while ((token = JsonbIteratorNext(&it, &value, false)) != WJB_DONE)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if ((token == WJB_VALUE || token == WJB_ELEM) && value.type == jbvString &&
+			is_variable(value.val.string.val, value.val.string.len))
+			return jflow_json_string(&value);
+	}
+	return NULL;
+}
+
+static void JFLOW_NORETURN
+variable_error(const char *variable, const char *executor)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			 executor ? errmsg("executor \"%s\" has the variable \"%s\"", executor, variable) :
+			 errmsg("the flow has the variable \"%s\"", variable),
+			 errdetail("Variables are not replaced in the server."),
+			 errhint("Put their values in, or say \"literals: true\" if the text is meant as it is.")));
+}
+
+/* Raise feature_not_supported for a variable: a server has no environment of the caller's. */
+static void
+check_variables(const Loader *loader, JsonbContainer *container, const char *executor)
+{
+	char	   *variable = loader->literals ? NULL : jflow_find_variable(container);
+
+	if (variable)
+		variable_error(variable, executor);
+}
+
+/* The same for what the document says of the flow itself. */
+static void
+check_flow_variables(const Loader *loader, Jsonb *config)
+{
+	JsonbIterator *it = JsonbIteratorInit(&config->root);
+	JsonbIteratorToken token;
+	JsonbValue	value;
+
+	while ((token = JsonbIteratorNext(&it, &value, true)) != WJB_DONE)
+	{
+		if (token != WJB_VALUE)
+			continue;
+		if (jflow_json_is_object(&value))
+			check_variables(loader, value.val.binary.data, NULL);
+		else if (value.type == jbvString && !loader->literals &&
+				 is_variable(value.val.string.val, value.val.string.len))
+			variable_error(jflow_json_string(&value), NULL);
+	}
+}
+
+/* Adds a line that says which executor of the document an error is about. */
+static void
+executor_error_context(void *arg)
+{
+	errcontext("executor \"%s\" of the document", (const char *) arg);
+}
+
+/* One executor of the document, "n" from 0. */
+static void
+load_executor(Loader *loader, JsonbValue *value, int n)
+{
+	JflowExecutor executor;
+	ExecutorLoader el = {loader, &executor};
+	ErrorContextCallback callback;
+	JsonbValue	buffer;
+	JsonbValue *name = getKeyJsonValueFromContainer(value->val.binary.data, "name", 4, &buffer);
+
+	jflow_executor_init(&executor, name && name->type == jbvString ?
+						jflow_json_string(name) : psprintf("executor%d", n));
+	callback.callback = executor_error_context;
+	callback.arg = pstrdup(executor.name);
+	callback.previous = error_context_stack;
+	error_context_stack = &callback;
+
+	check_variables(loader, value->val.binary.data, executor.name);
+	executor.polling = loader->polling;
+	executor.workspace = loader->workspace;
+	executor.timeout = loader->timeout;
+	jflow_json_each(value->val.binary.data, load_executor_member, &el);
+	jflow_executor_add(loader->name, &executor);
+	error_context_stack = callback.previous;
 }
 
 static void
@@ -428,21 +570,11 @@ load_executors(Loader *loader)
 	it = JsonbIteratorInit(loader->executors.val.binary.data);
 	while ((token = JsonbIteratorNext(&it, &element, true)) != WJB_DONE)
 	{
-		JflowExecutor executor;
-		ExecutorLoader el = {loader, &executor};
-
 		if (token != WJB_ELEM)
 			continue;
-		if (!is_object(&element))
-			wrong_value("executors", "an array of objects");
-		jflow_executor_init(&executor, psprintf("executor%d", n++));
-		executor.polling = loader->polling;
-		executor.workspace = loader->workspace;
-		executor.timeout = loader->timeout;
-		each_member(element.val.binary.data, load_executor_member, &el);
-		if (executor.name == NULL)
-			wrong_value("name", "a string");
-		jflow_executor_add(loader->name, &executor);
+		if (!jflow_json_is_object(&element))
+			wrong_value(loader->executors_key, "an array of objects");
+		load_executor(loader, &element, n++);
 	}
 }
 
@@ -457,9 +589,10 @@ load(Jsonb *config)
 				 errmsg("a flow must be an object")));
 	initStringInfo(&loader.ignored);
 	loader.executors.type = loader.grants.type = jbvNull;
-	each_member(&config->root, load_flow_member, &loader);
+	jflow_json_each(&config->root, load_flow_member, &loader);
 	if (loader.name == NULL)
 		loader.name = pstrdup("flow");
+	check_flow_variables(&loader, config);
 
 	jflow_flow_create(loader.name, loader.description);
 	load_executors(&loader);
@@ -501,176 +634,4 @@ jflow_yaml(PG_FUNCTION_ARGS)
 	text	   *yaml = PG_GETARG_TEXT_PP(0);
 
 	PG_RETURN_JSONB_P(jflow_yaml_to_jsonb(VARDATA_ANY(yaml), VARSIZE_ANY_EXHDR(yaml)));
-}
-
-/* Building the saved form. */
-static void
-push_key(JsonbParseState **state, const char *key)
-{
-	JsonbValue	value;
-
-	value.type = jbvString;
-	value.val.string.val = (char *) key;
-	value.val.string.len = strlen(key);
-	pushJsonbValue(state, WJB_KEY, &value);
-}
-
-static void
-push_string(JsonbParseState **state, const char *key, const char *string)
-{
-	JsonbValue	value;
-
-	if (string == NULL)
-		return;
-	push_key(state, key);
-	value.type = jbvString;
-	value.val.string.val = (char *) string;
-	value.val.string.len = strlen(string);
-	pushJsonbValue(state, WJB_VALUE, &value);
-}
-
-static void
-push_int(JsonbParseState **state, const char *key, int number)
-{
-	JsonbValue	value;
-
-	push_key(state, key);
-	value.type = jbvNumeric;
-	value.val.numeric = int64_to_numeric(number);
-	pushJsonbValue(state, WJB_VALUE, &value);
-}
-
-static void
-push_true(JsonbParseState **state, const char *key, bool flag)
-{
-	JsonbValue	value;
-
-	if (!flag)
-		return;
-	push_key(state, key);
-	value.type = jbvBool;
-	value.val.boolean = true;
-	pushJsonbValue(state, WJB_VALUE, &value);
-}
-
-static void
-push_jsonb(JsonbParseState **state, const char *key, Jsonb *json)
-{
-	JsonbValue	value;
-
-	if (json == NULL)
-		return;
-	push_key(state, key);
-	if (JB_ROOT_IS_SCALAR(json))
-		JsonbExtractScalar(&json->root, &value);
-	else
-	{
-		value.type = jbvBinary;
-		value.val.binary.data = &json->root;
-		value.val.binary.len = VARSIZE(json) - VARHDRSZ;
-	}
-	pushJsonbValue(state, WJB_VALUE, &value);
-}
-
-/* The text of an interval, whatever the session's IntervalStyle. */
-static char *
-interval_text(const Interval *interval)
-{
-	struct pg_itm itm;
-	char	   *text = palloc(MAXDATELEN + 1);
-
-	interval2itm(*interval, &itm);
-	EncodeInterval(&itm, INTSTYLE_POSTGRES, text);
-	return text;
-}
-
-static void
-push_needs(JsonbParseState **state, const JflowExecutor *executor)
-{
-	JsonbValue	value;
-
-	push_key(state, "needs");
-	pushJsonbValue(state, WJB_BEGIN_ARRAY, NULL);
-	for (int i = 0; i < executor->nneeds; i++)
-	{
-		value.type = jbvString;
-		value.val.string.val = executor->needs[i];
-		value.val.string.len = strlen(executor->needs[i]);
-		pushJsonbValue(state, WJB_ELEM, &value);
-	}
-	pushJsonbValue(state, WJB_END_ARRAY, NULL);
-}
-
-/* One executor; what has its default is left out, but for the needs. */
-static void
-push_executor(JsonbParseState **state, const JflowFlow *flow, const JflowExecutor *executor)
-{
-	pushJsonbValue(state, WJB_BEGIN_OBJECT, NULL);
-	push_string(state, "name", executor->name);
-	if (strcmp(executor->uses, "BaseExecutor") != 0)
-		push_string(state, "uses", executor->uses);
-	if (executor->class_owner && executor->class_owner[0] != '\0' &&
-		strcmp(executor->class_owner, flow->owner) != 0)
-		push_string(state, "class_owner", executor->class_owner);
-	if (JB_ROOT_COUNT(executor->uses_with) > 0)
-		push_jsonb(state, "uses_with", executor->uses_with);
-	push_jsonb(state, "requests", executor->requests);
-	push_needs(state, executor);
-	if (executor->replicas != 1)
-		push_int(state, "replicas", executor->replicas);
-	if (executor->shards != 1)
-		push_int(state, "shards", executor->shards);
-	push_jsonb(state, "polling", executor->polling);
-	push_string(state, "workspace", executor->workspace);
-	push_jsonb(state, "when", executor->when);
-	push_string(state, "uses_before", executor->uses_before);
-	push_string(state, "uses_after", executor->uses_after);
-	if (executor->timeout)
-		push_string(state, "timeout", interval_text(executor->timeout));
-	if (executor->retries >= 0)
-		push_int(state, "retries", executor->retries);
-	push_true(state, "floating", executor->floating);
-	push_true(state, "disable_reduce", executor->disable_reduce);
-	pushJsonbValue(state, WJB_END_OBJECT, NULL);
-}
-
-static Jsonb *
-save(const char *name)
-{
-	JflowFlow  *flow = jflow_flow_open(name, false);
-	JsonbParseState *state = NULL;
-
-	jflow_check_flow_owner(flow);
-	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
-	push_string(&state, "jtype", "Flow");
-	push_string(&state, "version", "1");
-	push_string(&state, "name", flow->name);
-	push_string(&state, "description", flow->description);
-	push_key(&state, "executors");
-	pushJsonbValue(&state, WJB_BEGIN_ARRAY, NULL);
-	for (int i = 0; i < flow->nexecutors; i++)
-		push_executor(&state, flow, &flow->executors[i]);
-	pushJsonbValue(&state, WJB_END_ARRAY, NULL);
-	jflow_grants_save(flow, &state);
-	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
-}
-
-/*
- * jflow_save(flow text) RETURNS jsonb
- */
-Datum
-jflow_save(PG_FUNCTION_ARGS)
-{
-	PG_RETURN_JSONB_P(save(text_to_cstring(PG_GETARG_TEXT_PP(0))));
-}
-
-/*
- * jflow_save_yaml(flow text) RETURNS text
- */
-Datum
-jflow_save_yaml(PG_FUNCTION_ARGS)
-{
-	Jsonb	   *json = save(text_to_cstring(PG_GETARG_TEXT_PP(0)));
-
-	PG_RETURN_TEXT_P(cstring_to_text(jflow_jsonb_to_yaml(json)));
 }
