@@ -12,6 +12,8 @@ CREATE FUNCTION @extschema@.jflow_pq_check(index pg_catalog.regclass) RETURNS pg
 CREATE FUNCTION @extschema@.jflow_pq_recall(index pg_catalog.regclass,
 	queries pg_catalog.int4 DEFAULT 100, k pg_catalog.int4 DEFAULT 10) RETURNS pg_catalog.float8
 	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED;
+CREATE FUNCTION @extschema@.jflow_pq_calibrate(index pg_catalog.regclass, query pg_catalog.text) RETURNS pg_catalog.int4
+	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
 CREATE FUNCTION @extschema@.jflow_pq_kernels() RETURNS pg_catalog.bool
 	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE STRICT PARALLEL SAFE;
 CREATE FUNCTION @extschema@.jflow_pq_kmeans() RETURNS pg_catalog.bool

@@ -22,11 +22,13 @@
 #include "utils/snapmgr.h"
 
 #include "index/inspect.h"
+#include "index/limit.h"
 #include "pq/pq.h"
 
 typedef struct RecallQuery
 {
-	uint32		hash;
+	uint32		hash;			/* of the vector */
+	ItemPointerData tid;		/* of its row, which is not counted */
 	Datum		value;
 	float	   *nearest;		/* distances of the k nearest rows, ascending */
 	int			n;
@@ -83,14 +85,20 @@ each_row(Recall *recall, void (*call) (Recall *recall, ItemPointer tid, Datum va
 	ExecDropSingleTupleTableSlot(slot);
 }
 
-/* Keep the rows with the smallest hashes of their places. */
+/*
+ * Keep the rows whose vectors have the smallest hashes, of copies the first: a
+ * vector that many rows share is one query.
+ */
 static void
 take_query(Recall *recall, ItemPointer tid, Datum value)
 {
-	uint32		hash = hash_bytes((unsigned char *) tid, sizeof(ItemPointerData));
+	uint32		hash = hash_bytes((unsigned char *) VARDATA_ANY(value), VARSIZE_ANY_EXHDR(value));
 	int			at = recall->nqueries;
 	MemoryContext old;
 
+	for (int i = 0; i < recall->nqueries; i++)
+		if (recall->queries[i].hash == hash)
+			return;
 	if (at == recall->wanted)
 	{
 		if (at == 0 || hash >= recall->queries[at - 1].hash)
@@ -104,6 +112,7 @@ take_query(Recall *recall, ItemPointer tid, Datum value)
 		recall->queries[at] = recall->queries[at - 1];
 	old = MemoryContextSwitchTo(recall->estate->es_query_cxt);
 	recall->queries[at].hash = hash;
+	recall->queries[at].tid = *tid;
 	recall->queries[at].value = datumCopy(value, false, -1);
 	MemoryContextSwitchTo(old);
 }
@@ -123,6 +132,8 @@ rank_row(Recall *recall, ItemPointer tid, Datum value)
 		double		d = distance_to(recall, value, query->value);
 		int			at;
 
+		if (ItemPointerEquals(&query->tid, tid))
+			continue;
 		if (isnan(d) || (query->n == recall->k && d >= query->nearest[query->n - 1]))
 			continue;
 		if (query->n < recall->k)
@@ -133,7 +144,10 @@ rank_row(Recall *recall, ItemPointer tid, Datum value)
 	}
 }
 
-/* How many of the k nearest rows the index finds: those at most as far. */
+/*
+ * How many of the k nearest rows the index finds: those at most as far.  The
+ * query's own row comes besides.
+ */
 static int
 search_index(Recall *recall, RecallQuery *query)
 {
@@ -142,13 +156,15 @@ search_index(Recall *recall, RecallQuery *query)
 	ScanKeyData key;
 	double		limit = query->n > 0 ? query->nearest[query->n - 1] : 0;
 	int			found = 0;
+	int			others = 0;
 
 	limit += fabs(limit) * 1e-6;
 	ScanKeyEntryInitialize(&key, SK_ORDER_BY, 1, PQ_ORDER_STRATEGY, InvalidOid,
 						   recall->index->rd_indcollation[0],
 						   index_getprocid(recall->index, 1, PQ_DISTANCE_PROC), query->value);
+	ix_limit_direct(&key, query->n + 1, recall->estate->es_query_cxt);
 	index_rescan(scan, NULL, 0, &key, 1);
-	for (int i = 0; i < query->n && index_getnext_slot(scan, ForwardScanDirection, slot); i++)
+	while (others < query->n && index_getnext_slot(scan, ForwardScanDirection, slot))
 	{
 		Datum		values[INDEX_MAX_KEYS];
 		bool		nulls[INDEX_MAX_KEYS];
@@ -157,8 +173,9 @@ search_index(Recall *recall, RecallQuery *query)
 		ResetPerTupleExprContext(recall->estate);
 		GetPerTupleExprContext(recall->estate)->ecxt_scantuple = slot;
 		FormIndexDatum(recall->info, slot, recall->estate, values, nulls);
-		if (nulls[0])
+		if (nulls[0] || ItemPointerEquals(&slot->tts_tid, &query->tid))
 			continue;
+		others++;
 		old = MemoryContextSwitchTo(GetPerTupleMemoryContext(recall->estate));
 		found += distance_to(recall, detoast(recall, values[0]), query->value) <= limit;
 		MemoryContextSwitchTo(old);
