@@ -360,12 +360,12 @@ compare_doubles(const void *a, const void *b)
 }
 
 /*
- * Does a rule reach a goal for the queries from first to last - 1?  What was
- * found is taken less a standard error, since the queries are but a sample, and
- * where many rows are wanted the worst queries count, too.
+ * Does a rule reach a goal for the queries from first to last - 1?  If strictly,
+ * what was found is taken less a standard error, since the queries are but a
+ * sample, and where many rows are wanted the worst queries count, too.
  */
 static bool
-reaches_for(const Measured *m, int first, int last, const PqRule *rule, double goal, double *recall)
+reaches_for(const Measured *m, int first, int last, const PqRule *rule, double goal, bool strictly, double *recall)
 {
 	double	   *found = palloc(sizeof(double) * (last - first + 1));
 	double		sum = 0;
@@ -396,9 +396,9 @@ reaches_for(const Measured *m, int first, int last, const PqRule *rule, double g
 		return true;
 	}
 	sum /= n;
-	*recall = sum - sqrt(Max(square / n - sum * sum, 0) / n);
+	*recall = strictly ? sum - sqrt(Max(square / n - sum * sum, 0) / n) : sum;
 	qsort(found, n, sizeof(double), compare_doubles);
-	enough = *recall >= goal && (m->k < 10 || found[n / 20] >= goal - WORST_SHORT);
+	enough = *recall >= goal && (!strictly || m->k < 10 || found[n / 20] >= goal - WORST_SHORT);
 	pfree(found);
 	return enough;
 }
@@ -408,12 +408,11 @@ static bool
 reaches(const Measured *m, const PqRule *rule, double goal, double *recall)
 {
 	double		between;
-	bool		enough = reaches_for(m, 0, m->nrows, rule, goal, recall);
+	bool		enough = reaches_for(m, 0, m->nrows, rule, goal, true, recall);
 
 	if (m->nqueries == m->nrows)
 		return enough;
-	enough &= reaches_for(m, m->nrows, m->nqueries, rule, goal, &between);
-	*recall = Min(*recall, between);
+	enough &= reaches_for(m, m->nrows, m->nqueries, rule, goal, false, &between);
 	return enough;
 }
 
