@@ -529,6 +529,7 @@ typedef struct PqGather
 	int			scanned;		/* lists so far */
 } PqGather;
 
+extern double pq_list_length(const PqModel *model, uint32 slot);
 extern double pq_list_cosine(const PqSearch *search, double nearest, uint32 slot, double score, double d);
 extern double pq_code_reach(const PqSearch *search, const PqProbe *probe);
 extern PqGather *pq_gather_begin(PqSearch *search, int k, const PqRule *rule);

@@ -236,8 +236,8 @@ centroid_separation(Calibration *c)
 }
 
 /*
- * The usual lengths of residuals and of the codes' errors, in units of their
- * lists, from some neighbours.
+ * The usual lengths of residuals and of the codes' errors, against what is usual
+ * in their lists, from some neighbours.
  */
 static void
 measure_lengths(Calibration *c)
@@ -256,6 +256,7 @@ measure_lengths(Calibration *c)
 		{
 			const Neighbour *neighbour = c->neighbours + (size_t) q * c->depth + j;
 			Buffer		buffer = pq_read(pq, c->index, neighbour->block);
+			double		length = pq_list_length(model, neighbour->list);
 			double		scale = PqModelArray(model, scales, float)[neighbour->list];
 			float		error;
 			uint8		term;
@@ -272,8 +273,8 @@ measure_lengths(Calibration *c)
 				int			m = i / model->width;
 				double		coded = scale * PqModelArray(model, codebooks, float)[((size_t) m * model->width + i % model->width) * PQ_TILE + codes[m]];
 
-				spread += residual / scale * (residual / scale);
-				wrong += (residual - coded) / scale * ((residual - coded) / scale);
+				spread += residual / length * (residual / length);
+				wrong += (residual - coded) / length * ((residual - coded) / length);
 			}
 			n++;
 		}

@@ -43,11 +43,20 @@
 /* Candidates that are kept at a time. */
 #define MOST_CANDIDATES 4096
 
-/* The unit of a list's codes: lengths are like it. */
-static inline double
-scale_of(const PqSearch *search, uint32 slot)
+/*
+ * About how long the residuals of a list are.  Its terms, which are their squares
+ * on the mean, tell it better than the unit of its codes.
+ */
+double
+pq_list_length(const PqModel *model, uint32 slot)
 {
-	return PqModelArray(search->pq->model, scales, float)[slot];
+	double		unit = PqModelArray(model, scales, float)[slot];
+	double		square = PqModelArray(model, term_mins, float)[slot] +
+		127.5 * PqModelArray(model, term_steps, float)[slot];
+
+	if (model->metric == PQ_METRIC_IP || !(square > 0))
+		return unit;
+	return Max(unit / 4, Min(unit * 4, sqrt(square)));
 }
 
 /*
@@ -61,7 +70,7 @@ pq_list_cosine(const PqSearch *search, double nearest, uint32 slot, double score
 	double		way;
 
 	if (search->pq->model->metric == PQ_METRIC_IP)
-		return (score - d) / Max(sqrt(search->norm) * meta->spread * scale_of(search, slot), 1e-30);
+		return (score - d) / Max(sqrt(search->norm) * meta->spread * pq_list_length(search->pq->model, slot), 1e-30);
 	way = Min(sqrt(Max(nearest, 0)), meta->separation / 2);
 	return (score - nearest) / Max(2 * sqrt(Max(d, 0)) * way, 1e-30);
 }
@@ -72,7 +81,7 @@ pq_list_cosine(const PqSearch *search, double nearest, uint32 slot, double score
 double
 pq_code_reach(const PqSearch *search, const PqProbe *probe)
 {
-	double		wrong = search->pq->meta.code_error * scale_of(search, probe->slot);
+	double		wrong = search->pq->meta.code_error * pq_list_length(search->pq->model, probe->slot);
 
 	if (search->pq->model->metric == PQ_METRIC_IP)
 		return sqrt(search->norm) * wrong;
