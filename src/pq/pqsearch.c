@@ -28,6 +28,8 @@
 #define AHEAD 8
 /* Largest factor of terms that kernels take. */
 #define MAX_TERM_FACTOR 32000
+/* What operators may be off by, for each square root of a dimension. */
+#define OPERATOR_ROUNDING 2e-7
 
 PqSearch *
 pq_search_begin(Relation index, PqIndex *pq)
@@ -513,14 +515,18 @@ pq_search_least(const PqSearch *search, double distance, float error)
 	if (metric == PQ_METRIC_IP)
 	{
 		least = distance - (double) error * sqrt(search->norm);
-		return error > 0 ? least - fabs(distance) * 1e-5 : least;
+		return error > 0 ? least - fabs(distance) * 1e-5 -
+			sqrt(search->norm) * search->pq->meta.length * OPERATOR_ROUNDING * sqrt(search->pq->model->dims) : least;
 	}
 	least = distance;
 	if (error > 0)
 		least = least * (1 - 1e-5) - error;
 	if (least < 0)
 		least = 0;
-	return metric == PQ_METRIC_COSINE ? least * least / 2 : least;
+	/* one less a sum of floats: near rows are told apart by its rounding */
+	if (metric == PQ_METRIC_COSINE)
+		least = least * least / 2 - OPERATOR_ROUNDING * sqrt(search->pq->model->dims);
+	return Max(least, 0);
 }
 
 /*
