@@ -1,4 +1,5 @@
--- Posting documents to a flow.  A literal of unknown type for "docs" is a text.
+-- Posting documents to a flow.  The form with one text is an error that says what
+-- to cast to; without it the parser would take an unknown literal for some other.
 
 CREATE FUNCTION @extschema@.jflow_post(
 		endpoint pg_catalog.text,

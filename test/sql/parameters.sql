@@ -6,8 +6,8 @@ CREATE FUNCTION got(flow text, parameters jsonb) RETURNS void LANGUAGE sql AS $$
 SELECT jflow_create('p');
 SELECT jflow_add('p', 'one', uses => 'show_parameters', replicas => 0);
 SELECT jflow_add('p', 'filter', uses => 'show_parameters', replicas => 0);
-SELECT jflow_add('p', 'executors', uses => 'show_parameters', replicas => 0);
-SELECT got('p', '{"a": 1, "executors": {"one": {"a": 2, "b": 3}, "executors": {"c": null}}}');
+SELECT jflow_add('p', 'three', uses => 'show_parameters', replicas => 0);
+SELECT got('p', '{"a": 1, "executors": {"one": {"a": 2, "b": 3}, "three": {"c": null}}}');
 -- the old place: an object under the executor's own name
 SELECT got('p', '{"a": 1, "one": {"a": 2}, "filter": {"a": 3}}');
 SELECT got('p', '{"one": {"a": 2, "b": 2}, "executors": {"one": {"a": 3}}}');

@@ -14,8 +14,14 @@ CREATE FUNCTION nothing(docs jflow_doc[], parameters jsonb) RETURNS jflow_doc[] 
 -- forms of docs
 SELECT jflow_create('f');
 SELECT jflow_add('f', 'a', uses => 'tag', replicas => 0);
-SELECT id IS NOT NULL AS has_id, text FROM jflow_post('/x', 'hello');
+SELECT id IS NOT NULL AS has_id, text FROM jflow_post('/x', ARRAY['hello']);
 SELECT text FROM jflow_post('/x', '{"a","b"}');
+SELECT text FROM jflow_post('/x', '[{"text": "a"}]', 'f');
+SELECT text FROM jflow_post('/x', '{}');
+SELECT text FROM jflow_post('/x', 'a'::text, 'f');
+SELECT text FROM jflow_post('/x', 'a'::varchar, 'f');
+SELECT text FROM jflow_post('/x', '{"a","b"}'::text[]);
+SELECT text FROM jflow_post('/x', '{"text": "a"}'::jsonb);
 SELECT text FROM jflow_post('/x', ARRAY['a', 'b', 'a']);
 SELECT id, text FROM jflow_post('/x', ARRAY[jflow_doc(id => '1', text => 'a'), jflow_doc(id => '1', text => 'b')]);
 SELECT id, text FROM jflow_post('/x', '[{"id": 7, "text": "a"}, {"text": "b", "id": "x"}]'::jsonb);
@@ -29,13 +35,13 @@ SELECT * FROM jflow_post('/x', ARRAY['a', NULL]);
 SELECT * FROM jflow_post('/x', '[{"id": "1"}, null]'::jsonb);
 SELECT * FROM jflow_post('/x', '7'::jsonb);
 SELECT text FROM jflow_post('/x', ARRAY(SELECT i::text FROM generate_series(1, 5) i), request_size => 2);
-SELECT * FROM jflow_post('/x', 'a', request_size => 0);
-SELECT * FROM jflow_post('/x', 'a', request_size => -1);
-SELECT * FROM jflow_post('x', 'a');
-SELECT * FROM jflow_post(NULL, 'a');
-SELECT * FROM jflow_post('/x', 'a', flow => 'g');
-SELECT * FROM jflow_post('/x', 'a', parameters => '[]');
-SELECT * FROM jflow_post('/x', 'a', timeout => '-1s');
+SELECT * FROM jflow_post('/x', ARRAY['a'], request_size => 0);
+SELECT * FROM jflow_post('/x', ARRAY['a'], request_size => -1);
+SELECT * FROM jflow_post('x', ARRAY['a']);
+SELECT * FROM jflow_post(NULL, ARRAY['a']);
+SELECT * FROM jflow_post('/x', ARRAY['a'], flow => 'g');
+SELECT * FROM jflow_post('/x', ARRAY['a'], parameters => '[]');
+SELECT * FROM jflow_post('/x', ARRAY['a'], timeout => '-1s');
 
 -- queries
 SELECT docs, requests, failed FROM jflow_post_query('/x', 'SELECT i AS id, i::varchar AS text FROM generate_series(1, 250) i');
@@ -51,20 +57,20 @@ SELECT * FROM jflow_post_query('/x', 'SELECT 1/0 AS id');
 -- which flow
 SELECT jflow_create('g');
 SELECT jflow_add('g', 'b', uses => 'nothing', replicas => 0);
-SELECT text FROM jflow_post('/x', 'a');
+SELECT text FROM jflow_post('/x', ARRAY['a']);
 SET jflow.flow = 'g';
-SELECT text FROM jflow_post('/x', 'a');
+SELECT text FROM jflow_post('/x', ARRAY['a']);
 RESET jflow.flow;
 
 -- parameters, targets
 SELECT jflow_add('f', 'b', uses => 'tag', replicas => 0);
-SELECT text FROM jflow_post('/x', 't', 'f', parameters => '{"p": 1}');
-SELECT text FROM jflow_post('/x', 't', 'f', parameters => '{"p": 1, "b": {"p": 2}}');
-SELECT text FROM jflow_post('/x', 't', 'f', parameters => '{"b": 2}');
-SELECT text FROM jflow_post('/x', 't', 'f', target_executor => 'b');
-SELECT text FROM jflow_post('/x', 't', 'f', target_executor => 'a|b');
-SELECT text FROM jflow_post('/x', 't', 'f', target_executor => 'c');
-SELECT text FROM jflow_post('/x', 't', 'f', target_executor => '(');
+SELECT text FROM jflow_post('/x', ARRAY['t'], 'f', parameters => '{"p": 1}');
+SELECT text FROM jflow_post('/x', ARRAY['t'], 'f', parameters => '{"p": 1, "b": {"p": 2}}');
+SELECT text FROM jflow_post('/x', ARRAY['t'], 'f', parameters => '{"b": 2}');
+SELECT text FROM jflow_post('/x', ARRAY['t'], 'f', target_executor => 'b');
+SELECT text FROM jflow_post('/x', ARRAY['t'], 'f', target_executor => 'a|b');
+SELECT text FROM jflow_post('/x', ARRAY['t'], 'f', target_executor => 'c');
+SELECT text FROM jflow_post('/x', ARRAY['t'], 'f', target_executor => '(');
 
 -- branches and joins: the order of needs decides
 SELECT jflow_create('dag');
@@ -77,27 +83,27 @@ LANGUAGE sql AS $$ SELECT array_agg(jflow_doc(id => d.id, text => d.text, uri =>
 SELECT jflow_add('dag', 'l', uses => 'left_branch', needs => '{gateway}', replicas => 0);
 SELECT jflow_add('dag', 'r', uses => 'right_branch', needs => '{gateway}', replicas => 0);
 SELECT jflow_add('dag', 'join_lr', needs => '{l,r}', replicas => 0);
-SELECT id, text, uri, tags FROM jflow_post('/x', 'a', 'dag');
+SELECT id, text, uri, tags FROM jflow_post('/x', ARRAY['a'], 'dag');
 SELECT jflow_remove('dag', 'join_lr');
 SELECT jflow_add('dag', 'join_rl', needs => '{r,l}', replicas => 0);
-SELECT id, text, uri, tags FROM jflow_post('/x', 'a', 'dag');
+SELECT id, text, uri, tags FROM jflow_post('/x', ARRAY['a'], 'dag');
 SELECT jflow_remove('dag', 'join_rl');
 -- without a join, the loose ends are joined in the order of definition
-SELECT id, text FROM jflow_post('/x', 'a', 'dag');
+SELECT id, text FROM jflow_post('/x', ARRAY['a'], 'dag');
 SELECT jflow_add('dag', 'all_parts', uses => 'show_parts', needs => '{l,r}', disable_reduce => true, replicas => 0);
-SELECT id, text, uri FROM jflow_post('/x', 'a', 'dag');
+SELECT id, text, uri FROM jflow_post('/x', ARRAY['a'], 'dag');
 
 -- shards and polling
 SELECT jflow_create('s');
 SELECT jflow_add('s', 'e', uses => 'tag', shards => 3, replicas => 0,
 	polling => '{"/all": "ALL", "/hash": "hash", "/index": "hash", "*": "any"}');
-SELECT text FROM jflow_post('/all', 'a', 's');
+SELECT text FROM jflow_post('/all', ARRAY['a'], 's');
 SELECT id, text FROM jflow_post('/hash', (SELECT array_agg(jflow_doc(id => i::text, text => '')) FROM generate_series(1, 8) i), 's');
 SELECT count(*), bool_and(text ~ '^x e:[012]$') FROM jflow_post('/other', array_fill('x'::text, '{20}'), 's');
-SELECT text FROM jflow_post('/search', 'a', 's');
+SELECT text FROM jflow_post('/search', ARRAY['a'], 's');
 SELECT jflow_create('s2');
 SELECT jflow_add('s2', 'e', uses => 'show_parts', shards => 3, replicas => 0, polling => '"any"', uses_after => 'show_parts', uses_before => 'tag');
-SELECT text, uri FROM jflow_post('/search', 'a', 's2');
+SELECT text, uri FROM jflow_post('/search', ARRAY['a'], 's2');
 
 -- matches are merged, sorted and cut
 CREATE FUNCTION find(docs jflow_doc[], parameters jsonb) RETURNS jflow_doc[]
@@ -108,7 +114,7 @@ LANGUAGE sql AS $$
 		('same', 5 + (jflow_context()).shard, NULL, NULL, NULL)::jflow_match])) FROM unnest(docs) d $$;
 SELECT jflow_create('m');
 SELECT jflow_add('m', 'e', uses => 'find', shards => 3, replicas => 0);
-SELECT m.* FROM jflow_post('/search', 'a', 'm') d, unnest(d.matches) m;
+SELECT m.* FROM jflow_post('/search', ARRAY['a'], 'm') d, unnest(d.matches) m;
 SELECT id, score FROM jflow_search('a', 3, 'm');
 SELECT id, score FROM jflow_search('a', 0, 'm');
 SELECT id, score FROM jflow_search('a', -1, 'm');
@@ -131,13 +137,13 @@ SELECT jflow_create('fl');
 SELECT jflow_add('fl', 'e', uses => 'tag', replicas => 0);
 SELECT jflow_add('fl', 'broken', uses => 'fail', floating => true, replicas => 0);
 SELECT jflow_add('fl', 'last', uses => 'tag', replicas => 0);
-SELECT text FROM jflow_post('/x', 'a', 'fl');
+SELECT text FROM jflow_post('/x', ARRAY['a'], 'fl');
 
 -- nor does one that comes last keep the answer of the one before it
 SELECT jflow_create('fll');
 SELECT jflow_add('fll', 'e', uses => 'tag', replicas => 0);
 SELECT jflow_add('fll', 'log', uses => 'tag', floating => true, replicas => 0);
-SELECT text FROM jflow_post('/x', 'a', 'fll');
+SELECT text FROM jflow_post('/x', ARRAY['a'], 'fll');
 SELECT jflow_drop('fll');
 
 -- errors
@@ -147,7 +153,7 @@ SELECT text FROM jflow_post('/x', ARRAY['1', '2', '3'], 'e', parameters => '{"on
 SELECT text FROM jflow_post('/x', '[{"id": "1", "text": "1"}, {"id": "2", "text": "2"}, {"id": "3", "text": "3"}]'::jsonb, 'e', parameters => '{"on": "2"}', request_size => 1, continue_on_error => true);
 SELECT docs, requests, failed FROM jflow_post_query('/x', 'SELECT i AS id, i::text AS text FROM generate_series(1, 5) i', 'e', parameters => '{"on": "2"}', request_size => 1, continue_on_error => true);
 SET client_min_messages = notice;
-DO $$ BEGIN PERFORM jflow_post('/x', 'a', 'e'); EXCEPTION WHEN division_by_zero THEN RAISE NOTICE 'caught %', SQLSTATE; END $$;
+DO $$ BEGIN PERFORM jflow_post('/x', ARRAY['a'], 'e'); EXCEPTION WHEN division_by_zero THEN RAISE NOTICE 'caught %', SQLSTATE; END $$;
 
 SET client_min_messages = warning;
 
@@ -158,13 +164,13 @@ CREATE FUNCTION more_docs(docs jflow_doc[], parameters jsonb) RETURNS jflow_doc[
 CREATE FUNCTION reorder(docs jflow_doc[], parameters jsonb) RETURNS jflow_doc[] LANGUAGE sql AS 'SELECT array_agg(d ORDER BY d.text DESC) FROM unnest(docs) d';
 SELECT jflow_create('r');
 SELECT jflow_add('r', 'x', requests => '{"/null": "null_doc", "/none": "no_docs", "/more": "more_docs", "/reorder": "reorder"}', replicas => 0);
-SELECT text FROM jflow_post('/null', 'a', 'r');
-SELECT text FROM jflow_post('/none', 'a', 'r');
-SELECT text, id IS NOT NULL AS has_id FROM jflow_post('/more', 'a', 'r');
+SELECT text FROM jflow_post('/null', ARRAY['a'], 'r');
+SELECT text FROM jflow_post('/none', ARRAY['a'], 'r');
+SELECT text, id IS NOT NULL AS has_id FROM jflow_post('/more', ARRAY['a'], 'r');
 SELECT text FROM jflow_post('/reorder', ARRAY['1', '2', '3'], 'r');
 SELECT text FROM jflow_post('/unknown', ARRAY['1', '2', '3'], 'r');
 DROP FUNCTION null_doc(jflow_doc[], jsonb);
-SELECT text FROM jflow_post('/null', 'a', 'r');
+SELECT text FROM jflow_post('/null', ARRAY['a'], 'r');
 
 -- transactions: all or nothing with the caller
 CREATE TABLE written (t text);
@@ -176,9 +182,9 @@ SELECT jflow_create('t');
 SELECT jflow_add('t', 'store', uses => 'store', replicas => 0);
 SELECT jflow_add('t', 'count', uses => 'count_stable', replicas => 0);
 SELECT text FROM jflow_post('/x', ARRAY['1', '2', '3'], 't', request_size => 1);
-BEGIN; SELECT count(*) FROM jflow_post('/x', 'a', 't'); ROLLBACK;
+BEGIN; SELECT count(*) FROM jflow_post('/x', ARRAY['a'], 't'); ROLLBACK;
 SELECT count(*) FROM written;
-BEGIN READ ONLY; SELECT count(*) FROM jflow_post('/x', 'a', 't'); ROLLBACK;
+BEGIN READ ONLY; SELECT count(*) FROM jflow_post('/x', ARRAY['a'], 't'); ROLLBACK;
 SELECT count(*) FROM written;
 
 -- time limits
@@ -186,19 +192,19 @@ CREATE FUNCTION slow(docs jflow_doc[], parameters jsonb) RETURNS jflow_doc[]
 LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(30); RETURN NULL; END $$;
 SELECT jflow_create('slow');
 SELECT jflow_add('slow', 'e', uses => 'slow', timeout => '10 ms', replicas => 0);
-SELECT text FROM jflow_post('/x', 'a', 'slow');
-SELECT text FROM jflow_post('/x', 'a', 'slow', continue_on_error => true);
-SELECT text FROM jflow_post('/x', 'a', 'slow', timeout => '1 ms', continue_on_error => true);
+SELECT text FROM jflow_post('/x', ARRAY['a'], 'slow');
+SELECT text FROM jflow_post('/x', ARRAY['a'], 'slow', continue_on_error => true);
+SELECT text FROM jflow_post('/x', ARRAY['a'], 'slow', timeout => '1 ms', continue_on_error => true);
 SELECT jflow_create('slow2');
 SELECT jflow_add('slow2', 'e', uses => 'slow', replicas => 0);
 SET statement_timeout = '20 ms';
-SELECT text FROM jflow_post('/x', 'a', 'slow2', timeout => '1 h', continue_on_error => true);
+SELECT text FROM jflow_post('/x', ARRAY['a'], 'slow2', timeout => '1 h', continue_on_error => true);
 RESET statement_timeout;
 -- a limit that passes while a later one is in force ends its post, and nothing else
 SELECT jflow_create('slow3');
 SELECT jflow_add('slow3', 'e', uses => 'slow', timeout => '1 h', replicas => 0);
 DO $$ BEGIN
-	PERFORM jflow_post('/x', 'a', 'slow3', timeout => '20 ms');
+	PERFORM jflow_post('/x', ARRAY['a'], 'slow3', timeout => '20 ms');
 EXCEPTION WHEN query_canceled THEN
 	RAISE WARNING 'caught: %', SQLERRM;
 	PERFORM pg_sleep(0.05);
@@ -211,7 +217,7 @@ LANGUAGE plpgsql AS $$ BEGIN PERFORM jflow_post('/x', docs, 'again'); RETURN NUL
 SELECT jflow_create('again');
 SELECT jflow_add('again', 'e', uses => 'again', replicas => 0);
 SET client_min_messages = notice;
-DO $$ BEGIN PERFORM jflow_post('/x', 'a', 'again'); EXCEPTION WHEN statement_too_complex THEN RAISE NOTICE 'too deep'; END $$;
+DO $$ BEGIN PERFORM jflow_post('/x', ARRAY['a'], 'again'); EXCEPTION WHEN statement_too_complex THEN RAISE NOTICE 'too deep'; END $$;
 SELECT jflow_context();
 
 SELECT jflow_drop(flow) FROM jflow_flows ORDER BY flow;

@@ -112,7 +112,7 @@ SELECT jflow_post('/index', ARRAY[jflow_doc(id => 'a', embedding => '[1,2,3]', t
 SELECT jflow_post('/index', ARRAY[jflow_doc(id => 'a', embedding => '[1,2,3]', tags => '{"n": "1"}')], 'f');
 SELECT jflow_post('/index', ARRAY[jflow_doc(id => 'a', embedding => '[1,2,3]', tags => '{"even": {}}')], 'f');
 SELECT jflow_post('/search', ARRAY[jflow_doc(embedding => '[1,2]')], 'f');
-SELECT jflow_post('/search', 'no embedding', 'f');
+SELECT jflow_post('/search', ARRAY['no embedding'], 'f');
 SELECT jflow_post('/search', docs(1, 1), 'f', parameters => '{"limit": -1}');
 SELECT jflow_post('/search', docs(1, 1), 'f', parameters => '{"limit": "3"}');
 SELECT jflow_post('/search', docs(1, 1), 'f', parameters => '{"recall": 2}');

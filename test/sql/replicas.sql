@@ -45,7 +45,7 @@ LANGUAGE sql AS $$ SELECT array_agg(jflow_doc(id => d.id, text => d.text, uri =>
 SELECT jflow_create('r');
 SELECT jflow_add('r', 'a', uses => 'r_tag', replicas => 2);
 SELECT jflow_add('r', 'b', uses => 'r_tag', replicas => 2);
-SELECT text FROM jflow_post('/x', 'hello', 'r');
+SELECT text FROM jflow_post('/x', ARRAY['hello'], 'r');
 SELECT jflow_start('r');
 SELECT jflow_wait('r');
 SELECT jflow_start('r');
@@ -73,13 +73,13 @@ SELECT jflow_start('r');
 SELECT jflow_stop('r');
 SELECT jflow_scale('r', 'a', 3);
 SELECT jflow_restart('r', 'a');
-SELECT text FROM jflow_post('/x', 'hello', 'r');
+SELECT text FROM jflow_post('/x', ARRAY['hello'], 'r');
 SELECT count(*) FROM jflow_status;
 SELECT count(*) FROM jflow_stat_replicas;
 SET ROLE jflow_runner;
 SELECT jflow_grant('r', 'jflow_guest');
 SET ROLE jflow_guest;
-SELECT text FROM jflow_post('/x', 'hello', 'r');
+SELECT text FROM jflow_post('/x', ARRAY['hello'], 'r');
 SELECT jflow_stop('r');
 SET ROLE jflow_runner;
 
@@ -90,8 +90,8 @@ SELECT * FROM jflow_post('/x', ARRAY[jflow_doc(id => '1', blob => '\x0102', uri 
 	embedding => '[1,2]', sparse_embedding => '{1:1}/3', parent_id => 'p', granularity => 1::int2, scores => '{"s": 1}', weight => 0.5)], 'r');
 SELECT count(*) FROM jflow_post('/x', '{}'::jflow_doc[], 'r');
 SELECT jflow_call('/x', '[{"id": "1", "text": "a", "tags": {"k": 1}}]', 'r');
-SELECT text FROM jflow_post('/x', 't', 'r', parameters => '{"p": 1, "b": {"p": 2}}');
-SELECT text FROM jflow_post('/x', 't', 'r', target_executor => 'b');
+SELECT text FROM jflow_post('/x', ARRAY['t'], 'r', parameters => '{"p": 1, "b": {"p": 2}}');
+SELECT text FROM jflow_post('/x', ARRAY['t'], 'r', target_executor => 'b');
 SELECT docs, requests, failed FROM jflow_post_query('/x', 'SELECT i AS id, i::varchar AS text FROM generate_series(1, 2500) i', 'r');
 SELECT docs, requests, failed FROM jflow_post_query('/x', 'SELECT 1/0 AS id', 'r');
 
@@ -110,15 +110,15 @@ SELECT jflow_create('sh');
 SELECT jflow_add('sh', 'e', uses => 'r_tag', shards => 3, polling => '{"/all": "ALL", "/hash": "hash", "/index": "hash", "*": "any"}');
 SELECT jflow_start('sh');
 SELECT jflow_wait('sh');
-SELECT text FROM jflow_post('/all', 'a', 'sh');
+SELECT text FROM jflow_post('/all', ARRAY['a'], 'sh');
 SELECT id, text FROM jflow_post('/hash', (SELECT array_agg(jflow_doc(id => i::text, text => '')) FROM generate_series(1, 8) i), 'sh');
 SELECT count(*), bool_and(text ~ '^x e:[012]$') FROM jflow_post('/other', array_fill('x'::text, '{20}'), 'sh');
-SELECT text FROM jflow_post('/search', 'a', 'sh');
+SELECT text FROM jflow_post('/search', ARRAY['a'], 'sh');
 SELECT jflow_create('ba');
 SELECT jflow_add('ba', 'e', uses => 'r_parts', shards => 3, polling => '"any"', uses_after => 'r_parts', uses_before => 'r_tag');
 SELECT jflow_start('ba');
 SELECT jflow_wait('ba');
-SELECT text, uri FROM jflow_post('/search', 'a', 'ba');
+SELECT text, uri FROM jflow_post('/search', ARRAY['a'], 'ba');
 
 -- matches are merged, sorted and cut
 CREATE FUNCTION r_find(docs jflow_doc[], parameters jsonb) RETURNS jflow_doc[]
@@ -131,7 +131,7 @@ SELECT jflow_create('m');
 SELECT jflow_add('m', 'e', uses => 'r_find', shards => 3);
 SELECT jflow_start('m');
 SELECT jflow_wait('m');
-SELECT m.* FROM jflow_post('/search', 'a', 'm') d, unnest(d.matches) m;
+SELECT m.* FROM jflow_post('/search', ARRAY['a'], 'm') d, unnest(d.matches) m;
 SELECT id, score FROM jflow_search('a', 3, 'm');
 
 -- branches and joins
@@ -151,7 +151,7 @@ SELECT jflow_add('dag', 'mixed', uses => 'r_tag', replicas => 0);
 SELECT jflow_add('dag', 'parts', uses => 'r_parts', needs => '{l,r}', disable_reduce => true);
 SELECT jflow_start('dag');
 SELECT jflow_wait('dag');
-SELECT id, text, uri, tags FROM jflow_post('/x', 'a', 'dag');
+SELECT id, text, uri, tags FROM jflow_post('/x', ARRAY['a'], 'dag');
 
 -- errors arrive with every field
 SELECT jflow_create('e');
@@ -179,7 +179,7 @@ SELECT jflow_wait('n');
 SET client_min_messages = notice;
 SELECT count(*) FROM jflow_post('/x', ARRAY['a', 'b'], 'n', parameters => '{"n": 2}', request_size => 1);
 SET client_min_messages = warning;
-SELECT count(*) FROM jflow_post('/x', 'a', 'n', parameters => '{"n": 100000}');
+SELECT count(*) FROM jflow_post('/x', ARRAY['a'], 'n', parameters => '{"n": 100000}');
 
 -- a broken answer is an error here as well
 CREATE FUNCTION r_null_doc(docs jflow_doc[], parameters jsonb) RETURNS jflow_doc[] LANGUAGE sql RETURN ARRAY[docs[1], NULL];
@@ -188,19 +188,19 @@ SELECT jflow_create('b');
 SELECT jflow_add('b', 'e', requests => '{"/null": "r_null_doc", "/none": "r_none"}');
 SELECT jflow_start('b');
 SELECT jflow_wait('b');
-SELECT text FROM jflow_post('/null', 'a', 'b');
-SELECT count(*) FROM jflow_post('/none', 'a', 'b');
-SELECT text FROM jflow_post('/other', 'a', 'b');
+SELECT text FROM jflow_post('/null', ARRAY['a'], 'b');
+SELECT count(*) FROM jflow_post('/none', ARRAY['a'], 'b');
+SELECT text FROM jflow_post('/other', ARRAY['a'], 'b');
 
 -- scaling: replicas to none and back, shards where nothing is stored
 SELECT jflow_scale('b', 'e', 0);
-SELECT text FROM jflow_post('/other', 'a', 'b');
+SELECT text FROM jflow_post('/other', ARRAY['a'], 'b');
 SELECT jflow_scale('b', 'e', 2);
 SELECT jflow_wait('b');
 SELECT wanted, running FROM jflow_status WHERE flow = 'b';
 SELECT jflow_restart('b', 'e');
 SELECT jflow_wait('b');
-SELECT text FROM jflow_post('/other', 'a', 'b');
+SELECT text FROM jflow_post('/other', ARRAY['a'], 'b');
 
 -- what is counted
 SELECT flow, executor, endpoint, count, errors, docs, mean_ms > 0 AS mean, p50_ms <= p95_ms AND p95_ms <= p99_ms AS percentiles
@@ -209,27 +209,27 @@ SELECT DISTINCT name FROM jflow_config() WHERE value IS NOT NULL ORDER BY name;
 
 -- a flow that was stopped takes no post, at once; what a transaction did last holds
 SELECT jflow_stop('r');
-SELECT text FROM jflow_post('/x', 'hello', 'r');
+SELECT text FROM jflow_post('/x', ARRAY['hello'], 'r');
 SELECT jflow_start('r');
 SELECT jflow_wait('r');
 BEGIN;
 SELECT jflow_stop('r');
 SELECT jflow_start('r');
 COMMIT;
-SELECT text FROM jflow_post('/x', 'hello', 'r');
+SELECT text FROM jflow_post('/x', ARRAY['hello'], 'r');
 BEGIN;
 SAVEPOINT s;
 SELECT jflow_stop('r');
 ROLLBACK TO s;
 COMMIT;
-SELECT text FROM jflow_post('/x', 'hello', 'r');
+SELECT text FROM jflow_post('/x', ARRAY['hello'], 'r');
 BEGIN;
 SELECT jflow_stop('r');
 SAVEPOINT s;
 SELECT jflow_start('r');
 ROLLBACK TO s;
 COMMIT;
-SELECT text FROM jflow_post('/x', 'hello', 'r');
+SELECT text FROM jflow_post('/x', ARRAY['hello'], 'r');
 SELECT jflow_drop(flow) FROM jflow_flows WHERE owner = 'jflow_runner' ORDER BY flow;
 RESET ROLE;
 SELECT count(*) FROM jflow_status;

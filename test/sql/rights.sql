@@ -29,7 +29,7 @@ BEGIN
 END $$;
 SELECT jflow_create('rights');
 SELECT jflow_add('rights', 'e', uses => 'rights_owner.e', uses_with => '{"key": "secret"}', replicas => 0);
-SELECT text FROM jflow_post('/x', 'a', 'rights');
+SELECT text FROM jflow_post('/x', ARRAY['a'], 'rights');
 SELECT jflow_drop('rights');
 
 -- a cast of the query's columns is a function that its caller must be allowed to call

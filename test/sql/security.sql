@@ -14,13 +14,13 @@ CREATE FUNCTION read_secret(docs jflow_doc[], parameters jsonb) RETURNS jflow_do
 LANGUAGE plpgsql AS $$ BEGIN docs[1].text := (SELECT t FROM secret) || ' as ' || current_user; RETURN docs; END $$;
 SELECT jflow_create('own');
 SELECT jflow_add('own', 'e', uses => 'read_secret', uses_with => '{"key": "hidden"}', replicas => 0);
-SELECT text FROM jflow_post('/x', 'a', 'own');
+SELECT text FROM jflow_post('/x', ARRAY['a'], 'own');
 
 -- another role sees and does nothing without a grant
 SET ROLE jflow_caller;
-SELECT text FROM jflow_post('/x', 'a', 'own');
-SELECT text FROM jflow_post('/x', 'a');
-SELECT text FROM jflow_post('/x', 'a', 'owm');
+SELECT text FROM jflow_post('/x', ARRAY['a'], 'own');
+SELECT text FROM jflow_post('/x', ARRAY['a']);
+SELECT text FROM jflow_post('/x', ARRAY['a'], 'owm');
 SELECT jflow_add('own', 'f');
 SELECT jflow_remove('own', 'e');
 SELECT jflow_drop('own');
@@ -38,8 +38,8 @@ SELECT count(*) FROM jflow.class;
 SET ROLE jflow_owner;
 SELECT jflow_grant('own', 'jflow_caller');
 SET ROLE jflow_caller;
-SELECT text FROM jflow_post('/x', 'a', 'own');
-SELECT text FROM jflow_post('/x', 'a');
+SELECT text FROM jflow_post('/x', ARRAY['a'], 'own');
+SELECT text FROM jflow_post('/x', ARRAY['a']);
 SELECT current_user;
 SELECT name, uses_with FROM jflow_executors;
 SELECT * FROM secret;
@@ -52,7 +52,7 @@ INSERT INTO pg_temp.secret VALUES ('forged');
 CREATE TABLE jflow_evil.secret (t text);
 INSERT INTO jflow_evil.secret VALUES ('forged');
 SET search_path = jflow_evil, pg_temp, public;
-SELECT text FROM jflow_post('/x', 'a', 'own');
+SELECT text FROM jflow_post('/x', ARRAY['a'], 'own');
 SHOW search_path;
 RESET search_path;
 DROP TABLE pg_temp.secret;
@@ -64,23 +64,23 @@ SELECT jflow_remove('own', 'f');
 SET ROLE jflow_owner;
 SELECT jflow_revoke('own', 'jflow_caller');
 SET ROLE jflow_caller;
-SELECT text FROM jflow_post('/x', 'a', 'own');
+SELECT text FROM jflow_post('/x', ARRAY['a'], 'own');
 
 -- functions of others are not trusted, and EXECUTE is needed
 CREATE FUNCTION trap(docs jflow_doc[], parameters jsonb) RETURNS jflow_doc[] LANGUAGE sql RETURN docs;
 SET ROLE jflow_owner;
 SELECT jflow_add('own', 'trap', uses => 'trap', replicas => 0);
-SELECT text FROM jflow_post('/x', 'a', 'own');
+SELECT text FROM jflow_post('/x', ARRAY['a'], 'own');
 SELECT jflow_remove('own', 'trap');
 RESET ROLE;
 CREATE FUNCTION trusted(docs jflow_doc[], parameters jsonb) RETURNS jflow_doc[] LANGUAGE sql RETURN docs;
 REVOKE EXECUTE ON FUNCTION trusted(jflow_doc[], jsonb) FROM PUBLIC;
 SET ROLE jflow_owner;
 SELECT jflow_add('own', 'trusted', uses => 'trusted', replicas => 0);
-SELECT text FROM jflow_post('/x', 'a', 'own');
+SELECT text FROM jflow_post('/x', ARRAY['a'], 'own');
 RESET ROLE;
 GRANT EXECUTE ON FUNCTION trusted(jflow_doc[], jsonb) TO jflow_owner;
-SELECT text FROM jflow_post('/x', 'a', 'own');
+SELECT text FROM jflow_post('/x', ARRAY['a'], 'own');
 
 -- an executor cannot climb out of its owner's rights
 SET ROLE jflow_owner;
@@ -89,7 +89,7 @@ LANGUAGE plpgsql AS $$ BEGIN RESET ROLE; RETURN NULL; END $$;
 SELECT jflow_create('climb');
 SELECT jflow_add('climb', 'e', uses => 'climb', replicas => 0);
 RESET ROLE;
-SELECT text FROM jflow_post('/x', 'a', 'climb');
+SELECT text FROM jflow_post('/x', ARRAY['a'], 'climb');
 
 -- built-in functions do nothing outside of a flow
 SELECT jflow.tfidf_transform('{}', '{}');
@@ -107,8 +107,8 @@ SELECT jflow_undefine('Owned');
 SELECT jflow_drop('own');
 SELECT jflow_create('orphan');
 UPDATE jflow.flow SET owner = 'nobody_at_all' WHERE flow = 'orphan';
-SELECT text FROM jflow_post('/x', 'a', 'orphan');
-SELECT text FROM jflow_post('/x', 'a', 'climb', target_executor => 'x');
+SELECT text FROM jflow_post('/x', ARRAY['a'], 'orphan');
+SELECT text FROM jflow_post('/x', ARRAY['a'], 'climb', target_executor => 'x');
 SELECT jflow_drop('orphan');
 SELECT jflow_drop('climb');
 

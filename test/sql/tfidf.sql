@@ -8,11 +8,11 @@ INSERT INTO corpus VALUES
 	(4, ''), (5, NULL);
 SELECT jflow_create('t');
 SELECT jflow_add('t', 'v', uses => 'TfidfVectorizer', replicas => 0);
-SELECT text FROM jflow_post('/x', 'a fox', 't');
+SELECT text FROM jflow_post('/x', ARRAY['a fox'], 't');
 SELECT * FROM jflow_fit('t', 'v', 'SELECT text FROM corpus ORDER BY id');
 SELECT index, term, round(idf::numeric, 6) AS idf FROM jflow_terms('t', 'v');
 SELECT id, sparse_embedding, embedding FROM jflow_post('/x', (SELECT array_agg(jflow_doc(id => id::text, text => text) ORDER BY id) FROM corpus), 't');
-SELECT sparse_embedding FROM jflow_post('/x', 'no known word', 't');
+SELECT sparse_embedding FROM jflow_post('/x', ARRAY['no known word'], 't');
 
 -- a fit over requests is the same as one over the query
 CREATE TABLE kept AS SELECT model FROM jflow.model;
@@ -23,15 +23,15 @@ SELECT count(*) FROM jflow.model_part;
 -- a fit that is rolled back leaves the old model
 BEGIN;
 SELECT * FROM jflow_fit('t', 'v', $$SELECT 'other words here'$$);
-SELECT sparse_embedding FROM jflow_post('/x', 'other fox', 't');
+SELECT sparse_embedding FROM jflow_post('/x', ARRAY['other fox'], 't');
 ROLLBACK;
-SELECT sparse_embedding FROM jflow_post('/x', 'other fox', 't');
+SELECT sparse_embedding FROM jflow_post('/x', ARRAY['other fox'], 't');
 BEGIN;
 SAVEPOINT s;
 SELECT * FROM jflow_fit('t', 'v', $$SELECT 'other words here'$$);
-SELECT sparse_embedding FROM jflow_post('/x', 'other fox', 't');
+SELECT sparse_embedding FROM jflow_post('/x', ARRAY['other fox'], 't');
 ROLLBACK TO s;
-SELECT sparse_embedding FROM jflow_post('/x', 'other fox', 't');
+SELECT sparse_embedding FROM jflow_post('/x', ARRAY['other fox'], 't');
 COMMIT;
 
 -- options; expected values are those of scikit-learn 1.2.1
@@ -42,7 +42,7 @@ BEGIN
 	PERFORM jflow_create('o');
 	PERFORM jflow_add('o', 'v', uses => 'TfidfVectorizer', uses_with => options, replicas => 0);
 	PERFORM jflow_fit('o', 'v', fit);
-	RETURN QUERY SELECT sparse_embedding, embedding FROM jflow_post('/x', query, 'o');
+	RETURN QUERY SELECT sparse_embedding, embedding FROM jflow_post('/x', ARRAY[query], 'o');
 END $$;
 \set fit '''SELECT unnest(ARRAY[''''the cat sat'''', ''''the cat ran ran'''', ''''a dog ran''''])'''
 SELECT * FROM try('{"dense": true}', :fit, 'the cat ran ran');
@@ -63,7 +63,7 @@ SELECT * FROM try('{"min_df": 3}', :fit, 'x');
 SELECT jflow_add('t', 'seed', uses => 'TfidfVectorizer', uses_with => '{"fit": "request"}', replicas => 0);
 SELECT sparse_embedding FROM jflow_post('/x', ARRAY['aa bb', 'bb cc', 'dd'], 't', target_executor => 'seed', request_size => 2);
 SELECT jflow_add('t', 'given', uses => 'TfidfVectorizer', uses_with => '{"vocabulary": ["fox", "dog"], "use_idf": false}', replicas => 0);
-SELECT sparse_embedding FROM jflow_post('/x', 'fox fox dog', 't', target_executor => 'given');
+SELECT sparse_embedding FROM jflow_post('/x', ARRAY['fox fox dog'], 't', target_executor => 'given');
 
 -- wrong options
 SELECT jflow_add('t', 'w', uses => 'TfidfVectorizer', uses_with => '{"max_featurs": 1}');

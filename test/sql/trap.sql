@@ -9,10 +9,10 @@ CREATE FUNCTION set_traps(docs jflow_doc[], parameters jsonb) RETURNS jflow_doc[
 BEGIN SET search_path = evil; SET work_mem = '99MB'; PERFORM set_config('my.setting', 'evil', false); RETURN NULL; END $$;
 SELECT jflow_create('settings');
 SELECT jflow_add('settings', 'e', uses => 'set_traps', replicas => 0);
-SELECT text FROM jflow_post('/x', 'a', 'settings');
+SELECT text FROM jflow_post('/x', ARRAY['a'], 'settings');
 SHOW search_path;
 RESET ROLE;
-SELECT text FROM jflow_post('/x', 'a', 'settings');
+SELECT text FROM jflow_post('/x', ARRAY['a'], 'settings');
 SHOW search_path;
 SHOW work_mem;
 SELECT current_setting('my.setting', true) IS DISTINCT FROM 'evil' AS clean;
@@ -27,9 +27,9 @@ CREATE FUNCTION set_deferred(docs jflow_doc[], parameters jsonb) RETURNS jflow_d
 BEGIN INSERT INTO public.trap VALUES (1); RETURN NULL; END $$;
 SELECT jflow_create('deferred');
 SELECT jflow_add('deferred', 'e', uses => 'set_deferred', replicas => 0);
-SELECT text FROM jflow_post('/x', 'a', 'deferred');
+SELECT text FROM jflow_post('/x', ARRAY['a'], 'deferred');
 RESET ROLE;
-SELECT text FROM jflow_post('/x', 'a', 'deferred');
+SELECT text FROM jflow_post('/x', ARRAY['a'], 'deferred');
 
 -- by a temporary table in front of the caller's
 SET ROLE jflow_trapper;
@@ -38,7 +38,7 @@ BEGIN CREATE TEMP TABLE pg_class (i int); RETURN NULL; END $$;
 SELECT jflow_create('shadow');
 SELECT jflow_add('shadow', 'e', uses => 'shadow', replicas => 0);
 RESET ROLE;
-SELECT text FROM jflow_post('/x', 'a', 'shadow');
+SELECT text FROM jflow_post('/x', ARRAY['a'], 'shadow');
 
 -- what a superuser owns is free to do so, and so is an owner who posts himself
 CREATE FUNCTION make_temp(docs jflow_doc[], parameters jsonb) RETURNS jflow_doc[] LANGUAGE plpgsql AS $$
@@ -47,7 +47,7 @@ SELECT jflow_create('temp');
 SELECT jflow_add('temp', 'e', uses => 'make_temp', replicas => 0);
 SELECT jflow_grant('temp', 'jflow_trapper');
 SET ROLE jflow_trapper;
-SELECT text FROM jflow_post('/x', 'a', 'temp');
+SELECT text FROM jflow_post('/x', ARRAY['a'], 'temp');
 RESET ROLE;
 
 -- by the cursors of the session: what a function that runs as somebody else tries is tried by one executor

@@ -38,7 +38,7 @@ my $answers = q{
 	SELECT class, owner, requests FROM jflow.class ORDER BY class;
 	SELECT flow, executor, version, docs, terms FROM jflow.model;
 	SET ROLE flow_user;
-	SELECT count(*) FROM jflow_post('/x', 'a', 'news');
+	SELECT count(*) FROM jflow_post('/x', ARRAY['a'], 'news');
 };
 my $expected = $node->safe_psql('postgres', $answers);
 like($expected, qr/QUICK DOG/, 'the flow answers before the dump');
@@ -63,7 +63,7 @@ is($node->safe_psql('again', $answers), $expected, 'same answers after the secon
 
 # a session that has a flow in memory sees what a restore brings
 my $session = $node->background_psql('postgres');
-$session->query_safe(q{SELECT count(*) FROM jflow_post('/x', 'a', 'news')});
+$session->query_safe(q{SELECT count(*) FROM jflow_post('/x', ARRAY['a'], 'news')});
 $node->safe_psql('postgres', q{UPDATE jflow.executor SET uses_with = '{"min_df": 2}', shards = 3 WHERE name = 'shouter'});
 is($session->query_safe(q{SELECT jflow_save('news')->'executors'->1->>'shards'}),
 	'3', 'a change by hand reaches other sessions');

@@ -69,9 +69,9 @@ $node->safe_psql('postgres', q{
 	SELECT jflow_create('n');
 	SELECT jflow_add('n', 'number', uses => 'number', replicas => 0);
 });
-my $first = $node->safe_psql('postgres', q{SELECT text FROM jflow_post('/x', 'a', 'n')});
+my $first = $node->safe_psql('postgres', q{SELECT text FROM jflow_post('/x', ARRAY['a'], 'n')});
 $node->restart;
-my $second = $node->safe_psql('postgres', q{SELECT text FROM jflow_post('/x', 'a', 'n')});
+my $second = $node->safe_psql('postgres', q{SELECT text FROM jflow_post('/x', ARRAY['a'], 'n')});
 cmp_ok($second, '>', $first, 'numbers of posts grow over a restart');
 
 # progress lines for the client

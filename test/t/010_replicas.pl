@@ -74,15 +74,15 @@ sql(q{
 	SELECT jflow_create('one');
 	SELECT jflow_add('one', 'e', uses => 'work');
 });
-like(error(q{SELECT * FROM jflow_post('/x', 'a', 'f')}), qr/55000: +flow "f" is not started\nHINT: .*jflow_start/, 'a flow that is not started');
+like(error(q{SELECT * FROM jflow_post('/x', ARRAY['a'], 'f')}), qr/55000: +flow "f" is not started\nHINT: .*jflow_start/, 'a flow that is not started');
 is(sql(q{SELECT jflow_start('f') + jflow_start('one')}), '4', 'jflow_start counts');
-is(sql(q{SELECT text FROM jflow_post('/x', 'now', 'f')}), 'now a0 b0', 'a post right after the start waits for the replicas');
+is(sql(q{SELECT text FROM jflow_post('/x', ARRAY['now'], 'f')}), 'now a0 b0', 'a post right after the start waits for the replicas');
 is(sql(q{SELECT jflow_wait('f') AND jflow_wait('one')}), 't', 'jflow_wait');
 is(sql(q{SELECT string_agg(text, ',') FROM jflow_post('/x', ARRAY(SELECT i::text FROM generate_series(1, 50) i), 'f', request_size => 1)}),
 	join(',', map { "$_ a0 b0" } 1 .. 50), 'answers come in order');
 is(sql(q{SELECT count(*) FROM jflow_post('/x', ARRAY(SELECT i::text FROM generate_series(1, 50) i), 'f', request_size => 1, ordered => false)}), '50', 'or not');
 is(sql(q{SELECT docs, requests, failed FROM jflow_post_query('/x', 'SELECT i AS id, i::text AS text FROM generate_series(1, 10000) i', 'f')}), '10000|100|0', 'a query');
-is(sql(q{SELECT text FROM jflow_post('/x', 'a', 'one', parameters => '{"who": 1}')}),
+is(sql(q{SELECT text FROM jflow_post('/x', ARRAY['a'], 'one', parameters => '{"who": 1}')}),
 	sql("SELECT current_user || ' ' || current_user || ' jflow: one/e/0/0'"), 'a replica connects as the owner');
 like(sql(q{SELECT string_agg(DISTINCT backend_type, ',' ORDER BY backend_type) FROM pg_stat_activity WHERE backend_type LIKE 'jflow%'}), qr/jflow launcher,jflow replica/, 'processes have types');
 is(sql(q{SELECT flow, executor, wanted, running, last_error FROM jflow_status ORDER BY 1, 2}), "f|a|1|1|\nf|b|2|2|\none|e|1|1|", 'jflow_status');
@@ -108,36 +108,36 @@ at_rest('a graph');
 # errors
 like(error(q{SELECT text FROM jflow_post('/x', ARRAY['1', '2', '3'], 'f', parameters => '{"fail": "2", "write": 1}', request_size => 1)}),
 	qr/ERROR:  22012: no good: äöü\nDETAIL:  the detail\n\d requests of the post had been committed.*\nHINT:  the hint\n.*executor "a", shard 0, replica 0, request 2.*TABLE NAME:  a_table\nCONSTRAINT NAME:  a_constraint/s, 'an error has all its fields');
-like(error(q{SELECT text FROM jflow_post('/x', 'a', 'one')}), qr/NOTICE:  00000: working on a/, 'notices travel');
+like(error(q{SELECT text FROM jflow_post('/x', ARRAY['a'], 'one')}), qr/NOTICE:  00000: working on a/, 'notices travel');
 like(error(q{SELECT count(*) FROM jflow_post('/x', ARRAY['1', '2', '3'], 'f', parameters => '{"fail": "2"}', request_size => 1, continue_on_error => true)}),
 	qr/WARNING:  22012: document ".*" of request 2 failed: no good/, 'continue_on_error reports');
-like(error(q{SELECT text FROM jflow_post('/x', 'a', 'one', parameters => '{"write": 1, "ref": "none"}')}), qr/23503.*written_ref/s, 'a deferred constraint');
-is(sql(q{DO $$ BEGIN PERFORM jflow_post('/x', 'a', 'one', parameters => '{"fail": "a"}'); EXCEPTION WHEN division_by_zero THEN NULL; END $$; SELECT text FROM jflow_post('/x', 'b', 'one')}), 'b e0', 'a subtransaction around a post that failed');
-like(error(q{BEGIN READ ONLY; SELECT text FROM jflow_post('/x', 'a', 'one', parameters => '{"write": 1}')}), qr/25006/, 'a write in a read-only transaction');
-is(sql(q{BEGIN READ ONLY; SELECT text FROM jflow_post('/x', 'a', 'one'); COMMIT}), 'a e0', 'a read in one');
+like(error(q{SELECT text FROM jflow_post('/x', ARRAY['a'], 'one', parameters => '{"write": 1, "ref": "none"}')}), qr/23503.*written_ref/s, 'a deferred constraint');
+is(sql(q{DO $$ BEGIN PERFORM jflow_post('/x', ARRAY['a'], 'one', parameters => '{"fail": "a"}'); EXCEPTION WHEN division_by_zero THEN NULL; END $$; SELECT text FROM jflow_post('/x', ARRAY['b'], 'one')}), 'b e0', 'a subtransaction around a post that failed');
+like(error(q{BEGIN READ ONLY; SELECT text FROM jflow_post('/x', ARRAY['a'], 'one', parameters => '{"write": 1}')}), qr/25006/, 'a write in a read-only transaction');
+is(sql(q{BEGIN READ ONLY; SELECT text FROM jflow_post('/x', ARRAY['a'], 'one'); COMMIT}), 'a e0', 'a read in one');
 at_rest('errors');
 
 # transactions
-sql(q{TRUNCATE written; BEGIN; SELECT count(*) FROM jflow_post('/x', 'kept', 'one', parameters => '{"write": 1}'); ROLLBACK});
+sql(q{TRUNCATE written; BEGIN; SELECT count(*) FROM jflow_post('/x', ARRAY['kept'], 'one', parameters => '{"write": 1}'); ROLLBACK});
 is(sql(q{SELECT id FROM written}), 'kept', 'what a replica has committed stays');
 like(error(q{BEGIN; SELECT jflow_start('f'); PREPARE TRANSACTION 'x'}), qr/0A000/, 'a start cannot be prepared');
 like(error(q{BEGIN; SELECT jflow_stop('f'); SELECT jflow_wait('f')}), qr/55000/, 'nor waited for in its own transaction');
-is(sql(q{BEGIN; SELECT jflow_stop('f'); ROLLBACK; SELECT text FROM jflow_post('/x', 'a', 'f')}), "\na a0 b0", 'a stop that is rolled back does nothing');
+is(sql(q{BEGIN; SELECT jflow_stop('f'); ROLLBACK; SELECT text FROM jflow_post('/x', ARRAY['a'], 'f')}), "\na a0 b0", 'a stop that is rolled back does nothing');
 
 # leaks between requests
-sql(q{SELECT count(*) FROM jflow_post('/x', 'a', 'one', parameters => '{"leak": 1}')});
-is(sql(q{SELECT text FROM jflow_post('/x', 'a', 'one', parameters => '{"find": 1}')}), '4MB,0,0,0', 'nothing is left of the request before');
+sql(q{SELECT count(*) FROM jflow_post('/x', ARRAY['a'], 'one', parameters => '{"leak": 1}')});
+is(sql(q{SELECT text FROM jflow_post('/x', ARRAY['a'], 'one', parameters => '{"find": 1}')}), '4MB,0,0,0', 'nothing is left of the request before');
 
 # limits of time, cancels
-like(error(q{SELECT * FROM jflow_post('/x', 'a', 'one', timeout => '50ms', parameters => '{"sleep": 60}')}), qr/57014: canceling post to flow "one" due to timeout/, 'timeout');
-like(error(q{SET statement_timeout = 100; SELECT * FROM jflow_post('/x', 'a', 'one', parameters => '{"sleep": 60}')}), qr/57014: canceling statement due to statement timeout/, 'statement_timeout');
+like(error(q{SELECT * FROM jflow_post('/x', ARRAY['a'], 'one', timeout => '50ms', parameters => '{"sleep": 60}')}), qr/57014: canceling post to flow "one" due to timeout/, 'timeout');
+like(error(q{SET statement_timeout = 100; SELECT * FROM jflow_post('/x', ARRAY['a'], 'one', parameters => '{"sleep": 60}')}), qr/57014: canceling statement due to statement timeout/, 'statement_timeout');
 my $pid = sql(q{SELECT pid FROM jflow_stat_replicas WHERE flow = 'one'});
-is(sql(q{SELECT text FROM jflow_post('/x', 'a', 'one')}), 'a e0', 'the replica lives on');
+is(sql(q{SELECT text FROM jflow_post('/x', ARRAY['a'], 'one')}), 'a e0', 'the replica lives on');
 sub start_post
 {
 	my ($flow, $more) = @_;
 	my $session = $node->background_psql('postgres', on_error_stop => 0);
-	$session->query_until(qr/go/, "\\echo go\nSELECT text FROM jflow_post('/x', 'a', '$flow', parameters => '$more');\n");
+	$session->query_until(qr/go/, "\\echo go\nSELECT text FROM jflow_post('/x', ARRAY['a'], '$flow', parameters => '$more');\n");
 	return $session;
 }
 my $busy = q{SELECT count(*) > 0 FROM jflow_stat_replicas WHERE flow = 'one' AND state = 'busy'};
@@ -170,30 +170,30 @@ at_rest('a terminated replica');
 $session->quit;
 
 # a lock that the gateway itself holds
-like(error(q{BEGIN; SELECT pg_advisory_xact_lock(1); SELECT * FROM jflow_post('/x', 'a', 'one', parameters => '{"lock": 1}')}), qr/40P01: deadlock detected/, 'a cycle through the gateway');
+like(error(q{BEGIN; SELECT pg_advisory_xact_lock(1); SELECT * FROM jflow_post('/x', ARRAY['a'], 'one', parameters => '{"lock": 1}')}), qr/40P01: deadlock detected/, 'a cycle through the gateway');
 at_rest('a deadlock');
 
 # sizes
-like(error(q{SELECT * FROM jflow_post('/x', repeat('x', 40000000), 'one')}), qr/54000: a request of \d+ bytes is too large for jflow.memory_limit/, 'a request that cannot fit');
-like(error(q{SELECT * FROM jflow_post('/x', 'a', 'one', parameters => '{"big": 40000000}')}), qr/54000: the answer of \d+ bytes is too large/, 'an answer that cannot fit');
+like(error(q{SELECT * FROM jflow_post('/x', ARRAY[repeat('x', 40000000)], 'one')}), qr/54000: a request of \d+ bytes is too large for jflow.memory_limit/, 'a request that cannot fit');
+like(error(q{SELECT * FROM jflow_post('/x', ARRAY['a'], 'one', parameters => '{"big": 40000000}')}), qr/54000: the answer of \d+ bytes is too large/, 'an answer that cannot fit');
 is(sql(q{SELECT sum(length(text)) FROM jflow_post('/x', array_fill('a'::text, '{40}'), 'f', request_size => 1, parameters => '{"big": 10000000}')}), '400000000', 'more than fits at a time waits');
 at_rest('large documents');
 
 # functions that change or go
 sql(q{CREATE FUNCTION other(docs jflow_doc[], parameters jsonb) RETURNS jflow_doc[] LANGUAGE sql AS $$ SELECT ARRAY[jflow_doc(text => 'old')] $$;
 	SELECT jflow_create('o'); SELECT jflow_add('o', 'e', uses => 'other'); SELECT jflow_start('o');});
-is(sql(q{SELECT text FROM jflow_post('/x', 'a', 'o')}), 'old', 'a function');
+is(sql(q{SELECT text FROM jflow_post('/x', ARRAY['a'], 'o')}), 'old', 'a function');
 sql(q{CREATE OR REPLACE FUNCTION other(docs jflow_doc[], parameters jsonb) RETURNS jflow_doc[] LANGUAGE sql AS $$ SELECT ARRAY[jflow_doc(text => 'new')] $$});
-is(sql(q{SELECT text FROM jflow_post('/x', 'a', 'o')}), 'new', 'is replaced');
+is(sql(q{SELECT text FROM jflow_post('/x', ARRAY['a'], 'o')}), 'new', 'is replaced');
 sql(q{DROP FUNCTION other(jflow_doc[], jsonb)});
-like(error(q{SELECT text FROM jflow_post('/x', 'a', 'o')}), qr/42883/, 'is dropped');
+like(error(q{SELECT text FROM jflow_post('/x', ARRAY['a'], 'o')}), qr/42883/, 'is dropped');
 
 # nested posts
 sql(q{CREATE FUNCTION nest(docs jflow_doc[], parameters jsonb) RETURNS jflow_doc[] LANGUAGE plpgsql AS $$ BEGIN
 		IF (parameters->>'n')::int = 0 THEN RETURN NULL; END IF;
 		RETURN (SELECT array_agg(p) FROM jflow_post('/x', docs, 'n', parameters => jsonb_build_object('n', (parameters->>'n')::int - 1)) p); END $$;
 	SELECT jflow_create('n'); SELECT jflow_add('n', 'e', uses => 'nest'); SELECT jflow_start('n');});
-is(sql(q{SELECT text FROM jflow_post('/x', 'deep', 'n', parameters => '{"n": 5}')}), 'deep', 'a post to its own pool runs in the replica');
+is(sql(q{SELECT text FROM jflow_post('/x', ARRAY['deep'], 'n', parameters => '{"n": 5}')}), 'deep', 'a post to its own pool runs in the replica');
 
 # scale, restart, stop
 is(sql(q{SELECT jflow_scale('one', 'e', 3)}), '3', 'jflow_scale');
@@ -218,12 +218,12 @@ is(sql(q{SELECT string_agg(pid::text, ',' ORDER BY pid) FROM jflow_stat_replicas
 
 # restart, crash
 $node->restart;
-is(sql(q{SELECT text FROM jflow_post('/x', 'again', 'one')}), 'again e0', 'a started flow starts with the server');
+is(sql(q{SELECT text FROM jflow_post('/x', ARRAY['again'], 'one')}), 'again e0', 'a started flow starts with the server');
 $pid = sql(q{SELECT pid FROM jflow_stat_replicas WHERE flow = 'one' LIMIT 1});
 kill 'KILL', $pid;
 $node->poll_query_until('postgres', 'SELECT true');
 is(sql(q{SELECT jflow_wait('one')}), 't', 'replicas run after a crash');
-is(sql(q{SELECT text FROM jflow_post('/x', 'again', 'one')}), 'again e0', 'and serve');
+is(sql(q{SELECT text FROM jflow_post('/x', ARRAY['again'], 'one')}), 'again e0', 'and serve');
 at_rest('a crash');
 
 # who may have replicas

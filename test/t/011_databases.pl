@@ -24,7 +24,7 @@ my $define = q{
 	SELECT jflow_add('f', 'e', uses => 'work', replicas => 2);
 	SELECT jflow_start('f');
 };
-my $post = q{SELECT text FROM jflow_post('/x', 'a', 'f')};
+my $post = q{SELECT text FROM jflow_post('/x', ARRAY['a'], 'f')};
 my $replicas = q{SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'jflow replica' AND datname = };
 
 for my $db ('one', 'two')

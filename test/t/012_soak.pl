@@ -113,6 +113,6 @@ is($node->safe_psql('postgres', q{SELECT count(*) FROM (SELECT id FROM written G
 is($node->safe_psql('postgres', q{SELECT count(*) FROM reported r WHERE NOT EXISTS (SELECT FROM written w WHERE w.id = r.id)}), '0', 'nothing was lost');
 cmp_ok($node->safe_psql('postgres', q{SELECT count(*) FROM reported}), '>', 100, 'and there was something to lose');
 note($node->safe_psql('postgres', q{SELECT (SELECT count(*) FROM reported) || ' reported, ' || (SELECT count(*) FROM written) || ' written'}));
-is($node->safe_psql('postgres', q{SELECT text FROM jflow_post('/x', 'end', 'soak')}), 'end', 'and replicas serve');
+is($node->safe_psql('postgres', q{SELECT text FROM jflow_post('/x', ARRAY['end'], 'soak')}), 'end', 'and replicas serve');
 $node->stop;
 done_testing();

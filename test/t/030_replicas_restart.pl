@@ -12,7 +12,7 @@ my $node = new_node('main');
 prepare_database($node);
 add_flow($node, 'up', 'whoami', 'replicas => 2');
 add_flow($node, 'down', 'whoami');
-fails_with($node, q{SELECT * FROM jflow_post('/x', 'a', 'up')}, '55000',
+fails_with($node, q{SELECT * FROM jflow_post('/x', ARRAY['a'], 'up')}, '55000',
 	qr/HINT:.*jflow_start/, 'a post to a flow that was never started');
 
 is(owner_sql($node, q{SELECT jflow_start('up')}), '2', 'jflow_start returns the number of replicas wanted');
@@ -33,7 +33,7 @@ is($node->safe_psql('postgres', q{SELECT string_agg(application_name, ',' ORDER 
 is($node->safe_psql('postgres', q{SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'jflow launcher'}), '1', 'and the launcher');
 is($node->safe_psql('postgres', q{SELECT executor, wanted, running, last_error FROM jflow_status WHERE flow = 'up'}), 'e|2|2|',
 	'jflow_status agrees');
-my $pid = ask($node, q{SELECT text FROM jflow_post('/x', 'a', 'up')});
+my $pid = ask($node, q{SELECT text FROM jflow_post('/x', ARRAY['a'], 'up')});
 ok((grep { $_ eq $pid } @pids), 'the executor ran in one of them');
 is($node->safe_psql('postgres', q{SELECT sum(requests), sum(docs), sum(errors) FROM jflow_stat_replicas WHERE flow = 'up'}),
 	'1|1|0', 'which counted it');
@@ -45,14 +45,14 @@ for my $mode ('fast', 'immediate')
 	$node->stop($mode);
 	$node->start;
 	is(ask($node, q{SELECT jflow_wait('up')}), 't', "$mode restart: the started flow runs again");
-	is(ask($node, q{SELECT count(*) FROM jflow_post('/x', 'a', 'up')}), '1', 'and serves');
-	fails_with($node, q{SELECT * FROM jflow_post('/x', 'a', 'down')}, '55000', qr/HINT:.*jflow_start/, 'the stopped flow');
+	is(ask($node, q{SELECT count(*) FROM jflow_post('/x', ARRAY['a'], 'up')}), '1', 'and serves');
+	fails_with($node, q{SELECT * FROM jflow_post('/x', ARRAY['a'], 'down')}, '55000', qr/HINT:.*jflow_start/, 'the stopped flow');
 	is($node->safe_psql('postgres', q{SELECT count(*) FROM jflow_stat_replicas}), '2', 'and has no replicas');
 }
 
 # started means committed
 $node->safe_psql('postgres', q{BEGIN; SELECT jflow_start('down'); ROLLBACK});
-fails_with($node, q{SELECT * FROM jflow_post('/x', 'a', 'down')}, '55000', qr/jflow_start/, 'a start that was rolled back');
+fails_with($node, q{SELECT * FROM jflow_post('/x', ARRAY['a'], 'down')}, '55000', qr/jflow_start/, 'a start that was rolled back');
 fails_with($node, q{BEGIN; SELECT jflow_start('down'); SELECT jflow_wait('down')}, '55000', qr/ERROR/,
 	'waiting in the transaction that starts');
 is_at_rest($node, 'at the end');

@@ -21,20 +21,20 @@ is(ask($node, q{SELECT jflow_wait('f')}), 't', 'the template runs again after it
 
 for my $db ('restored', 'clone')
 {
-	fails_with($node, q{SELECT * FROM jflow_post('/x', 'a', 'f')}, '55000', qr/HINT:.*jflow_start/, "$db: a post", $db);
+	fails_with($node, q{SELECT * FROM jflow_post('/x', ARRAY['a'], 'f')}, '55000', qr/HINT:.*jflow_start/, "$db: a post", $db);
 	is($node->safe_psql('postgres', "SELECT count(*) FROM pg_stat_activity WHERE datname = '$db'"), '0', "$db has no replica");
 }
 $node->restart;
 is(ask($node, q{SELECT jflow_wait('f')}), 't', 'only the first one runs after a restart');
 is($node->safe_psql('postgres', q{SELECT DISTINCT datname FROM pg_stat_activity WHERE backend_type = 'jflow replica'}), 'postgres', 'as before');
 start_flow($node, 'f', $_) for ('restored', 'clone');
-is(ask($node, q{SELECT text FROM jflow_post('/x', 'a', 'f')}, $_), 'A', "$_ serves when started") for ('restored', 'clone');
+is(ask($node, q{SELECT text FROM jflow_post('/x', ARRAY['a'], 'f')}, $_), 'A', "$_ serves when started") for ('restored', 'clone');
 
 # a dump of a started flow, restored onto another server
 my $other = new_node('other');
 $other->safe_psql('postgres', 'CREATE ROLE flow_owner LOGIN; CREATE DATABASE d');
 $other->command_ok([ 'pg_restore', '-e', '-d', $other->connstr('d'), "$dir/a.dump" ], 'restore on another server');
-fails_with($other, q{SELECT * FROM jflow_post('/x', 'a', 'f')}, '55000', qr/jflow_start/, 'another server: a post', 'd');
+fails_with($other, q{SELECT * FROM jflow_post('/x', ARRAY['a'], 'f')}, '55000', qr/jflow_start/, 'another server: a post', 'd');
 $other->restart;
 is($other->safe_psql('postgres', q{SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'jflow replica'}), '0', 'nor after its restart');
 $other->stop;

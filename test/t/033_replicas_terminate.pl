@@ -56,7 +56,7 @@ add_flow($node, 'g', 'store_gate', 'retries => 2');
 start_flow($node, 'g');
 my $holder = $node->background_psql('postgres');
 $holder->query_safe('SELECT pg_advisory_lock(42)');
-my $poster = post_in_background($node, q{SELECT count(*) FROM jflow_post('/x', 'once', 'g')});
+my $poster = post_in_background($node, q{SELECT count(*) FROM jflow_post('/x', ARRAY['once'], 'g')});
 my $waits = q{SELECT count(*) = 1 FROM pg_locks l JOIN jflow_stat_replicas r USING (pid)
 	WHERE l.locktype = 'advisory' AND NOT l.granted AND r.flow = 'g'};
 for my $i (1 .. 2)
@@ -74,7 +74,7 @@ is(ask($node, q{SELECT count(*) FROM written WHERE text = 'once'}), '1', 'and wa
 
 # more often than retries allow
 $holder->query_safe('SELECT pg_advisory_lock(42)');
-$poster = post_in_background($node, q{SELECT count(*) FROM jflow_post('/x', 'never', 'g')});
+$poster = post_in_background($node, q{SELECT count(*) FROM jflow_post('/x', ARRAY['never'], 'g')});
 for my $i (1 .. 3)
 {
 	wait_state($node, $waits, 'a replica runs the request');

@@ -35,7 +35,7 @@ sub kill_under_load
 		eval { $poster->{run}->finish };
 	}
 	is(ask($node, q{SELECT jflow_wait('f', timeout => '60s')}), 't', "$what: replicas run again after kill -9");
-	is(ask($node, q{SELECT count(*) FROM jflow_post('/x', 'a', 'f')}), '1', "$what: and serve");
+	is(ask($node, q{SELECT count(*) FROM jflow_post('/x', ARRAY['a'], 'f')}), '1', "$what: and serve");
 	is($node->safe_psql('postgres', q{SELECT running, wanted FROM jflow_status WHERE flow = 'f'}), '2|2', "$what: as many as before");
 	is_at_rest($node, $what);
 	return;

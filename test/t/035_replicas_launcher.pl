@@ -14,7 +14,7 @@ start_flow($node, 'f');
 my $before = join(' ', running_pids($node));
 my $holder = $node->background_psql('postgres');
 $holder->query_safe('SELECT pg_advisory_lock(42)');
-my $poster = post_in_background($node, q{SELECT count(*) FROM jflow_post('/x', 'a', 'f')});
+my $poster = post_in_background($node, q{SELECT count(*) FROM jflow_post('/x', ARRAY['a'], 'f')});
 wait_state($node, q{SELECT count(*) = 1 FROM jflow_stat_replicas WHERE state = 'busy'}, 'a request runs');
 
 for my $signal ('TERM', 'INT')

@@ -18,14 +18,14 @@ $node->append_conf('postgresql.conf', 'max_worker_processes = 3');
 $node->restart;
 wait_state($node, q{SELECT running = 2 AND wanted = 3 AND last_error LIKE '%max\_worker\_processes%' FROM jflow_status WHERE flow = 'f'},
 	'too few slots: some run, and the reason names the setting');
-is(ask($node, q{SELECT count(*) FROM jflow_post('/x', 'a', 'f')}), '1', 'those serve');
+is(ask($node, q{SELECT count(*) FROM jflow_post('/x', ARRAY['a'], 'f')}), '1', 'those serve');
 is(ask($node, q{SELECT jflow_wait('f', timeout => '100 ms')}), 'f', 'jflow_wait says that they are not all there');
 like(ask($node, 'SELECT string_agg(c::text, chr(10)) FROM jflow_config() c'), qr/max_worker_processes|slots/, 'jflow_config() tells of slots');
 
 # one: taken by the launcher, or by another worker
 $node->append_conf('postgresql.conf', 'max_worker_processes = 1');
 $node->restart;
-fails_with($node, q{SELECT * FROM jflow_post('/x', 'a', 'f')}, '55000', qr/max_worker_processes/,
+fails_with($node, q{SELECT * FROM jflow_post('/x', ARRAY['a'], 'f')}, '55000', qr/max_worker_processes/,
 	'one slot: a post');
 like($node->safe_psql('postgres', q{SELECT wanted, running, last_error FROM jflow_status WHERE flow = 'f'}),
 	qr/^3\|0\|.*max_worker_processes/, 'one slot: the status');
@@ -34,7 +34,7 @@ like($node->safe_psql('postgres', q{SELECT wanted, running, last_error FROM jflo
 $node->append_conf('postgresql.conf', 'max_logical_replication_workers = 1');
 $node->restart;
 is($node->safe_psql('postgres', q{SELECT count(*) FROM pg_stat_activity WHERE backend_type LIKE 'jflow%'}), '0', 'no launcher');
-fails_with($node, q{SELECT * FROM jflow_post('/x', 'a', 'f')}, '55000', qr/max_worker_processes/, 'no launcher: a post');
+fails_with($node, q{SELECT * FROM jflow_post('/x', ARRAY['a'], 'f')}, '55000', qr/max_worker_processes/, 'no launcher: a post');
 like($node->safe_psql('postgres', q{SELECT wanted, running, last_error FROM jflow_status WHERE flow = 'f'}),
 	qr/^3\|0\|.*launcher.*max_worker_processes/, 'no launcher: the status');
 $node->append_conf('postgresql.conf', 'max_logical_replication_workers = 0');
@@ -42,7 +42,7 @@ $node->append_conf('postgresql.conf', 'max_logical_replication_workers = 0');
 # none: not even the launcher
 $node->append_conf('postgresql.conf', 'max_worker_processes = 0');
 $node->restart;
-fails_with($node, q{SELECT * FROM jflow_post('/x', 'a', 'f')}, '55000', qr/max_worker_processes|launcher/, 'no slot: a post');
+fails_with($node, q{SELECT * FROM jflow_post('/x', ARRAY['a'], 'f')}, '55000', qr/max_worker_processes|launcher/, 'no slot: a post');
 like($node->safe_psql('postgres', q{SELECT wanted, running, last_error FROM jflow_status WHERE flow = 'f'}),
 	qr/^3\|0\|.*max_worker_processes/, 'no slot: the status');
 is(ask($node, q{SELECT jflow_wait('f', timeout => '100 ms')}), 'f', 'no slot: jflow_wait returns');
@@ -61,7 +61,7 @@ for my $round (1 .. 3)
 {
 	owner_sql($node, q{SELECT jflow_stop('g')});
 	owner_sql($node, q{SELECT jflow_start('g')});
-	is(ask($node, q{SELECT text FROM jflow_post('/x', 'a', 'g')}), 'A', "round $round: a post waits for its replicas");
+	is(ask($node, q{SELECT text FROM jflow_post('/x', ARRAY['a'], 'g')}), 'A', "round $round: a post waits for its replicas");
 	is(ask($node, q{SELECT jflow_wait('g', timeout => '4s')}), 't', "round $round: they run");
 }
 owner_sql($node, q{SELECT jflow_stop('g'); SELECT jflow_start('f')});

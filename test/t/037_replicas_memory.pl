@@ -32,14 +32,14 @@ owner_sql($node, q{
 start_flow($node, $_) for ('f', 'g', 'float');
 
 # one request that can never fit, in or out
-fails_with($node, q{SELECT length(text) FROM jflow_post('/x', repeat('a', 30000000), 'f')}, '54000',
+fails_with($node, q{SELECT length(text) FROM jflow_post('/x', ARRAY[repeat('a', 30000000)], 'f')}, '54000',
 	qr/jflow\.memory_limit.*CONTEXT:  executor "a", shard 0, request 1$/ms, 'a request larger than the area');
-fails_with($node, q{SELECT length(text) FROM jflow_post('/grow', 'a', 'f', parameters => '{"size": 30000000}')}, '54000',
+fails_with($node, q{SELECT length(text) FROM jflow_post('/grow', ARRAY['a'], 'f', parameters => '{"size": 30000000}')}, '54000',
 	qr/jflow\.memory_limit.*CONTEXT:  executor "b", shard 0, replica \d, request 1$/ms, 'an answer larger than the area');
-my ($ret, $out, $err) = $node->psql('postgres', q{SELECT jflow_post('/complain', 'a', 'f')}, on_error_stop => 1);
+my ($ret, $out, $err) = $node->psql('postgres', q{SELECT jflow_post('/complain', ARRAY['a'], 'f')}, on_error_stop => 1);
 ok($err =~ /ERROR:  (é){1000,}.?\n.*DETAIL:  d{1000,}\n.*HINT:  the hint\n/s, 'an error larger than the area arrives, clipped');
 is_at_rest($node, 'after requests that are too large');
-is(ask($node, q{SELECT text FROM jflow_post('/x', 'a', 'f')}), 'A', 'others go on');
+is(ask($node, q{SELECT text FROM jflow_post('/x', ARRAY['a'], 'f')}), 'A', 'others go on');
 is(ask($node, q{SELECT sum(length(text)) FROM jflow_post('/x', (SELECT array_agg(repeat('a', 500000)) FROM generate_series(1, 60)),
 	'f', request_size => 1)}), '30000000', 'many that fill the area several times wait for room');
 
@@ -71,14 +71,14 @@ my @blocked = map { post_in_background($node,
 	q{SELECT docs FROM jflow_post_query('/x', 'SELECT i AS id FROM generate_series(1, 100) i', 'g', request_size => 1)}) } 1 .. 5;
 wait_state($node, q{SELECT count(*) = 5 FROM jflow_progress}, 'five posts queue');
 wait_state($node, q{SELECT count(*) >= 5 FROM jflow_requests}, 'and take request slots');
-fails_with($node, q{SET statement_timeout = '300ms'; SELECT * FROM jflow_post('/x', 'a', 'g')}, '57014',
+fails_with($node, q{SET statement_timeout = '300ms'; SELECT * FROM jflow_post('/x', ARRAY['a'], 'g')}, '57014',
 	qr/statement timeout/, 'a caller who gives up by statement_timeout');
-fails_with($node, q{SELECT * FROM jflow_post('/x', 'a', 'g', timeout => '300ms')}, '57014',
+fails_with($node, q{SELECT * FROM jflow_post('/x', ARRAY['a'], 'g', timeout => '300ms')}, '57014',
 	qr/post to flow "g"/, 'and one by its own timeout');
 $node->safe_psql('postgres', "SELECT pg_cancel_backend($blocked[0]{pid})");
 $node->safe_psql('postgres', "SELECT pg_terminate_backend($blocked[1]{pid})");
 wait_state($node, q{SELECT count(*) = 3 FROM jflow_progress}, 'two others are gone');
-is(ask($node, q{SELECT text FROM jflow_post('/x', 'a', 'f')}), 'A', 'another pool is not held up');
+is(ask($node, q{SELECT text FROM jflow_post('/x', ARRAY['a'], 'f')}), 'A', 'another pool is not held up');
 $holder->query_safe('SELECT pg_advisory_unlock(42)');
 for my $i (2 .. 4)
 {
@@ -96,7 +96,7 @@ my $cursor = $node->background_psql('postgres');
 $cursor->query_safe(q{BEGIN; DECLARE c CURSOR FOR SELECT length(text) FROM jflow_post('/x',
 	(SELECT array_agg(repeat('a', 100000)) FROM generate_series(1, 200)), 'f', request_size => 1)});
 is($cursor->query_safe('FETCH 1 FROM c'), '100000', 'a cursor over a post');
-is(ask($node, q{SELECT text FROM jflow_post('/x', 'a', 'f')}), 'A', 'does not hold up others');
+is(ask($node, q{SELECT text FROM jflow_post('/x', ARRAY['a'], 'f')}), 'A', 'does not hold up others');
 $cursor->query_safe('ROLLBACK');
 $cursor->quit;
 is_at_rest($node, 'after the cursor');
@@ -114,7 +114,7 @@ owner_sql($wide, q{
 	-- posts to f, for each request
 	CREATE FUNCTION nest(docs jflow_doc[], parameters jsonb) RETURNS jflow_doc[]
 	LANGUAGE plpgsql AS $$ BEGIN
-		docs[1].text := (SELECT length(text) FROM jflow_post('/x', 'a', 'f'));
+		docs[1].text := (SELECT length(text) FROM jflow_post('/x', ARRAY['a'], 'f'));
 		RETURN docs;
 	END $$;
 	SELECT jflow_create('outer');
@@ -128,7 +128,7 @@ is(ask($wide, q{SELECT sum(text::int) FROM jflow_post('/x', (SELECT array_agg(i:
 	'51200000', 'posts nested in one whose answers fill the area');
 is_at_rest($wide, 'after posts nested in one');
 is(ask($wide, q{SELECT docs FROM jflow_post_query('/x',
-		$$SELECT i AS id, (SELECT length(text) FROM jflow_post('/x', i::text, 'f'))::text AS text FROM generate_series(1, 64) i$$, 'f', request_size => 1)}),
+		$$SELECT i AS id, (SELECT length(text) FROM jflow_post('/x', ARRAY[i::text], 'f'))::text AS text FROM generate_series(1, 64) i$$, 'f', request_size => 1)}),
 	'64', 'posts in the query of one whose answers fill the area');
 is_at_rest($wide, 'after posts in the query of one');
 $wide->stop;

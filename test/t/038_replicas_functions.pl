@@ -15,7 +15,7 @@ my $body = sub { qq{CREATE OR REPLACE FUNCTION f1(docs jflow_doc[], parameters j
 owner_sql($node, $body->('first'));
 add_flow($node, 'f', 'f1');
 start_flow($node, 'f');
-my $post = q{SELECT text FROM jflow_post('/x', 'a', 'f')};
+my $post = q{SELECT text FROM jflow_post('/x', ARRAY['a'], 'f')};
 my ($pid) = running_pids($node);
 
 is(ask($node, $post), 'first', 'the function as it is');
@@ -42,13 +42,13 @@ add_flow($node, 'g', 'mine');
 start_flow($node, 'g');
 my $holder = $node->background_psql('postgres');
 $holder->query_safe('SELECT pg_advisory_lock(42)');
-my $poster = post_in_background($node, q{SELECT text FROM jflow_post('/x', 'a', 'g')});
+my $poster = post_in_background($node, q{SELECT text FROM jflow_post('/x', ARRAY['a'], 'g')});
 wait_state($node, q{SELECT count(*) = 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted}, 'a request runs');
 owner_sql($node, 'DROP FUNCTION mine(jflow_doc[], jsonb)');
 $holder->query_safe('SELECT pg_advisory_unlock(42)');
 my ($out, $err) = finish_background($poster);
 is("$out$err", 'done', 'dropped while it runs: the request ends well');
-fails_with($node, q{SELECT text FROM jflow_post('/x', 'a', 'g')}, '42883', qr/mine/, 'the next one does not');
+fails_with($node, q{SELECT text FROM jflow_post('/x', ARRAY['a'], 'g')}, '42883', qr/mine/, 'the next one does not');
 
 # changes of rights and of what the function uses
 $node->safe_psql('postgres', 'CREATE ROLE caller');

@@ -24,7 +24,7 @@ sub serves
 	my ($db, $name) = @_;
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
 	is(ask($node, q{SELECT jflow_wait('f')}, $db), 't', "$name: replicas run");
-	is(ask($node, q{SELECT text FROM jflow_post('/x', 'a', 'f')}, $db), 'A', "$name: and serve");
+	is(ask($node, q{SELECT text FROM jflow_post('/x', ARRAY['a'], 'f')}, $db), 'A', "$name: and serve");
 	return;
 }
 my $replicas_of = q{SELECT count(*) FROM pg_stat_activity WHERE backend_type LIKE 'jflow %' AND datname = };
@@ -64,7 +64,7 @@ serves('d3', 'after SET TABLESPACE');
 # a template, by both strategies
 $node->safe_psql('postgres', "CREATE DATABASE c_$_ TEMPLATE d3 STRATEGY $_") for ('wal_log', 'file_copy');
 serves('d3', 'after CREATE DATABASE ... TEMPLATE');
-fails_with($node, q{SELECT * FROM jflow_post('/x', 'a', 'f')}, '55000', qr/jflow_start/, 'the clone is stopped', 'c_wal_log');
+fails_with($node, q{SELECT * FROM jflow_post('/x', ARRAY['a'], 'f')}, '55000', qr/jflow_start/, 'the clone is stopped', 'c_wal_log');
 $node->safe_psql('postgres', "CREATE DATABASE plain TEMPLATE template0; CREATE DATABASE plain1");
 pass('template0 and template1 can be copied');
 

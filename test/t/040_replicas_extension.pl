@@ -16,7 +16,7 @@ sub make
 	start_flow($node, 'f');
 	return;
 }
-my $post = q{SELECT count(*) FROM jflow_post('/x', 'a', 'f')};
+my $post = q{SELECT count(*) FROM jflow_post('/x', ARRAY['a'], 'f')};
 my $none = q{SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'jflow replica'};
 make();
 
@@ -36,7 +36,7 @@ my $holder = $node->background_psql('postgres');
 $holder->query_safe('SELECT pg_advisory_lock(42)');
 add_flow($node, 'g', 'gate');
 start_flow($node, 'g');
-my $poster = post_in_background($node, q{SELECT count(*) FROM jflow_post('/x', 'a', 'g')});
+my $poster = post_in_background($node, q{SELECT count(*) FROM jflow_post('/x', ARRAY['a'], 'g')});
 wait_state($node, q{SELECT count(*) = 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted}, 'a request runs');
 my $dropper = post_in_background($node, 'SET client_min_messages = error; DROP EXTENSION jflow CASCADE');
 $holder->query_safe('SELECT pg_advisory_unlock(42)');
@@ -71,7 +71,7 @@ $node->safe_psql('postgres', q{SET client_min_messages = error; BEGIN; DROP EXTE
 		$$ BEGIN docs[1].text := 'new'; RETURN docs; END $$;
 	SELECT jflow_create('f'); SELECT jflow_add('f', 'e', uses => 'whoami', replicas => 2); SELECT jflow_start('f'); COMMIT});
 is(ask($node, q{SELECT jflow_wait('f')}), 't', 'a flow of the same name runs');
-is(ask($node, q{SELECT text FROM jflow_post('/x', 'a', 'f')}), 'new', 'with its new definition');
+is(ask($node, q{SELECT text FROM jflow_post('/x', ARRAY['a'], 'f')}), 'new', 'with its new definition');
 my %old = map { $_ => 1 } @old;
 ok(!(grep { $old{$_} } running_pids($node)), 'in new processes');
 

@@ -21,8 +21,8 @@ $node->safe_psql('postgres', q{CREATE ROLE bob LOGIN; GRANT CREATE ON SCHEMA pub
 		$$ BEGIN INSERT INTO public.bobs SELECT text FROM unnest(docs); docs[1].text := current_user || ' ' || session_user; RETURN docs; END $$;
 	SELECT jflow_create('b'); SELECT jflow_add('b', 'e', uses => 'bob_store')});
 my $start = q{SET ROLE bob; SELECT jflow_start('b')};
-my $post = q{SELECT text FROM jflow_post('/x', 'a', 'b')};
-sub good_serves { is(ask($node, q{SELECT text FROM jflow_post('/x', 'a', 'good')}), 'A', "$_[0]: the other flow serves"); return }
+my $post = q{SELECT text FROM jflow_post('/x', ARRAY['a'], 'b')};
+sub good_serves { is(ask($node, q{SELECT text FROM jflow_post('/x', ARRAY['a'], 'good')}), 'A', "$_[0]: the other flow serves"); return }
 sub bob_recovers
 {
 	my ($name) = @_;
@@ -106,7 +106,7 @@ add_flow($node, 'g', 'gate');
 start_flow($node, 'g');
 my $holder = $node->background_psql('postgres');
 $holder->query_safe('SELECT pg_advisory_lock(42)');
-my $poster = post_in_background($node, q{SELECT count(*) FROM jflow_post('/x', 'a', 'g')});
+my $poster = post_in_background($node, q{SELECT count(*) FROM jflow_post('/x', ARRAY['a'], 'g')});
 wait_state($node, q{SELECT count(*) = 1 FROM jflow_requests WHERE flow = 'g'}, 'a post runs');
 my $id = $node->safe_psql('postgres', 'SELECT post FROM jflow_progress');
 my $answer = ask($node, "SET ROLE mallory; SELECT jflow_cancel($id)");
@@ -125,7 +125,7 @@ $node->safe_psql('postgres', q{CREATE ROLE carl LOGIN; GRANT CREATE ON SCHEMA pu
 	SELECT jflow_add('c', 'e'); SELECT jflow_start('c')});
 is(ask($node, q{SELECT jflow_wait('c')}), 't', 'a flow of a role that will go');
 $node->safe_psql('postgres', 'DROP OWNED BY carl; DROP ROLE carl');
-like(ask($node, q{SELECT count(*) FROM jflow_post('/x', 'a', 'c')}), qr/^\w{5}: .*carl/, 'a post after DROP ROLE names the role');
+like(ask($node, q{SELECT count(*) FROM jflow_post('/x', ARRAY['a'], 'c')}), qr/^\w{5}: .*carl/, 'a post after DROP ROLE names the role');
 wait_state($node, q{SELECT running = 0 AND last_error LIKE '%carl%' FROM jflow_status WHERE flow = 'c'}, 'DROP ROLE: replicas leave, the reason is shown');
 $node->safe_psql('postgres', 'CREATE ROLE carl LOGIN; GRANT CREATE ON SCHEMA public TO carl');
 good_serves('DROP ROLE');

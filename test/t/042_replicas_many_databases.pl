@@ -27,11 +27,11 @@ start_flow($node, 'f', "db$_") for @started;
 for my $round ('at first', 'after a restart', 'after a crash')
 {
 	# a post waits until its database has had its turn
-	is(ask($node, q{SELECT text FROM jflow_post('/x', 'a', 'f')}, "db$started[-1]"), "db$started[-1]", "$round: the last one serves at once");
+	is(ask($node, q{SELECT text FROM jflow_post('/x', ARRAY['a'], 'f')}, "db$started[-1]"), "db$started[-1]", "$round: the last one serves at once");
 	for my $n (@started)
 	{
 		is(ask($node, q{SELECT jflow_wait('f')}, "db$n"), 't', "$round: db$n runs");
-		is(ask($node, q{SELECT text FROM jflow_post('/x', 'a', 'f')}, "db$n"), "db$n", "$round: db$n answers for itself");
+		is(ask($node, q{SELECT text FROM jflow_post('/x', ARRAY['a'], 'f')}, "db$n"), "db$n", "$round: db$n answers for itself");
 		is(ask($node, q{SELECT count(*) FROM jflow_stat_replicas}, "db$n"), '1', "$round: db$n sees its own replica only");
 	}
 	is($node->safe_psql('postgres', q{SELECT string_agg(datname, ' ' ORDER BY datname) FROM pg_stat_activity WHERE backend_type = 'jflow replica'}),

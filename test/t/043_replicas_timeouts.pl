@@ -21,13 +21,13 @@ my $nobody_waits = q{SELECT count(*) = 0 FROM pg_locks WHERE locktype = 'advisor
 my $somebody_waits = q{SELECT count(*) = 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted};
 
 my @cases = (
-	[ 'statement_timeout', q{SET statement_timeout = '300ms'; SELECT * FROM jflow_post('/x', 'a', 'g')}, '57014', qr/statement timeout/ ],
-	[ 'timeout of the post', q{SELECT * FROM jflow_post('/x', 'a', 'g', timeout => '300ms')}, '57014', qr/post to flow "g"/ ],
-	[ 'timeout of the post in the second executor', q{SELECT * FROM jflow_post('/x', 'a', 'two', timeout => '300ms')}, '57014', qr/post to flow "two"/ ],
-	[ 'timeout of the executor', q{SELECT * FROM jflow_post('/x', 'a', 't')}, '57014', qr/executor "slow" of flow "t"/ ],
-	[ 'statement_timeout is the nearer one', q{SET statement_timeout = '300ms'; SELECT * FROM jflow_post('/x', 'a', 'g', timeout => '1h')},
+	[ 'statement_timeout', q{SET statement_timeout = '300ms'; SELECT * FROM jflow_post('/x', ARRAY['a'], 'g')}, '57014', qr/statement timeout/ ],
+	[ 'timeout of the post', q{SELECT * FROM jflow_post('/x', ARRAY['a'], 'g', timeout => '300ms')}, '57014', qr/post to flow "g"/ ],
+	[ 'timeout of the post in the second executor', q{SELECT * FROM jflow_post('/x', ARRAY['a'], 'two', timeout => '300ms')}, '57014', qr/post to flow "two"/ ],
+	[ 'timeout of the executor', q{SELECT * FROM jflow_post('/x', ARRAY['a'], 't')}, '57014', qr/executor "slow" of flow "t"/ ],
+	[ 'statement_timeout is the nearer one', q{SET statement_timeout = '300ms'; SELECT * FROM jflow_post('/x', ARRAY['a'], 'g', timeout => '1h')},
 		'57014', qr/statement timeout/ ],
-	[ 'timeout with continue_on_error', q{SELECT * FROM jflow_post('/x', 'a', 'g', timeout => '300ms', continue_on_error => true)}, '57014', qr/post to flow "g"/ ],
+	[ 'timeout with continue_on_error', q{SELECT * FROM jflow_post('/x', ARRAY['a'], 'g', timeout => '300ms', continue_on_error => true)}, '57014', qr/post to flow "g"/ ],
 );
 for my $case (@cases)
 {
@@ -35,13 +35,13 @@ for my $case (@cases)
 	fails_with($node, $sql, $state, $like, $name);
 	wait_state($node, $nobody_waits, "$name: the replica's work is stopped");
 }
-my ($ret, $out, $err) = $node->psql('postgres', q{SELECT count(*) FROM jflow_post('/x', 'a', 't', continue_on_error => true)});
+my ($ret, $out, $err) = $node->psql('postgres', q{SELECT count(*) FROM jflow_post('/x', ARRAY['a'], 't', continue_on_error => true)});
 is($out, '0', 'an executor\'s timeout is continued after');
 like($err, qr/executor "slow" of flow "t"/, 'and told of');
 
 # lock_timeout is about the caller's locks: waiting for a replica is none
 my $poster = post_in_background($node, q{SET lock_timeout = '50ms'; SET idle_in_transaction_session_timeout = '50ms';
-	SELECT count(*) FROM jflow_post('/x', 'lock', 'g', timeout => '400ms')});
+	SELECT count(*) FROM jflow_post('/x', ARRAY['lock'], 'g', timeout => '400ms')});
 ($out, $err) = finish_background($poster);
 like($err, qr/post to flow "g"/, 'lock_timeout and idle timeouts of the caller do not end a post that waits');
 
@@ -60,7 +60,7 @@ $node->reload;
 # cancelled, terminated, disconnected callers
 for my $how ('pg_cancel_backend', 'pg_terminate_backend', 'jflow_cancel', 'disconnect')
 {
-	$poster = post_in_background($node, q{SELECT count(*) FROM jflow_post('/x', 'gone', 'g')});
+	$poster = post_in_background($node, q{SELECT count(*) FROM jflow_post('/x', ARRAY['gone'], 'g')});
 	wait_state($node, $somebody_waits, "$how: a replica runs the request");
 	if ($how eq 'disconnect')
 	{
@@ -88,7 +88,7 @@ for my $how ('pg_cancel_backend', 'pg_terminate_backend', 'jflow_cancel', 'disco
 }
 is(ask($node, 'SELECT jflow_cancel(999999999)'), 'f', 'a post that is not there cannot be cancelled');
 $holder->quit;
-is(ask($node, q{SELECT count(*) FROM jflow_post('/x', 'good', 'g')}), '1', 'the next request is served');
+is(ask($node, q{SELECT count(*) FROM jflow_post('/x', ARRAY['good'], 'g')}), '1', 'the next request is served');
 is(ask($node, q{SELECT count(*), min(text) FROM written}), '1|good', 'nothing of the others was committed');
 is(join(' ', running_pids($node)), $pids, 'by the same replicas');
 is_at_rest($node, 'at the end');

@@ -51,18 +51,18 @@ for my $case ([ 'inline', '0' ], [ 'pool', '2' ])
 # committed before the post returns: others see it while the caller's transaction is open
 cleared();
 my $caller = $node->background_psql('postgres');
-$caller->query_safe(q{BEGIN; SELECT count(*) FROM jflow_post('/store', 'a', 'pool')});
+$caller->query_safe(q{BEGIN; SELECT count(*) FROM jflow_post('/store', ARRAY['a'], 'pool')});
 is(ask($node, $count), '1', 'replicas: others see it at once');
 is($caller->query_safe($count), '1', 'a READ COMMITTED caller as well');
 $caller->query_safe('COMMIT');
 $caller->query_safe('BEGIN ISOLATION LEVEL REPEATABLE READ');
 $caller->query_safe($count);
-$caller->query_safe(q{SELECT count(*) FROM jflow_post('/store', 'a', 'pool')});
+$caller->query_safe(q{SELECT count(*) FROM jflow_post('/store', ARRAY['a'], 'pool')});
 is($caller->query_safe($count), '1', 'a REPEATABLE READ caller does not');
-is($caller->query_safe(q{SELECT text FROM jflow_post('/count', 'a', 'pool')}), '2', 'but its replicas do');
+is($caller->query_safe(q{SELECT text FROM jflow_post('/count', ARRAY['a'], 'pool')}), '2', 'but its replicas do');
 $caller->query_safe('COMMIT');
 cleared();
-$caller->query_safe(q{BEGIN; SELECT count(*) FROM jflow_post('/store', 'a', 'inline')});
+$caller->query_safe(q{BEGIN; SELECT count(*) FROM jflow_post('/store', ARRAY['a'], 'inline')});
 is(ask($node, $count), '0', 'inline: others do not see it yet');
 $caller->query_safe('COMMIT');
 is(ask($node, $count), '1', 'but after the commit');
@@ -74,7 +74,7 @@ for my $case ([ 'inline', '1' ], [ 'pool', '0' ])
 {
 	my ($flow, $seen) = @$case;
 	cleared();
-	is(ask($node, qq{BEGIN; INSERT INTO written VALUES ('mine'); SELECT text FROM jflow_post('/count', 'a', '$flow'); ROLLBACK}),
+	is(ask($node, qq{BEGIN; INSERT INTO written VALUES ('mine'); SELECT text FROM jflow_post('/count', ARRAY['a'], '$flow'); ROLLBACK}),
 		$seen, "$flow: rows of the caller's that it sees");
 }
 
@@ -101,11 +101,11 @@ for my $flow ('inline', 'pool')
 	for my $mode ('BEGIN READ ONLY', 'SET default_transaction_read_only = on; BEGIN', 'BEGIN; SET TRANSACTION READ ONLY')
 	{
 		cleared();
-		is(ask($node, qq{$mode; SELECT text FROM jflow_post('/count', 'a', '$flow'); COMMIT}), '0', "$flow: reading in $mode");
-		fails_with($node, qq{$mode; SELECT * FROM jflow_post('/store', 'a', '$flow')}, '25006', qr/read-only transaction/, "$flow: writing in $mode");
+		is(ask($node, qq{$mode; SELECT text FROM jflow_post('/count', ARRAY['a'], '$flow'); COMMIT}), '0', "$flow: reading in $mode");
+		fails_with($node, qq{$mode; SELECT * FROM jflow_post('/store', ARRAY['a'], '$flow')}, '25006', qr/read-only transaction/, "$flow: writing in $mode");
 		is(ask($node, $count), '0', 'and nothing was written');
 	}
-	is(ask($node, qq{SET default_transaction_read_only = on; BEGIN READ WRITE; SELECT count(*) FROM jflow_post('/store', 'a', '$flow'); COMMIT}), '1',
+	is(ask($node, qq{SET default_transaction_read_only = on; BEGIN READ WRITE; SELECT count(*) FROM jflow_post('/store', ARRAY['a'], '$flow'); COMMIT}), '1',
 		"$flow: it is the transaction's state that counts, not the default");
 }
 owner_sql($node, q{ALTER ROLE flow_owner SET default_transaction_read_only = on});
@@ -113,11 +113,11 @@ owner_sql($node, q{ALTER ROLE flow_owner SET default_transaction_read_only = on}
 # two-phase commit: what a request committed has no part in it
 owner_sql($node, q{ALTER ROLE flow_owner RESET default_transaction_read_only});
 cleared();
-is(ask($node, q{BEGIN; SELECT count(*) FROM jflow_post('/store', 'p', 'pool'); PREPARE TRANSACTION 'one'}), '1', 'PREPARE TRANSACTION after a post');
+is(ask($node, q{BEGIN; SELECT count(*) FROM jflow_post('/store', ARRAY['p'], 'pool'); PREPARE TRANSACTION 'one'}), '1', 'PREPARE TRANSACTION after a post');
 is(ask($node, $count), '1', 'the request was committed before');
 $node->safe_psql('postgres', q{ROLLBACK PREPARED 'one'});
 is(ask($node, $count), '1', 'and stays');
-is(ask($node, q{BEGIN; SELECT count(*) FROM jflow_post('/store', 'p', 'inline'); PREPARE TRANSACTION 'two'}), '1', 'PREPARE TRANSACTION after an inline post');
+is(ask($node, q{BEGIN; SELECT count(*) FROM jflow_post('/store', ARRAY['p'], 'inline'); PREPARE TRANSACTION 'two'}), '1', 'PREPARE TRANSACTION after an inline post');
 is(ask($node, $count), '1', 'its row waits');
 $node->safe_psql('postgres', q{COMMIT PREPARED 'two'});
 is(ask($node, $count), '2', 'for the commit');
@@ -136,7 +136,7 @@ else
 
 # a caller in a parallel query is not asked to be one
 is(ask($node, q{SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0; SET min_parallel_table_scan_size = 0;
-	SELECT count(*) FROM written w, LATERAL jflow_post('/count', w.text, 'pool') d}), '2', 'a post beside a scan that could be parallel');
+	SELECT count(*) FROM written w, LATERAL jflow_post('/count', ARRAY[w.text], 'pool') d}), '2', 'a post beside a scan that could be parallel');
 
 # an error at commit: a deferred constraint arrives with its name
 owner_sql($node, q{CREATE TABLE parent (id int PRIMARY KEY);
@@ -145,7 +145,7 @@ owner_sql($node, q{CREATE TABLE parent (id int PRIMARY KEY);
 	LANGUAGE plpgsql AS $$ BEGIN INSERT INTO public.child VALUES (7); RETURN NULL; END $$;
 	SELECT jflow_create('c'); SELECT jflow_add('c', 'e', uses => 'orphan')});
 start_flow($node, 'c');
-fails_with($node, q{SELECT * FROM jflow_post('/x', 'a', 'c')}, '23503', qr/the_fk.*CONSTRAINT NAME:  the_fk/s, 'a deferred constraint');
+fails_with($node, q{SELECT * FROM jflow_post('/x', ARRAY['a'], 'c')}, '23503', qr/the_fk.*CONSTRAINT NAME:  the_fk/s, 'a deferred constraint');
 is(ask($node, 'SELECT count(*) FROM child'), '0', 'and its row is not there');
 is_at_rest($node, 'at the end');
 $node->stop;

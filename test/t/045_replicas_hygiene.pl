@@ -31,7 +31,7 @@ sub run
 {
 	my (%p) = @_;
 	my $json = '{' . join(', ', map { qq{"$_": "$p{$_}"} } sort keys %p) . '}';
-	return ask($node, "SELECT text FROM jflow_post('/x', 'a', 'f', parameters => \$j\$$json\$j\$)");
+	return ask($node, "SELECT text FROM jflow_post('/x', ARRAY['a'], 'f', parameters => \$j\$$json\$j\$)");
 }
 
 my @leaks = (
@@ -99,13 +99,13 @@ is(join(' ', running_pids($node)), $pid, 'all in one and the same replica');
 
 # what a caller has, does not reach the replica, but its read-only state
 is(ask($node, q{SET search_path = pg_catalog, public; SET work_mem = '66MB'; SET TimeZone = 'Asia/Tokyo';
-	SELECT text FROM jflow_post('/x', 'a', 'f', parameters => '{"look": "SELECT current_setting(''work_mem'') || current_setting(''TimeZone'')"}')}),
+	SELECT text FROM jflow_post('/x', ARRAY['a'], 'f', parameters => '{"look": "SELECT current_setting(''work_mem'') || current_setting(''TimeZone'')"}')}),
 	run(look => q{SELECT current_setting('work_mem') || current_setting('TimeZone')}), 'settings of the caller do not travel');
 
 # what an administrator changes, does
 $node->safe_psql('postgres', q{ALTER SYSTEM SET work_mem = '9MB'});
 $node->reload;
-ok($node->poll_query_until('postgres', q{SELECT text = '9MB' FROM jflow_post('/x', 'a', 'f', parameters => '{"look": "SELECT current_setting(''work_mem'')"}')}),
+ok($node->poll_query_until('postgres', q{SELECT text = '9MB' FROM jflow_post('/x', ARRAY['a'], 'f', parameters => '{"look": "SELECT current_setting(''work_mem'')"}')}),
 	'a reload of the configuration reaches replicas');
 is_at_rest($node, 'at the end');
 $node->stop;

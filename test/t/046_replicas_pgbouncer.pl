@@ -36,26 +36,26 @@ ok($up, 'pgbouncer runs') or diag(slurp_file("$dir/out"));
 
 # many clients over two backends
 my $script = PostgreSQL::Test::Utils::tempdir() . '/post.sql';
-append_to_file($script, q{SELECT text FROM jflow_post('/x', 'a', 'f');} . "\n");
+append_to_file($script, q{SELECT text FROM jflow_post('/x', ARRAY['a'], 'f');} . "\n");
 command_like([ 'pgbench', '-n', '-c', '8', '-j', '2', '-t', '50', '-f', $script, $connstr ],
 	qr/number of transactions actually processed: 400\/400/, 'eight clients post over two connections');
 my $session = sub { my ($sql) = @_; my ($out, $err); IPC::Run::run([ 'psql', '-XAtq', $connstr ], '<', \$sql, '>', \$out, '2>', \$err); return "$out$err" };
-is($session->(q{BEGIN; SELECT text FROM jflow_post('/x', 'a', 'f'); ROLLBACK; SELECT text FROM jflow_post('/x', 'b', 'f');}), "A\nB\n",
+is($session->(q{BEGIN; SELECT text FROM jflow_post('/x', ARRAY['a'], 'f'); ROLLBACK; SELECT text FROM jflow_post('/x', ARRAY['b'], 'f');}), "A\nB\n",
 	'transactions and single statements');
 is($session->(q{SELECT docs, failed FROM jflow_post_query('/x', 'SELECT i AS id FROM generate_series(1, 1000) i', 'f');}), "1000|0\n", 'a streaming post');
-like($session->(q{SELECT * FROM jflow_post('/x', 'a', 'g', timeout => '1ms');}) . $session->(q{SELECT text FROM jflow_post('/x', 'a', 'f');}),
+like($session->(q{SELECT * FROM jflow_post('/x', ARRAY['a'], 'g', timeout => '1ms');}) . $session->(q{SELECT text FROM jflow_post('/x', ARRAY['a'], 'f');}),
 	qr/A\n$/, 'a timeout leaves the connection usable');
 
 # a client that goes away while its request runs
 my $holder = $node->background_psql('postgres');
 $holder->query_safe('SELECT pg_advisory_lock(42)');
 my ($out, $err) = ('', '');
-my $client = IPC::Run::start([ 'psql', '-XAtq', '-c', q{SELECT * FROM jflow_post('/x', 'a', 'g')}, $connstr ], '<', \undef, '>', \$out, '2>', \$err);
+my $client = IPC::Run::start([ 'psql', '-XAtq', '-c', q{SELECT * FROM jflow_post('/x', ARRAY['a'], 'g')}, $connstr ], '<', \undef, '>', \$out, '2>', \$err);
 wait_state($node, q{SELECT count(*) = 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted}, 'a request runs');
 $client->kill_kill;
 wait_state($node, q{SELECT count(*) = 0 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted}, 'a client that goes away stops it');
 $holder->quit;
-is($session->(q{SELECT text FROM jflow_post('/x', 'a', 'f');}), "A\n", 'others go on');
+is($session->(q{SELECT text FROM jflow_post('/x', ARRAY['a'], 'f');}), "A\n", 'others go on');
 $bouncer->signal('INT');
 eval { $bouncer->finish };
 is_at_rest($node, 'at the end');

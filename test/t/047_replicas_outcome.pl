@@ -32,7 +32,7 @@ for my $case ([ '/once', 'x' ], [ '/again', 'y' ])
 {
 	my ($endpoint, $text) = @$case;
 	$hold->();
-	my $poster = post_in_background($node, "SELECT count(*) FROM jflow_post('$endpoint', '$text', 'f')");
+	my $poster = post_in_background($node, "SELECT count(*) FROM jflow_post('$endpoint', ARRAY['$text'], 'f')");
 	wait_state($node, $committing, "$endpoint: a request commits");
 	is($node->safe_psql('postgres', q{SELECT state FROM jflow_requests}), 'committing', "$endpoint: the view says so");
 	my ($pid) = running_pids($node, 'f');
@@ -57,14 +57,14 @@ for my $case ([ '/once', 'x' ], [ '/again', 'y' ])
 
 # a caller that gives up on a commit gets its 57014, and the replica lives
 $hold->();
-my $poster = post_in_background($node, q{SELECT count(*) FROM jflow_post('/once', 'z', 'f')});
+my $poster = post_in_background($node, q{SELECT count(*) FROM jflow_post('/once', ARRAY['z'], 'f')});
 wait_state($node, $committing, 'a request commits');
 $node->safe_psql('postgres', "SELECT pg_cancel_backend($poster->{pid})");
 wait_state($node, q{SELECT count(*) = 0 FROM jflow_progress}, 'its caller gives up');
 $release->();
 my ($out, $err) = finish_background($poster);
 like($err, qr/57014/, 'and is told that it was cancelled');
-is(ask($node, q{SELECT count(*) FROM jflow_post('/once', 'after', 'f')}), '1', 'the next request is served');
+is(ask($node, q{SELECT count(*) FROM jflow_post('/once', ARRAY['after'], 'f')}), '1', 'the next request is served');
 
 # A post made by a request has committed when the request's replica goes: to run
 # it again would store twice, unless that is said to be all right.
@@ -85,7 +85,7 @@ for my $case ([ '/once', '/once', 1 ], [ '/again', '/once', 2 ], [ '/once', '/ag
 	my $waits = q{SELECT count(*) = 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted};
 	$node->safe_psql('postgres', 'TRUNCATE written');
 	$holder->query_safe('SELECT pg_advisory_lock(42)');
-	my $poster = post_in_background($node, qq{SELECT count(*) FROM jflow_post('$endpoint', 'nested', 'outer', parameters => '{"post": "$post"}')});
+	my $poster = post_in_background($node, qq{SELECT count(*) FROM jflow_post('$endpoint', ARRAY['nested'], 'outer', parameters => '{"post": "$post"}')});
 	wait_state($node, $waits, "$endpoint that posts to $post has posted");
 	my ($pid) = running_pids($node, 'outer');
 	$node->safe_psql('postgres', "SELECT pg_terminate_backend($pid)");

@@ -19,10 +19,10 @@ owner_sql($node, q{CREATE FUNCTION suicide(docs jflow_doc[], parameters jsonb) R
 $node->safe_psql('postgres', 'GRANT pg_signal_backend TO flow_owner');
 add_flow($node, 's', 'suicide', 'retries => 2');
 start_flow($node, 's');
-my ($ret, $out, $err) = $node->psql('postgres', q{SELECT * FROM jflow_post('/x', 'a', 's')});
+my ($ret, $out, $err) = $node->psql('postgres', q{SELECT * FROM jflow_post('/x', ARRAY['a'], 's')});
 isnt($ret, 0, 'an executor that ends its process fails the post');
 like($err, qr/ERROR:.*(replica|terminat)/s, 'which says that the replica was lost');
-is(ask($node, q{SELECT text FROM jflow_post('/x', 'a', 'good')}), 'A', 'other flows go on');
+is(ask($node, q{SELECT text FROM jflow_post('/x', ARRAY['a'], 'good')}), 'A', 'other flows go on');
 wait_state($node, q{SELECT running = 1 FROM jflow_status WHERE flow = 's'}, 'a new replica comes');
 
 # the library is gone for new processes: none can start
@@ -36,14 +36,14 @@ $node->safe_psql('postgres', q{ALTER ROLE flow_owner RESET session_preload_libra
 owner_sql($node, q{SELECT jflow_stop('good'); });
 owner_sql($node, q{SELECT jflow_start('good'); });
 is(ask($node, q{SELECT jflow_wait('good')}), 't', 'starting again does not wait for the delay');
-is(ask($node, q{SELECT text FROM jflow_post('/x', 'a', 'good')}), 'A', 'and it serves');
+is(ask($node, q{SELECT text FROM jflow_post('/x', ARRAY['a'], 'good')}), 'A', 'and it serves');
 is(ask($node, q{SELECT last_error FROM jflow_status WHERE flow = 'good'}), '', 'with no reason left');
 
 # a function that is not there yet does not keep replicas from running
 owner_sql($node, q{CREATE FUNCTION f9(docs jflow_doc[], parameters jsonb) RETURNS jflow_doc[] LANGUAGE sql AS 'SELECT docs';
 	SELECT jflow_create('m'); SELECT jflow_add('m', 'e', uses => 'f9'); DROP FUNCTION f9(jflow_doc[], jsonb); SELECT jflow_start('m')});
 ok($node->poll_query_until('postgres', q{SELECT running = 1 OR last_error IS NOT NULL FROM jflow_status WHERE flow = 'm'}), 'a missing function');
-fails_with($node, q{SELECT * FROM jflow_post('/x', 'a', 'm')}, '42883', qr/f9/, 'a post says which function is missing');
+fails_with($node, q{SELECT * FROM jflow_post('/x', ARRAY['a'], 'm')}, '42883', qr/f9/, 'a post says which function is missing');
 owner_sql($node, q{SELECT jflow_drop('m')});
 
 # a scout that is cancelled while it waits for a lock is no reason to close a flow

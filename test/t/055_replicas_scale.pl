@@ -42,7 +42,7 @@ for my $how ('pg_cancel_backend', 'pg_terminate_backend')
 	start_flow($node, $flow);
 	my $holder = $node->background_psql('postgres');
 	$holder->query_safe('SELECT pg_advisory_lock(42)');
-	my $poster = post_in_background($node, qq{SELECT count(*) FROM jflow_post('/x', 'a', '$flow')});
+	my $poster = post_in_background($node, qq{SELECT count(*) FROM jflow_post('/x', ARRAY['a'], '$flow')});
 	wait_state($node, qq{SELECT count(*) = 1 FROM jflow_stat_replicas WHERE flow = '$flow' AND state = 'busy'}, "$how: a request runs");
 	owner_sql($node, qq{SELECT jflow_scale('$flow', 'e', 0)});
 	is(ask($node, qq{SELECT jflow_wait('$flow', '0s')}), 'f', "$how: its replica stays");

@@ -34,18 +34,18 @@ isnt(($node->psql('postgres', 'SELECT 1'))[0], 0, 'the server cannot fork');
 $session->query_safe('SELECT pg_terminate_backend(pid) FROM jflow_stat_replicas');
 ok($wait_for->(q{(SELECT running = 0 AND last_error ~ 'did not start' FROM jflow_status)}), 'the status says that replicas do not start');
 $session->query(q{\set VERBOSITY verbose});
-$session->query(q{SELECT text FROM jflow_post('/x', 'a', 'f')});
+$session->query(q{SELECT text FROM jflow_post('/x', ARRAY['a'], 'f')});
 like($session->{stderr}, qr/55000.*has no replica that can run.*did not start/s, 'a post fails with the reason');
 $session->{stderr} = '';
 $limit->($before);
 is($session->query(q{SELECT jflow_wait('f')}), 't', 'when it can fork, the replicas run');
-is($session->query(q{SELECT text FROM jflow_post('/x', 'a', 'f')}), 'A', 'and serve');
+is($session->query(q{SELECT text FROM jflow_post('/x', ARRAY['a'], 'f')}), 'A', 'and serve');
 
 # nor can a scout be sent
 $limit->(1);
 $session->query_safe(q{SELECT jflow_scale('f', 'e', 3)});
 ok($wait_for->(q{(SELECT wanted = 3 AND running = 2 FROM jflow_status)}), 'without a scout nothing changes');
-is($session->query(q{SELECT text FROM jflow_post('/x', 'a', 'f')}), 'A', 'and what runs serves');
+is($session->query(q{SELECT text FROM jflow_post('/x', ARRAY['a'], 'f')}), 'A', 'and what runs serves');
 $limit->($before);
 is($session->query(q{SELECT jflow_wait('f', '50s')}), 't', 'a scout comes when it can');
 $session->quit;

@@ -171,8 +171,8 @@ describe(const JflowRequest *request, Datum *elems, int ndocs, bool whole)
 
 /*
  * Documents have failed at a step, and the post goes on: all of a request
- * ("whole"), or some that the request goes on without.  A request without
- * documents is a row without an id.
+ * ("whole"), whatever documents the step had, or some that the request goes on
+ * without.  A request without documents is a row without an id.
  */
 void
 jflow_error_report(JflowPost *post, JflowRequest *request, int step, const ErrorData *error,
@@ -180,8 +180,11 @@ jflow_error_report(JflowPost *post, JflowRequest *request, int step, const Error
 {
 	MemoryContext old = MemoryContextSwitchTo(request->context);
 	Datum	   *elems;
-	int			ndocs = jflow_docs_to_datums(docs, "documents", &elems);
+	int			ndocs;
 
+	if (whole)					/* those that failed before have been told of */
+		docs = jflow_parts_without(request->input, request->faulty);
+	ndocs = jflow_docs_to_datums(docs, "documents", &elems);
 	request->nfaulty = whole ? request->ndocs : request->nfaulty + ndocs;
 	if (post->report.insert && ndocs == 0)
 		insert_row(post, (Datum) 0, true, step, error);

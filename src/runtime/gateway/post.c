@@ -192,17 +192,21 @@ jflow_post_texts(PG_FUNCTION_ARGS)
 }
 
 /*
- * jflow_post(endpoint text, docs text, ...) RETURNS SETOF jflow_doc
+ * jflow_post(endpoint text, docs text, ...) RETURNS SETOF jflow_doc: an error that
+ * the parser's own cannot say so well.  A literal of unknown type, which is what
+ * many drivers send for a list or for JSON, ends here, and would become one text
+ * like '{"a","b"}'.  NULL is a post without documents, whatever its type.
  */
 Datum
 jflow_post_text(PG_FUNCTION_ARGS)
 {
-	Datum		elem;
-
 	if (PG_ARGISNULL(1))
 		return post_datums(fcinfo, NULL, 0);
-	elem = doc_of_text(PG_GETARG_DATUM(1));
-	return post_datums(fcinfo, &elem, 1);
+	ereport(ERROR,
+			(errcode(ERRCODE_AMBIGUOUS_FUNCTION),
+			 errmsg("documents of a post must not be one text"),
+			 errdetail("A list or JSON of a driver that sends no types would become one."),
+			 errhint("Cast it to text[], to jsonb or to jflow_doc[], post ARRAY['...'], or use jflow_call.")));
 }
 
 /* Composite datums of documents given as JSON. */
