@@ -82,6 +82,11 @@ jflow_object_aclcheck(Oid classid, Oid objectid, Oid roleid, AclMode mode)
 #define RelationGetPrimaryKeyIndexCompat(rel) RelationGetPrimaryKeyIndex(rel)
 #endif
 
+/* Version 17 names the kinds of processes anew. */
+#if PG_VERSION_NUM >= 170000
+#define IsAutoVacuumWorkerProcess() AmAutoVacuumWorkerProcess()
+#endif
+
 /* Version 17 numbers processes from 0 in a variable of its own. */
 #if PG_VERSION_NUM >= 170000
 #define MyProcNumberCompat MyProcNumber
