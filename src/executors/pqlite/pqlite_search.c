@@ -208,7 +208,8 @@ apply_settings(const Search *search)
 static void
 prefer_indexes(const Search *search)
 {
-	static const char *const settings[] = {"enable_seqscan", "enable_sort"};
+	/* what is disabled looks so dear that it would be compiled */
+	static const char *const settings[] = {"enable_seqscan", "enable_sort", "jit"};
 	bool		indexed = false;
 
 	for (int i = 0; i < search->store->nleaves; i++)
@@ -437,11 +438,13 @@ exact_distance(PqliteStore *store, const PqliteLeaf *leaf, Datum query, int limi
 	Datum		last;
 	const char *distance = psprintf("(t.%s %s $1::%s)", vector->quoted, store->distance,
 									store->query_type);
+	static const char *const settings[] = {"enable_seqscan", "enable_sort"};
 	int			guc_level = NewGUCNestLevel();
 
 	/* no index knows the sum, and none helps to read all rows */
-	(void) set_config_option("enable_seqscan", "on", PGC_USERSET, PGC_S_SESSION,
-							 GUC_ACTION_SAVE, true, 0, false);
+	for (int i = 0; i < lengthof(settings); i++)
+		(void) set_config_option(settings[i], "on", PGC_USERSET, PGC_S_SESSION,
+								 GUC_ACTION_SAVE, true, 0, false);
 	if (SPI_execute_plan(pqlite_plan(store,
 									 psprintf("SELECT d FROM (SELECT %s AS d FROM %s t) x "
 											  "WHERE d OPERATOR(pg_catalog.<>) 'NaN'::pg_catalog.float8 "

@@ -520,7 +520,7 @@ void
 pqlite_force_index_scans(void)
 {
 	static const char *const settings[] = {
-		"enable_seqscan", "enable_hashjoin", "enable_mergejoin", "enable_bitmapscan"
+		"enable_seqscan", "enable_hashjoin", "enable_mergejoin", "enable_bitmapscan", "jit"
 	};
 
 	for (int i = 0; i < lengthof(settings); i++)
