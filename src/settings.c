@@ -28,6 +28,7 @@ int			jflow_max_requests = 1024;
 int			jflow_memory_limit = 256 * 1024;
 int			jflow_prefetch = 0;
 int			jflow_restart_delay_max = 300;
+int			jflow_rights = JFLOW_RIGHTS_OWNER;
 bool		jflow_standby_replicas = false;
 int			jflow_timeout = 0;
 
@@ -35,6 +36,12 @@ static const struct config_enum_entry iterative_scan_options[] = {
 	{"off", PQ_ITERATIVE_OFF, false},
 	{"relaxed", PQ_ITERATIVE_RELAXED, false},
 	{"strict", PQ_ITERATIVE_STRICT, false},
+	{NULL, 0, false}
+};
+
+static const struct config_enum_entry rights_options[] = {
+	{"owner", JFLOW_RIGHTS_OWNER, false},
+	{"caller", JFLOW_RIGHTS_CALLER, false},
 	{NULL, 0, false}
 };
 
@@ -185,6 +192,16 @@ define_settings_p_to_z(void)
 							PGC_SIGHUP,
 							GUC_UNIT_S,
 							NULL, NULL, NULL);
+
+	DefineCustomEnumVariable("jflow.rights",
+							 "Sets with whose rights the executors of a post read, its owner's or the caller's.",
+							 "With the caller's nothing but searches of stored documents in the caller's session can be posted.",
+							 &jflow_rights,
+							 JFLOW_RIGHTS_OWNER,
+							 rights_options,
+							 PGC_USERSET,
+							 0,
+							 NULL, NULL, NULL);
 
 	DefineCustomBoolVariable("jflow.standby_replicas",
 							 "Runs replicas on a hot standby, of flows started on the primary.",

@@ -14,6 +14,15 @@ extern int	jflow_max_requests; /* jflow.max_requests */
 extern int	jflow_memory_limit; /* jflow.memory_limit, in kB */
 extern int	jflow_prefetch;		/* jflow.prefetch; 0: automatic */
 extern int	jflow_restart_delay_max;	/* jflow.restart_delay_max, in s */
+
+/* Whose rights a post's calls have: the flow's owner's, or those of who posts. */
+typedef enum JflowRightsOf
+{
+	JFLOW_RIGHTS_OWNER,
+	JFLOW_RIGHTS_CALLER
+} JflowRightsOf;
+
+extern int	jflow_rights;		/* jflow.rights */
 extern bool jflow_standby_replicas; /* jflow.standby_replicas */
 extern int	jflow_timeout;		/* jflow.timeout, in ms; 0: none */
 extern char *jflow_flow_name;	/* jflow.flow */

@@ -68,6 +68,12 @@ typedef struct JflowClass
 	JflowMove	(*move_rows) (const char *flow, const char *executor, int batch, bool busy);
 	bool		(*needs_mover) (const char *flow, const char *executor);
 
+	/*
+	 * Endpoints whose functions only read, and may do so with the rights of
+	 * who posts, up to a NULL.
+	 */
+	const char *const *caller_endpoints;
+
 	/* How its functions may be called. */
 	bool		implies_disable_reduce; /* it gets all parts and joins them */
 	bool		one_by_one;		/* a request must not be run again in halves,

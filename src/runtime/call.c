@@ -143,6 +143,9 @@ call_and_log(JflowRunnable *runnable, const JflowContext *context, Datum docs, J
  * Run an executor function on documents.  Returns its documents, each with an
  * id, or those given where it returns NULL; in the current memory context.
  *
+ * With the rights of who posts it can neither write nor leave anything behind:
+ * what it reads may be a table whose owner has hung code to it.
+ *
  * On an error the user and the search_path are restored by the abort of the
  * transaction or subtransaction, and the call context here.
  */
@@ -172,8 +175,8 @@ run(JflowRunnable *runnable, JflowContext *context, Datum docs, Jsonb *parameter
 	error_context_stack = &callback;
 
 	GetUserIdAndSecContext(&userid, &sec_context);
-	SetUserIdAndSecContext(runnable->owner,
-						   jflow_owner_security(runnable->owner, userid, sec_context));
+	SetUserIdAndSecContext(runnable->owner, jflow_owner_security(runnable->owner, userid, sec_context) |
+						   (runnable->as_caller ? SECURITY_RESTRICTED_OPERATION : 0));
 	guarded = InSecurityRestrictedOperation();
 	guc_level = NewGUCNestLevel();
 	set_search_path();
@@ -184,7 +187,7 @@ run(JflowRunnable *runnable, JflowContext *context, Datum docs, Jsonb *parameter
 	context->user = runnable->owner;
 	context->outer = jflow_context;
 	jflow_context = context;
-	XactReadOnly |= context->read_only;
+	XactReadOnly |= context->read_only || runnable->as_caller;
 	PG_TRY();
 	{
 		result = call_and_log(runnable, context, docs, parameters);

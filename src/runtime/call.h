@@ -20,7 +20,8 @@ typedef struct JflowRunnable
 {
 	FmgrInfo	flinfo;
 	const char *name;
-	Oid			owner;
+	Oid			owner;			/* whose rights it runs with */
+	bool		as_caller;		/* they are those of who posts */
 } JflowRunnable;
 
 /* What an executor calls for an endpoint; NULL where there is nothing. */

@@ -18,6 +18,8 @@ check_options(Jsonb *uses_with)
 	(void) pqlite_options_read(uses_with);
 }
 
+static const char *const caller_endpoints[] = {"/search", "/filter", "/fetch", NULL};
+
 const JflowClass pqlite_class = {
 	.name = PQLITE_CLASS,
 	.check = check_options,
@@ -28,4 +30,5 @@ const JflowClass pqlite_class = {
 	.scale = pqlite_scale,
 	.move_rows = pqlite_move_rows,
 	.needs_mover = pqlite_shards_need_mover,
+	.caller_endpoints = caller_endpoints,
 };

@@ -80,6 +80,39 @@ plan_error_context(void *arg)
 	errcontext("executor \"%s\"", ((const JflowExecutor *) arg)->name);
 }
 
+/* Does the list have an endpoint? */
+static bool
+has_endpoint(const char *const *endpoints, const char *endpoint)
+{
+	for (; endpoints && *endpoints; endpoints++)
+		if (strcmp(*endpoints, endpoint) == 0)
+			return true;
+	return false;
+}
+
+/*
+ * Raise feature_not_supported where a call cannot have the rights of who posts,
+ * which is all but what a built-in class names, in this process: nobody else's code
+ * may run with them.
+ */
+static void
+check_caller_rights(const JflowStep *step, const JflowPlan *plan)
+{
+	const JflowExecutor *executor = step->executor;
+
+	if (executor->class && executor->replicas == 0 && !step->remote &&
+		has_endpoint(executor->class->caller_endpoints, plan->endpoint) &&
+		(executor->requests == NULL || JB_ROOT_COUNT(executor->requests) == 0) &&
+		executor->uses_before == NULL && executor->uses_after == NULL)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			 errmsg("%s of executor \"%s\" cannot run with the rights of the caller", plan->endpoint,
+					executor->name),
+			 errdetail("Only /search, /filter and /fetch of a PQLiteIndexer with replicas => 0 can."),
+			 errhint("Set jflow.rights to \"owner\", or name that executor as the target_executor.")));
+}
+
 static void
 plan_step(JflowStep *step, JflowPlan *plan, Oid owner, const JflowPostParameters *parameters)
 {
@@ -100,6 +133,8 @@ plan_step(JflowStep *step, JflowPlan *plan, Oid owner, const JflowPostParameters
 	callback.previous = error_context_stack;
 	error_context_stack = &callback;
 
+	if (jflow_rights == JFLOW_RIGHTS_CALLER)
+		check_caller_rights(step, plan);
 	if (function.writes && plan->read_only)
 		ereport(ERROR,
 				(errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION),
@@ -116,6 +151,11 @@ plan_step(JflowStep *step, JflowPlan *plan, Oid owner, const JflowPostParameters
 		(executor->uses_after ? STAGE_AFTER : 0);
 	if (!step->remote)
 		jflow_runnables_prepare(&step->runnables, executor, &function, owner);
+	if (jflow_rights == JFLOW_RIGHTS_CALLER)
+	{
+		step->runnables.main->owner = GetUserId();
+		step->runnables.main->as_caller = true;
+	}
 	step->parameters = jflow_parameters_of(parameters, step - plan->steps);
 	step->polling = jflow_polling_resolve(executor, plan->endpoint);
 	if (executor->when)
