@@ -36,6 +36,8 @@ RESET timezone;
 SELECT string_agg(m.id, ' ') FROM jflow_post('/search', ARRAY[jflow_doc(embedding => '[1]')], 'filters', '{"max_distance": 3}') d, unnest(d.matches) m;
 SELECT string_agg(m.id, ' ') FROM jflow_post('/search', ARRAY[jflow_doc(embedding => '[1]')], 'filters', '{"max_distance": -1}') d, unnest(d.matches) m;
 SELECT jflow_post('/search', ARRAY[jflow_doc(embedding => '[1]')], 'filters', '{"max_distance": "3"}');
+SELECT o, string_agg(m.id, ' ' ORDER BY m.score) FROM generate_series(0, 10, 4) o, jflow_post('/search', ARRAY[jflow_doc(embedding => '[1]')], 'filters', jsonb_build_object('limit', 4, 'offset', o)) d, unnest(d.matches) m GROUP BY o ORDER BY o;
+SELECT string_agg(m.id, ' ' ORDER BY m.score) FROM jflow_post('/search', ARRAY[jflow_doc(embedding => '[1]')], 'filters', '{"limit": 4, "offset": 2, "max_distance": 4}') d, unnest(d.matches) m;
 SELECT jflow_scale('filters', 's', shards => 1);
 SELECT o, string_agg(m.id, ' ' ORDER BY m.score) FROM generate_series(0, 10, 4) o, jflow_post('/search', ARRAY[jflow_doc(embedding => '[1]')], 'filters', jsonb_build_object('limit', 4, 'offset', o)) d, unnest(d.matches) m GROUP BY o ORDER BY o;
 SELECT string_agg(m.id, ' ') FROM jflow_post('/search', ARRAY[jflow_doc(embedding => '[1]')], 'filters', '{"limit": 4, "offset": 2, "max_distance": 4, "filter": {"owners": {"$in": ["y"]}}}') d, unnest(d.matches) m;

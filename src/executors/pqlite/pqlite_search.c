@@ -114,11 +114,6 @@ set_page(Search *search)
 	bool		alone = context->shards == 1 ||
 		jflow_polling_resolve(context->executor, context->endpoint) != POLLING_ALL;
 
-	if (search->parameters.offset > 0 && !alone)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("parameter \"offset\" cannot be used where several shards are searched"),
-				 errhint("Ask for more matches with \"limit\", and leave out the first.")));
 	search->fetched = search->parameters.limit > 0 ? search->parameters.limit + search->parameters.offset : 0;
 	search->skipped = alone ? search->parameters.offset : 0;
 }

@@ -42,9 +42,9 @@ is_target(const char *target, const char *name)
 								  REG_ADVANCED, C_COLLATION_OID, 0, NULL);
 }
 
-/* The value of "limit" in an object, or -1. */
+/* The value of "limit", say, in an object, or -1. */
 static int
-limit_of(Jsonb *object)
+count_of(Jsonb *object, const char *name)
 {
 	JsonbValue	buffer;
 	JsonbValue *value;
@@ -53,7 +53,7 @@ limit_of(Jsonb *object)
 
 	if (object == NULL)
 		return JFLOW_NO_LIMIT;
-	value = getKeyJsonValueFromContainer(&object->root, "limit", 5, &buffer);
+	value = getKeyJsonValueFromContainer(&object->root, name, strlen(name), &buffer);
 	if (value == NULL || value->type != jbvNumeric)
 		return JFLOW_NO_LIMIT;
 	limit = numeric_int4_opt_error(value->val.numeric, &error);
@@ -64,13 +64,28 @@ limit_of(Jsonb *object)
 static int
 matches_limit(const JflowStep *step)
 {
-	int			limit = limit_of(step->parameters);
+	int			limit = count_of(step->parameters, "limit");
 
 	if (limit == JFLOW_NO_LIMIT)
-		limit = limit_of(step->executor->uses_with);
+		limit = count_of(step->executor->uses_with, "limit");
 	if (limit == JFLOW_NO_LIMIT && step->executor->class && step->executor->class->default_limit > 0)
 		limit = step->executor->class->default_limit;
 	return limit;
+}
+
+/*
+ * How many of the best matches the reduce leaves out: what a built-in class that
+ * knows pages is asked for.  Each shard has answered those, too.
+ */
+static int
+matches_offset(const JflowStep *step)
+{
+	const JflowClass *class = step->executor->class;
+
+	for (const char *const *name = class ? class->parameters : NULL; name && *name; name++)
+		if (strcmp(*name, "offset") == 0)
+			return Max(count_of(step->parameters, "offset"), 0);
+	return 0;
 }
 
 /* Adds a line that says which executor could not be planned. */
@@ -163,6 +178,7 @@ plan_step(JflowStep *step, JflowPlan *plan, Oid owner, const JflowPostParameters
 	if (executor->timeout)
 		step->timeout_ms = jflow_interval_ms(executor->timeout);
 	step->limit = matches_limit(step);
+	step->offset = matches_offset(step);
 	step->what = psprintf("executor \"%s\" of flow \"%s\"", executor->name, plan->flow->name);
 
 	error_context_stack = callback.previous;

@@ -24,6 +24,7 @@ typedef struct JflowStep
 	JflowFilter *when;
 	int64		timeout_ms;
 	int			limit;			/* matches kept by the reduce of the shards */
+	int			offset;			/* of the best so many are left out first */
 	const char *what;			/* for the error about a timeout */
 
 	/* of executors with replicas */

@@ -256,10 +256,11 @@ match_order(const void *a, const void *b)
 
 /*
  * Matches sorted by (score, id), each id once with its best score, and at most
- * "limit" of them.  Scores that are NaN cannot be ordered and come last.
+ * "limit" of them after the first "offset".  Scores that are NaN cannot be ordered
+ * and come last.
  */
 static Datum
-finish_matches(const MatchList *list, int limit)
+finish_matches(const MatchList *list, int offset, int limit)
 {
 	JflowMatch *matches = list->matches;
 	int			n = list->n;
@@ -273,7 +274,7 @@ finish_matches(const MatchList *list, int limit)
 			matches[i].nulls[MATCH_SCORE] = true;
 	qsort(matches, n, sizeof(JflowMatch), match_order);
 
-	for (int i = 0; i < n && (limit < 0 || kept < limit); i++)
+	for (int i = 0; i < n && (limit < 0 || kept < (int64) offset + limit); i++)
 	{
 		if (!matches[i].nulls[MATCH_ID])
 		{
@@ -290,11 +291,12 @@ finish_matches(const MatchList *list, int limit)
 		}
 		matches[kept++] = matches[i];
 	}
-	return jflow_matches_form(matches, kept);
+	offset = Min(offset, kept);
+	return jflow_matches_form(matches + offset, kept - offset);
 }
 
 static Datum
-reduce(const Datum *parts, int nparts, bool merge_matches, int limit)
+reduce(const Datum *parts, int nparts, bool merge_matches, int offset, int limit)
 {
 	JflowDocs **deformed = palloc(sizeof(JflowDocs *) * nparts);
 	JflowDocs	result;
@@ -320,7 +322,7 @@ reduce(const Datum *parts, int nparts, bool merge_matches, int limit)
 		CHECK_FOR_INTERRUPTS();
 		if (!merge.docs[i].nulls[DOC_MATCHES])
 			merge.docs[i].values[DOC_MATCHES] =
-				finish_matches(&merge.merged[i].matches, limit);
+				finish_matches(&merge.merged[i].matches, offset, limit);
 	}
 	result.ndocs = merge.ndocs;
 	result.docs = merge.docs;
@@ -329,12 +331,12 @@ reduce(const Datum *parts, int nparts, bool merge_matches, int limit)
 
 /*
  * Answers of an executor's shards, in shard order: documents merged by id,
- * matches sorted by (score, id) and cut to the limit.
+ * matches sorted by (score, id) and cut to the page of offset and limit.
  */
 Datum
-jflow_reduce_shards(const Datum *parts, int nparts, int limit)
+jflow_reduce_shards(const Datum *parts, int nparts, int offset, int limit)
 {
-	return reduce(parts, nparts, true, limit);
+	return reduce(parts, nparts, true, offset, limit);
 }
 
 /*
@@ -344,7 +346,7 @@ jflow_reduce_shards(const Datum *parts, int nparts, int limit)
 Datum
 jflow_reduce_branches(const Datum *parts, int nparts)
 {
-	return nparts == 1 ? parts[0] : reduce(parts, nparts, false, JFLOW_NO_LIMIT);
+	return nparts == 1 ? parts[0] : reduce(parts, nparts, false, 0, JFLOW_NO_LIMIT);
 }
 
 /* All documents of all parts; fills in how many each part has. */

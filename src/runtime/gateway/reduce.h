@@ -9,7 +9,7 @@
 
 #define JFLOW_NO_LIMIT (-1)
 
-extern Datum jflow_reduce_shards(const Datum *parts, int nparts, int limit);
+extern Datum jflow_reduce_shards(const Datum *parts, int nparts, int offset, int limit);
 extern Datum jflow_reduce_branches(const Datum *parts, int nparts);
 extern Datum jflow_concat(const Datum *parts, int nparts, int *counts);
 

@@ -243,7 +243,7 @@ reduce_parts(JflowPost *post, JflowRequest *request, int step)
 	{
 		docs = visit->hashed ?
 			jflow_parts_restore(visit->parts, visit->nparts, visit->hashed, visit->nhashed) :
-			jflow_reduce_shards(visit->parts, visit->nparts, plan->limit);
+			jflow_reduce_shards(visit->parts, visit->nparts, plan->offset, plan->limit);
 		/* what has failed at one shard has failed */
 		finish_visit(request, step, jflow_parts_without(docs, request->faulty));
 		return true;
