@@ -439,13 +439,14 @@ run_pqmodel(const uint8_t *data, size_t size)
 		pq_assign(trained, points, 1, &list);
 }
 
+static const char *damaged_index;
 static BlockNumber damaged_block = InvalidBlockNumber;
 static PGAlignedBlock sound;
 
 static Relation
 open_index(void)
 {
-	return relation_openrv(makeRangeVar("public", "fuzz_items_pq", -1), AccessShareLock);
+	return relation_openrv(makeRangeVar("public", pstrdup(damaged_index), -1), AccessShareLock);
 }
 
 /* Put the damaged page back. */
@@ -472,19 +473,29 @@ mend_page(void)
 static void
 run_page(const uint8_t *data, size_t size)
 {
-	static const char *const statements[] = {
-		"SELECT pg_catalog.count(*) FROM (SELECT id FROM fuzz_items ORDER BY v OPERATOR(public.<->) '[1,2,3,4,5,6,7,8]' LIMIT 50) x",
-		"SELECT pg_catalog.count(*) FROM (SELECT id FROM fuzz_items WHERE n = 3 ORDER BY v OPERATOR(public.<->) '[1,2,3,4,5,6,7,8]') x",
-		"SELECT jflow_pq_check('fuzz_items_pq')",
-		"SELECT lists FROM jflow_pq_info('fuzz_items_pq')",
-		"INSERT INTO fuzz_items VALUES (0, 1, '[1,2,3,4,5,6,7,8]')"
+	static const char *const statements[2][5] = {
+		{"SELECT pg_catalog.count(*) FROM (SELECT id FROM fuzz_items ORDER BY v OPERATOR(public.<->) '[1,2,3,4,5,6,7,8]' LIMIT 50) x",
+			"SELECT pg_catalog.count(*) FROM (SELECT id FROM fuzz_items WHERE n = 3 ORDER BY v OPERATOR(public.<->) '[1,2,3,4,5,6,7,8]') x",
+			"SELECT jflow_pq_check('fuzz_items_pq')",
+			"SELECT jflow_pq_info('fuzz_items_pq')",
+		"INSERT INTO fuzz_items (id, n, v) VALUES (0, 1, '[1,2,3,4,5,6,7,8]')"},
+		{"SELECT pg_catalog.count(*) FROM (SELECT id FROM fuzz_items ORDER BY s OPERATOR(public.<#>) '{1:1,7:2,30:1}/1000' LIMIT 50) x",
+			"SELECT pg_catalog.count(*) FROM (SELECT id FROM fuzz_items ORDER BY s OPERATOR(public.<#>) '{3:1,500:2}/1000') x",
+			"SELECT jflow_inverted_check('fuzz_items_inverted')",
+			"SELECT jflow_inverted_info('fuzz_items_inverted')",
+		"INSERT INTO fuzz_items (id, n, s) VALUES (0, 1, '{1:1,7:2,30:1}/1000')"}
 	};
 	Choices		c = {data, data + size};
-	Relation	index = open_index();
-	BlockNumber block = choose(&c, 65536) % RelationGetNumberOfBlocks(index);
-	const char *statement = statements[choose(&c, lengthof(statements))];
-	Buffer		buffer = ReadBuffer(index, block);
+	int			which = choose(&c, 2);
+	const char *statement = statements[which][choose(&c, 5)];
+	Relation	index;
+	BlockNumber block;
+	Buffer		buffer;
 
+	damaged_index = which == 0 ? "fuzz_items_pq" : "fuzz_items_inverted";
+	index = open_index();
+	block = choose(&c, 65536) % RelationGetNumberOfBlocks(index);
+	buffer = ReadBuffer(index, block);
 	LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
 	memcpy(sound.data, BufferGetPage(buffer), BLCKSZ);
 	damaged_block = block;

@@ -229,7 +229,7 @@ def value(kind, name):
     if kind in ('vector', 'halfvec', 'sparsevec'):
         return vector(kind)
     if kind == 'regclass':
-        return quote(pick('items_e', 'items_h', 'items_s', 'items_f', 'items', 'items_pkey', 'items_p', 'pg_class', 'nothing', '0', '4294967295')) + '::regclass'
+        return quote(pick('items_e', 'items_h', 'items_s', 'items_f', 'items_i', 'items', 'items_pkey', 'items_p', 'pg_class', 'nothing', '0', '4294967295')) + '::regclass'
     if kind == 'regrole':
         return quote(rand.choice(ROLES + ['nobody', '0'])) + '::regrole'
     if kind == 'real':
@@ -268,7 +268,7 @@ def post():
 
 
 def search():
-    column, kind, op = pick(('e', 'vector', '<->'), ('e', 'vector', '<->'), ('h', 'halfvec', '<#>'), ('s', 'sparsevec', '<=>'), ('e', 'vector', '<=>'))
+    column, kind, op = pick(('e', 'vector', '<->'), ('e', 'vector', '<->'), ('h', 'halfvec', '<#>'), ('s', 'sparsevec', '<=>'), ('s', 'sparsevec', '<#>'), ('e', 'vector', '<=>'))
     return 'SELECT id FROM items %s ORDER BY %s %s %s %s' % (
         pick('', '', 'WHERE n = 3', 'WHERE n BETWEEN -1 AND 2147483647', 'WHERE n IS NULL', "WHERE n IN (1, 2, NULL)", 'WHERE false', 'WHERE b AND n > 1'), column, op,
         pick(vector(kind), vector(kind), 'NULL', '(SELECT %s FROM items LIMIT 1)' % column), pick('', 'LIMIT 5', 'LIMIT 0', 'LIMIT 100 OFFSET 3', 'FETCH FIRST 3 ROWS WITH TIES', 'LIMIT 5 FOR UPDATE'))
@@ -285,12 +285,13 @@ def write():
 def ddl():
     options = ', '.join('%s = %s' % (pick('lists', 'subvectors', 'bits', 'codebook', 'x'), pick('0', '1', '8', '100000', '-1', '4', "'book'", "''", 'on')) for _ in range(rand.randrange(3)))
     return pick(
-        'DROP INDEX IF EXISTS %s' % pick('items_e', 'items_h', 'items_s', 'items_f'),
+        'DROP INDEX IF EXISTS %s' % pick('items_e', 'items_h', 'items_s', 'items_f', 'items_i'),
         'CREATE INDEX %s %s ON items USING pq (%s) %s %s' % (
             pick('', 'IF NOT EXISTS'), pick('items_e', 'items_h', 'items_s', 'items_f'),
             pick('e vector_l2_ops', 'e vector_cosine_ops, n', 'h halfvec_ip_ops, b, n', 's sparsevec_cosine_ops', 'n', 'e', 'e vector_l2_ops, t', '(e::halfvec(3)) halfvec_l2_ops',
                  '(fuzz_vector(e)::vector(3)) vector_l2_ops', 'e halfvec_l2_ops', 'e vector_l2_ops DESC', 'e vector_ip_ops, e vector_l2_ops', 'j'),
             'WITH (%s)' % options if options else '', pick('', '', 'WHERE n > 3', 'WHERE fuzz_true(n)')),
+        'CREATE INDEX IF NOT EXISTS items_i ON items USING inverted (%s)' % pick('s sparsevec_ip_ops', 's sparsevec_cosine_ops', 'e', 's sparsevec_ip_ops, n', 'n', '(e::sparsevec) sparsevec_ip_ops'),
         'ALTER INDEX IF EXISTS items_e SET (lists = 3)', 'ALTER TABLE items ALTER COLUMN e TYPE vector(3)', 'ALTER TABLE items ADD COLUMN IF NOT EXISTS extra text', 'ALTER TABLE items DROP COLUMN IF EXISTS extra',
         'CREATE OR REPLACE FUNCTION fuzz_pass(docs jflow_doc[], parameters jsonb) RETURNS jflow_doc[] LANGUAGE sql AS $x$ SELECT docs $x$', 'DROP FUNCTION IF EXISTS fuzz_pass',
         'ALTER TABLE items SET UNLOGGED', 'ALTER TABLE items SET LOGGED', 'CLUSTER items USING items_pkey', 'ALTER TABLE items ENABLE ROW LEVEL SECURITY', 'ALTER TABLE items DISABLE ROW LEVEL SECURITY',
@@ -358,6 +359,7 @@ INSERT INTO items SELECT i, i % 7, i % 2 = 0, 'word' || i, '{}', ARRAY[i % 11, i
 CREATE INDEX items_e ON items USING pq (e vector_l2_ops, n)
 CREATE INDEX items_h ON items USING pq (h halfvec_ip_ops)
 CREATE INDEX items_s ON items USING pq (s sparsevec_cosine_ops) WHERE n > 1
+CREATE INDEX items_i ON items USING inverted (s sparsevec_ip_ops)
 CREATE INDEX items_f ON items USING pq ((fuzz_vector(e)::vector(3)) vector_cosine_ops)
 SELECT jflow_define('FuzzClass', '{"/x": "fuzz_pass", "*": "fuzz_raise"}')
 SELECT jflow_create('inline')

@@ -9,13 +9,13 @@ BEGIN
 	FROM (SELECT 'pg_catalog.pg_operator'::pg_catalog.regclass AS class, a.amopopr AS oid,
 				a.amopopr::pg_catalog.regoperator::pg_catalog.text AS what
 			FROM pg_catalog.pg_amop a JOIN pg_catalog.pg_am m ON m.oid = a.amopmethod
-			WHERE m.amname = 'pq' AND a.amoppurpose = 'o'
+			WHERE m.amname IN ('pq', 'inverted') AND a.amoppurpose = 'o'
 		UNION ALL
 		SELECT 'pg_catalog.pg_proc'::pg_catalog.regclass, p.amproc::pg_catalog.oid,
 				p.amproc::pg_catalog.oid::pg_catalog.regprocedure::pg_catalog.text
 			FROM pg_catalog.pg_amproc p JOIN pg_catalog.pg_opfamily f ON f.oid = p.amprocfamily
 				JOIN pg_catalog.pg_am m ON m.oid = f.opfmethod
-			WHERE m.amname = 'pq' AND p.amprocnum = 1) o
+			WHERE m.amname IN ('pq', 'inverted') AND p.amprocnum = 1) o
 	WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_extension e ON d.refobjid = e.oid
 		WHERE d.classid = o.class AND d.objid = o.oid AND d.deptype = 'e'
 			AND d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass AND e.extname = 'vector')
