@@ -64,6 +64,8 @@ read_skips(InvSearch *search, InvSearchPart *part, InvCursor *cursor)
 	int			from = cursor->term->offset;
 	int			have = 0;
 
+	if (from < 0 || cursor->term->count > part->head->ndocs)
+		ix_corrupt(search->index, block, "A term has more postings than there are documents, or none.");
 	cursor->nblocks = (cursor->term->count + INV_BLOCK - 1) / INV_BLOCK;
 	cursor->skips = palloc_extended(sizeof(InvSkip) * (Size) cursor->nblocks, MCXT_ALLOC_HUGE);
 	while (have < cursor->nblocks)

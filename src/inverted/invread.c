@@ -251,7 +251,7 @@ inv_decode(Relation index, BlockNumber block, Page page, int offset, uint32 *doc
 			uint64		word;
 
 			memcpy(&word, packed + at / 8, sizeof(word));
-			doc += ((uint32) (word >> (at % 8)) & mask) + 1;
+			doc += (uint64) ((uint32) (word >> (at % 8)) & mask) + 1;
 			docs[i] = doc;
 		}
 	}
@@ -398,7 +398,8 @@ segment_next_block(SegmentSource *s)
 			s->skip = 0;
 			inv_read_page(&s->reader, s->part.id, s->skip_block, INV_PAGE_SKIPS, s->skips.data);
 		}
-		if (s->skip >= InvPageGetHeader(s->skips.data)->count || s->skip >= INV_SKIPS_PER_PAGE)
+		if (s->skip < 0 || s->skip >= InvPageGetHeader(s->skips.data)->count ||
+			s->skip >= INV_SKIPS_PER_PAGE)
 			ix_corrupt(s->reader.index, s->skip_block, "A skip lies outside of its page.");
 		skip = &((InvSkip *) (s->skips.data + INV_PAGE_START))[s->skip++];
 		block = skip->block;
