@@ -46,7 +46,7 @@ INCLUDEDIR_VECTOR = $(shell $(PG_CONFIG) --includedir-server)/extension/vector
 override with_llvm := no
 
 # These targets set a machine up first and so must not need PGXS to be there.
-TOPLEVEL = setup demo docs check check-upgrade bench soak fuzz
+TOPLEVEL = setup demo docs check check-packages check-upgrade bench soak fuzz
 ifneq (,$(filter $(TOPLEVEL),$(MAKECMDGOALS)))
 .PHONY: $(TOPLEVEL)
 $(TOPLEVEL):
