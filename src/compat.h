@@ -143,10 +143,12 @@ jflow_object_aclcheck(Oid classid, Oid objectid, Oid roleid, AclMode mode)
 #define RelFileNodeCompat RelFileLocator
 #define rel_file_compat(rel) ((rel)->rd_locator)
 #define rel_file_equal_compat(a, b) RelFileLocatorEquals(a, b)
+#define rel_has_new_file_compat(rel) ((rel)->rd_newRelfilelocatorSubid != InvalidSubTransactionId)
 #else
 #define RelFileNodeCompat RelFileNode
 #define rel_file_compat(rel) ((rel)->rd_node)
 #define rel_file_equal_compat(a, b) RelFileNodeEquals(a, b)
+#define rel_has_new_file_compat(rel) ((rel)->rd_newRelfilenodeSubid != InvalidSubTransactionId)
 #endif
 
 /*

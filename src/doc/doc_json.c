@@ -24,7 +24,6 @@
 
 #include "vector.h"
 
-#include "common/json.h"
 #include "compat.h"
 #include "doc/doc.h"
 
@@ -39,6 +38,12 @@ typedef struct Place
 static const char *const match_names[MATCH_NATTS] = {
 	"id", "score", "text", "uri", "tags"
 };
+
+static char *
+string_value(const JsonbValue *value)
+{
+	return pnstrdup(value->val.string.val, value->val.string.len);
+}
 
 static int
 place_detail(const Place *place)
@@ -175,7 +180,7 @@ sparse_of_value(const JsonbValue *value, const Place *place)
 	if (value->type != jbvString)
 		wrong_type(place, "a string in the text form of sparsevec");
 	getTypeInputInfo(type, &input, &ioparam);
-	return OidInputFunctionCall(input, jflow_json_string(value), ioparam, -1);
+	return OidInputFunctionCall(input, string_value(value), ioparam, -1);
 }
 
 static Datum
@@ -209,7 +214,7 @@ match_from_jsonb(JsonbContainer *object, JflowMatch *match, int number)
 	{
 		if (token == WJB_KEY)
 		{
-			place.key = jflow_json_string(&value);
+			place.key = string_value(&value);
 			for (attr = 0; attr < MATCH_NATTS; attr++)
 				if (strcmp(match_names[attr], place.key) == 0)
 					break;
@@ -306,7 +311,7 @@ doc_from_object(JsonbContainer *object, JflowDoc *doc, int number)
 	{
 		if (token == WJB_KEY)
 		{
-			place.key = jflow_json_string(&value);
+			place.key = string_value(&value);
 			attr = jflow_doc_attr_by_name(place.key);
 			if (attr < 0)
 			{
@@ -373,6 +378,17 @@ jflow_docs_from_jsonb(Jsonb *json)
 		docs->ndocs++;
 	}
 	return docs;
+}
+
+static void
+push_key(JsonbParseState **state, const char *key)
+{
+	JsonbValue	value;
+
+	value.type = jbvString;
+	value.val.string.val = (char *) key;
+	value.val.string.len = strlen(key);
+	pushJsonbValue(state, WJB_KEY, &value);
 }
 
 static void
@@ -493,7 +509,7 @@ push_match(JsonbParseState **state, const JflowMatch *match)
 	{
 		if (match->nulls[i])
 			continue;
-		jflow_json_push_key(state, match_names[i]);
+		push_key(state, match_names[i]);
 		if (i == MATCH_SCORE)
 			push_double(state, DatumGetFloat8(match->values[i]), WJB_VALUE);
 		else if (i == MATCH_TAGS)
@@ -531,7 +547,7 @@ push_doc(JsonbParseState **state, const JflowDoc *doc)
 	{
 		if (doc->nulls[i])
 			continue;
-		jflow_json_push_key(state, jflow_doc_attr_name(i));
+		push_key(state, jflow_doc_attr_name(i));
 		switch ((JflowDocAttr) i)
 		{
 			case DOC_BLOB:

@@ -178,6 +178,25 @@ ix_filter_put(char *page, const IxFilterLayout *layout, int slot, const char *va
 }
 
 /*
+ * The formed values of a slot; returns which are NULL.
+ */
+uint32
+ix_filter_get(const char *page, const IxFilterLayout *layout, int slot, int64 *values)
+{
+	uint32		nulls = 0;
+
+	for (int i = 0; i < layout->nfilters; i++)
+	{
+		uint32		word = ((const uint32 *) (page + layout->nulls[i]))[slot / IX_FILTER_BLOCK];
+
+		values[i] = 0;
+		memcpy(&values[i], page + layout->values[i] + slot * layout->width[i], layout->width[i]);
+		nulls |= (word >> (slot % IX_FILTER_BLOCK) & 1) << i;
+	}
+	return nulls;
+}
+
+/*
  * Does a slot hold these formed values?
  */
 bool

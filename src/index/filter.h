@@ -37,6 +37,7 @@ extern bool ix_filter_class_complete(Oid type, int strategies);
 extern uint32 ix_filter_form(Relation index, const Datum *values, const bool *isnull, int64 *out);
 extern int	ix_filter_place(IxFilterLayout *layout, int at, int nblocks);
 extern void ix_filter_put(char *page, const IxFilterLayout *layout, int slot, const char *values, uint32 nulls);
+extern uint32 ix_filter_get(const char *page, const IxFilterLayout *layout, int slot, int64 *values);
 extern bool ix_filter_equal(const char *page, const IxFilterLayout *layout, int slot, const int64 *values, uint32 nulls);
 extern IxFilter *ix_filters_prepare(Relation index, ScanKey keys, int nkeys, int *nfilters, bool *never);
 extern uint32 ix_filters_mask(const IxFilter *filters, int nfilters, const char *page, const IxFilterLayout *layout, int block);

@@ -187,7 +187,8 @@ inv_search_doc(InvSearch *search, InvSearchPart *part, uint32 doc, ItemPointer t
 	}
 	if (!BufferIsValid(search->docs_buffer))
 	{
-		inv_check_block(&search->reader, block);
+		if (block == INV_META_BLOCK || block == InvalidBlockNumber)
+			ix_corrupt(search->index, part->part.first, "A link leads nowhere.");
 		search->docs_buffer = ReadBuffer(search->index, block);
 	}
 	LockBuffer(search->docs_buffer, BUFFER_LOCK_SHARE);
@@ -304,7 +305,7 @@ search_pending(InvSearch *search, int number)
 	PendingDoc	doc = {0};
 	uint32		n = 0;
 
-	for (BlockNumber block = part->first, steps = 0; block != InvalidBlockNumber; block = inv_next_pending(search->index, page.data, &steps))
+	for (BlockNumber block = part->first; block != InvalidBlockNumber; block = InvPageGetHeader(page.data)->link)
 	{
 		int			at = INV_PAGE_START;
 		InvItem    *item;

@@ -65,6 +65,7 @@ typedef struct PqDirectoryEntry
 	BlockNumber head;			/* first posting page, set once */
 	BlockNumber insert;			/* a page of the list to start looking for
 								 * room at */
+	uint32		npages;			/* posting pages */
 } PqDirectoryEntry;
 
 #define PQ_DIRECTORY_START 64
@@ -124,6 +125,7 @@ typedef struct PqLayout
 	int			refine_slots;	/* per refine page */
 	int			refine_size;	/* bytes per refine code */
 	int			refine_parts;	/* pages of one that is larger than a page */
+	uint32		generation;		/* of the pages */
 } PqLayout;
 
 /* One point of a recall curve. */
@@ -153,6 +155,14 @@ typedef struct PqMetaPageData
 	BlockNumber model_start;
 	BlockNumber tiles_start;
 	BlockNumber directory_start;
+	uint32		generation;		/* what pages in use say */
+	uint32		last_generation;	/* that pages may say */
+	uint32		swept;			/* none says an older one, but the one in use */
+	uint32		check_pages;	/* with so many posting pages, see whether to
+								 * learn anew */
+	uint32		warned;			/* not 0: the log has been told of drift */
+	uint32		spare;
+	FullTransactionId switched; /* no scan that is younger reads older pages */
 	int32		dims;
 	int32		flat;			/* not 0: the model is flat */
 	int32		nslots;
@@ -307,6 +317,8 @@ typedef struct PqIndex
 	BlockNumber *heads;			/* per slot, as far as known */
 	Buffer	   *hints;			/* where blocks were last seen, by number */
 	uint32		hint_mask;
+	bool		appended;		/* a page since the last look at how many */
+	uint32		asked;			/* pages there were when a worker was asked */
 } PqIndex;
 
 /* Settings (src/settings.c defines the parameters) */
@@ -364,7 +376,8 @@ extern void pq_encode(const PqModel *model, const PqLayout *layout, const float 
 
 /* pqpage.c */
 extern void pq_layout_init(PqLayout *layout, const PqModel *model, int nfilters, const int16 *widths);
-extern void pq_page_init(Page page, PqPageKind kind, uint32 owner);
+extern void pq_page_init(Page page, PqPageKind kind, uint32 owner, uint32 generation);
+extern void pq_generation_check(Relation index, Buffer buffer, uint32 generation);
 extern void pq_posting_init(Page page, const PqLayout *layout, uint32 list);
 extern bool pq_page_valid(Page page, PqPageKind kind);
 extern void pq_page_check(Relation index, Buffer buffer, PqPageKind kind);
@@ -381,6 +394,7 @@ extern BlockNumber pq_stream_pages(Size bytes);
 
 /* pqcache.c */
 extern PqIndex *pq_index_get(Relation index, MemoryContext owner);
+extern PqIndex *pq_index_open(Relation index, const PqMetaPageData *meta);
 extern void pq_index_forget(Relation index);
 extern void pq_read_meta(Relation index, PqMetaPageData *meta);
 extern void pq_block_check(PqIndex *pq, Relation index, BlockNumber block);
@@ -566,8 +580,8 @@ extern void pq_sample_free(PqSample *sample);
 
 /* pqwrite.c */
 typedef struct PqWriter PqWriter;
-extern void pq_write_start(Relation index, ForkNumber fork, const PqTrained *trained, PqMetaPageData *meta);
-extern PqWriter *pq_writer_begin(Relation index, ForkNumber fork, const PqMetaPageData *meta, const PqLayout *layout);
+extern void pq_write_start(Relation index, ForkNumber fork, const PqTrained *trained, PqMetaPageData *meta, bool live);
+extern PqWriter *pq_writer_begin(Relation index, ForkNumber fork, const PqMetaPageData *meta, const PqLayout *layout, bool live);
 extern void pq_writer_add(PqWriter *writer, const PqEntry *entry);
 extern void pq_writer_end(PqWriter *writer);
 extern void pq_write_meta(Relation index, ForkNumber fork, PqMetaPageData *meta);
@@ -576,7 +590,17 @@ extern void pq_write_meta(Relation index, ForkNumber fork, PqMetaPageData *meta)
 extern bool pq_curves_valid(const PqMetaPageData *meta);
 extern void pq_curve_for(const PqMetaPageData *meta, double k, double recall, PqCurvePoint *point);
 
+/* pqlearn.c */
+extern uint32 pq_pages_before_check(const PqMetaPageData *meta, const PqLayout *layout, int nlists, double tuples);
+extern void pq_learn_wanted(Relation index, PqIndex *pq);
+extern bool pq_learn_if_due(Relation index);
+extern bool pq_learning_due(const PqMetaPageData *meta, double tuples);
+extern void pq_update_meta(Relation index, const PqMetaPageData *meta);
+extern void pq_sweep(Relation index, BufferAccessStrategy strategy);
+PGDLLEXPORT void jflow_pq_learn_worker(Datum arg);
+
 /* pqinsert.c */
+extern void pq_insert_point(Relation index, PqIndex *pq, const float *point, float lost, PqEntry *entry);
 extern void pq_read_centroid(Relation index, PqIndex *pq, uint32 list, float *out);
 extern bool pq_insert(Relation index, Datum *values, bool *isnull, ItemPointer tid, Relation heap, IndexUniqueCheck check, bool unchanged, IndexInfo *info);
 

@@ -130,8 +130,8 @@ move_point(float *point, const float *centre, int inner, float times)
  * Queries that recall is calibrated with: the first points of a sample, which is
  * centred, and means of two others, for queries do come from where there are no rows.
  */
-static void
-take_queries(PqBuild *build, const PqModel *model, const PqSample *sample)
+void
+pq_take_queries(PqBuild *build, const PqModel *model, const PqSample *sample)
 {
 	const float *centre = PqModelCentre(model);
 	int			stride = sample->stride;
@@ -210,7 +210,7 @@ train_from_table(PqBuild *build)
 	sample->n = (int) Min(sample->n, Max(256, POINTS_PER_LIST * (lists > 0 ? lists : 2 * sqrt(tuples))));
 	trained = pq_train(build->space, build->dims, sample->points, sample->n, tuples,
 					   lists, subvectors, (Size) maintenance_work_mem * 1024 / 2);
-	take_queries(build, trained->model, sample);
+	pq_take_queries(build, trained->model, sample);
 	pq_sample_free(sample);
 	return trained;
 }
@@ -225,7 +225,7 @@ queries_from_table(PqBuild *build)
 
 	for (int i = 0; i < sample->n; i++)
 		move_point(sample->points + (size_t) i * sample->stride, PqModelCentre(model), model->inner, -1);
-	take_queries(build, model, sample);
+	pq_take_queries(build, model, sample);
 	pq_sample_free(sample);
 }
 
@@ -256,9 +256,10 @@ build_fork(PqBuild *build, ForkNumber fork)
 	if (!build->trained)
 		build->trained = pq_train_nothing(build->space, build->dims, options ? options->subvectors : 0);
 	pq_layout_init(&build->layout, build->trained->model, build->meta.nfilters, build->meta.filter_width);
-	pq_write_start(build->index, fork, build->trained, &build->meta);
+	build->meta.generation = build->meta.last_generation = build->meta.swept = build->layout.generation = 1;
+	pq_write_start(build->index, fork, build->trained, &build->meta, false);
 
-	writer = pq_writer_begin(build->index, fork, &build->meta, &build->layout);
+	writer = pq_writer_begin(build->index, fork, &build->meta, &build->layout, false);
 	if (build->heap)
 	{
 		set_phase(PQ_PHASE_LOAD);
@@ -275,11 +276,13 @@ build_fork(PqBuild *build, ForkNumber fork)
 	if (build->parallel)
 		pq_parallel_end(build);
 	build->meta.tuples = build->indexed;
+	build->meta.check_pages = pq_pages_before_check(&build->meta, &build->layout, build->trained->model->nlists, build->indexed);
 	pq_write_meta(build->index, fork, &build->meta);
 	if (build->heap && build->nqueries > 0 && !PqModelIsFlat(build->trained->model))
 	{
 		set_phase(PQ_PHASE_CALIBRATE);
-		pq_calibrate(build->index, build->queries, build->nrows, build->nqueries, &build->meta);
+		pq_calibrate(build->index, pq_index_get(build->index, CurrentMemoryContext),
+					 build->queries, build->nrows, build->nqueries, &build->meta);
 		pq_write_meta(build->index, fork, &build->meta);
 		pq_index_forget(build->index);
 	}

@@ -46,18 +46,23 @@ typedef struct PqBuild
 	double		indexed;
 } PqBuild;
 
+/* pqbuild.c */
+extern void pq_take_queries(PqBuild *build, const PqModel *model, const PqSample *sample);
+
 /* pqload.c: rows to sorted entries */
 typedef struct PqLoader PqLoader;
 extern int	pq_sort_memory(const PqBuild *build, int participants);
 extern void pq_sort_begin(PqBuild *build, SortCoordinate coordinate, int memory);
 extern PqLoader *pq_loader_begin(PqBuild *build, SortCoordinate coordinate, int memory);
 extern void pq_loader_row(Relation index, ItemPointer tid, Datum *values, bool *isnull, bool alive, void *arg);
+extern float *pq_loader_point(PqLoader *loader, float lost);
+extern void pq_loader_entry(PqLoader *loader, const ItemPointerData *tid, const int64 *filters, uint32 nulls);
 extern double pq_loader_end(PqLoader *loader);
 extern void pq_load(PqBuild *build);
 extern void pq_load_write(PqBuild *build, PqWriter *writer);
 
 /* pqcalibrate.c */
-extern double pq_calibrate(Relation index, const float *queries, int nrows, int nqueries, PqMetaPageData *meta);
+extern double pq_calibrate(Relation index, PqIndex *pq, const float *queries, int nrows, int nqueries, PqMetaPageData *meta);
 
 /* pqparallel.c */
 typedef struct PqParallel PqParallel;

@@ -157,6 +157,7 @@ make_copy(Relation index, const PqMetaPageData *meta)
 		ix_corrupt(index, PQ_META_BLOCK, "The meta page has impossible numbers.");
 	pq->model = read_model(index, meta);
 	pq_layout_init(&pq->layout, pq->model, meta->nfilters, meta->filter_width);
+	pq->layout.generation = meta->generation;
 	pq->heads = palloc(sizeof(BlockNumber) * meta->nslots);
 	read_heads(pq, index);
 	pq->nblocks = nblocks;
@@ -166,6 +167,16 @@ make_copy(Relation index, const PqMetaPageData *meta)
 	pq->hint_mask = nhints - 1;
 	MemoryContextSwitchTo(old);
 	return pq;
+}
+
+/*
+ * A copy of an index that is not in use yet, or not any more, for the caller alone;
+ * it lives in the current memory context.
+ */
+PqIndex *
+pq_index_open(Relation index, const PqMetaPageData *meta)
+{
+	return make_copy(index, meta);
 }
 
 /*

@@ -716,7 +716,7 @@ measure_rows(Calibration *c, int k, PqCurve *curve)
  * that can be reached for every k measured.
  */
 double
-pq_calibrate(Relation index, const float *queries, int nrows, int nqueries, PqMetaPageData *meta)
+pq_calibrate(Relation index, PqIndex *pq, const float *queries, int nrows, int nqueries, PqMetaPageData *meta)
 {
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "pq calibration", ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(context);
@@ -725,7 +725,7 @@ pq_calibrate(Relation index, const float *queries, int nrows, int nqueries, PqMe
 	float	   *rows;
 	double		least = 1;
 
-	c.pq = pq_index_get(index, context);
+	c.pq = pq;
 	model = c.pq->model;
 	c.search = pq_search_begin(index, c.pq);
 	c.depth = 1;

@@ -160,8 +160,14 @@ check_codes(Walk *walk, Page page, BlockNumber block, uint32 list, int slot, con
 	pq_posting_get(page, layout, slot, codes, &term);
 	for (int m = 0; m < Min(model->subvectors, layout->nquads * 4); m++)
 		wrong += codes[m] != (PqEntryCodes(entry)[m / 2] >> (m % 2 * 4) & 15);
-	/* other kernels round otherwise, which moves a code or a step of the term */
-	if (wrong > 1 + model->subvectors / 16 || abs(term - entry->term) > 1 + wrong)
+
+	/*
+	 * Other kernels round otherwise, which moves a code or a step of the
+	 * term.  What was learned anew was coded from the refine code that was
+	 * there before, which may be as far off as the next code is: there the
+	 * refine code, whose error is known, is what can be compared.
+	 */
+	if (walk->pq->meta.generation == 1 && (wrong > 1 + model->subvectors / 16 || abs(term - entry->term) > 1 + wrong))
 		ix_corrupt(walk->index, block, "An entry's codes do not fit its row.");
 	check_refine(walk, &PqPostingGetHeader(page)->refine[PqRefineNumber(layout, slot)], slot, point, lost);
 	check_filters(walk, page, block, slot, values, nulls);
@@ -376,8 +382,8 @@ jflow_pq_info(PG_FUNCTION_ARGS)
 	const PqModel *model;
 	const PqSpace *space;
 	TupleDesc	desc;
-	Datum		values[15];
-	bool		nulls[15] = {0};
+	Datum		values[18];
+	bool		nulls[18] = {0};
 	StringInfoData curve;
 	int			i = 0;
 
@@ -415,6 +421,11 @@ jflow_pq_info(PG_FUNCTION_ARGS)
 	nulls[i] = walk.pq->meta.codebook[0] == '\0';
 	values[i++] = CStringGetTextDatum(walk.pq->meta.codebook);
 	values[i++] = DirectFunctionCall1(jsonb_in, CStringGetDatum(curve.data));
+	values[i++] = Int32GetDatum(walk.pq->meta.generation);
+	/* rows for each that was learned from */
+	nulls[i] = walk.pq->meta.tuples <= 0;
+	values[i++] = Float8GetDatum(walk.live / Max(walk.pq->meta.tuples, 1));
+	values[i++] = BoolGetDatum(pq_learning_due(&walk.pq->meta, walk.live));
 	ix_inspect_end(&inspected);
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(desc, values, nulls)));
 }

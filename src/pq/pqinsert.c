@@ -20,6 +20,7 @@
 #include <math.h>
 
 #include "miscadmin.h"
+#include "storage/lmgr.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 
@@ -30,7 +31,7 @@
  * page that it leads to.
  */
 static void
-register_directory(GenericXLogState *state, Buffer buffer, uint32 list, BlockNumber head, BlockNumber insert)
+register_directory(GenericXLogState *state, Buffer buffer, uint32 list, BlockNumber head, BlockNumber insert, int added)
 {
 	Page		page = GenericXLogRegisterBuffer(state, buffer, 0);
 	PqDirectoryEntry *entry = (PqDirectoryEntry *) ((char *) page + PQ_DIRECTORY_START) + list % PQ_ENTRIES_PER_PAGE;
@@ -38,6 +39,7 @@ register_directory(GenericXLogState *state, Buffer buffer, uint32 list, BlockNum
 	if (head != InvalidBlockNumber)
 		entry->head = head;
 	entry->insert = insert;
+	entry->npages += added;
 }
 
 /*
@@ -66,7 +68,8 @@ make_head(Relation index, PqIndex *pq, uint32 list)
 		block = BufferGetBlockNumber(buffer);
 		state = GenericXLogStart(index);
 		pq_posting_init(GenericXLogRegisterBuffer(state, buffer, GENERIC_XLOG_FULL_IMAGE), &pq->layout, list);
-		register_directory(state, directory, list, block, block);
+		register_directory(state, directory, list, block, block, 1);
+		pq->appended = true;
 		GenericXLogFinish(state);
 	}
 	UnlockReleaseBuffer(directory);
@@ -113,8 +116,9 @@ append_page(Relation index, PqIndex *pq, uint32 list, Buffer last)
 	state = GenericXLogStart(index);
 	pq_posting_init(GenericXLogRegisterBuffer(state, buffer, GENERIC_XLOG_FULL_IMAGE), &pq->layout, list);
 	PqPostingGetHeader(GenericXLogRegisterBuffer(state, last, 0))->next = block;
-	register_directory(state, directory, list, InvalidBlockNumber, block);
+	register_directory(state, directory, list, InvalidBlockNumber, block, 1);
 	GenericXLogFinish(state);
+	pq->appended = true;
 	UnlockReleaseBuffer(directory);
 	UnlockReleaseBuffer(buffer);
 	return block;
@@ -177,7 +181,7 @@ put_entry(Relation index, PqIndex *pq, Buffer posting, int slot, const PqEntry *
 	{
 		image = GenericXLogRegisterBuffer(state, refine[part], fresh ? GENERIC_XLOG_FULL_IMAGE : 0);
 		if (fresh)
-			pq_page_init(image, PQ_PAGE_REFINE, entry->list);
+			pq_page_init(image, PQ_PAGE_REFINE, entry->list, layout->generation);
 		pq_refine_put(image, layout, slot, part, entry);
 	}
 	GenericXLogFinish(state);
@@ -190,7 +194,7 @@ insert_entry(Relation index, PqIndex *pq, const PqEntry *entry)
 {
 	PqDirectoryEntry start;
 	BlockNumber block;
-	int			walked = 0;
+	int64		walked = 0;
 
 	pq_read_directory(index, &pq->meta, entry->list, &start);
 	block = start.insert;
@@ -220,7 +224,7 @@ insert_entry(Relation index, PqIndex *pq, const PqEntry *entry)
 		}
 		UnlockReleaseBuffer(buffer);
 		block = next;
-		if (walked >= 0 && (++walked & 1023) == 0 && (BlockNumber) walked > RelationGetNumberOfBlocks(index))
+		if (walked >= 0 && (++walked & 1023) == 0 && walked > RelationGetNumberOfBlocks(index))
 			ix_corrupt(index, block, "The pages of a list form a circle.");
 	}
 
@@ -233,7 +237,7 @@ insert_entry(Relation index, PqIndex *pq, const PqEntry *entry)
 		LockBuffer(directory, BUFFER_LOCK_EXCLUSIVE);
 		pq_page_check(index, directory, PQ_PAGE_DIRECTORY);
 		state = GenericXLogStart(index);
-		register_directory(state, directory, entry->list, InvalidBlockNumber, block);
+		register_directory(state, directory, entry->list, InvalidBlockNumber, block, 0);
 		GenericXLogFinish(state);
 		UnlockReleaseBuffer(directory);
 	}
@@ -267,6 +271,28 @@ pq_read_centroid(Relation index, PqIndex *pq, uint32 list, float *out)
 		ReleaseBuffer(buffer);
 }
 
+/*
+ * Insert a point of the inner space, which lost so much when it became one.  The
+ * entry comes with its TID and its filter values.  Nobody may switch the index to
+ * another generation meanwhile.
+ */
+void
+pq_insert_point(Relation index, PqIndex *pq, const float *point, float lost, PqEntry *entry)
+{
+	float	   *centroid = palloc(sizeof(float) * pq->model->inner);
+	const float *centroids = centroid;
+
+	entry->list = pq_nearest_list(index, pq, point);
+	pq_read_centroid(index, pq, entry->list, centroid);
+	pq_encode(pq->model, &pq->layout, point, &lost, &centroids, 1, &entry);
+	insert_entry(index, pq, entry);
+	pfree(centroid);
+}
+
+/*
+ * Insert a row.  The lock makes learning anew wait with its switch until the entry
+ * is where it can see it; see pqlearn.c.
+ */
 bool
 pq_insert(Relation index, Datum *values, bool *isnull, ItemPointer tid,
 		  Relation heap, IndexUniqueCheck check, bool unchanged, IndexInfo *info)
@@ -282,6 +308,7 @@ pq_insert(Relation index, Datum *values, bool *isnull, ItemPointer tid,
 		return false;
 	context = AllocSetContextCreate(CurrentMemoryContext, "pq insert", ALLOCSET_DEFAULT_SIZES);
 	old = MemoryContextSwitchTo(context);
+	LockPage(index, PQ_META_BLOCK, ShareLock);
 	pq = pq_index_get(index, context);
 	model = pq->model;
 	point = palloc(sizeof(float) * model->padded);
@@ -289,18 +316,16 @@ pq_insert(Relation index, Datum *values, bool *isnull, ItemPointer tid,
 				 values[0], point, &lost))
 	{
 		PqEntry    *entry = palloc0(PqEntrySize(&pq->layout));
-		float	   *centroid = palloc(sizeof(float) * model->inner);
-		const float *centroids = centroid;
 		int64		filters[IX_MAX_FILTERS];
 
-		entry->list = pq_nearest_list(index, pq, point);
-		pq_read_centroid(index, pq, entry->list, centroid);
 		entry->tid = *tid;
 		entry->nulls = ix_filter_form(index, values, isnull, filters);
 		memcpy(PqEntryFilters(entry, &pq->layout), filters, sizeof(int64) * pq->layout.filters.nfilters);
-		pq_encode(model, &pq->layout, point, &lost, &centroids, 1, &entry);
-		insert_entry(index, pq, entry);
+		pq_insert_point(index, pq, point, lost, entry);
 	}
+	UnlockPage(index, PQ_META_BLOCK, ShareLock);
+	if (pq->appended)
+		pq_learn_wanted(index, pq);
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(context);
 	return false;

@@ -146,7 +146,6 @@ pq_loader_row(Relation index, ItemPointer tid, Datum *values, bool *isnull, bool
 	PqLoader   *loader = arg;
 	PqBuild    *build = loader->build;
 	const PqModel *model = build->trained->model;
-	PqEntry    *entry = loader->entries[loader->n];
 	int64		filters[IX_MAX_FILTERS];
 	MemoryContext old;
 	bool		usable;
@@ -159,9 +158,31 @@ pq_loader_row(Relation index, ItemPointer tid, Datum *values, bool *isnull, bool
 	MemoryContextSwitchTo(old);
 	if (!usable)
 		return;
+	pq_loader_entry(loader, tid, filters, ix_filter_form(index, values, isnull, filters));
+}
+
+/*
+ * Where the next point goes, which lost so much when it became one.
+ */
+float *
+pq_loader_point(PqLoader *loader, float lost)
+{
+	loader->lost[loader->n] = lost;
+	return loader->points + (size_t) loader->n * loader->build->trained->model->padded;
+}
+
+/*
+ * Take the next point, whose filter values these are.
+ */
+void
+pq_loader_entry(PqLoader *loader, const ItemPointerData *tid, const int64 *filters, uint32 nulls)
+{
+	const PqLayout *layout = &loader->build->layout;
+	PqEntry    *entry = loader->entries[loader->n];
+
 	entry->tid = *tid;
-	entry->nulls = ix_filter_form(index, values, isnull, filters);
-	memcpy(PqEntryFilters(entry, &build->layout), filters, sizeof(int64) * build->layout.filters.nfilters);
+	entry->nulls = nulls;
+	memcpy(PqEntryFilters(entry, layout), filters, sizeof(int64) * layout->filters.nfilters);
 	loader->indexed++;
 	if (++loader->n == BATCH)
 		flush_batch(loader);

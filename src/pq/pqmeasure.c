@@ -187,7 +187,7 @@ jflow_pq_calibrate(PG_FUNCTION_ARGS)
 				 errdetail("It searches all its rows, and so finds all that are nearest.")));
 	else
 	{
-		(void) pq_calibrate(index, queries, n, n, &meta);
+		(void) pq_calibrate(index, pq, queries, n, n, &meta);
 		put_meta(index, &meta);
 		pq_index_forget(index);
 	}

@@ -8,7 +8,10 @@
  */
 #include "postgres.h"
 
+#include "access/xlog.h"
 #include "port/pg_crc32c.h"
+#include "utils/rel.h"
+
 #include "pq/pq.h"
 
 /*
@@ -73,9 +76,10 @@ pq_layout_init(PqLayout *layout, const PqModel *model, int nfilters, const int16
 }
 
 void
-pq_page_init(Page page, PqPageKind kind, uint32 owner)
+pq_page_init(Page page, PqPageKind kind, uint32 owner, uint32 generation)
 {
 	ix_page_init(page, PQ_PAGE_ID, kind, owner);
+	IxPageGetOpaque(page)->generation = generation;
 }
 
 void
@@ -83,7 +87,7 @@ pq_posting_init(Page page, const PqLayout *layout, uint32 list)
 {
 	PqPostingHeader *header;
 
-	pq_page_init(page, PQ_PAGE_POSTING, list);
+	pq_page_init(page, PQ_PAGE_POSTING, list, layout->generation);
 	header = PqPostingGetHeader(page);
 	header->next = InvalidBlockNumber;
 	header->nused = 0;
@@ -106,6 +110,29 @@ pq_page_check(Relation index, Buffer buffer, PqPageKind kind)
 }
 
 /*
+ * See that a page is of the generation that the reader started with.  On a primary
+ * it always is, as pages are used again only when no older scan lives.  A standby
+ * is not told of that, so a scan there may be too late; what it has returned is
+ * right, but what is left cannot be found any more.
+ */
+void
+pq_generation_check(Relation index, Buffer buffer, uint32 generation)
+{
+	Page		page = BufferGetPage(buffer);
+
+	if (!PageIsNew(page) && ((PageHeader) page)->pd_special == BLCKSZ - sizeof(IxPageOpaqueData) &&
+		IxPageGetOpaque(page)->kind != IX_PAGE_FREE && IxPageGetOpaque(page)->generation == generation)
+		return;
+	if (RecoveryInProgress())
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("canceling statement due to conflict with recovery"),
+				 errdetail("Index \"%s\" has learned anew, and used old pages again.", RelationGetRelationName(index)),
+				 errhint("Run the query again.")));
+	ix_corrupt(index, BufferGetBlockNumber(buffer), "The page is of another generation.");
+}
+
+/*
  * Check a locked posting page of a list.
  */
 void
@@ -114,6 +141,7 @@ pq_posting_check(Relation index, Buffer buffer, const PqLayout *layout, uint32 l
 	Page		page = BufferGetPage(buffer);
 	PqPostingHeader *header = PqPostingGetHeader(page);
 
+	pq_generation_check(index, buffer, layout->generation);
 	pq_page_check(index, buffer, PQ_PAGE_POSTING);
 	if (IxPageGetOpaque(page)->owner != list)
 		ix_corrupt(index, BufferGetBlockNumber(buffer), "The page belongs to another list.");

@@ -14,7 +14,6 @@
 
 #include "commands/vacuum.h"
 #include "miscadmin.h"
-#include "storage/indexfsm.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 
@@ -142,33 +141,23 @@ pq_bulkdelete(IndexVacuumInfo *info, IndexBulkDeleteResult *stats,
 }
 
 /*
- * Record pages that an interrupted insert left unused at the end of the file,
- * and count, if nothing was deleted.
+ * Learn anew if that is due, and find pages that can be used again.  Where rows
+ * were only inserted and no generation is to be given back, that is all.
  */
 IndexBulkDeleteResult *
 pq_vacuumcleanup(IndexVacuumInfo *info, IndexBulkDeleteResult *stats)
 {
-	BlockNumber nblocks;
+	PqMetaPageData meta;
+	bool		learned;
 
 	if (info->analyze_only)
 		return stats;
-	if (!stats)
-		stats = vacuum_lists(info, NULL, NULL, NULL);
-	nblocks = RelationGetNumberOfBlocks(info->index);
-	for (BlockNumber block = 1; block < nblocks; block++)
-	{
-		Buffer		buffer;
-		bool		unused;
-
-		vacuum_delay_point_compat();
-		buffer = ReadBufferExtended(info->index, MAIN_FORKNUM, block, RBM_NORMAL, info->strategy);
-		LockBuffer(buffer, BUFFER_LOCK_SHARE);
-		unused = PageIsNew(BufferGetPage(buffer));
-		UnlockReleaseBuffer(buffer);
-		if (unused)
-			RecordFreeIndexPage(info->index, block);
-	}
-	IndexFreeSpaceMapVacuum(info->index);
-	stats->num_pages = nblocks;
+	learned = pq_learn_if_due(info->index);
+	pq_read_meta(info->index, &meta);
+	if (stats || meta.swept != meta.last_generation)
+		pq_sweep(info->index, info->strategy);
+	if (!stats || learned)
+		stats = vacuum_lists(info, stats, NULL, NULL);
+	stats->num_pages = RelationGetNumberOfBlocks(info->index);
 	return stats;
 }

@@ -2,14 +2,19 @@
  * pqwrite.c
  *		Writing a new index: meta page, model, centroids, directory, lists.
  *
- * Nobody else sees the file yet, so pages are written without WAL and logged
- * as whole pages at the end of the build.
+ * In a build nobody else sees the file yet, so pages are written without WAL and
+ * logged as whole pages at the end.  A new generation of an index that lives is
+ * written to pages that nobody else knows, and each is logged when it is
+ * complete; until then it is locked, or pinned and not dirty, so that it does not
+ * get to disk before.
  */
 #include "postgres.h"
 
 #include "access/xloginsert.h"
 #include "miscadmin.h"
 #include "port/pg_crc32c.h"
+#include "utils/rel.h"
+#include "storage/lmgr.h"
 
 #include "pq/pq.h"
 
@@ -19,50 +24,100 @@ struct PqWriter
 	ForkNumber	fork;
 	const PqMetaPageData *meta;
 	const PqLayout *layout;
+	bool		live;
+	PqDirectoryEntry *directory;
 	uint32		list;			/* being written */
 	Buffer		posting;
 	Buffer		refine[PQ_MAX_PARTS];
 };
 
-/* One more page, locked, initialised and dirty. */
+/* One more page, locked. */
 static Buffer
-add_page(Relation index, ForkNumber fork, PqPageKind kind, uint32 owner)
+add_page(Relation index, ForkNumber fork, bool live)
 {
-	Buffer		buffer = ReadBufferExtended(index, fork, P_NEW, RBM_ZERO_AND_LOCK, NULL);
-
-	pq_page_init(BufferGetPage(buffer), kind, owner);
-	MarkBufferDirty(buffer);
-	return buffer;
+	return live ? ix_new_buffer(index, fork) : ReadBufferExtended(index, fork, P_NEW, RBM_ZERO_AND_LOCK, NULL);
 }
 
-static BlockNumber
-write_stream(Relation index, ForkNumber fork, PqPageKind kind, const char *data, Size size, Size per_page)
+/* Let go of a locked page that is complete. */
+static void
+finish_page(Relation index, Buffer buffer, bool live)
 {
-	BlockNumber start = InvalidBlockNumber;
-
-	for (Size done = 0; done < size; done += per_page)
+	if (live && RelationNeedsWAL(index))
 	{
-		Buffer		buffer = add_page(index, fork, kind, 0);
-
-		CHECK_FOR_INTERRUPTS();
-		memcpy((char *) BufferGetPage(buffer) + PQ_STREAM_START, data + done, Min(per_page, size - done));
-		if (start == InvalidBlockNumber)
-			start = BufferGetBlockNumber(buffer);
-		UnlockReleaseBuffer(buffer);
+		START_CRIT_SECTION();
+		MarkBufferDirty(buffer);
+		log_newpage_buffer(buffer, false);
+		END_CRIT_SECTION();
 	}
-	return start;
+	else
+		MarkBufferDirty(buffer);
+	UnlockReleaseBuffer(buffer);
 }
 
 /*
- * Write all that comes before the lists, and fill in where it is.
+ * Pages in a row, all zeros: a reader of the model and of centroids knows where
+ * the first is.  What a crash leaves of them VACUUM finds.
+ */
+static BlockNumber
+reserve_pages(Relation index, ForkNumber fork, BlockNumber n, bool live)
+{
+	BlockNumber start = InvalidBlockNumber;
+	bool		extend = live && !RELATION_IS_LOCAL(index);
+
+	if (extend)
+		LockRelationForExtension(index, ExclusiveLock);
+	for (BlockNumber i = 0; i < n; i++)
+	{
+		Buffer		buffer = ReadBufferExtended(index, fork, P_NEW, RBM_NORMAL, NULL);
+
+		if (i == 0)
+			start = BufferGetBlockNumber(buffer);
+		ReleaseBuffer(buffer);
+	}
+	if (extend)
+		UnlockRelationForExtension(index, ExclusiveLock);
+	return start;
+}
+
+static void
+write_stream(Relation index, ForkNumber fork, BlockNumber start, PqPageKind kind, uint32 generation,
+			 const char *data, Size size, Size per_page, int offset, bool live)
+{
+	for (Size done = 0; done < size; done += per_page)
+	{
+		Buffer		buffer;
+
+		CHECK_FOR_INTERRUPTS();
+		buffer = ReadBufferExtended(index, fork, start + done / per_page, RBM_NORMAL, NULL);
+		LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
+		pq_page_init(BufferGetPage(buffer), kind, 0, generation);
+		memcpy((char *) BufferGetPage(buffer) + offset, data + done, Min(per_page, size - done));
+		finish_page(index, buffer, live);
+	}
+}
+
+/*
+ * Write all that comes before the lists, and fill in where it is.  live tells
+ * that the index is in use: its meta page stays as it is.
  */
 void
-pq_write_start(Relation index, ForkNumber fork, const PqTrained *trained, PqMetaPageData *meta)
+pq_write_start(Relation index, ForkNumber fork, const PqTrained *trained, PqMetaPageData *meta, bool live)
 {
 	const PqModel *model = trained->model;
+	Size		tiles = (Size) PqModelSlots(model) * model->inner * sizeof(float);
+	Size		tile_page = (Size) PQ_ROWS_PER_PAGE * PQ_ROW_BYTES;
+	BlockNumber model_pages = (model->size + PQ_STREAM_BYTES - 1) / PQ_STREAM_BYTES;
+	BlockNumber tile_pages = (tiles + tile_page - 1) / tile_page;
+	BlockNumber directory_pages = (PqModelSlots(model) + PQ_ENTRIES_PER_PAGE - 1) / PQ_ENTRIES_PER_PAGE;
 	pg_crc32c	crc;
 
-	UnlockReleaseBuffer(add_page(index, fork, PQ_PAGE_META, 0));
+	if (!live)
+	{
+		Buffer		buffer = add_page(index, fork, false);
+
+		pq_page_init(BufferGetPage(buffer), PQ_PAGE_META, 0, 0);
+		finish_page(index, buffer, false);
+	}
 	INIT_CRC32C(crc);
 	COMP_CRC32C(crc, model, model->size);
 	FIN_CRC32C(crc);
@@ -73,25 +128,17 @@ pq_write_start(Relation index, ForkNumber fork, const PqTrained *trained, PqMeta
 	meta->dims = model->dims;
 	meta->flat = PqModelIsFlat(model);
 	meta->nslots = PqModelSlots(model);
-	meta->model_start = write_stream(index, fork, PQ_PAGE_MODEL, (const char *) model, model->size, PQ_STREAM_BYTES);
-	meta->tiles_start = write_stream(index, fork, PQ_PAGE_TILES, (const char *) trained->tiles,
-									 (Size) meta->nslots * model->inner * sizeof(float),
-									 (Size) PQ_ROWS_PER_PAGE * PQ_ROW_BYTES);
-	for (int start = 0; start < meta->nslots; start += PQ_ENTRIES_PER_PAGE)
-	{
-		Buffer		buffer = add_page(index, fork, PQ_PAGE_DIRECTORY, 0);
-		PqDirectoryEntry *entries = (PqDirectoryEntry *) ((char *) BufferGetPage(buffer) + PQ_DIRECTORY_START);
-
-		for (int i = 0; i < PQ_ENTRIES_PER_PAGE; i++)
-			entries[i].head = entries[i].insert = InvalidBlockNumber;
-		if (start == 0)
-			meta->directory_start = BufferGetBlockNumber(buffer);
-		UnlockReleaseBuffer(buffer);
-	}
+	meta->model_start = reserve_pages(index, fork, model_pages + tile_pages + directory_pages, live);
+	meta->tiles_start = meta->model_start + model_pages;
+	meta->directory_start = meta->tiles_start + tile_pages;
+	write_stream(index, fork, meta->model_start, PQ_PAGE_MODEL, meta->generation,
+				 (const char *) model, model->size, PQ_STREAM_BYTES, PQ_STREAM_START, live);
+	write_stream(index, fork, meta->tiles_start, PQ_PAGE_TILES, meta->generation,
+				 (const char *) trained->tiles, tiles, tile_page, PQ_STREAM_START, live);
 }
 
 /*
- * Write the meta page, which completes the index.
+ * Write the meta page, which completes a new index.
  */
 void
 pq_write_meta(Relation index, ForkNumber fork, PqMetaPageData *meta)
@@ -106,7 +153,7 @@ pq_write_meta(Relation index, ForkNumber fork, PqMetaPageData *meta)
 }
 
 PqWriter *
-pq_writer_begin(Relation index, ForkNumber fork, const PqMetaPageData *meta, const PqLayout *layout)
+pq_writer_begin(Relation index, ForkNumber fork, const PqMetaPageData *meta, const PqLayout *layout, bool live)
 {
 	PqWriter   *writer = palloc0(sizeof(PqWriter));
 
@@ -114,34 +161,25 @@ pq_writer_begin(Relation index, ForkNumber fork, const PqMetaPageData *meta, con
 	writer->fork = fork;
 	writer->meta = meta;
 	writer->layout = layout;
+	writer->live = live;
 	writer->list = PG_UINT32_MAX;
+	writer->directory = palloc_extended(sizeof(PqDirectoryEntry) * meta->nslots, MCXT_ALLOC_HUGE);
+	for (int i = 0; i < meta->nslots; i++)
+	{
+		writer->directory[i].head = writer->directory[i].insert = InvalidBlockNumber;
+		writer->directory[i].npages = 0;
+	}
 	return writer;
 }
 
+/* Let go of the refine pages. */
 static void
-set_directory(PqWriter *writer, BlockNumber head, BlockNumber insert)
-{
-	Buffer		buffer = ReadBufferExtended(writer->index, writer->fork,
-											writer->meta->directory_start + writer->list / PQ_ENTRIES_PER_PAGE,
-											RBM_NORMAL, NULL);
-	PqDirectoryEntry *entry = (PqDirectoryEntry *) ((char *) BufferGetPage(buffer) + PQ_DIRECTORY_START) +
-		writer->list % PQ_ENTRIES_PER_PAGE;
-
-	LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
-	if (head != InvalidBlockNumber)
-		entry->head = head;
-	entry->insert = insert;
-	MarkBufferDirty(buffer);
-	UnlockReleaseBuffer(buffer);
-}
-
-static void
-release_refine(PqWriter *writer)
+finish_refine(PqWriter *writer)
 {
 	for (int part = 0; part < PQ_MAX_PARTS; part++)
 	{
 		if (BufferIsValid(writer->refine[part]))
-			UnlockReleaseBuffer(writer->refine[part]);
+			finish_page(writer->index, writer->refine[part], writer->live);
 		writer->refine[part] = InvalidBuffer;
 	}
 }
@@ -149,37 +187,33 @@ release_refine(PqWriter *writer)
 /*
  * Start a posting page, linked to the one before it if the list has one.
  * Interrupts are held as long as a page is locked, so this, once per page, is
- * where they are served: all pages are unlocked.
+ * where they are served: the only page left is not dirty, and unlocked.
  */
 static void
 start_page(PqWriter *writer, uint32 list)
 {
-	bool		first = list != writer->list;
-	Buffer		previous = writer->posting;
 	Buffer		buffer;
 	BlockNumber block;
 
-	release_refine(writer);
-	if (BufferIsValid(previous))
-		LockBuffer(previous, BUFFER_LOCK_UNLOCK);
+	finish_refine(writer);
+	if (BufferIsValid(writer->posting))
+		LockBuffer(writer->posting, BUFFER_LOCK_UNLOCK);
 	CHECK_FOR_INTERRUPTS();
-
-	buffer = add_page(writer->index, writer->fork, PQ_PAGE_POSTING, list);
+	if (BufferIsValid(writer->posting))
+		LockBuffer(writer->posting, BUFFER_LOCK_EXCLUSIVE);
+	buffer = add_page(writer->index, writer->fork, writer->live);
 	block = BufferGetBlockNumber(buffer);
 	pq_posting_init(BufferGetPage(buffer), writer->layout, list);
-	if (!first)
-	{
-		/* it may have been written to disk meanwhile */
-		LockBuffer(previous, BUFFER_LOCK_EXCLUSIVE);
-		PqPostingGetHeader(BufferGetPage(previous))->next = block;
-		MarkBufferDirty(previous);
-		LockBuffer(previous, BUFFER_LOCK_UNLOCK);
-	}
-	if (BufferIsValid(previous))
-		ReleaseBuffer(previous);
+	if (list == writer->list)
+		PqPostingGetHeader(BufferGetPage(writer->posting))->next = block;
+	else
+		writer->directory[list].head = block;
+	if (BufferIsValid(writer->posting))
+		finish_page(writer->index, writer->posting, writer->live);
 	writer->list = list;
 	writer->posting = buffer;
-	set_directory(writer, first ? block : InvalidBlockNumber, block);
+	writer->directory[list].insert = block;
+	writer->directory[list].npages++;
 }
 
 /*
@@ -201,10 +235,11 @@ pq_writer_add(PqWriter *writer, const PqEntry *entry)
 	number = PqRefineNumber(layout, slot);
 	if (header->refine[number] == InvalidBlockNumber)
 	{
-		release_refine(writer);
+		finish_refine(writer);
 		for (int part = 0; part < layout->refine_parts; part++)
 		{
-			writer->refine[part] = add_page(writer->index, writer->fork, PQ_PAGE_REFINE, entry->list);
+			writer->refine[part] = add_page(writer->index, writer->fork, writer->live);
+			pq_page_init(BufferGetPage(writer->refine[part]), PQ_PAGE_REFINE, entry->list, layout->generation);
 			header->refine[number + part] = BufferGetBlockNumber(writer->refine[part]);
 		}
 	}
@@ -215,11 +250,18 @@ pq_writer_add(PqWriter *writer, const PqEntry *entry)
 	header->nlive++;
 }
 
+/*
+ * Complete the last list, and write the directory.
+ */
 void
 pq_writer_end(PqWriter *writer)
 {
-	release_refine(writer);
+	finish_refine(writer);
 	if (BufferIsValid(writer->posting))
-		UnlockReleaseBuffer(writer->posting);
+		finish_page(writer->index, writer->posting, writer->live);
+	write_stream(writer->index, writer->fork, writer->meta->directory_start, PQ_PAGE_DIRECTORY, writer->meta->generation,
+				 (const char *) writer->directory, sizeof(PqDirectoryEntry) * (Size) writer->meta->nslots,
+				 sizeof(PqDirectoryEntry) * PQ_ENTRIES_PER_PAGE, PQ_DIRECTORY_START, writer->live);
+	pfree(writer->directory);
 	pfree(writer);
 }

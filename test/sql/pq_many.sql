@@ -15,7 +15,8 @@ DELETE FROM pq_many WHERE id % 10 <> 0;
 VACUUM pq_many;
 SELECT pages AS before FROM jflow_pq_info('pq_many_v') \gset
 INSERT INTO pq_many SELECT i, i % 3, '[1,2,3,4,5,6,7,8]' FROM generate_series(1000001, 1050000) i;
-SELECT pages - :before AS more_pages, tuples FROM jflow_pq_info('pq_many_v');
+-- VACUUM has learned anew, beside pages that are given back later
+SELECT pages - :before < 1000 AS bounded, tuples FROM jflow_pq_info('pq_many_v');
 SELECT count(*), sum(id) FROM (SELECT id FROM pq_many ORDER BY v <-> '[1,2,3,4,5,6,7,9]' LIMIT 2000000) x;
 DELETE FROM pq_many;
 VACUUM pq_many;

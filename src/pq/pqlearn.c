@@ -1,0 +1,591 @@
+/*
+ * pqlearn.c
+ *		Learning anew: a new generation of an index, from the refine codes that it
+ *		has, while it is searched and written to.
+ *
+ * An index of which the rows have become many more, or fewer, than those that its
+ * model was learned from, is written again beside itself: model, centroids,
+ * directory and lists, all on new pages that say of which generation they are.
+ * One WAL record, of the meta page, makes it the generation in use.
+ *
+ * 1. Who learns holds a lock on the table that excludes VACUUM and all others who
+ *    learn (or the index is known to nobody else).  So no entry goes, and what a
+ *    slot holds does not change, while it is copied; entries only come.
+ * 2. A number for the generation is taken by a WAL record, so that what an
+ *    interrupted attempt leaves is never taken for pages in use.
+ * 3. All entries are copied, and it is remembered which slots were.
+ * 4. What was inserted meanwhile is copied, until little comes.
+ * 5. The lock that inserts share for each entry is taken alone, what is left is
+ *    copied, and the meta page switched.  So no entry is lost, and none is doubled.
+ *
+ * What a crash leaves before 5 is the old generation, and pages that nobody links
+ * to; after it, the new one and the pages of the old.  VACUUM gives both back.
+ *
+ * A scan that started with the old generation reads that to its end: its snapshot
+ * sees no row that was inserted after it.  So the pages of the old generation stay
+ * until the oldest snapshot is younger than the switch.  VACUUM removes entries of
+ * the generation in use only: an older scan may still come upon one of a row that
+ * is gone, as it may after VACUUM anyway, and its snapshot cannot see what stands
+ * in that place now.  On a standby pages may be used again too early; there each
+ * page is asked for its generation.
+ */
+#include "postgres.h"
+
+#include <math.h>
+
+#include "access/relation.h"
+#include "access/transam.h"
+#include "access/xact.h"
+#include "catalog/index.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "storage/indexfsm.h"
+#include "storage/ipc.h"
+#include "storage/lmgr.h"
+#include "storage/procarray.h"
+#include "tcop/tcopprot.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+
+#include "index/page.h"
+#include "pq/pq.h"
+#include "pq/pqbuild.h"
+
+/* An index learns anew when it has so many times the rows it learned from, or a part of them. */
+#define GROWTH 4
+/* Passes that copy what comes meanwhile, and how little is left for the last. */
+#define PASSES 20
+#define FEW_ENTRIES 100
+
+/* Which slots of a posting page were copied. */
+typedef struct PqCopied
+{
+	BlockNumber block;
+	uint32		masks[FLEXIBLE_ARRAY_MEMBER];
+} PqCopied;
+
+/* What is done with an entry: its point, how far that may be off, and where it is. */
+typedef void (*PqEntryAction) (void *arg, const float *point, float error, Page page, int slot);
+
+typedef struct PqLearn
+{
+	Relation	index;
+	PqIndex    *old;
+	PqIndex    *new;
+	PqBuild		build;
+	HTAB	   *copied;			/* PqCopied by block, NULL if all are to be
+								 * met */
+	PqSample   *sample;
+	PqLoader   *loader;
+	double	   *shift;			/* from the old origin to the new */
+	double		met;			/* entries, in this pass */
+	MemoryContext row_context;
+} PqLearn;
+
+/*
+ * With how many posting pages an index may have GROWTH times its rows: lists' last
+ * pages are half full.
+ */
+uint32
+pq_pages_before_check(const PqMetaPageData *meta, const PqLayout *layout, int nlists, double tuples)
+{
+	double		rows = PqMetaIsFlat(meta) ? PQ_FLAT_ROWS : Max(tuples, PQ_FLAT_ROWS) * GROWTH;
+
+	return (uint32) Min(rows / layout->nslots + nlists / 2.0 + 1, PG_INT32_MAX);
+}
+
+/* Posting pages of all lists. */
+static uint32
+count_pages(Relation index, const PqMetaPageData *meta)
+{
+	uint32		pages = 0;
+
+	for (int start = 0; start < meta->nslots; start += PQ_ENTRIES_PER_PAGE)
+	{
+		Buffer		buffer = ReadBuffer(index, meta->directory_start + start / PQ_ENTRIES_PER_PAGE);
+		PqDirectoryEntry *entries = (PqDirectoryEntry *) ((char *) BufferGetPage(buffer) + PQ_DIRECTORY_START);
+
+		LockBuffer(buffer, BUFFER_LOCK_SHARE);
+		pq_generation_check(index, buffer, meta->generation);
+		pq_page_check(index, buffer, PQ_PAGE_DIRECTORY);
+		for (int i = 0; i < PQ_ENTRIES_PER_PAGE && start + i < meta->nslots; i++)
+			pages += entries[i].npages;
+		UnlockReleaseBuffer(buffer);
+	}
+	return pages;
+}
+
+/*
+ * Change the meta page, in one WAL record.
+ */
+void
+pq_update_meta(Relation index, const PqMetaPageData *meta)
+{
+	Buffer		buffer = ReadBuffer(index, PQ_META_BLOCK);
+	GenericXLogState *state;
+	PqMetaPageData *to;
+
+	LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
+	pq_page_check(index, buffer, PQ_PAGE_META);
+	state = GenericXLogStart(index);
+	to = PqPageGetMeta(GenericXLogRegisterBuffer(state, buffer, 0));
+	*to = *meta;
+	to->crc = pq_meta_crc(to);
+	GenericXLogFinish(state);
+	UnlockReleaseBuffer(buffer);
+}
+
+/* Decode the refine code of a slot of a copied posting page. */
+static float
+read_point(Relation index, PqIndex *pq, Page page, int slot, char *code, float *point)
+{
+	const PqLayout *layout = &pq->layout;
+
+	for (int part = 0; part < layout->refine_parts; part++)
+	{
+		BlockNumber block = PqPostingGetHeader(page)->refine[PqRefineNumber(layout, slot) + part];
+		Buffer		buffer;
+
+		if (block == InvalidBlockNumber)
+			ix_corrupt(index, block, "An entry has no refine page.");
+		buffer = pq_read(pq, index, block);
+		pq_page_check(index, buffer, PQ_PAGE_REFINE);
+		memcpy(code + part * PQ_REFINE_BYTES,
+			   PageGetContents(BufferGetPage(buffer)) + slot % layout->refine_slots * layout->refine_size,
+			   Min(layout->refine_size - part * PQ_REFINE_BYTES, PQ_REFINE_BYTES));
+		ReleaseBuffer(buffer);
+	}
+	return pq_refine_decode(pq->model, code, point);
+}
+
+/*
+ * Meet the entries of the old generation, or those that were not copied yet.
+ * Pages are copied under their lock; live entries do not change.
+ */
+static void
+each_entry(PqLearn *learn, PqEntryAction action)
+{
+	PqIndex    *pq = learn->old;
+	const PqLayout *layout = &pq->layout;
+	char	   *code = palloc(layout->refine_parts * PQ_REFINE_BYTES);
+	float	   *point = palloc0(sizeof(float) * pq->model->padded);
+	PGAlignedBlock page;
+
+	learn->met = 0;
+	for (uint32 list = 0; list < pq->meta.nslots; list++)
+	{
+		BlockNumber block = pq_list_head(pq, learn->index, list);
+		BlockNumber steps = 0;
+
+		while (block != InvalidBlockNumber)
+		{
+			Buffer		buffer = pq_read(pq, learn->index, block);
+			PqPostingHeader *header = PqPostingGetHeader(page.data);
+			PqCopied   *copied = NULL;
+			bool		found = true;
+
+			CHECK_FOR_INTERRUPTS();
+			LockBuffer(buffer, BUFFER_LOCK_SHARE);
+			pq_posting_check(learn->index, buffer, layout, list);
+			memcpy(page.data, BufferGetPage(buffer), BLCKSZ);
+			UnlockReleaseBuffer(buffer);
+			if (learn->copied)
+				copied = hash_search(learn->copied, &block, HASH_ENTER, &found);
+			if (!found)
+				memset(copied->masks, 0, sizeof(uint32) * layout->nblocks);
+			for (int b = 0; b * PQ_BLOCK < header->nused; b++)
+			{
+				uint32		live = PqPostingLive(page.data, layout)[b] & PqUsedMask(header, b);
+				uint32		mask = copied ? live & ~copied->masks[b] : live;
+
+				if (copied)
+					copied->masks[b] = live;
+				for (; mask; mask &= mask - 1)
+				{
+					int			slot = b * PQ_BLOCK + pg_rightmost_one_pos32(mask);
+					float		error = read_point(learn->index, pq, page.data, slot, code, point);
+
+					action(learn, point, error, page.data, slot);
+					learn->met++;
+				}
+			}
+			block = header->next;
+			if (++steps > 1024 && steps > RelationGetNumberOfBlocks(learn->index))
+				ix_corrupt(learn->index, block, "The pages of a list form a circle.");
+		}
+	}
+	pfree(code);
+	pfree(point);
+}
+
+static void
+sample_entry(void *arg, const float *point, float error, Page page, int slot)
+{
+	PqLearn    *learn = arg;
+
+	pq_sample_add(learn->sample, point, learn->old->model->inner);
+}
+
+/* Move a point of the old inner space into the new one; returns how far it may be off. */
+static float
+move_entry(const PqLearn *learn, const float *point, float error, float *out)
+{
+	double		rest = 0;
+
+	for (int j = 0; j < learn->old->model->inner; j++)
+	{
+		double		exact = point[j] - learn->shift[j];
+
+		out[j] = (float) exact;
+		rest += (exact - out[j]) * (exact - out[j]);
+	}
+	return error + (float) (sqrt(rest) * 1.0001);
+}
+
+static void
+load_entry(void *arg, const float *point, float error, Page page, int slot)
+{
+	PqLearn    *learn = arg;
+	int64		filters[IX_MAX_FILTERS];
+	uint32		nulls = ix_filter_get(page, &learn->old->layout.filters, slot, filters);
+	float	   *to = pq_loader_point(learn->loader, 0);
+
+	pq_loader_point(learn->loader, move_entry(learn, point, error, to));
+	pq_loader_entry(learn->loader, &PqPostingTids(page, &learn->old->layout)[slot], filters, nulls);
+}
+
+static void
+insert_entry_anew(void *arg, const float *point, float error, Page page, int slot)
+{
+	PqLearn    *learn = arg;
+	PqIndex    *pq = learn->new;
+	MemoryContext old = MemoryContextSwitchTo(learn->row_context);
+	PqEntry    *entry = palloc0(PqEntrySize(&pq->layout));
+	float	   *moved = palloc0(sizeof(float) * pq->model->padded);
+	float		off = move_entry(learn, point, error, moved);
+
+	entry->tid = PqPostingTids(page, &learn->old->layout)[slot];
+	entry->nulls = ix_filter_get(page, &learn->old->layout.filters, slot, (int64 *) PqEntryFilters(entry, &pq->layout));
+	pq_insert_point(learn->index, pq, moved, off, entry);
+	MemoryContextSwitchTo(old);
+	MemoryContextReset(learn->row_context);
+}
+
+/*
+ * Learn a model.  The sample lies about the old origin; the new origin is a point
+ * of floats, and the shift between the two is exact.
+ */
+static void
+train_anew(PqLearn *learn, double tuples)
+{
+	PqBuild    *build = &learn->build;
+	PqOptions  *options = (PqOptions *) learn->index->rd_options;
+	const PqModel *old = learn->old->model;
+	int			lists = options ? options->lists : 0;
+	double		most = (double) maintenance_work_mem * 1024 / 2 / (sizeof(float) * old->padded + 16) * 3 / 4;
+	PqModel    *model;
+	float	   *centre;
+
+	learn->sample = pq_sample_begin((int) Max(256, Min(most, 64.0 * (lists > 0 ? lists : 2 * sqrt(tuples)))), old->padded);
+	each_entry(learn, sample_entry);
+	pq_sample_finish(learn->sample);
+	build->trained = pq_train(build->space, build->dims, learn->sample->points, learn->sample->n, tuples,
+							  lists, options ? options->subvectors : 0, (Size) maintenance_work_mem * 1024 / 2);
+	model = build->trained->model;
+	centre = PqModelArray(model, centre, float);
+	learn->shift = palloc(sizeof(double) * model->inner);
+	model->centred = 0;
+	for (int j = 0; j < model->inner; j++)
+	{
+		double		before = old->centred ? PqModelArray(old, centre, float)[j] : 0;
+
+		centre[j] = (float) (before + centre[j]);
+		learn->shift[j] = centre[j] - before;
+		model->centred |= centre[j] != 0;
+	}
+	pq_take_queries(build, model, learn->sample);
+	pq_sample_free(learn->sample);
+}
+
+/*
+ * Write a new generation and switch to it.
+ */
+static void
+learn_anew(Relation index, double tuples)
+{
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "pq learn", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext outer = MemoryContextSwitchTo(context);
+	PqLearn		learn = {.index = index};
+	PqBuild    *build = &learn.build;
+	PqMetaPageData meta;
+	HASHCTL		control = {0};
+	PqWriter   *writer;
+
+	pq_read_meta(index, &meta);
+	meta.last_generation++;
+	pq_update_meta(index, &meta);
+	learn.old = pq_index_get(index, context);
+	learn.row_context = AllocSetContextCreate(context, "pq row", ALLOCSET_DEFAULT_SIZES);
+	build->index = index;
+	build->space = pq_index_space(index);
+	build->dims = pq_index_dims(index, build->space);
+	build->meta = meta;
+	build->meta.generation = meta.last_generation;
+	train_anew(&learn, tuples);
+	pq_layout_init(&build->layout, build->trained->model, meta.nfilters, meta.filter_width);
+	build->layout.generation = build->meta.generation;
+	pq_write_start(index, MAIN_FORKNUM, build->trained, &build->meta, true);
+
+	control.keysize = sizeof(BlockNumber);
+	control.entrysize = offsetof(PqCopied, masks) + sizeof(uint32) * learn.old->layout.nblocks;
+	control.hcxt = context;
+	learn.copied = hash_create("pq copied entries", 1024, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	learn.loader = pq_loader_begin(build, NULL, pq_sort_memory(build, 1));
+	each_entry(&learn, load_entry);
+	build->indexed = pq_loader_end(learn.loader);
+	writer = pq_writer_begin(index, MAIN_FORKNUM, &build->meta, &build->layout, true);
+	pq_load_write(build, writer);
+	pq_writer_end(writer);
+
+	build->meta.tuples = build->indexed;
+	learn.new = pq_index_open(index, &build->meta);
+	pq_calibrate(index, learn.new, build->queries, build->nrows, build->nqueries, &build->meta);
+	for (int pass = 0; pass < PASSES; pass++)
+	{
+		each_entry(&learn, insert_entry_anew);
+		build->meta.tuples += learn.met;
+		if (learn.met <= FEW_ENTRIES)
+			break;
+	}
+
+	LockPage(index, PQ_META_BLOCK, ExclusiveLock);
+	each_entry(&learn, insert_entry_anew);
+	build->meta.tuples += learn.met;
+	build->meta.check_pages = pq_pages_before_check(&build->meta, &build->layout, build->trained->model->nlists, build->meta.tuples);
+	build->meta.warned = 0;
+	build->meta.switched = ReadNextFullTransactionId();
+	pq_update_meta(index, &build->meta);
+	UnlockPage(index, PQ_META_BLOCK, ExclusiveLock);
+	ereport(DEBUG1,
+			(errmsg_internal("pq index \"%s\" has learned anew from %.0f entries: generation %u",
+							 RelationGetRelationName(index), build->meta.tuples, build->meta.generation)));
+	MemoryContextSwitchTo(outer);
+	MemoryContextDelete(context);
+}
+
+/* Live entries of an index. */
+static double
+count_entries(Relation index, PqIndex *pq)
+{
+	double		live = 0;
+
+	for (uint32 list = 0; list < pq->meta.nslots; list++)
+	{
+		BlockNumber block = pq_list_head(pq, index, list);
+		BlockNumber steps = 0;
+
+		while (block != InvalidBlockNumber)
+		{
+			Buffer		buffer = pq_read(pq, index, block);
+
+			CHECK_FOR_INTERRUPTS();
+			LockBuffer(buffer, BUFFER_LOCK_SHARE);
+			pq_posting_check(index, buffer, &pq->layout, list);
+			live += PqPostingGetHeader(BufferGetPage(buffer))->nlive;
+			block = PqPostingGetHeader(BufferGetPage(buffer))->next;
+			UnlockReleaseBuffer(buffer);
+			if (++steps > 1024 && steps > RelationGetNumberOfBlocks(index))
+				ix_corrupt(index, block, "The pages of a list form a circle.");
+		}
+	}
+	return live;
+}
+
+/*
+ * Has an index with so many rows others than it learned from?
+ */
+bool
+pq_learning_due(const PqMetaPageData *meta, double tuples)
+{
+	if (PqMetaIsFlat(meta))
+		return tuples >= PQ_FLAT_ROWS;
+	return tuples >= meta->tuples * GROWTH * 0.8 || (tuples < meta->tuples / GROWTH && tuples >= PQ_FLAT_ROWS);
+}
+
+/*
+ * Learn anew if an index has other rows than it learned from.  The caller holds a
+ * lock on the table that excludes VACUUM and others who learn, or nobody else
+ * knows the index.  Returns whether it has.
+ */
+bool
+pq_learn_if_due(Relation index)
+{
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "pq learn", ALLOCSET_DEFAULT_SIZES);
+	PqIndex    *pq = pq_index_get(index, context);
+	PqMetaPageData meta = pq->meta;
+	double		tuples = count_entries(index, pq);
+	uint32		pages = count_pages(index, &meta);
+	bool		due;
+
+	due = pq_learning_due(&meta, tuples);
+	MemoryContextDelete(context);
+	if (due && meta.codebook[0] == '\0')
+	{
+		learn_anew(index, tuples);
+		return true;
+	}
+	if (!due && pages >= meta.check_pages)
+	{
+		/*
+		 * lists' last pages are emptier than expected: look again a little
+		 * later
+		 */
+		pq_read_meta(index, &meta);
+		meta.check_pages = pages + Max(1, pages / 8);
+		pq_update_meta(index, &meta);
+	}
+	if (due && !meta.warned)
+	{
+		pq_read_meta(index, &meta);
+		meta.warned = 1;
+		meta.check_pages = PG_UINT32_MAX;
+		pq_update_meta(index, &meta);
+		ereport(WARNING,
+				(errmsg("pq index \"%s\" has %.0f entries, but its codebook was made for a table of %.0f",
+						RelationGetRelationName(index), tuples, meta.tuples),
+				 errdetail("An index with a codebook learns nothing of its own, so recall or speed may be less than they could be."),
+				 errhint("Train the codebook again with jflow_train() and REINDEX.")));
+	}
+	return false;
+}
+
+/*
+ * An insert has added a page: see that an index that may have to learn does so, by
+ * a worker of its own, or here where nobody else knows the index.
+ */
+void
+pq_learn_wanted(Relation index, PqIndex *pq)
+{
+	BackgroundWorker worker = {0};
+	uint32		pages;
+	Oid			oid = RelationGetRelid(index);
+
+	pq->appended = false;
+	pages = count_pages(index, &pq->meta);
+	if (pages < pq->meta.check_pages || pages < pq->asked + pq->asked / 8)
+		return;
+	pq->asked = pages + 1;
+	if (RELATION_IS_LOCAL(index) || rel_has_new_file_compat(index))
+	{
+		pq_learn_if_due(index);
+		return;
+	}
+	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
+	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
+	worker.bgw_restart_time = BGW_NEVER_RESTART;
+	strcpy(worker.bgw_library_name, "jflow");
+	strcpy(worker.bgw_function_name, "jflow_pq_learn_worker");
+	snprintf(worker.bgw_name, BGW_MAXLEN, "jflow pq learner for index %u", oid);
+	strcpy(worker.bgw_type, "jflow pq learner");
+	worker.bgw_main_arg = ObjectIdGetDatum(MyDatabaseId);
+	memcpy(worker.bgw_extra, &oid, sizeof(oid));
+	/* where there is no room for a worker, VACUUM does it */
+	(void) RegisterDynamicBackgroundWorker(&worker, NULL);
+}
+
+/*
+ * The worker: it reads pages of one index and writes others, and runs no code of
+ * anybody's.
+ */
+void
+jflow_pq_learn_worker(Datum arg)
+{
+	Oid			oid;
+	Oid			table;
+	Relation	heap;
+	Relation	index;
+
+	memcpy(&oid, MyBgworkerEntry->bgw_extra, sizeof(oid));
+	pqsignal(SIGTERM, die);
+	BackgroundWorkerUnblockSignals();
+	BackgroundWorkerInitializeConnectionByOid(DatumGetObjectId(arg), InvalidOid, 0);
+	StartTransactionCommand();
+	pgstat_report_activity(STATE_RUNNING, "learning a pq index anew");
+	table = IndexGetRelation(oid, true);
+	/* VACUUM does it, too, so it need not be waited for */
+	if (OidIsValid(table) && ConditionalLockRelationOid(table, ShareUpdateExclusiveLock))
+	{
+		heap = try_relation_open(table, NoLock);
+		index = heap ? try_relation_open(oid, RowExclusiveLock) : NULL;
+		if (index && index->rd_rel->relkind == RELKIND_INDEX && index->rd_index->indrelid == table &&
+			index->rd_indam->ambuild == pq_build && index->rd_index->indisready)
+		{
+			pq_learn_if_due(index);
+		}
+		if (index)
+			relation_close(index, NoLock);
+		if (heap)
+			relation_close(heap, NoLock);
+	}
+	CommitTransactionCommand();
+	pgstat_report_activity(STATE_IDLE, NULL);
+	proc_exit(0);
+}
+
+/*
+ * Give back pages of generations that no scan reads any more, and of attempts that
+ * came to no end, and put pages that can be used again into the free space map.
+ * The caller excludes those who learn.
+ */
+void
+pq_sweep(Relation index, BufferAccessStrategy strategy)
+{
+	PqMetaPageData meta;
+	BlockNumber nblocks = RelationGetNumberOfBlocks(index);
+	bool		old_too;
+	bool		left = false;
+
+	pq_read_meta(index, &meta);
+	old_too = GlobalVisCheckRemovableFullXid(NULL, meta.switched);
+	for (BlockNumber block = 1; block < nblocks; block++)
+	{
+		Buffer		buffer;
+		Page		page;
+		bool		usable;
+
+		CHECK_FOR_INTERRUPTS();
+		buffer = ReadBufferExtended(index, MAIN_FORKNUM, block, RBM_NORMAL, strategy);
+		LockBuffer(buffer, BUFFER_LOCK_SHARE);
+		page = BufferGetPage(buffer);
+		usable = ix_page_usable(page);
+		if (!usable && ((PageHeader) page)->pd_special == BLCKSZ - sizeof(IxPageOpaqueData) &&
+			IxPageGetOpaque(page)->page_id == PQ_PAGE_ID && IxPageGetOpaque(page)->generation != meta.generation)
+		{
+			if (IxPageGetOpaque(page)->generation > meta.generation || old_too)
+			{
+				GenericXLogState *state;
+
+				/* such a page is changed by nobody else */
+				LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
+				LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
+				state = GenericXLogStart(index);
+				IxPageGetOpaque(GenericXLogRegisterBuffer(state, buffer, 0))->kind = IX_PAGE_FREE;
+				GenericXLogFinish(state);
+				usable = true;
+			}
+			else
+				left = true;
+		}
+		UnlockReleaseBuffer(buffer);
+		if (usable)
+			RecordFreeIndexPage(index, block);
+	}
+	if (!left && meta.swept != meta.last_generation)
+	{
+		meta.swept = meta.last_generation;
+		pq_update_meta(index, &meta);
+	}
+	IndexFreeSpaceMapVacuum(index);
+}

@@ -1,0 +1,125 @@
+# Does a pq index that learns anew lose or double a row: with inserts, searches and
+# VACUUM going on, after a crash at any of its steps, and on a standby?
+use strict;
+use warnings;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $node = PostgreSQL::Test::Cluster->new('primary');
+$node->init(allows_streaming => 1, has_archiving => 1);
+$node->append_conf('postgresql.conf', "autovacuum = off\nmax_parallel_workers_per_gather = 0\n");
+$node->start;
+$node->safe_psql(
+	'postgres', q{
+	CREATE EXTENSION jflow CASCADE;
+	CREATE FUNCTION v(i int) RETURNS vector LANGUAGE sql IMMUTABLE AS
+		'SELECT array_agg(sin(i * j * 0.37 + j) + cos(i * 0.11 * j))::vector FROM generate_series(1, 12) j';
+	CREATE TABLE items (id serial PRIMARY KEY, kind int, v vector(12));
+	CREATE INDEX items_v ON items USING pq (v vector_l2_ops, kind);
+	-- rows that an ordered scan lacks, has twice, or should not have
+	CREATE FUNCTION wrong(OUT lacking int8, OUT twice int8, OUT strange int8) LANGUAGE plpgsql
+	SET enable_seqscan = off SET enable_sort = off SET enable_bitmapscan = off AS $$
+	DECLARE
+		found int[] := ARRAY(SELECT id FROM items ORDER BY v <-> v(7) LIMIT 10000000);
+	BEGIN
+		SELECT count(*) INTO lacking FROM items WHERE id <> ALL (found);
+		SELECT count(*) - count(DISTINCT f) INTO twice FROM unnest(found) f;
+		SELECT count(*) INTO strange FROM unnest(found) f WHERE f NOT IN (SELECT id FROM items);
+	END $$;
+});
+
+sub generation
+{
+	return $node->safe_psql('postgres', q{SELECT generation FROM jflow_pq_info('items_v')});
+}
+
+# by a worker, asked for by inserts
+$node->safe_psql('postgres', 'INSERT INTO items (kind, v) SELECT i % 10, v(i) FROM generate_series(1, 4000) i');
+ok($node->poll_query_until('postgres', q{SELECT lists > 1 FROM jflow_pq_info('items_v')}), 'inserts have a worker learn');
+is($node->safe_psql('postgres', 'SELECT * FROM wrong()'), '0|0|0', 'every row is there once');
+ok($node->safe_psql('postgres', q{SELECT jflow_pq_check('items_v')}) == 4000, 'the index is sound');
+
+# A crash at any step is what replay up to any record leaves: all of it from here
+# on is replayed in parts.
+$node->poll_query_until('postgres', q{SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'jflow pq learner'}) or die;
+$node->backup('base');
+my $before = generation();
+my $start = $node->safe_psql('postgres', 'SELECT pg_current_wal_insert_lsn()');
+$node->append_conf('postgresql.conf', 'max_worker_processes = 0');
+$node->restart;
+$node->safe_psql('postgres', 'INSERT INTO items (kind, v) SELECT i % 10, v(i) FROM generate_series(5001, 18000) i');
+my $filled = $node->safe_psql('postgres', 'SELECT pg_current_wal_insert_lsn()');
+$node->safe_psql('postgres', 'VACUUM items');
+ok(generation() > $before, 'VACUUM learns where there is no worker');
+my $end = $node->safe_psql('postgres', 'SELECT pg_switch_wal()');
+my $last = generation();
+my ($records) = run_command([ 'pg_waldump', '-p', $node->data_dir . '/pg_wal', '-s', $filled, '-e', $end ]);
+my @lsns = map { /lsn: (\S+),/ ? $1 : () } grep { /Generic|FPI/ } split(/\n/, $records);
+cmp_ok(scalar(@lsns), '>', 50, 'it writes WAL');
+# some at even distances, and the last ones, among which the switch is
+my %steps = map { $lsns[ int($_ * $#lsns / 4) ] => 1 } 1 .. 3;
+$steps{$_} = 1 for @lsns[ -2 .. -1 ];
+my %seen;
+my $n = 0;
+for my $lsn (sort { hex($a =~ s/.*\///r) <=> hex($b =~ s/.*\///r) } keys %steps)
+{
+	my $copy = PostgreSQL::Test::Cluster->new('copy' . ++$n);
+	$copy->init_from_backup($node, 'base', has_restoring => 1, standby => 0);
+	$copy->append_conf('postgresql.conf', "recovery_target_lsn = '$lsn'\nrecovery_target_action = promote\n");
+	$copy->start;
+	$copy->poll_query_until('postgres', 'SELECT NOT pg_is_in_recovery()') or die 'no promotion';
+	my $generation = $copy->safe_psql('postgres', q{SELECT generation FROM jflow_pq_info('items_v')});
+	$seen{$generation} = 1;
+	is($copy->safe_psql('postgres', 'SELECT * FROM wrong()'), '0|0|0', "replayed up to $lsn: every row once, generation $generation");
+	$copy->safe_psql('postgres', q{SELECT jflow_pq_check('items_v'); INSERT INTO items (kind, v) SELECT 1, v(i) FROM generate_series(30001, 30100) i});
+	# what was begun is begun again
+	$copy->safe_psql('postgres', 'VACUUM items');
+	$copy->safe_psql('postgres', 'DELETE FROM items WHERE id % 50 = 0');
+	$copy->safe_psql('postgres', 'VACUUM items');
+	my $pages = $copy->safe_psql('postgres', q{SELECT pages FROM jflow_pq_info('items_v')});
+	is($copy->safe_psql('postgres', q{SELECT w.*, jflow_pq_check('items_v') = (SELECT count(*) FROM items) FROM wrong() w}), '0|0|0|t',
+		'and after another VACUUM');
+	$copy->stop;
+}
+ok($seen{$before}, 'the generation before was met: ' . join(' ', sort keys %seen));
+
+# a standby follows, and answers from either side of the switch
+$node->append_conf('postgresql.conf', 'max_worker_processes = 8');
+$node->restart;
+$node->backup('later');
+my $standby = PostgreSQL::Test::Cluster->new('standby');
+$standby->init_from_backup($node, 'later', has_streaming => 1);
+$standby->append_conf('postgresql.conf', "hot_standby_feedback = on\nwal_receiver_status_interval = 1\n");
+$standby->start;
+my $reader = $standby->background_psql('postgres');
+$reader->query_safe($_)
+  for 'SET enable_seqscan = off', 'SET enable_sort = off', 'BEGIN ISOLATION LEVEL REPEATABLE READ',
+  'DECLARE c CURSOR FOR SELECT id FROM items ORDER BY v <-> v(7)', 'FETCH 5 FROM c';
+my $count = $standby->safe_psql('postgres', 'SELECT count(*) FROM items');
+$node->safe_psql('postgres', 'INSERT INTO items (kind, v) SELECT i % 10, v(i) FROM generate_series(40001, 100000) i');
+$node->safe_psql('postgres', 'VACUUM items');
+$node->poll_query_until('postgres', "SELECT generation > $last FROM jflow_pq_info('items_v')") or die 'not learned';
+$node->wait_for_catchup($standby);
+is($standby->safe_psql('postgres', q{SELECT count(*) FROM items}), $node->safe_psql('postgres', 'SELECT count(*) FROM items'), 'the standby has the rows');
+like($standby->safe_psql('postgres', q{SELECT jflow_pq_check('items_v')}), qr/^\d+$/, 'and a sound index');
+my @rest = split(/\n/, $reader->query_safe('FETCH ALL FROM c'));
+is(scalar(@rest) + 5, $count, 'a scan that began before goes on');
+$reader->quit;
+unlike(slurp_file($standby->logfile), qr/inconsistent page|PANIC/, 'replayed pages are like the written ones');
+$standby->stop;
+
+# a codebook's index learns nothing, and says so once
+$node->safe_psql('postgres', q{
+	SELECT jflow_train('book', 'SELECT v FROM items WHERE id < 2000');
+	CREATE TABLE shelf (v vector(12));
+	INSERT INTO shelf SELECT v FROM items WHERE id < 1500;
+	CREATE INDEX shelf_v ON shelf USING pq (v vector_l2_ops) WITH (codebook = 'book');
+	INSERT INTO shelf SELECT v FROM items WHERE id < 12000});
+my ($out, $err) = ('', '');
+$node->psql('postgres', 'VACUUM shelf; VACUUM shelf', stderr => \$err);
+$node->poll_query_until('postgres', q{SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'jflow pq learner'}) or die;
+is(scalar(() = slurp_file($node->logfile) =~ /WARNING:  pq index "shelf_v" has/g), 1, 'drift of a codebook is told once');
+is($node->safe_psql('postgres', q{SELECT generation, due FROM jflow_pq_info('shelf_v')}), '1|t', 'and shown');
+$node->stop;
+done_testing();
