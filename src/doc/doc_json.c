@@ -24,6 +24,7 @@
 
 #include "vector.h"
 
+#include "common/json.h"
 #include "compat.h"
 #include "doc/doc.h"
 
@@ -38,12 +39,6 @@ typedef struct Place
 static const char *const match_names[MATCH_NATTS] = {
 	"id", "score", "text", "uri", "tags"
 };
-
-static char *
-string_value(const JsonbValue *value)
-{
-	return pnstrdup(value->val.string.val, value->val.string.len);
-}
 
 static int
 place_detail(const Place *place)
@@ -180,7 +175,7 @@ sparse_of_value(const JsonbValue *value, const Place *place)
 	if (value->type != jbvString)
 		wrong_type(place, "a string in the text form of sparsevec");
 	getTypeInputInfo(type, &input, &ioparam);
-	return OidInputFunctionCall(input, string_value(value), ioparam, -1);
+	return OidInputFunctionCall(input, jflow_json_string(value), ioparam, -1);
 }
 
 static Datum
@@ -214,7 +209,7 @@ match_from_jsonb(JsonbContainer *object, JflowMatch *match, int number)
 	{
 		if (token == WJB_KEY)
 		{
-			place.key = string_value(&value);
+			place.key = jflow_json_string(&value);
 			for (attr = 0; attr < MATCH_NATTS; attr++)
 				if (strcmp(match_names[attr], place.key) == 0)
 					break;
@@ -311,7 +306,7 @@ doc_from_object(JsonbContainer *object, JflowDoc *doc, int number)
 	{
 		if (token == WJB_KEY)
 		{
-			place.key = string_value(&value);
+			place.key = jflow_json_string(&value);
 			attr = jflow_doc_attr_by_name(place.key);
 			if (attr < 0)
 			{
@@ -378,17 +373,6 @@ jflow_docs_from_jsonb(Jsonb *json)
 		docs->ndocs++;
 	}
 	return docs;
-}
-
-static void
-push_key(JsonbParseState **state, const char *key)
-{
-	JsonbValue	value;
-
-	value.type = jbvString;
-	value.val.string.val = (char *) key;
-	value.val.string.len = strlen(key);
-	pushJsonbValue(state, WJB_KEY, &value);
 }
 
 static void
@@ -509,7 +493,7 @@ push_match(JsonbParseState **state, const JflowMatch *match)
 	{
 		if (match->nulls[i])
 			continue;
-		push_key(state, match_names[i]);
+		jflow_json_push_key(state, match_names[i]);
 		if (i == MATCH_SCORE)
 			push_double(state, DatumGetFloat8(match->values[i]), WJB_VALUE);
 		else if (i == MATCH_TAGS)
@@ -547,7 +531,7 @@ push_doc(JsonbParseState **state, const JflowDoc *doc)
 	{
 		if (doc->nulls[i])
 			continue;
-		push_key(state, jflow_doc_attr_name(i));
+		jflow_json_push_key(state, jflow_doc_attr_name(i));
 		switch ((JflowDocAttr) i)
 		{
 			case DOC_BLOB:

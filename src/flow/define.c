@@ -295,6 +295,11 @@ check_executor(JflowExecutor *executor, Oid owner)
 				(errcode(ERRCODE_RESERVED_NAME),
 				 errmsg("executor name \"gateway\" is reserved"),
 				 errdetail("It stands for the input of a flow.")));
+	if (strcmp(executor->name, "executors") == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_RESERVED_NAME),
+				 errmsg("executor name \"executors\" is reserved"),
+				 errdetail("The parameter of that name has what is meant for one executor.")));
 
 	executor->uses = jflow_uses_resolve(executor->uses, executor->class_owner, owner,
 										&executor->class_owner);

@@ -68,26 +68,10 @@ write_meta(Relation index, ForkNumber fork, InvMetaPageData *meta, bool first)
 	UnlockReleaseBuffer(buffer);
 }
 
-static BufFile *
-make_file(void *arg, int run)
-{
-	return BufFileCreateTemp(false);
-}
-
-/* What is kept while rows are loaded. */
-typedef struct Load
-{
-	InvMetric	metric;
-	int			dims;
-	InvGather  *gather;
-	MemoryContext row_context;
-	double		indexed;
-} Load;
-
 static void
 load_row(Relation index, ItemPointer tid, Datum *values, bool *isnull, bool alive, void *arg)
 {
-	Load	   *load = arg;
+	InvLoad    *load = arg;
 	MemoryContext old = MemoryContextSwitchTo(load->row_context);
 	InvDocument doc;
 
@@ -99,6 +83,26 @@ load_row(Relation index, ItemPointer tid, Datum *values, bool *isnull, bool aliv
 	MemoryContextReset(load->row_context);
 }
 
+/*
+ * Gather the table's rows, or those that a parallel scan gives this process,
+ * within about so many bytes.  The caller has set relations, metric, dims, layout.
+ */
+void
+inv_load(InvLoad *load, Size memory, InvMakeFile make_file, void *arg, bool progress, TableScanDesc scan)
+{
+	load->row_context = AllocSetContextCreate(CurrentMemoryContext, "inverted row", ALLOCSET_DEFAULT_SIZES);
+	load->gather = inv_gather_begin(&load->layout, memory, make_file, arg);
+	load->tuples = table_index_build_scan(load->heap, load->index, load->info, true, progress,
+										  load_row, load, scan);
+	MemoryContextDelete(load->row_context);
+}
+
+static BufFile *
+make_file(void *arg, int run)
+{
+	return BufFileCreateTemp(false);
+}
+
 IndexBuildResult *
 inv_build(Relation heap, Relation index, IndexInfo *info)
 {
@@ -106,11 +110,10 @@ inv_build(Relation heap, Relation index, IndexInfo *info)
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "inverted build", ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(context);
 	InvMetaPageData *meta = palloc(sizeof(InvMetaPageData));
-	InvLayout	layout;
+	InvLoad		load = {.heap = heap,.index = index,.info = info};
+	InvParallel *parallel;
 	InvSource **sources;
 	int			nsources;
-	InvPart		part;
-	Load		load = {0};
 
 	if (RelationGetNumberOfBlocks(index) != 0)
 		elog(ERROR, "index \"%s\" already contains data", RelationGetRelationName(index));
@@ -118,23 +121,24 @@ inv_build(Relation heap, Relation index, IndexInfo *info)
 	inv_meta_init(meta, index);
 	write_meta(index, MAIN_FORKNUM, meta, true);
 	load.dims = meta->dims;
-	inv_layout_init(&layout, meta->nfilters, meta->filter_width);
+	inv_layout_init(&load.layout, meta->nfilters, meta->filter_width);
 
 	set_phase(PHASE_LOAD);
-	load.row_context = AllocSetContextCreate(context, "inverted row", ALLOCSET_DEFAULT_SIZES);
-	load.gather = inv_gather_begin(&layout, (Size) maintenance_work_mem * 1024, make_file, NULL);
-	result->heap_tuples = table_index_build_scan(heap, index, info, true, true, load_row, &load, NULL);
+	parallel = inv_parallel_load(&load, &sources, &nsources);
+	if (!parallel)
+	{
+		inv_load(&load, (Size) maintenance_work_mem * 1024, make_file, NULL, true, NULL);
+		nsources = inv_gather_sources(load.gather, &sources);
+	}
+	result->heap_tuples = load.tuples;
 	result->index_tuples = load.indexed;
 
 	set_phase(PHASE_WRITE);
-	nsources = inv_gather_sources(load.gather, &sources);
 	if (nsources > 0)
-	{
 		inv_merge(index, sources, nsources,
-				  inv_writer_begin(index, &layout, meta->next_id, false), &part);
-		meta->next_id++;
-		meta->parts[meta->nparts++] = part;
-	}
+				  inv_writer_begin(index, &load.layout, meta->next_id++, false), &meta->parts[meta->nparts++]);
+	if (parallel)
+		inv_parallel_end(parallel);
 	write_meta(index, MAIN_FORKNUM, meta, false);
 	if (RelationNeedsWAL(index))
 	{

@@ -159,7 +159,10 @@ inv_cursor_open(InvSearch *search, InvSearchPart *part, InvCursor *cursor, const
 		return;
 	}
 	if (keep_pin && cursor->nblocks > 1 && !search->reader.standby)
+	{
+		inv_check_block(&search->reader, cursor->skips[0].block);
 		cursor->buffer = ReadBuffer(search->index, cursor->skips[0].block);
+	}
 	if (cursor->loaded == 0)
 		cursor->doc = cursor->docs[0];
 }

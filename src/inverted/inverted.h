@@ -15,6 +15,7 @@
 #include "access/amapi.h"
 #include "access/genam.h"
 #include "access/generic_xlog.h"
+#include "access/relscan.h"
 #include "nodes/execnodes.h"
 #include "nodes/pathnodes.h"
 #include "storage/buffile.h"
@@ -297,7 +298,7 @@ typedef BufFile *(*InvMakeFile) (void *arg, int run);
 
 extern InvGather *inv_gather_begin(const InvLayout *layout, Size memory, InvMakeFile make_file, void *arg);
 extern void inv_gather_add(InvGather *gather, const InvDocument *doc);
-extern int	inv_gather_spill(InvGather *gather);
+extern int	inv_gather_export(InvGather *gather);
 extern int	inv_gather_sources(InvGather *gather, InvSource ***sources);
 extern InvSource *inv_run_source(BufFile *file, const InvLayout *layout);
 
@@ -318,13 +319,16 @@ typedef struct InvReader
 	InvLayout	layout;
 	bool		standby;		/* pages may be used again meanwhile */
 	bool		stale;			/* and one was */
+	BlockNumber nblocks;		/* of the file, as far as known */
 } InvReader;
 
+extern void inv_check_block(InvReader *reader, BlockNumber block);
 extern bool inv_read_page(InvReader *reader, uint32 id, BlockNumber block, InvPageKind kind, char *copy);
 extern Page inv_lock_page(InvReader *reader, uint32 id, BlockNumber block, InvPageKind kind, Buffer *buffer);
 extern void inv_unlock_page(InvReader *reader, Buffer buffer);
 extern bool inv_read_head(InvReader *reader, const InvPart *part, char *copy);
 extern bool inv_find_term(InvReader *reader, const InvPart *part, const InvHead *head, int32 term, InvTerm *found);
+extern BlockNumber inv_next_pending(Relation index, Page page, BlockNumber *steps);
 extern BlockNumber inv_first_leaf(InvReader *reader, const InvPart *part, const InvHead *head);
 extern int	inv_decode(Relation index, BlockNumber block, Page page, int offset, uint32 *docs, uint8 *codes);
 
@@ -361,11 +365,33 @@ extern void inv_maintain(Relation index, bool vacuum);
 extern void inv_free_page(Relation index, Buffer buffer);
 
 /* invbuild.c */
+
+/* What is kept while a process loads its part of a table. */
+typedef struct InvLoad
+{
+	Relation	heap;
+	Relation	index;
+	IndexInfo  *info;
+	InvMetric	metric;
+	int			dims;
+	InvLayout	layout;
+	InvGather  *gather;
+	MemoryContext row_context;
+	double		tuples;			/* rows of the table, and of the index */
+	double		indexed;
+} InvLoad;
+
+extern void inv_load(InvLoad *load, Size memory, InvMakeFile make_file, void *arg, bool progress, TableScanDesc scan);
 extern IndexBuildResult *inv_build(Relation heap, Relation index, IndexInfo *info);
 extern void inv_buildempty(Relation index);
 extern char *inv_build_phase(int64 phase);
 
 extern bool inv_insert(Relation index, Datum *values, bool *isnull, ItemPointer tid, Relation heap, IndexUniqueCheck check, bool unchanged, IndexInfo *info);
+
+/* invparallel.c */
+typedef struct InvParallel InvParallel;
+extern InvParallel *inv_parallel_load(InvLoad *load, InvSource ***sources, int *nsources);
+extern void inv_parallel_end(InvParallel *parallel);
 
 /* invvacuum.c */
 extern IndexBulkDeleteResult *inv_bulkdelete(IndexVacuumInfo *info, IndexBulkDeleteResult *stats, IndexBulkDeleteCallback callback, void *state);

@@ -136,39 +136,6 @@ reserve(InvGather *gather, int nterms)
 	MemoryContextSwitchTo(old);
 }
 
-/*
- * Add a document.
- */
-void
-inv_gather_add(InvGather *gather, const InvDocument *doc)
-{
-	RunDoc	   *at;
-
-	if (gather->ndocs > 0 &&
-		(run_memory(gather, gather->ndocs + 1, gather->npostings + doc->nterms) > gather->memory ||
-		 gather->ndocs == PG_UINT32_MAX))
-		inv_gather_spill(gather);
-	reserve(gather, doc->nterms);
-	at = RunDocAt(gather, gather->ndocs);
-	at->tid = tid_number(&doc->tid);
-	at->nulls = doc->nulls;
-	at->pad = 0;
-	memcpy(at + 1, doc->filters, sizeof(int64) * gather->nfilters);
-	if (gather->ndocs > 0 && RunDocAt(gather, gather->ndocs - 1)->tid > at->tid)
-		gather->by_tid = false;
-	for (int i = 0; i < doc->nterms; i++)
-	{
-		Posting    *posting = &gather->postings[gather->npostings++];
-
-		posting->key = TermKey(doc->terms[i]);
-		posting->doc = gather->ndocs;
-		posting->weight = doc->weights[i];
-		gather->max_key = Max(gather->max_key, posting->key);
-	}
-	gather->max_terms = Max(gather->max_terms, doc->nterms);
-	gather->ndocs++;
-}
-
 static inline uint32
 digit(const Posting *posting, bool by_doc, int shift)
 {
@@ -291,12 +258,9 @@ run_doc(const InvGather *gather, uint32 i)
 	return RunDocAt(gather, gather->order ? gather->order[i] : i);
 }
 
-/*
- * Write what is in memory to a file, and start over.  Returns the number of
- * files.
- */
-int
-inv_gather_spill(InvGather *gather)
+/* Write what is in memory to a file, and start over. */
+static void
+spill(InvGather *gather)
 {
 	MemoryContext old = MemoryContextSwitchTo(gather->context);
 	RunHeader	header = {0};
@@ -332,6 +296,55 @@ inv_gather_spill(InvGather *gather)
 	gather->by_tid = true;
 	gather->sorted = false;
 	MemoryContextSwitchTo(old);
+}
+
+/*
+ * Add a document.
+ */
+void
+inv_gather_add(InvGather *gather, const InvDocument *doc)
+{
+	RunDoc	   *at;
+
+	if (gather->ndocs > 0 &&
+		(run_memory(gather, gather->ndocs + 1, gather->npostings + doc->nterms) > gather->memory ||
+		 gather->ndocs == PG_UINT32_MAX))
+		spill(gather);
+	reserve(gather, doc->nterms);
+	at = RunDocAt(gather, gather->ndocs);
+	at->tid = tid_number(&doc->tid);
+	at->nulls = doc->nulls;
+	at->pad = 0;
+	memcpy(at + 1, doc->filters, sizeof(int64) * gather->nfilters);
+	if (gather->ndocs > 0 && RunDocAt(gather, gather->ndocs - 1)->tid > at->tid)
+		gather->by_tid = false;
+	for (int i = 0; i < doc->nterms; i++)
+	{
+		Posting    *posting = &gather->postings[gather->npostings++];
+
+		posting->key = TermKey(doc->terms[i]);
+		posting->doc = gather->ndocs;
+		posting->weight = doc->weights[i];
+		gather->max_key = Max(gather->max_key, posting->key);
+	}
+	gather->max_terms = Max(gather->max_terms, doc->nterms);
+	gather->ndocs++;
+}
+
+/*
+ * Leave all that was gathered in files, which the caller has opened for sharing,
+ * and let go of them.  Returns their number.
+ */
+int
+inv_gather_export(InvGather *gather)
+{
+	if (gather->ndocs > 0)
+		spill(gather);
+	for (int i = 0; i < gather->nfiles; i++)
+	{
+		BufFileExportFileSet(gather->files[i]);
+		BufFileClose(gather->files[i]);
+	}
 	return gather->nfiles;
 }
 

@@ -52,7 +52,7 @@ count_pending(InvSearch *search, InvSearchPart *part, Facts *facts)
 	int			nfilters = search->reader.layout.filters.nfilters;
 	PGAlignedBlock page;
 
-	for (BlockNumber block = part->part.first; block != InvalidBlockNumber; block = InvPageGetHeader(page.data)->link)
+	for (BlockNumber block = part->part.first, steps = 0; block != InvalidBlockNumber; block = inv_next_pending(search->index, page.data, &steps))
 	{
 		int			at = INV_PAGE_START;
 		InvItem    *item;

@@ -127,8 +127,8 @@ inv_meta_verify(Relation index, Buffer buffer)
 		ix_corrupt(index, INV_META_BLOCK, "The meta page is not one of an inverted index.");
 	if (meta->version != INV_VERSION)
 		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("inverted index \"%s\" has version %u, not %u",
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("index \"%s\" has format version %u, but this library reads version %u",
 						RelationGetRelationName(index), meta->version, INV_VERSION),
 				 errhint("Rebuild the index with REINDEX.")));
 	if (meta->nparts > INV_MAX_PARTS || meta->nretired > INV_MAX_RETIRED ||

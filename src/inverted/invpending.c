@@ -11,6 +11,8 @@
  */
 #include "postgres.h"
 
+#include <math.h>
+
 #include "miscadmin.h"
 #include "storage/indexfsm.h"
 #include "utils/memutils.h"
@@ -253,6 +255,21 @@ inv_pending_freeze(Relation index)
 	UnlockReleaseBuffer(buffer);
 }
 
+/* Raise unless an item's terms ascend, behind another, and its weights are finite. */
+static void
+check_terms(Relation index, BlockNumber block, const InvItem *item, int nfilters, int32 before)
+{
+	const int32 *terms = InvItemTerms(item, nfilters);
+	const float *weights = InvItemWeights(item, nfilters);
+
+	for (int i = 0; i < item->nterms; i++)
+	{
+		if (terms[i] <= before || !isfinite(weights[i]))
+			ix_corrupt(index, block, "The terms of an item are damaged.");
+		before = terms[i];
+	}
+}
+
 /*
  * Gather the rows of a frozen list that are not dead.  The caller holds the
  * maintenance lock.
@@ -267,7 +284,7 @@ inv_pending_gather(Relation index, const InvLayout *layout, const InvPart *part,
 	int			room = 0;
 	bool		open = false;	/* the document may go on */
 
-	for (BlockNumber block = part->first; block != InvalidBlockNumber; block = InvPageGetHeader(page.data)->link)
+	for (BlockNumber block = part->first, steps = 0; block != InvalidBlockNumber; block = inv_next_pending(index, page.data, &steps))
 	{
 		int			at = INV_PAGE_START;
 		InvItem    *item;
@@ -293,6 +310,7 @@ inv_pending_gather(Relation index, const InvLayout *layout, const InvPart *part,
 				memcpy(doc.filters, InvItemFilters(item), sizeof(int64) * nfilters);
 				doc.nterms = 0;
 			}
+			check_terms(index, block, item, nfilters, doc.nterms > 0 ? doc.terms[doc.nterms - 1] : INV_TERM_NULL - 1);
 			if (doc.nterms + item->nterms > room)
 			{
 				room = doc.nterms + item->nterms + 256;

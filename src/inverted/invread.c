@@ -11,10 +11,26 @@
  */
 #include "postgres.h"
 
+#include <math.h>
+
 #include "miscadmin.h"
 #include "utils/rel.h"
 
 #include "inverted/inverted.h"
+
+/*
+ * Raise unless there is a block of this number, which is not the meta page's.
+ */
+void
+inv_check_block(InvReader *reader, BlockNumber block)
+{
+	if (block == INV_META_BLOCK || block == InvalidBlockNumber)
+		ix_corrupt(reader->index, block, "A link leads nowhere.");
+	if (block >= reader->nblocks)
+		reader->nblocks = RelationGetNumberOfBlocks(reader->index);
+	if (block >= reader->nblocks)
+		ix_corrupt(reader->index, block, "A link leads beyond the end of the file.");
+}
 
 /*
  * Pin a page of a segment or a pending list, locked if need be.  Returns NULL if
@@ -27,8 +43,7 @@ inv_lock_page(InvReader *reader, uint32 id, BlockNumber block, InvPageKind kind,
 
 	if (reader->stale)
 		return NULL;
-	if (block == INV_META_BLOCK || block == InvalidBlockNumber)
-		ix_corrupt(reader->index, block, "A link leads nowhere.");
+	inv_check_block(reader, block);
 	*buffer = ReadBuffer(reader->index, block);
 	page = BufferGetPage(*buffer);
 	if (reader->standby)
@@ -140,6 +155,15 @@ inv_first_leaf(InvReader *reader, const InvPart *part, const InvHead *head)
 	return head->nterms > 0 ? find_leaf(reader, part, head, PG_INT32_MIN) : InvalidBlockNumber;
 }
 
+/* Raise unless a term's numbers can be worked with. */
+static void
+check_term(Relation index, BlockNumber block, const InvHead *head, const InvTerm *term)
+{
+	if (term->count == 0 || term->count > head->ndocs ||
+		!isfinite(term->least) || !isfinite(term->greatest) || term->least > term->greatest)
+		ix_corrupt(index, block, "A term's counts or weights are wrong.");
+}
+
 /*
  * Look a term up; false if the segment has it not, or became stale.
  */
@@ -179,8 +203,7 @@ inv_find_term(InvReader *reader, const InvPart *part, const InvHead *head, int32
 	if (there)
 	{
 		*found = terms[low];
-		if (found->count == 0 || found->count > head->ndocs || !(found->least <= found->greatest))
-			ix_corrupt(reader->index, block, "A term's counts are wrong.");
+		check_term(reader->index, block, head, found);
 	}
 	inv_unlock_page(reader, buffer);
 	return there;
@@ -198,7 +221,7 @@ inv_decode(Relation index, BlockNumber block, Page page, int offset, uint32 *doc
 	int			count;
 	int			bits;
 	int			size;
-	uint32		doc;
+	uint64		doc;
 	uint32		mask;
 
 	if (offset < INV_PAGE_START || offset + sizeof(InvBlock) > INV_PAGE_END)
@@ -232,11 +255,28 @@ inv_decode(Relation index, BlockNumber block, Page page, int offset, uint32 *doc
 			docs[i] = doc;
 		}
 	}
+	/* so they ascend, which is what callers rely on */
+	if (doc > PG_UINT32_MAX)
+		ix_corrupt(index, block, "A block of postings is damaged.");
 	if (header->weighted)
 		memcpy(codes, packed + size, count);
 	else
 		memset(codes, 0, count);
 	return count;
+}
+
+/*
+ * The page behind a pending page, or an invalid number.  Counts steps, so that a
+ * damaged list does not lead round in circles.
+ */
+BlockNumber
+inv_next_pending(Relation index, Page page, BlockNumber *steps)
+{
+	BlockNumber next = InvPageGetHeader(page)->link;
+
+	if ((++*steps & 1023) == 0 && *steps > RelationGetNumberOfBlocks(index))
+		ix_corrupt(index, next, "The pages of a list form a circle.");
+	return next;
 }
 
 /* A segment as a source. */
@@ -325,9 +365,7 @@ segment_next_term(InvSource *source)
 			ix_corrupt(s->reader.index, s->part.first, "A page of the dictionary is empty.");
 	}
 	source->term = ((InvTerm *) (s->page.data + INV_PAGE_START))[s->entry++];
-	if (source->term.count == 0 || source->term.count > s->head->ndocs ||
-		!(source->term.least <= source->term.greatest))
-		ix_corrupt(s->reader.index, s->part.first, "A term's counts are wrong.");
+	check_term(s->reader.index, s->part.first, s->head, &source->term);
 	inv_cells(&s->cells, source->term.least, source->term.greatest);
 	s->left = source->term.count;
 	s->n = s->at = 0;

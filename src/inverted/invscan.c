@@ -22,10 +22,11 @@
 
 #include "sparsevec.h"
 
+#include "index/limit.h"
 #include "inverted/invsearch.h"
 
-/* Documents that the first search asks for. */
-#define FIRST_WANT 64
+/* Documents that the first search asks for where nobody knows how many. */
+#define UNKNOWN_WANT 64
 /* A search may keep more if work_mem allows it. */
 #define MOST_WANT 16384
 /* Rows of one distance that are remembered on a standby. */
@@ -44,6 +45,8 @@ typedef struct InvScanOpaque
 {
 	MemoryContext context;		/* of one scan */
 	MemoryContext search_context;	/* of one view of the index */
+	const ScanKeyData *orderbys;	/* as the executor knows them */
+	IxWanted	wanted;
 	InvSearch  *search;			/* NULL until the first row is asked for */
 	InvQuery	query;
 	Datum		value;			/* the vector asked for, detoasted */
@@ -110,6 +113,7 @@ inv_rescan(IndexScanDesc scan, ScanKey keys, int nkeys, ScanKey orderbys, int no
 	InvScanOpaque *so = scan->opaque;
 	MemoryContext context = so->context;
 	MemoryContext search_context = so->search_context;
+	const ScanKeyData *known = so->orderbys;
 
 	end_search(so);
 	MemoryContextDelete(search_context);
@@ -119,8 +123,12 @@ inv_rescan(IndexScanDesc scan, ScanKey keys, int nkeys, ScanKey orderbys, int no
 	so->search_context = AllocSetContextCreate(context, "inverted search", ALLOCSET_DEFAULT_SIZES);
 	if (keys && scan->numberOfKeys > 0)
 		memmove(scan->keyData, keys, scan->numberOfKeys * sizeof(ScanKeyData));
+	so->orderbys = known;
 	if (orderbys && scan->numberOfOrderBys > 0)
+	{
 		memmove(scan->orderByData, orderbys, scan->numberOfOrderBys * sizeof(ScanKeyData));
+		so->orderbys = orderbys;
+	}
 }
 
 void
@@ -201,6 +209,29 @@ read_keys(InvScanOpaque *so, Relation index, IndexScanDesc scan)
 	so->never |= so->only_null && so->no_null;
 }
 
+/*
+ * How many documents to search for at first: those that are wanted, and some more,
+ * since their order is not quite that of their bounds.
+ */
+static int
+first_want(const InvScanOpaque *so)
+{
+	double		rows = so->wanted.rows;
+
+	if (rows < 0)
+		return UNKNOWN_WANT;
+	if (so->wanted.filtered >= 0)
+	{
+		double		all = 0;
+
+		for (int i = 0; i < so->search->nparts; i++)
+			all += so->search->parts[i].part.ndocs;
+		if (all > so->wanted.filtered)
+			rows *= all / Max(so->wanted.filtered, 1);
+	}
+	return (int) Min(rows * 1.25 + 6, MOST_WANT);
+}
+
 /* Look at the index as it is now. */
 static void
 begin_search(IndexScanDesc scan, InvScanOpaque *so)
@@ -212,7 +243,7 @@ begin_search(IndexScanDesc scan, InvScanOpaque *so)
 	so->search = inv_search_begin(scan->indexRelation, &so->query, so->filters, so->nfilters);
 	so->fetch = ix_fetch_begin(scan->heapRelation, scan->indexRelation);
 	so->stage = so->only_null ? STAGE_NULL : STAGE_NUMBER;
-	so->want = FIRST_WANT;
+	so->want = first_want(so);
 	so->more = true;
 	so->floor = -INFINITY;
 	so->unmatched_done = isnan(so->unmatched_at);
@@ -233,6 +264,7 @@ start_scan(IndexScanDesc scan, InvScanOpaque *so)
 	PQ_COUNT_SEARCH_COMPAT(scan);
 	read_query(so, scan->indexRelation, &scan->orderByData[0]);
 	read_keys(so, scan->indexRelation, scan);
+	ix_limit_wanted(so->orderbys, &so->wanted);
 	begin_search(scan, so);
 }
 
@@ -300,6 +332,7 @@ search_more(IndexScanDesc scan, InvScanOpaque *so)
 			row->distance = inv_search_distance(search, hit->score);
 			row->tid = hit->tid;
 			row->exact = false;
+			row->known = false;
 		}
 		ix_ranking_order(&so->ranking);
 		so->more = search->full;
@@ -446,6 +479,7 @@ resume(IndexScanDesc scan, InvScanOpaque *so)
 				 errmsg("canceling statement due to conflict with recovery"),
 				 errdetail("User query might have needed to see pages of an index that were used again.")));
 	CHECK_FOR_INTERRUPTS();
+	elog(DEBUG1, "scan of inverted index \"%s\" starts again", RelationGetRelationName(scan->indexRelation));
 	so->resumed = true;
 	begin_search(scan, so);
 }
@@ -466,7 +500,12 @@ inv_gettuple(IndexScanDesc scan, ScanDirection direction)
 	while (!so->never && !found)
 	{
 		if (next_row(scan, so, &tid, &distance))
+		{
+			/* what comes now, the plan's filter turns away */
+			if (so->wanted.bounded && !so->unordered && so->stage == STAGE_NUMBER && distance > so->wanted.bound)
+				break;
 			found = !so->search->reader.standby || !was_returned(so, &tid, distance);
+		}
 		else if (so->search->reader.stale)
 			resume(scan, so);
 		else

@@ -187,8 +187,7 @@ inv_search_doc(InvSearch *search, InvSearchPart *part, uint32 doc, ItemPointer t
 	}
 	if (!BufferIsValid(search->docs_buffer))
 	{
-		if (block == INV_META_BLOCK || block == InvalidBlockNumber)
-			ix_corrupt(search->index, part->part.first, "A link leads nowhere.");
+		inv_check_block(&search->reader, block);
 		search->docs_buffer = ReadBuffer(search->index, block);
 	}
 	LockBuffer(search->docs_buffer, BUFFER_LOCK_SHARE);
@@ -305,7 +304,7 @@ search_pending(InvSearch *search, int number)
 	PendingDoc	doc = {0};
 	uint32		n = 0;
 
-	for (BlockNumber block = part->first; block != InvalidBlockNumber; block = InvPageGetHeader(page.data)->link)
+	for (BlockNumber block = part->first, steps = 0; block != InvalidBlockNumber; block = inv_next_pending(search->index, page.data, &steps))
 	{
 		int			at = INV_PAGE_START;
 		InvItem    *item;

@@ -144,6 +144,7 @@ typedef struct InvStream
 	int			ncursors;
 	uint32		next;			/* document */
 	BlockNumber block;			/* of a pending list */
+	BlockNumber steps;
 	bool		open;			/* an item that may go on */
 	bool		open_matched;
 	ItemPointerData open_tid;

@@ -148,7 +148,7 @@ fill_from_pending(InvStream *stream, InvSearchPart *part)
 		if (!stream->open)
 			end_item(stream);
 	}
-	stream->block = InvPageGetHeader(page.data)->link;
+	stream->block = inv_next_pending(search->index, page.data, &stream->steps);
 	return true;
 }
 
@@ -176,6 +176,7 @@ inv_stream_next(InvStream *stream, ItemPointer tid)
 			stream->next = 0;
 			stream->open = false;
 			stream->block = part->part.first;
+			stream->steps = 0;
 			if (!part->part.pending)
 				open_lists(stream, part);
 			stream->started = true;

@@ -28,6 +28,7 @@ typedef struct Vacuum
 	IndexBulkDeleteCallback callback;	/* NULL to count only */
 	void	   *arg;
 	InvLayout	layout;
+	InvReader	reader;
 } Vacuum;
 
 /* A page of what is walked, locked. */
@@ -38,8 +39,7 @@ lock_page(Vacuum *vacuum, uint32 id, BlockNumber block, InvPageKind kind)
 	Buffer		buffer;
 
 	vacuum_delay_point_compat();
-	if (block == INV_META_BLOCK || block == InvalidBlockNumber)
-		ix_corrupt(index, block, "A link leads nowhere.");
+	inv_check_block(&vacuum->reader, block);
 	buffer = ReadBufferExtended(index, MAIN_FORKNUM, block, RBM_NORMAL, vacuum->info->strategy);
 	LockBuffer(buffer, vacuum->callback ? BUFFER_LOCK_EXCLUSIVE : BUFFER_LOCK_SHARE);
 	inv_page_check(index, block, BufferGetPage(buffer), kind);
@@ -100,19 +100,18 @@ vacuum_docs(Vacuum *vacuum, Buffer buffer)
 static uint32
 vacuum_segment(Vacuum *vacuum, const InvPart *part)
 {
-	InvReader	reader = {.index = vacuum->info->index,.layout = vacuum->layout};
 	PGAlignedBlock head_page;
 	PGAlignedBlock map;
 	InvHead    *head = InvPageGetHead(head_page.data);
 	uint32		dead = 0;
 
-	inv_read_head(&reader, part, head_page.data);
+	inv_read_head(&vacuum->reader, part, head_page.data);
 	for (uint32 i = 0; i < head->ndocpages; i++)
 	{
 		Buffer		buffer;
 
 		if (i % INV_MAP_ENTRIES == 0)
-			inv_read_page(&reader, part->id, head->maps[i / INV_MAP_ENTRIES], INV_PAGE_MAP, map.data);
+			inv_read_page(&vacuum->reader, part->id, head->maps[i / INV_MAP_ENTRIES], INV_PAGE_MAP, map.data);
 		buffer = lock_page(vacuum, part->id,
 						   ((BlockNumber *) (map.data + INV_PAGE_START))[i % INV_MAP_ENTRIES], INV_PAGE_DOCS);
 		dead += vacuum_docs(vacuum, buffer);
@@ -127,6 +126,7 @@ vacuum_pending(Vacuum *vacuum, uint32 id, BlockNumber block)
 {
 	Relation	index = vacuum->info->index;
 	int			nfilters = vacuum->layout.filters.nfilters;
+	BlockNumber steps = 0;
 
 	while (block != InvalidBlockNumber)
 	{
@@ -147,7 +147,7 @@ vacuum_pending(Vacuum *vacuum, uint32 id, BlockNumber block)
 			else if (!(item->flags & INV_ITEM_REST))
 				vacuum->stats->num_index_tuples++;
 		}
-		block = InvPageGetHeader(page)->link;
+		block = inv_next_pending(index, page, &steps);
 		if (removed > 0)
 		{
 			GenericXLogState *state = GenericXLogStart(index);
@@ -203,6 +203,8 @@ vacuum_all(IndexVacuumInfo *info, IndexBulkDeleteResult *stats,
 	removed = stats->tuples_removed;
 	inv_read_meta(info->index, meta);
 	inv_layout_init(&vacuum.layout, meta->nfilters, meta->filter_width);
+	vacuum.reader.index = info->index;
+	vacuum.reader.layout = vacuum.layout;
 	for (int i = 0; i < meta->nparts; i++)
 	{
 		if (meta->parts[i].pending)

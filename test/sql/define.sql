@@ -16,6 +16,7 @@ SELECT jflow_drop('my "quoted" flow''s näme');
 SELECT jflow_add('f', 'a', replicas => 0);
 SELECT jflow_add('f', 'a');
 SELECT jflow_add('f', 'gateway');
+SELECT jflow_add('f', 'executors');
 SELECT jflow_add('f', '');
 SELECT jflow_add('g', 'a');
 SELECT jflow_add('F', 'a');
