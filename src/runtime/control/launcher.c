@@ -30,8 +30,8 @@
 #include "utils/snapmgr.h"
 
 #include "compat.h"
-#include "runtime/control/stats.h"
 #include "runtime/control/workers.h"
+#include "runtime/shared/counters.h"
 #include "runtime/shared/pool.h"
 #include "runtime/shared/share.h"
 #include "settings.h"

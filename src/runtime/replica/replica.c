@@ -27,10 +27,10 @@
 
 #include "compat.h"
 #include "runtime/call.h"
-#include "runtime/control/stats.h"
 #include "runtime/control/workers.h"
 #include "runtime/deadline.h"
 #include "runtime/replica/hygiene.h"
+#include "runtime/shared/counters.h"
 #include "runtime/shared/message.h"
 #include "runtime/shared/pool.h"
 #include "settings.h"

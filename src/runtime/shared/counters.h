@@ -1,9 +1,9 @@
 /*
- * stats.h
+ * counters.h
  *		What executors and endpoints have done, in shared memory.
  */
-#ifndef JFLOW_STATS_H
-#define JFLOW_STATS_H
+#ifndef JFLOW_COUNTERS_H
+#define JFLOW_COUNTERS_H
 
 /* Where calls are counted; entry JFLOW_NONE: nowhere. */
 typedef struct JflowStat
@@ -16,4 +16,4 @@ extern JflowStat jflow_stat_find(const char *flow, const char *executor, const c
 extern void jflow_stat_count(JflowStat stat, int docs, int64 us, bool error);
 extern void jflow_stat_forget(Oid database);
 
-#endif							/* JFLOW_STATS_H */
+#endif							/* JFLOW_COUNTERS_H */
