@@ -72,9 +72,16 @@ CREATE FUNCTION jflow.endpoints(
 		OUT p95_ms pg_catalog.float8, OUT p99_ms pg_catalog.float8)
 	RETURNS SETOF record
 	AS 'MODULE_PATHNAME', 'jflow_endpoint_rows' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+CREATE FUNCTION jflow.metrics(
+		OUT name pg_catalog.text, OUT type pg_catalog.text, OUT help pg_catalog.text,
+		OUT labels pg_catalog.jsonb, OUT value pg_catalog.float8)
+	RETURNS SETOF record
+	AS 'MODULE_PATHNAME', 'jflow_metric_rows' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
 CREATE FUNCTION jflow.requests(
 		OUT slot pg_catalog.int4, OUT state pg_catalog.text, OUT flow pg_catalog.text,
-		OUT executor pg_catalog.text, OUT request pg_catalog.int8, OUT abandoned pg_catalog.bool)
+		OUT executor pg_catalog.text, OUT request pg_catalog.int8, OUT abandoned pg_catalog.bool,
+		OUT pid pg_catalog.int4, OUT role pg_catalog.text, OUT post pg_catalog.int8,
+		OUT age pg_catalog.interval)
 	RETURNS SETOF record
 	AS 'MODULE_PATHNAME', 'jflow_request_rows' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
 CREATE FUNCTION jflow.memory(
@@ -115,7 +122,8 @@ CREATE VIEW @extschema@.jflow_stat_endpoints WITH (security_barrier) AS
 	SELECT * FROM jflow.endpoints() WHERE jflow.may_see(flow);
 CREATE VIEW @extschema@.jflow_requests WITH (security_barrier) AS
 	SELECT * FROM jflow.requests() WHERE flow IS NULL OR jflow.may_see(flow);
+CREATE VIEW @extschema@.jflow_metrics AS SELECT * FROM jflow.metrics();
 CREATE VIEW @extschema@.jflow_memory AS SELECT * FROM jflow.memory();
 
 GRANT SELECT ON @extschema@.jflow_status, @extschema@.jflow_stat_replicas,
-	@extschema@.jflow_stat_endpoints, @extschema@.jflow_requests, @extschema@.jflow_memory TO PUBLIC;
+	@extschema@.jflow_stat_endpoints, @extschema@.jflow_requests, @extschema@.jflow_memory, @extschema@.jflow_metrics TO PUBLIC;

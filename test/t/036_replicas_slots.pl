@@ -19,7 +19,9 @@ $node->restart;
 wait_state($node, q{SELECT running = 2 AND wanted = 3 AND last_error LIKE '%max\_worker\_processes%' FROM jflow_status WHERE flow = 'f'},
 	'too few slots: some run, and the reason names the setting');
 is(ask($node, q{SELECT count(*) FROM jflow_post('/x', ARRAY['a'], 'f')}), '1', 'those serve');
-is(ask($node, q{SELECT jflow_wait('f', timeout => '100 ms')}), 'f', 'jflow_wait says that they are not all there');
+my ($ret, $out, $err) = $node->psql('postgres', q{SELECT jflow_wait('f', timeout => '100 ms')});
+is($out, 'f', 'jflow_wait says that they are not all there');
+like($err, qr/WARNING.*DETAIL:  2 run, 3 are wanted: .*max_worker_processes/s, 'and why');
 like(ask($node, 'SELECT string_agg(c::text, chr(10)) FROM jflow_config() c'), qr/max_worker_processes|slots/, 'jflow_config() tells of slots');
 
 # one: taken by the launcher, or by another worker

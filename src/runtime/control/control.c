@@ -398,9 +398,87 @@ is_running(const JflowFlow *flow, bool started)
 	return true;
 }
 
+/* Why no replica at all can start in this database, or NULL. */
+static const char *
+find_trouble(void)
+{
+	JflowDatabase *entry;
+	bool		no_room;
+
+	if (jflow_shared == NULL)
+		return "jflow is not in shared_preload_libraries";
+	if (!jflow_enabled)
+		return "jflow.enabled is off";
+	if (RecoveryInProgress() && !jflow_standby_replicas)
+		return "jflow.standby_replicas is off";
+	if (jflow_shared->launcher_pid == 0)
+		return "the launcher does not run: if this lasts, raise max_worker_processes";
+	if (jflow_shared->no_slot)
+		return "there is no free background worker slot: raise max_worker_processes";
+	LWLockAcquire(&jflow_shared->control, LW_SHARED);
+	entry = jflow_database_entry(MyDatabaseId, false);
+	no_room = entry && entry->no_room;
+	LWLockRelease(&jflow_shared->control);
+	return no_room ? "there are more executors and shards than jflow.max_replicas" : NULL;
+}
+
+/*
+ * Why a flow does not have the replicas that are wanted: of its pools the first
+ * that tells, else what keeps all from starting, else nothing.  In the current
+ * context.
+ */
+static char *
+find_reason(const char *flow)
+{
+	const char *trouble;
+	char		reason[JFLOW_REASON_LEN] = "";
+	char	   *result = NULL;
+
+	for (int i = 0; i < jflow_max_pools && result == NULL; i++)
+	{
+		JflowPool  *pool = &jflow_pools[i];
+		char		executor[NAMEDATALEN];
+
+		LWLockAcquire(&pool->lock, LW_SHARED);
+		if (pool->used && !pool->closed && pool->database == MyDatabaseId && strcmp(pool->flow, flow) == 0)
+			strlcpy(reason, pool->reason, sizeof(reason));
+		strlcpy(executor, pool->executor, NAMEDATALEN);
+		LWLockRelease(&pool->lock);
+		if (reason[0])
+			result = psprintf("executor \"%s\": %s", executor, reason);
+	}
+	trouble = find_trouble();
+	if (result == NULL && trouble)
+		result = pstrdup(trouble);
+	return result;
+}
+
+/* Tell who waited for a flow what it waits for. */
+static void
+warn_of_waiting(const char *name)
+{
+	JflowFlow  *flow = jflow_flow_open(name, true);
+	char	   *reason = find_reason(name);
+	int			running = 0,
+				wanted;
+
+	for (int i = 0; i < jflow_max_pools; i++)
+		if (jflow_pools[i].used && jflow_pools[i].database == MyDatabaseId &&
+			jflow_pools[i].shard != JFLOW_MOVER && strcmp(jflow_pools[i].flow, name) == 0)
+			running += jflow_pools[i].running;
+	wanted = flow && jflow_enabled && jflow_flow_started(name) ? count_wanted(flow) : 0;
+	ereport(WARNING,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("the replicas of flow \"%s\" are not yet those that are wanted", name),
+			 reason ? errdetail("%d run, %d are wanted: %s.", running, wanted, reason)
+			 : errdetail("%d run, %d are wanted.", running, wanted),
+			 errhint("See jflow_status.")));
+}
+
 /*
  * jflow_wait(flow text, timeout interval) RETURNS bool: waits until the replicas
- * that run are those that are wanted; false if that takes too long.
+ * that run are those that are wanted; false, with a WARNING that says why, if that
+ * takes too long.
  */
 Datum
 jflow_wait(PG_FUNCTION_ARGS)
@@ -439,31 +517,9 @@ jflow_wait(PG_FUNCTION_ARGS)
 		CHECK_FOR_INTERRUPTS();
 	}
 	ConditionVariableCancelSleep();
+	if (!result)
+		warn_of_waiting(name);
 	PG_RETURN_BOOL(result);
-}
-
-/* Why no replica at all can start in this database, or NULL. */
-static const char *
-find_trouble(void)
-{
-	JflowDatabase *entry;
-	bool		no_room;
-
-	if (jflow_shared == NULL)
-		return "jflow is not in shared_preload_libraries";
-	if (!jflow_enabled)
-		return "jflow.enabled is off";
-	if (RecoveryInProgress() && !jflow_standby_replicas)
-		return "jflow.standby_replicas is off";
-	if (jflow_shared->launcher_pid == 0)
-		return "the launcher does not run: if this lasts, raise max_worker_processes";
-	if (jflow_shared->no_slot)
-		return "there is no free background worker slot: raise max_worker_processes";
-	LWLockAcquire(&jflow_shared->control, LW_SHARED);
-	entry = jflow_database_entry(MyDatabaseId, false);
-	no_room = entry && entry->no_room;
-	LWLockRelease(&jflow_shared->control);
-	return no_room ? "there are more executors and shards than jflow.max_replicas" : NULL;
 }
 
 /*

@@ -8,10 +8,13 @@
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "port/pg_bitutils.h"
+#include "storage/proc.h"
 #include "utils/builtins.h"
+#include "utils/timestamp.h"
 
 #include "compat.h"
 #include "flow/flow.h"
+#include "runtime/shared/counters.h"
 #include "runtime/shared/payload.h"
 #include "runtime/shared/shmem.h"
 #include "settings.h"
@@ -143,19 +146,34 @@ jflow_replica_rows(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
-/* A quantile of a histogram in milliseconds, interpolated within its bucket. */
+static int64
+count_all(const JflowEndpoint *entry)
+{
+	int64		n = 0;
+
+	for (int i = 0; i < JFLOW_NKINDS; i++)
+		n += entry->counts[i];
+	return n;
+}
+
+/*
+ * A quantile of a histogram in milliseconds, interpolated within its bucket,
+ * which is twice as wide as the one before.
+ */
 static double
 quantile(const JflowEndpoint *entry, double q)
 {
-	double		target = q * entry->count;
+	double		target = q * count_all(entry);
 	double		below = 0;
 
 	for (int i = 0; i < JFLOW_BUCKETS; i++)
 	{
-		if (entry->buckets[i] > 0 && below + entry->buckets[i] >= target)
-			return ((double) (UINT64CONST(1) << i)) *
-				(1 + (target - below) / entry->buckets[i]) / 1000.0;
-		below += entry->buckets[i];
+		int64		n = entry->run_buckets[i];
+		double		from = i > 0 ? (double) (UINT64CONST(1) << (i - 1)) : 0;
+
+		if (n > 0 && below + n >= target)
+			return (from + Max(from, 1) * (target - below) / n) / 1000.0;
+		below += n;
 	}
 	return 0;
 }
@@ -170,21 +188,23 @@ jflow_endpoint_rows(PG_FUNCTION_ARGS)
 	for (int i = 0; jflow_shared && i < JFLOW_MAX_ENDPOINTS; i++)
 	{
 		JflowEndpoint copy;
+		int64		n;
 		Datum		values[10] = {0};
 		bool		nulls[10] = {false};
 
 		SpinLockAcquire(&jflow_endpoints[i].mutex);
 		copy = jflow_endpoints[i];
 		SpinLockRelease(&jflow_endpoints[i].mutex);
-		if (copy.database != MyDatabaseId || !may_see(copy.flow))
+		if (copy.database != MyDatabaseId || copy.executor[0] == '\0' || !may_see(copy.flow))
 			continue;
+		n = count_all(&copy);
 		values[0] = CStringGetTextDatum(copy.flow);
 		values[1] = CStringGetTextDatum(copy.executor);
 		values[2] = CStringGetTextDatum(copy.endpoint);
-		values[3] = Int64GetDatum(copy.count);
-		values[4] = Int64GetDatum(copy.errors);
+		values[3] = Int64GetDatum(n);
+		values[4] = Int64GetDatum(n - copy.counts[COUNT_OK]);
 		values[5] = Int64GetDatum(copy.docs);
-		values[6] = Float8GetDatum(copy.count ? copy.total_us / 1000.0 / copy.count : 0);
+		values[6] = Float8GetDatum(n ? copy.run_us / 1000.0 / n : 0);
 		values[7] = Float8GetDatum(quantile(&copy, 0.5));
 		values[8] = Float8GetDatum(quantile(&copy, 0.95));
 		values[9] = Float8GetDatum(quantile(&copy, 0.99));
@@ -205,10 +225,7 @@ jflow_stat_reset(PG_FUNCTION_ARGS)
 
 		SpinLockAcquire(&entry->mutex);
 		if (entry->database == MyDatabaseId)
-		{
-			entry->count = entry->errors = entry->docs = entry->total_us = 0;
-			memset(entry->buckets, 0, sizeof(entry->buckets));
-		}
+			jflow_stat_clear(entry);
 		SpinLockRelease(&entry->mutex);
 	}
 	PG_RETURN_VOID();
@@ -221,13 +238,16 @@ Datum
 jflow_request_rows(PG_FUNCTION_ARGS)
 {
 	static const char *const states[] = {"free", "filling", "queued", "running", "committing", "done"};
+	TimestampTz now = GetCurrentTimestamp();
 
 	begin_rows(fcinfo);
 	for (int i = 0; jflow_shared && i < jflow_max_requests; i++)
 	{
 		JflowSlot	copy = jflow_slots[i];
-		Datum		values[6] = {0};
-		bool		nulls[6] = {false};
+		Datum		values[10] = {0};
+		bool		nulls[10] = {false};
+		Oid			role = jflow_shared->shares[copy.share].role;
+		const char *name;
 
 		if (copy.state == SLOT_FREE)
 			continue;
@@ -244,6 +264,14 @@ jflow_request_rows(PG_FUNCTION_ARGS)
 		}
 		values[4] = Int64GetDatum(copy.request);
 		values[5] = BoolGetDatum(copy.abandoned);
+		values[6] = Int32GetDatum(GetPGProcByNumber(copy.gateway)->pid);
+		nulls[6] = copy.abandoned || copy.pool < 0;
+		name = GetUserNameFromId(role, true);
+		values[7] = CStringGetTextDatum(name ? name : "");
+		nulls[7] = name == NULL || copy.pool < 0;
+		values[8] = Int64GetDatum(copy.post);
+		nulls[8] = copy.post == 0 || copy.pool < 0;
+		values[9] = DirectFunctionCall2(timestamp_mi, TimestampTzGetDatum(now), TimestampTzGetDatum(copy.taken));
 		put_row(fcinfo, values, nulls);
 	}
 	return (Datum) 0;

@@ -248,6 +248,7 @@ jflow_answers_ask(JflowPost *post, const JflowCall *call)
 	shared = jflow_post_shared(post->remote.shared);
 	jflow_post_shared_pin(post->remote.shared);
 	slot->shared = post->remote.shared;
+	slot->post = post->progress.post;
 	slot->step = call->step;
 	slot->stages = call->stages;
 	slot->shard = call->shard;

@@ -12,6 +12,7 @@
 #include "runtime/deadline.h"
 #include "runtime/gateway/errors.h"
 #include "runtime/gateway/gateway.h"
+#include "runtime/gateway/meter.h"
 #include "runtime/gateway/remote.h"
 #include "runtime/gateway/request.h"
 #include "settings.h"
@@ -94,6 +95,13 @@ plan(JflowPost *post)
 	post->contexts = MemoryContextAlloc(post->context, sizeof(MemoryContext) * (post->prefetch + 1));
 }
 
+static void
+run_planned(JflowPost *post)
+{
+	jflow_meter_begin_post(post);
+	jflow_requests_run(post);
+}
+
 /* All of a post that its limit of time is for. */
 static void
 run(void *arg)
@@ -103,12 +111,12 @@ run(void *arg)
 	plan(post);
 	if (!post->plan->remote)
 	{
-		jflow_requests_run(post);
+		run_planned(post);
 		return;
 	}
 	PG_TRY();
 	{
-		jflow_requests_run(post);
+		run_planned(post);
 	}
 	PG_FINALLY();
 	{
@@ -211,10 +219,12 @@ jflow_post_run(const JflowPostOptions *options, JflowSource *source,
 	}
 	PG_CATCH();
 	{
+		jflow_meter_end_post(&post, jflow_count_kind(geterrcode()));
 		jflow_progress_abort(&post.progress);
 		raise_with_count(&post);
 	}
 	PG_END_TRY();
+	jflow_meter_end_post(&post, COUNT_OK);
 	jflow_progress_end(&post.progress);
 	jflow_errors_close(&post);
 

@@ -15,6 +15,7 @@
 #include "compat.h"
 #include "runtime/gateway/errors.h"
 #include "runtime/gateway/local.h"
+#include "runtime/gateway/meter.h"
 #include "runtime/gateway/parts.h"
 #include "runtime/gateway/reduce.h"
 #include "runtime/gateway/remote.h"
@@ -25,6 +26,8 @@ jflow_local_call(JflowPost *post, const JflowCall *call)
 {
 	const JflowStep *step = &post->plan->steps[call->step];
 	JflowContext context;
+	TimestampTz started;
+	Datum		answer;
 
 	memset(&context, 0, sizeof(context));
 	context.flow = post->plan->flow;
@@ -39,8 +42,21 @@ jflow_local_call(JflowPost *post, const JflowCall *call)
 	context.parts = call->counts;
 	context.nparts = call->ncounts;
 	context.read_only = post->options->read_only;
-	return jflow_run_stages(&step->runnables, call->stages, &context, call->docs,
-							step->parameters);
+	jflow_meter_begin_call(post, call->step);
+	started = GetCurrentTimestamp();
+	PG_TRY();
+	{
+		answer = jflow_run_stages(&step->runnables, call->stages, &context, call->docs,
+								  step->parameters);
+	}
+	PG_CATCH();
+	{
+		jflow_meter_end_call(post, call, started, jflow_count_kind(geterrcode()));
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	jflow_meter_end_call(post, call, started, COUNT_OK);
+	return answer;
 }
 
 /* Is this an error that a post must not go on after? */

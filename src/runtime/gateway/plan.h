@@ -9,6 +9,7 @@
 #include "flow/flow.h"
 #include "runtime/call.h"
 #include "runtime/gateway/gateway.h"
+#include "runtime/shared/counters.h"
 #include "runtime/shared/post_shared.h"
 
 typedef struct JflowStep
@@ -26,6 +27,9 @@ typedef struct JflowStep
 	int			limit;			/* matches kept by the reduce of the shards */
 	int			offset;			/* of the best so many are left out first */
 	const char *what;			/* for the error about a timeout */
+
+	JflowStat	stat;			/* where calls in this process are counted */
+	bool		metered;		/* stat was looked up */
 
 	/* of executors with replicas */
 	bool		remote;			/* runs in them */

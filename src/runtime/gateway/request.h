@@ -146,6 +146,8 @@ typedef struct JflowPost
 	int64		committed;		/* requests of which something is */
 	int64		partly;			/* and something is not */
 	JflowErrorReport report;
+	JflowStat	stat;			/* where it is counted */
+	bool		metered;
 	JflowRemote remote;
 } JflowPost;
 

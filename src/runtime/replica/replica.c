@@ -450,8 +450,7 @@ serve(int n)
 	MemoryContext context = CurrentMemoryContext;
 	volatile bool failed = false;
 	volatile bool temp = false;
-	int64		docs = me->docs;
-	int64		us;
+	JflowCount	count;
 	Running		running;
 
 	memset(&running, 0, sizeof(running));
@@ -461,6 +460,9 @@ serve(int n)
 	me->post = running.shared->post;
 	me->request = slot->request;
 	me->since = started;
+	memset(&count, 0, sizeof(count));
+	count.docs = jflow_docs_count(jflow_payload_docs(slot->docs, NULL, NULL));
+	count.wait_us = Max(started - slot->queued, 0);
 	jflow_messages_reset();
 	QueryCancelPending = false;
 	if (slot->cancel)
@@ -478,6 +480,7 @@ serve(int n)
 			ErrorData  *error = CopyErrorData();
 
 			me->last_sqlstate = error->sqlerrcode;
+			count.kind = jflow_count_kind(error->sqlerrcode);
 			jflow_clip(me->last_error, error->message ? error->message : "", JFLOW_REASON_LEN);
 			FreeErrorData(error);
 		}
@@ -485,14 +488,16 @@ serve(int n)
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(context);
-	end_request(failed ? JFLOW_NONE : choose_next_step(slot, running.step), temp);
 
-	us = GetCurrentTimestamp() - started;
+	/* Before the answer is given away: who has it can see it counted. */
+	count.ended = GetCurrentTimestamp();
+	count.run_us = count.ended - started;
 	me->requests++;
-	me->errors += failed;
-	me->busy_us += us;
+	me->errors += count.kind != COUNT_OK;
+	me->busy_us += count.run_us;
 	if (known.id != 0)
-		jflow_stat_count(known.stat, (int) (me->docs - docs), us, failed);
+		jflow_stat_count(known.stat, &count);
+	end_request(failed ? JFLOW_NONE : choose_next_step(slot, running.step), temp);
 }
 
 /* Connect and join the pool. */

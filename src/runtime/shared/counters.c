@@ -20,6 +20,9 @@
 #define MAX_ENDPOINTS_PER_EXECUTOR 16
 #define OTHER_ENDPOINTS "(others)"
 
+/* Entries that an owner can always have. */
+#define FEW_ENTRIES 16
+
 /* What find_entry has seen on its way. */
 typedef struct EntriesSeen
 {
@@ -29,6 +32,7 @@ typedef struct EntriesSeen
 	int			of_flow;
 	int			of_owner;
 	int			oldest;			/* of the owner's */
+	int			oldest_of_all;
 } EntriesSeen;
 
 /* The caller holds the control lock. */
@@ -36,7 +40,7 @@ static int
 find_entry(const char *flow, const char *executor, const char *key, Oid owner, EntriesSeen *seen)
 {
 	memset(seen, 0, sizeof(*seen));
-	seen->unused = seen->oldest = JFLOW_NONE;
+	seen->unused = seen->oldest = seen->oldest_of_all = JFLOW_NONE;
 	for (int i = 0; i < JFLOW_MAX_ENDPOINTS; i++)
 	{
 		JflowEndpoint *entry = &jflow_endpoints[i];
@@ -48,6 +52,9 @@ find_entry(const char *flow, const char *executor, const char *key, Oid owner, E
 			seen->nunused++;
 			continue;
 		}
+		if (seen->oldest_of_all == JFLOW_NONE ||
+			entry->used < jflow_endpoints[seen->oldest_of_all].used)
+			seen->oldest_of_all = i;
 		if (entry->owner == owner)
 		{
 			seen->of_owner++;
@@ -65,7 +72,8 @@ find_entry(const char *flow, const char *executor, const char *key, Oid owner, E
 
 /*
  * An entry to use anew: an unused one while the owner has less than his share,
- * else the one of his own that was looked up longest ago.
+ * else the one of his own that was used longest ago.  An owner who has few gets
+ * the one of all that was: flows that were dropped leave theirs.
  */
 static int
 choose_entry(const EntriesSeen *seen)
@@ -75,7 +83,7 @@ choose_entry(const EntriesSeen *seen)
 
 	if (seen->unused != JFLOW_NONE && jflow_share_allows(&stock, 1, &use))
 		return seen->unused;
-	return seen->oldest;
+	return seen->of_owner < FEW_ENTRIES ? seen->oldest_of_all : seen->oldest;
 }
 
 static void
@@ -88,9 +96,72 @@ use_entry(JflowEndpoint *entry, const char *flow, const char *executor, const ch
 	entry->owner = owner;
 	entry->database = MyDatabaseId;
 	entry->generation++;
-	entry->count = entry->errors = entry->docs = entry->total_us = 0;
-	memset(entry->buckets, 0, sizeof(entry->buckets));
+	jflow_stat_clear(entry);
 	SpinLockRelease(&entry->mutex);
+}
+
+/* Forget what was counted.  The caller holds the entry's spinlock. */
+void
+jflow_stat_clear(JflowEndpoint *entry)
+{
+	memset(entry->counts, 0, sizeof(entry->counts));
+	entry->docs = entry->run_us = entry->waited = entry->wait_us = 0;
+	memset(entry->run_buckets, 0, sizeof(entry->run_buckets));
+	memset(entry->wait_buckets, 0, sizeof(entry->wait_buckets));
+}
+
+/* What this process looked up before, so that a post costs no search. */
+typedef struct Recalled
+{
+	JflowStat	stat;
+	char		flow[NAMEDATALEN];
+	char		executor[NAMEDATALEN];
+	char		endpoint[NAMEDATALEN];
+} Recalled;
+
+#define RECALLED 16
+
+static Recalled recalled[RECALLED];
+static int	next_recalled = 0;
+
+/*
+ * Find an entry that this process has found before.  Returns false if it has not,
+ * or if the entry has been given away since.  Takes no lock.
+ */
+bool
+jflow_stat_recall(const char *flow, const char *executor, const char *endpoint, JflowStat *stat)
+{
+	for (int i = 0; i < RECALLED; i++)
+	{
+		Recalled   *one = &recalled[i];
+
+		if (one->flow[0] == '\0' || strcmp(one->endpoint, endpoint) != 0 ||
+			strcmp(one->executor, executor) != 0 || strcmp(one->flow, flow) != 0)
+			continue;
+		*stat = one->stat;
+		return jflow_endpoints[one->stat.entry].generation == one->stat.generation;
+	}
+	return false;
+}
+
+/* Endpoints that do not fit are looked up each time. */
+static void
+remember(const char *flow, const char *executor, const char *endpoint, JflowStat stat)
+{
+	Recalled   *one = &recalled[next_recalled];
+
+	if (stat.entry == JFLOW_NONE || strlen(endpoint) >= NAMEDATALEN)
+		return;
+	for (int i = 0; i < RECALLED; i++)
+		if (strcmp(recalled[i].endpoint, endpoint) == 0 &&
+			strcmp(recalled[i].executor, executor) == 0 && strcmp(recalled[i].flow, flow) == 0)
+			one = &recalled[i];
+	if (one == &recalled[next_recalled])
+		next_recalled = (next_recalled + 1) % RECALLED;
+	strlcpy(one->flow, flow, NAMEDATALEN);
+	strlcpy(one->executor, executor, NAMEDATALEN);
+	strlcpy(one->endpoint, endpoint, NAMEDATALEN);
+	one->stat = stat;
 }
 
 /*
@@ -121,15 +192,30 @@ jflow_stat_find(const char *flow, const char *executor, const char *endpoint, Oi
 	if (result.entry != JFLOW_NONE)
 	{
 		result.generation = jflow_endpoints[result.entry].generation;
-		jflow_endpoints[result.entry].used = ++jflow_shared->stat_clock;
+		jflow_endpoints[result.entry].used = GetCurrentTimestamp();
 	}
 	LWLockRelease(&jflow_shared->control);
+	remember(flow, executor, endpoint, result);
 	return result;
+}
+
+/* How a call has ended that has raised this. */
+JflowCountKind
+jflow_count_kind(int sqlerrcode)
+{
+	return sqlerrcode == ERRCODE_QUERY_CANCELED ? COUNT_CANCELED : COUNT_ERROR;
+}
+
+/* Bucket i is for less than 2^i microseconds. */
+static int
+bucket(int64 us)
+{
+	return us > 0 ? Min(pg_leftmost_one_pos64((uint64) us) + 1, JFLOW_BUCKETS - 1) : 0;
 }
 
 /* Count one call, unless the entry has been given to another endpoint since. */
 void
-jflow_stat_count(JflowStat stat, int docs, int64 us, bool error)
+jflow_stat_count(JflowStat stat, const JflowCount *count)
 {
 	JflowEndpoint *entry;
 
@@ -139,11 +225,17 @@ jflow_stat_count(JflowStat stat, int docs, int64 us, bool error)
 	SpinLockAcquire(&entry->mutex);
 	if (entry->generation == stat.generation)
 	{
-		entry->count++;
-		entry->errors += error;
-		entry->docs += docs;
-		entry->total_us += us;
-		entry->buckets[Min(us > 0 ? pg_leftmost_one_pos64((uint64) us) : 0, JFLOW_BUCKETS - 1)]++;
+		entry->counts[count->kind]++;
+		entry->used = count->ended;
+		entry->docs += count->docs;
+		entry->run_us += count->run_us;
+		entry->run_buckets[bucket(count->run_us)]++;
+		if (count->wait_us >= 0)
+		{
+			entry->waited++;
+			entry->wait_us += count->wait_us;
+			entry->wait_buckets[bucket(count->wait_us)]++;
+		}
 	}
 	SpinLockRelease(&entry->mutex);
 }

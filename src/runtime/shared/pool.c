@@ -40,6 +40,7 @@ jflow_slot_take(void)
 	memset(slot, 0, sizeof(*slot));
 	slot->state = SLOT_FILLING;
 	slot->share = share;
+	slot->taken = GetCurrentTimestamp();
 	slot->next = slot->prev = slot->pool = slot->replica = JFLOW_NONE;
 	slot->gateway = MyProcNumberCompat;
 	return n;
@@ -174,6 +175,7 @@ jflow_pool_put(JflowPoolRef *ref, int n)
 {
 	JflowPool  *pool = &jflow_pools[ref->pool];
 	JflowSlot  *slot = &jflow_slots[n];
+	TimestampTz now = GetCurrentTimestamp();
 	int			wake;
 
 	LWLockAcquire(&pool->lock, LW_EXCLUSIVE);
@@ -186,6 +188,7 @@ jflow_pool_put(JflowPoolRef *ref, int n)
 	}
 	ref->round = slot->round = Max(ref->round + 1, pool->round);
 	slot->pool = ref->pool;
+	slot->queued = now;
 	slot->state = SLOT_QUEUED;
 	link_slot(pool, n);
 	wake = pop_idle(pool);

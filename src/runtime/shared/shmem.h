@@ -59,6 +59,9 @@ typedef struct JflowSlot
 	bool		abandoned;		/* nobody waits for the answer */
 	bool		cancel;			/* the replica shall stop */
 	uint64		round;			/* place in the queue */
+	TimestampTz taken;			/* when it was begun to be filled */
+	TimestampTz queued;			/* when it came into the queue last */
+	int64		post;
 
 	dsa_pointer shared;			/* holds a reference */
 	int			step;			/* of the post */
@@ -189,21 +192,33 @@ typedef struct JflowShare
 	int64		bytes;
 } JflowShare;
 
+/* How a call or a post has ended. */
+typedef enum JflowCountKind
+{
+	COUNT_OK,
+	COUNT_ERROR,
+	COUNT_CANCELED,				/* by its poster or a limit of time */
+	JFLOW_NKINDS
+} JflowCountKind;
+
+/* What an executor has done for an endpoint; without executor, whole posts. */
 typedef struct JflowEndpoint
 {
 	slock_t		mutex;
 	Oid			database;		/* InvalidOid: free */
 	Oid			owner;			/* of the flow */
 	uint32		generation;		/* grows when the entry is used anew */
-	uint64		used;			/* stat_clock when it was last looked up */
+	TimestampTz used;			/* when it was last looked up or counted in */
 	char		flow[NAMEDATALEN];
 	char		executor[NAMEDATALEN];
 	char		endpoint[NAMEDATALEN];
-	int64		count;
-	int64		errors;
+	int64		counts[JFLOW_NKINDS];	/* by JflowCountKind */
 	int64		docs;
-	int64		total_us;
-	int64		buckets[JFLOW_BUCKETS]; /* by log2 of microseconds */
+	int64		run_us;
+	int64		waited;			/* of them came through a queue */
+	int64		wait_us;
+	int64		run_buckets[JFLOW_BUCKETS]; /* by log2 of microseconds */
+	int64		wait_buckets[JFLOW_BUCKETS];
 } JflowEndpoint;
 
 typedef struct JflowShared
@@ -220,7 +235,6 @@ typedef struct JflowShared
 	TimestampTz scout_started;
 	int			scout_round;
 	uint64		stops;			/* flows stopped, in all databases */
-	uint64		stat_clock;		/* counts look-ups of statistics entries */
 	ConditionVariable changed;	/* pools or replicas have */
 
 	slock_t		slots_mutex;	/* protects these and the shares */
