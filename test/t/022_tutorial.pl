@@ -1,4 +1,5 @@
-# Does every snippet of the tutorial run, and say what the text says?
+# Does every snippet of the tutorial run, and say what the text says?  Does the
+# README's first example, as it stands there?
 use strict;
 use warnings;
 use PostgreSQL::Test::Cluster;
@@ -31,6 +32,17 @@ like($stdout, qr/^space\/\d+\|0\.\d+\|.*telescope/mi, 'a search finds what it sh
 is(() = $stdout =~ /^40\|40$/mg, 2, 'each document is there once, also when posted again');
 like($stdout, qr/^(cooking|cycling|music|garden\w*|\w+)\/\d+\|(?!space)\w+\|[01]\.\d+$/m, 'a filter keeps what it matches');
 like($stdout, qr{^space/1\|https://example.org/1$}m, 'a changed document is fetched');
+
+# the README, in a database of its own
+$node->safe_psql('postgres', 'CREATE DATABASE readme');
+my $readme = slurp_file("$top/README.md");
+my ($example, $shown) = $readme =~ /^```sql\n(.*?)^```\n+^```text\n(.*?)^```/ms;
+my $sql = PostgreSQL::Test::Utils::tempdir() . '/readme.sql';
+append_to_file($sql, $example);
+($stdout, $stderr) = run_command([ 'psql', '-Xq', '-v', 'ON_ERROR_STOP=1', '-d', $node->connstr('readme'), '-f', $sql ]);
+is(join("\n", grep { !/NOTICE: .*vector/ } split(/\n/, $stderr)), '', 'the first example of the README runs');
+s/\s+\n/\n/g for $stdout, $shown;
+like($stdout, qr/\Q$shown\E/, 'and answers what is shown');
 
 $node->stop;
 done_testing();
