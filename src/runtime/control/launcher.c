@@ -161,7 +161,7 @@ forget_database(Oid database)
 	entry = jflow_database_entry(database, false);
 	if (entry)
 		entry->database = InvalidOid;
-	jflow_stat_forget(database);
+	jflow_stat_forget(database, NULL);
 	LWLockRelease(&jflow_shared->control);
 }
 

@@ -35,6 +35,7 @@
 #include "flow/flow.h"
 #include "runtime/control/control.h"
 #include "runtime/control/workers.h"
+#include "runtime/shared/counters.h"
 #include "runtime/shared/pool.h"
 #include "runtime/shared/share.h"
 #include "settings.h"
@@ -333,6 +334,27 @@ want_flow_or_log(const char *name, int round)
 	return !again;
 }
 
+/* What was counted of flows that are no more makes room for others. */
+static void
+forget_dropped_flows(void)
+{
+	for (int i = 0; i < JFLOW_MAX_ENDPOINTS; i++)
+	{
+		char		flow[NAMEDATALEN];
+		bool		mine;
+
+		SpinLockAcquire(&jflow_endpoints[i].mutex);
+		mine = jflow_endpoints[i].database == MyDatabaseId;
+		strlcpy(flow, jflow_endpoints[i].flow, NAMEDATALEN);
+		SpinLockRelease(&jflow_endpoints[i].mutex);
+		if (!mine || jflow_flow_open(flow, true) != NULL)
+			continue;
+		LWLockAcquire(&jflow_shared->control, LW_EXCLUSIVE);
+		jflow_stat_forget(MyDatabaseId, flow);
+		LWLockRelease(&jflow_shared->control);
+	}
+}
+
 /* Entry point of the worker; the argument is the database. */
 void
 jflow_scout_main(Datum arg)
@@ -380,6 +402,8 @@ jflow_scout_main(Datum arg)
 		flows = jflow_started_flows();
 	foreach(cell, flows)
 		complete &= want_flow_or_log(lfirst(cell), round);
+	if (flows != NIL)
+		forget_dropped_flows();
 	CommitTransactionCommand();
 
 	/* Another scout looks anew: whoever stops a flow asks for one. */

@@ -240,12 +240,16 @@ jflow_stat_count(JflowStat stat, const JflowCount *count)
 	SpinLockRelease(&entry->mutex);
 }
 
-/* A database is gone.  The caller holds the control lock. */
+/*
+ * A database is gone, or a flow of it (NULL: all).  The caller holds the control
+ * lock.
+ */
 void
-jflow_stat_forget(Oid database)
+jflow_stat_forget(Oid database, const char *flow)
 {
 	for (int i = 0; i < JFLOW_MAX_ENDPOINTS; i++)
-		if (jflow_endpoints[i].database == database)
+		if (jflow_endpoints[i].database == database &&
+			(flow == NULL || strcmp(jflow_endpoints[i].flow, flow) == 0))
 		{
 			SpinLockAcquire(&jflow_endpoints[i].mutex);
 			jflow_endpoints[i].database = InvalidOid;

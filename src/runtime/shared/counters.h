@@ -30,6 +30,6 @@ extern JflowStat jflow_stat_find(const char *flow, const char *executor, const c
 extern void jflow_stat_count(JflowStat stat, const JflowCount *count);
 extern JflowCountKind jflow_count_kind(int sqlerrcode);
 extern void jflow_stat_clear(JflowEndpoint *entry);
-extern void jflow_stat_forget(Oid database);
+extern void jflow_stat_forget(Oid database, const char *flow);
 
 #endif							/* JFLOW_COUNTERS_H */
