@@ -471,8 +471,8 @@ jflow_rights_read(const char *name, JflowRights *rights)
  * The library reads the catalog's tables by the numbers of their columns: those
  * of another version may differ.  Raises object_not_in_prerequisite_state then.
  */
-static void
-check_version(void)
+void
+jflow_check_version(void)
 {
 	Relation	rel = table_open(ExtensionRelationId, AccessShareLock);
 	ScanKeyData key;
@@ -519,7 +519,7 @@ flow_lookup(const char *name)
 	if (entry)
 		return entry->flow;
 
-	check_version();
+	jflow_check_version();
 	tables.flow = jflow_catalog_relid("flow");
 	tables.executor = jflow_catalog_relid("executor");
 	tables.class = jflow_catalog_relid("class");

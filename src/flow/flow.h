@@ -83,6 +83,7 @@ extern int	jflow_flow_names(char ***names);
 extern bool jflow_rights_read(const char *name, JflowRights *rights);
 extern const JflowExecutor *jflow_flow_executor(const JflowFlow *flow, const char *name);
 extern Oid	jflow_catalog_relid(const char *name);
+extern void jflow_check_version(void);
 extern void jflow_catalog_forget(void);
 extern void jflow_flow_cache_reset(void);
 

@@ -30,7 +30,7 @@ static int
 executor_index(const NamedExecutor *names, int n, const char *name)
 {
 	NamedExecutor key = {name, 0};
-	NamedExecutor *found = bsearch(&key, names, n, sizeof(NamedExecutor), name_order);
+	const NamedExecutor *found = bsearch(&key, names, n, sizeof(NamedExecutor), name_order);
 
 	return found ? found->number : -1;
 }

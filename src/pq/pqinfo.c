@@ -339,6 +339,13 @@ count_rows(Walk *walk)
 				 errhint("Rebuild the index with REINDEX.")));
 }
 
+/* A number as JSON has it, which knows no infinity: a rule without a limit is null. */
+static const char *
+json_number(double value)
+{
+	return isfinite(value) ? psprintf("%.4f", value) : "null";
+}
+
 PG_FUNCTION_INFO_V1(jflow_pq_check);
 /*
  * jflow_pq_check(index regclass) RETURNS int8: raises where the index is
@@ -399,10 +406,11 @@ jflow_pq_info(PG_FUNCTION_ARGS)
 	appendStringInfoChar(&curve, '[');
 	for (int c = 0; c < walk.pq->meta.ncurves; c++)
 		for (int p = 0; p < walk.pq->meta.curves[c].n; p++)
-			appendStringInfo(&curve, "%s{\"k\": %d, \"recall\": %.4f, \"probes\": %d, \"list\": %.4f, \"code\": %.4f}",
+			appendStringInfo(&curve, "%s{\"k\": %d, \"recall\": %.4f, \"probes\": %d, \"list\": %s, \"code\": %s}",
 							 c + p ? ", " : "", walk.pq->meta.curves[c].k, walk.pq->meta.curves[c].points[p].recall,
-							 walk.pq->meta.curves[c].points[p].probes, walk.pq->meta.curves[c].points[p].list,
-							 walk.pq->meta.curves[c].points[p].code);
+							 walk.pq->meta.curves[c].points[p].probes,
+							 json_number(walk.pq->meta.curves[c].points[p].list),
+							 json_number(walk.pq->meta.curves[c].points[p].code));
 	appendStringInfoChar(&curve, ']');
 	values[i++] = Int32GetDatum(walk.pq->meta.version);
 	values[i++] = CStringGetTextDatum(space->type_name);

@@ -29,7 +29,7 @@ REINDEX INDEX t_pq;
 SELECT * FROM returned('[9,9,9]');
 INSERT INTO t (e) SELECT ARRAY[i, i % 3, 1]::vector FROM generate_series(1, 500) i;
 SELECT * FROM returned('[9,9,9]');
-SELECT id, e FROM t ORDER BY e <-> '[250,1,1]' LIMIT 3;
+SELECT id, e FROM t ORDER BY e <-> '[250.2,1,1]' LIMIT 3;
 VACUUM t;
 SELECT jflow_pq_check('t_pq');
 

@@ -59,8 +59,8 @@ INSERT INTO u (e) SELECT vec(i, 16) FROM generate_series(2, 3000) i;
 SELECT recall('u', 16) >= 0.95 AS built_on_one;
 -- rows far from the origin, and far from each other, before anything is learned
 TRUNCATE t;
-INSERT INTO t (e) SELECT vec(i, 16, 1e4) FROM generate_series(1, 1000) i;
-INSERT INTO t (e) SELECT vec(i, 16) FROM generate_series(1, 1000) i;
+INSERT INTO t (e) SELECT vec(i, 16, 1e4) FROM generate_series(1, 450) i;
+INSERT INTO t (e) SELECT vec(i, 16) FROM generate_series(1, 450) i;
 SELECT recall('t', 16, shift => 1e4) >= 0.95 AS far, recall('t', 16) >= 0.95 AS near;
 
 -- every row once, in order, through deletes, slots that are used again, and filters
@@ -71,6 +71,7 @@ SET enable_seqscan = off;
 SET enable_sort = off;
 SELECT count(*) = (SELECT count(*) FROM t WHERE e IS NOT NULL) AS every, count(*) = count(DISTINCT id) AS once, bool_and(d >= before) AS in_order
 FROM (SELECT id, d, lag(d, 1, d) OVER () AS before FROM (SELECT id, e <-> vec(-1, 16) AS d FROM t ORDER BY e <-> vec(-1, 16) LIMIT 100000) x) y;
+VACUUM t;
 SELECT jflow_pq_check('t_l2') = count(*) AS sound FROM t WHERE e IS NOT NULL;
 
 -- where the origin is and what the unit is makes no difference to what is learned

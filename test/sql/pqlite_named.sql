@@ -125,8 +125,11 @@ SELECT jflow_add('wrong', e, uses => 'PQLiteIndexer', replicas => 0, uses_with =
 SELECT jflow_post('/index', ARRAY[jflow_doc(id => '1', embedding => '[1,1]')], 'wrong', target_executor => 'v');
 SELECT jflow_post('/index', ARRAY[jflow_doc(id => '1', embedding => '[1,1]')], 'wrong', target_executor => 'mv');
 SELECT jflow_post('/index', ARRAY[jflow_doc(id => '1', embedding => '[1,1]')], 'wrong', target_executor => 'sq');
+-- the server's own errors, which versions word differently
+\set VERBOSITY sqlstate
 SELECT jflow_post('/index', ARRAY[jflow_doc(id => '1', embedding => '[1,1]')], 'wrong', target_executor => 'made_pkey');
 SELECT jflow_post('/index', ARRAY[jflow_doc(id => '1', embedding => '[1,1]')], 'wrong', target_executor => 'ty');
+\set VERBOSITY default
 RESET ROLE;
 CREATE FOREIGN DATA WRAPPER regress_named_fdw;
 CREATE SERVER regress_named_server FOREIGN DATA WRAPPER regress_named_fdw;

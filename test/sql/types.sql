@@ -155,6 +155,7 @@ SELECT jflow_stop('moved_replicas');
 SELECT jflow_drop('moved', drop_data => true), jflow_drop('moved_replicas', drop_data => true);
 
 -- what passes for pgvector's in the schema that jflow is created in
+\set SHOW_CONTEXT never
 CREATE SCHEMA forged;
 CREATE SCHEMA real_vector;
 BEGIN;
@@ -183,3 +184,4 @@ DROP SCHEMA types_enum, types_domain, types_again CASCADE;
 DROP SCHEMA types_store;
 DROP OWNED BY jflow_mover_of_types CASCADE;
 DROP ROLE jflow_mover_of_types;
+\set SHOW_CONTEXT errors

@@ -8,6 +8,9 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
+# Whoever runs the tests may ignore signals, and what they start would, too.
+$SIG{INT} = $SIG{TERM} = 'DEFAULT';
+
 our @EXPORT = qw(new_node prepare_database owner_sql add_flow start_flow ask fails_with
   running_pids wait_state post_in_background finish_background is_at_rest worker_pid start_again kill_and_wait);
 

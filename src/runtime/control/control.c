@@ -611,5 +611,6 @@ jflow_await_pools(const JflowFlow *flow)
 Datum
 jflow_is_started(PG_FUNCTION_ARGS)
 {
+	jflow_check_version();
 	PG_RETURN_BOOL(jflow_flow_started(text_to_cstring(PG_GETARG_TEXT_PP(0))));
 }

@@ -341,13 +341,14 @@ forget_dropped_flows(void)
 	for (int i = 0; i < JFLOW_MAX_ENDPOINTS; i++)
 	{
 		char		flow[NAMEDATALEN];
+		JflowRights rights;
 		bool		mine;
 
 		SpinLockAcquire(&jflow_endpoints[i].mutex);
 		mine = jflow_endpoints[i].database == MyDatabaseId;
 		strlcpy(flow, jflow_endpoints[i].flow, NAMEDATALEN);
 		SpinLockRelease(&jflow_endpoints[i].mutex);
-		if (!mine || jflow_flow_open(flow, true) != NULL)
+		if (!mine || jflow_rights_read(flow, &rights))
 			continue;
 		LWLockAcquire(&jflow_shared->control, LW_EXCLUSIVE);
 		jflow_stat_forget(MyDatabaseId, flow);

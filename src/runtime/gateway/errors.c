@@ -117,6 +117,50 @@ jflow_error_is_of_docs(const JflowStep *step, const ErrorData *error)
 		error->sqlerrcode == ERRCODE_RAISE_EXCEPTION;
 }
 
+/*
+ * Does an error of a step tell of what is its owner's alone?  A store runs
+ * statements on the owner's tables, and PostgreSQL quotes them.  Reads no catalog.
+ */
+bool
+jflow_error_is_private(const JflowPost *post, int step)
+{
+	const JflowClass *class = post->plan->steps[step].executor->class;
+
+	return post->stranger && class && class->stores;
+}
+
+/*
+ * Take out of an error what such a statement has added: its text, the names of its
+ * table and columns, and the row that it was about.  The message stays, and the
+ * line that says which executor it was.
+ */
+void
+jflow_error_strip(ErrorData *error)
+{
+	StringInfoData kept;
+	char	   *line;
+	char	   *end;
+
+	if (error->internalquery || error->table_name || error->constraint_name)
+		error->detail = NULL;
+	error->internalquery = error->schema_name = error->table_name = NULL;
+	error->column_name = error->datatype_name = error->constraint_name = NULL;
+	error->internalpos = 0;
+	if (error->context == NULL)
+		return;
+	initStringInfo(&kept);
+	for (line = error->context; *line; line = end + (*end == '\n'))
+	{
+		end = line + strcspn(line, "\n");
+		if (strncmp(line, "executor \"", strlen("executor \"")) != 0)
+			continue;
+		if (kept.len > 0)
+			appendStringInfoChar(&kept, '\n');
+		appendBinaryStringInfo(&kept, line, end - line);
+	}
+	error->context = kept.len > 0 ? kept.data : NULL;
+}
+
 /* Report an error that the post goes on after. */
 void
 jflow_error_warn(const char *what, const ErrorData *error)

@@ -13,6 +13,8 @@ extern bool jflow_error_is_of_docs(const JflowStep *step, const ErrorData *error
 extern void jflow_error_warn(const char *what, const ErrorData *error);
 extern void jflow_error_report(JflowPost *post, JflowRequest *request, int step,
 							   const ErrorData *error, Datum docs, bool whole);
+extern bool jflow_error_is_private(const JflowPost *post, int step);
+extern void jflow_error_strip(ErrorData *error);
 extern bool jflow_error_took_all(const JflowRequest *request);
 
 #endif							/* JFLOW_ERRORS_H */

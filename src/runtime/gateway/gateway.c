@@ -5,6 +5,7 @@
 #include "postgres.h"
 
 #include "miscadmin.h"
+#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 
@@ -98,6 +99,7 @@ plan(JflowPost *post)
 static void
 run_planned(JflowPost *post)
 {
+	post->stranger = !has_privs_of_role(GetUserId(), jflow_flow_owner(post->plan->flow));
 	jflow_meter_begin_post(post);
 	jflow_requests_run(post);
 }

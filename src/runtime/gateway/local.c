@@ -26,8 +26,10 @@ jflow_local_call(JflowPost *post, const JflowCall *call)
 {
 	const JflowStep *step = &post->plan->steps[call->step];
 	JflowContext context;
+	MemoryContext caller = CurrentMemoryContext;
 	TimestampTz started;
 	Datum		answer;
+	ErrorData  *error;
 
 	memset(&context, 0, sizeof(context));
 	context.flow = post->plan->flow;
@@ -52,7 +54,13 @@ jflow_local_call(JflowPost *post, const JflowCall *call)
 	PG_CATCH();
 	{
 		jflow_meter_end_call(post, call, started, jflow_count_kind(geterrcode()));
-		PG_RE_THROW();
+		if (!jflow_error_is_private(post, call->step))
+			PG_RE_THROW();
+		MemoryContextSwitchTo(caller);
+		error = CopyErrorData();
+		FlushErrorState();
+		jflow_error_strip(error);
+		ReThrowError(error);
 	}
 	PG_END_TRY();
 	jflow_meter_end_call(post, call, started, COUNT_OK);

@@ -91,6 +91,8 @@ answer_error(const JflowPost *post, const JflowAnswer *answer)
 
 	if (answer->messages)
 		error = jflow_messages_read(answer->messages, answer->nmessages);
+	if (error && jflow_error_is_private(post, slot->step))
+		jflow_error_strip(error);
 	if (slot->outcome == OUTCOME_OK)
 		return NULL;
 	if (error == NULL)

@@ -146,6 +146,7 @@ typedef struct JflowPost
 	int64		committed;		/* requests of which something is */
 	int64		partly;			/* and something is not */
 	JflowErrorReport report;
+	bool		stranger;		/* who posts has not the owner's privileges */
 	JflowStat	stat;			/* where it is counted */
 	bool		metered;
 	JflowRemote remote;
