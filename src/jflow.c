@@ -11,7 +11,7 @@
 #include "utils/builtins.h"
 
 #include "executors/pqlite/pqlite.h"
-#include "executors/tfidf/tfidf.h"
+#include "executors/terms/terms.h"
 #include "flow/flow.h"
 #include "index/limit.h"
 #include "pq/pq.h"
@@ -59,6 +59,7 @@ _PG_init(void)
 	pq_am_init();
 	pq_role_name = jflow_codebook_owner;
 	jflow_register_class(&tfidf_class);
+	jflow_register_class(&bm25_class);
 	jflow_register_class(&pqlite_class);
 	jflow_session_init();
 

@@ -74,6 +74,12 @@ typedef struct JflowClass
 	 */
 	const char *const *caller_endpoints;
 
+	/*
+	 * The text search configuration by which it cuts texts, by its qualified
+	 * name, or NULL.
+	 */
+	char	   *(*text_search) (const struct JflowExecutor *executor);
+
 	/* How its functions may be called. */
 	bool		implies_disable_reduce; /* it gets all parts and joins them */
 	bool		one_by_one;		/* a request must not be run again in halves,

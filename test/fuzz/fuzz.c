@@ -32,7 +32,7 @@
 
 #include "doc/doc.h"
 #include "executors/pqlite/pqlite.h"
-#include "executors/tfidf/tfidf.h"
+#include "executors/terms/terms.h"
 #include "flow/filter.h"
 #include "flow/flow.h"
 #include "flow/yaml.h"
@@ -287,7 +287,7 @@ run_options(const uint8_t *data, size_t size)
 	switch (kind)
 	{
 		case 0:
-			(void) tfidf_options_read(json);
+			(void) term_options_read(json, json->root.header & 1 ? TERM_BM25 : TERM_TFIDF);
 			break;
 		case 1:
 			(void) pqlite_options_read(json);
@@ -310,23 +310,23 @@ static void
 run_words(const uint8_t *data, size_t size)
 {
 	Choices		c = {data, data + size};
-	TfidfOptions *options = tfidf_options_read(DatumGetJsonbP(DirectFunctionCall1(jsonb_in,
-																				  CStringGetDatum(tfidf_options[choose(&c, lengthof(tfidf_options))]))));
-	TfidfStats	stats;
-	TfidfStats	merged;
-	TfidfWords	scratch;
-	TfidfModel *model;
-	TfidfModel *again;
+	TermOptions *options = term_options_read(DatumGetJsonbP(DirectFunctionCall1(jsonb_in,
+																				  CStringGetDatum(tfidf_options[choose(&c, lengthof(tfidf_options))]))), TERM_TFIDF);
+	TermStats	stats;
+	TermStats	merged;
+	TermWords	scratch;
+	TermModel *model;
+	TermModel *again;
 
 	if (!pg_verify_mbstr(PG_UTF8, (const char *) c.at, c.end - c.at, true))
 		return;
-	tfidf_words_init(&scratch, options);
-	tfidf_stats_init(&stats, options);
-	tfidf_stats_add_doc(&stats, &scratch, PointerGetDatum(cstring_to_text_with_len((const char *) c.at, c.end - c.at)));
-	tfidf_stats_init(&merged, options);
-	tfidf_stats_merge(&merged, tfidf_stats_serialize(&stats));
-	model = tfidf_model_make(&merged);
-	again = tfidf_model_deserialize(tfidf_model_serialize(model));
+	term_words_init(&scratch, options);
+	term_stats_init(&stats, options);
+	term_stats_add_doc(&stats, &scratch, PointerGetDatum(cstring_to_text_with_len((const char *) c.at, c.end - c.at)));
+	term_stats_init(&merged, options);
+	term_stats_merge(&merged, term_stats_serialize(&stats));
+	model = term_model_make(&merged, NULL);
+	again = term_model_deserialize(term_model_serialize(model), options);
 	if (again->terms.nterms != model->terms.nterms || again->ndocs != model->ndocs)
 		fail("a model is another when it is read", NULL);
 }
@@ -369,24 +369,24 @@ run_model(const uint8_t *data, size_t size)
 	static bytea *sound_model = NULL;
 	static bytea *sound_stats = NULL;
 	Choices		c = {data, data + size};
-	TfidfOptions *options = tfidf_options_read(DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum("{}"))));
+	TermOptions *options = term_options_read(DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum("{}"))), TERM_BM25);
 	bool		model = choose(&c, 2) == 0;
 	bytea	   *sound_bytes;
 	bytea	   *bytes;
 	unsigned	length;
-	TfidfStats	stats;
+	TermStats	stats;
 
 	if (sound_model == NULL)
 	{
 		MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
-		TfidfWords	scratch;
+		TermWords	scratch;
 
-		options = tfidf_options_read(DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum("{}"))));
-		tfidf_words_init(&scratch, options);
-		tfidf_stats_init(&stats, options);
-		tfidf_stats_add_doc(&stats, &scratch, CStringGetTextDatum("one two three four five six seven eight nine ten"));
-		sound_stats = tfidf_stats_serialize(&stats);
-		sound_model = tfidf_model_serialize(tfidf_model_make(&stats));
+		options = term_options_read(DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum("{}"))), TERM_BM25);
+		term_words_init(&scratch, options);
+		term_stats_init(&stats, options);
+		term_stats_add_doc(&stats, &scratch, CStringGetTextDatum("one two three four five six seven eight nine ten"));
+		sound_stats = term_stats_serialize(&stats);
+		sound_model = term_model_serialize(term_model_make(&stats, NULL));
 		MemoryContextSwitchTo(old);
 	}
 	sound_bytes = model ? sound_model : sound_stats;
@@ -397,12 +397,12 @@ run_model(const uint8_t *data, size_t size)
 	if (length > 0)
 		patch(&c, VARDATA(bytes), length);
 	if (model)
-		(void) tfidf_model_serialize(tfidf_model_deserialize(bytes));
+		(void) term_model_serialize(term_model_deserialize(bytes, options));
 	else
 	{
-		tfidf_stats_init(&stats, options);
-		tfidf_stats_merge(&stats, bytes);
-		(void) tfidf_stats_serialize(&stats);
+		term_stats_init(&stats, options);
+		term_stats_merge(&stats, bytes);
+		(void) term_stats_serialize(&stats);
 	}
 }
 

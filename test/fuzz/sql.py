@@ -113,7 +113,7 @@ QUERIES = ['SELECT 1', 'SELECT', '', ';', 'SELECT 1; SELECT 2', 'VACUUM', 'COMMI
            "WITH x AS (SELECT 'a' AS text) SELECT * FROM x", 'SELECT e, id FROM items', "SELECT repeat('ab cd ', 2000)", 'FETCH ALL FROM c', "CALL fuzz_commits()",
            "SELECT 'one two' AS text FROM generate_series(1, 300)", 'SELECT pg_sleep(10)', "SELECT text FROM (VALUES ('a b'), (NULL), ('c d')) v (text)"]
 FUNCTIONS = ['fuzz_pass', 'fuzz_raise', 'fuzz_null', 'fuzz_many', 'fuzz_hostile', 'fuzz_enum', 'nothing', 'pg_sleep', 'TfidfVectorizer', 'PQLiteIndexer', 'BaseExecutor',
-             'FuzzClass', '', '"', 'a.b.c.d', 'jinahub+docker://X/tag', 'jflow.pqlite_clear', 'jflow.tfidf_fit']
+             'FuzzClass', '', '"', 'a.b.c.d', 'jinahub+docker://X/tag', 'jflow.pqlite_clear', 'jflow.term_fit']
 
 
 def json_value(depth=3):

@@ -81,7 +81,7 @@ SELECT jflow_fit('t', 'v', 'SELECT remove()');
 
 -- the internal functions by themselves
 SELECT jflow.tfidf_transform(ARRAY[jflow_doc()], '{}');
-SELECT jflow.tfidf_fit(ARRAY[jflow_doc()], '{}');
+SELECT jflow.term_fit(ARRAY[jflow_doc()], '{}');
 SELECT jflow.catalog_changed();
 SELECT jflow.doc_to_jsonb(NULL), jflow.jsonb_to_docs(NULL), jflow.may_post('nothing'), jflow.is_owner('nothing');
 

@@ -25,7 +25,7 @@ BEGIN
 	answer := ARRAY[jflow_doc(text => rights_helper.reads()),
 		jflow_doc(text => current_user || ' reads ' || (jflow_context()).uses_with)];
 	RETURN answer || (SELECT array_agg(jflow_doc(text => f || ': ' || rights_helper.calls(f)) ORDER BY f)
-		FROM unnest('{pqlite_clear,pqlite_delete,pqlite_fetch,pqlite_filter,pqlite_index,pqlite_search,pqlite_status,pqlite_update,tfidf_fit,tfidf_fit_finish,tfidf_transform}'::text[]) f);
+		FROM unnest('{pqlite_clear,pqlite_delete,pqlite_fetch,pqlite_filter,pqlite_index,pqlite_search,pqlite_status,pqlite_update,bm25_status,bm25_transform,term_fit,term_fit_finish,tfidf_transform}'::text[]) f);
 END $$;
 SELECT jflow_create('rights');
 SELECT jflow_add('rights', 'e', uses => 'rights_owner.e', uses_with => '{"key": "secret"}', replicas => 0);

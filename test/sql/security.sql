@@ -93,7 +93,7 @@ SELECT text FROM jflow_post('/x', ARRAY['a'], 'climb');
 
 -- built-in functions do nothing outside of a flow
 SELECT jflow.tfidf_transform('{}', '{}');
-SELECT jflow.tfidf_fit_finish('{}', '{}');
+SELECT jflow.term_fit_finish('{}', '{}');
 
 -- classes belong to who defined them
 SET ROLE jflow_owner;

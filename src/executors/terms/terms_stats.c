@@ -1,5 +1,5 @@
 /*
- * tfidf_stats.c
+ * terms_stats.c
  *		Counts of terms over a corpus, and the model made of them.
  *
  * A fit may be spread over requests, each of which stores its counts as one
@@ -15,11 +15,11 @@
 #include "utils/memutils.h"
 
 #include "compat.h"
-#include "executors/tfidf/tfidf.h"
+#include "executors/terms/terms.h"
 
 #define PART_MAGIC 0x4a465450	/* "JFTP" */
 #define MODEL_MAGIC 0x4a46544d	/* "JFTM" */
-#define FORMAT_VERSION 1
+#define FORMAT_VERSION 2
 
 typedef struct Header
 {
@@ -27,13 +27,14 @@ typedef struct Header
 	uint32		version;
 	int64		ndocs;
 	uint32		nterms;
-	uint32		unused;
+	uint32		fits;			/* of a model */
 	uint64		nbytes;			/* of all terms */
+	uint64		length;			/* terms of all documents, with repetitions */
 } Header;
 
 /* Empty counts, in the current memory context. */
 void
-tfidf_stats_init(TfidfStats *stats, const TfidfOptions *options)
+term_stats_init(TermStats *stats, const TermOptions *options)
 {
 	memset(stats, 0, sizeof(*stats));
 	stats->options = options;
@@ -45,7 +46,7 @@ tfidf_stats_init(TfidfStats *stats, const TfidfOptions *options)
 }
 
 static void
-enlarge(TfidfStats *stats)
+enlarge(TermStats *stats)
 {
 	uint32		old = stats->max_terms;
 
@@ -61,13 +62,14 @@ enlarge(TfidfStats *stats)
 static void
 count_term(void *arg, const char *term, uint32 len, uint32 hash)
 {
-	TfidfStats *stats = arg;
+	TermStats  *stats = arg;
 	bool		found;
 	uint32		n = term_table_add(&stats->terms, term, len, hash, &found);
 
 	if (n >= stats->max_terms)
 		enlarge(stats);
 	stats->tf[n]++;
+	stats->length++;
 	if (stats->last_doc[n] != stats->ndocs)
 	{
 		stats->last_doc[n] = stats->ndocs;
@@ -77,34 +79,43 @@ count_term(void *arg, const char *term, uint32 len, uint32 hash)
 
 /* Count one text of the database's encoding; NULL counts as an empty one. */
 void
-tfidf_stats_add_doc(TfidfStats *stats, TfidfWords *words, Datum datum)
+term_stats_add_doc(TermStats *stats, TermWords *words, Datum text)
 {
-	text	   *t;
-	const char *utf8;
-	Size		len;
-
 	stats->ndocs++;
-	if (DatumGetPointer(datum) == NULL)
+	if (DatumGetPointer(text) == NULL)
 		return;
-	t = DatumGetTextPP(datum);
-	len = VARSIZE_ANY_EXHDR(t);
-	utf8 = jflow_to_utf8(VARDATA_ANY(t), &len);
-	tfidf_words_cut(words, utf8, len);
-	tfidf_words_terms(words, count_term, stats);
-	if (utf8 != VARDATA_ANY(t))
-		pfree((char *) utf8);
-	if ((Pointer) t != DatumGetPointer(datum))
-		pfree(t);
+	term_words_cut(words, text);
+	term_words_terms(words, count_term, stats);
+}
+
+/* Count what a model was made of, as far as it knows: the terms that it has. */
+void
+term_stats_add_model(TermStats *stats, const TermModel *model)
+{
+	for (uint32 i = 0; i < model->terms.nterms; i++)
+	{
+		bool		found;
+		uint32		n = term_table_add(&stats->terms, term_bytes(&model->terms, i),
+									   term_length(&model->terms, i), model->terms.hashes[i], &found);
+
+		if (n >= stats->max_terms)
+			enlarge(stats);
+		stats->df[n] += model->df[i];
+	}
+	stats->ndocs += model->ndocs;
+	stats->length += model->length;
 }
 
 static bytea *
-begin_value(uint32 magic, int64 ndocs, const TermTable *terms, Size per_term, char **data)
+begin_value(Header header, const TermTable *terms, Size per_term, char **data)
 {
 	uint64		nbytes = terms->offsets[terms->nterms];
 	Size		size = VARHDRSZ + sizeof(Header) + terms->nterms * (sizeof(uint32) + per_term) + nbytes;
-	Header		header = {magic, FORMAT_VERSION, ndocs, terms->nterms, 0, nbytes};
 	bytea	   *value;
 
+	header.version = FORMAT_VERSION;
+	header.nterms = terms->nterms;
+	header.nbytes = nbytes;
 	if (size > MaxAllocSize)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
@@ -140,11 +151,11 @@ put_terms(char **data, const TermTable *terms)
 
 /* Counts as one value. */
 bytea *
-tfidf_stats_serialize(const TfidfStats *stats)
+term_stats_serialize(const TermStats *stats)
 {
 	char	   *data;
-	bytea	   *value = begin_value(PART_MAGIC, stats->ndocs, &stats->terms,
-									sizeof(uint32) + sizeof(uint64), &data);
+	Header		header = {.magic = PART_MAGIC,.ndocs = stats->ndocs,.length = stats->length};
+	bytea	   *value = begin_value(header, &stats->terms, sizeof(uint32) + sizeof(uint64), &data);
 
 	put(&data, stats->df, sizeof(uint32) * stats->terms.nterms);
 	put(&data, stats->tf, sizeof(uint64) * stats->terms.nterms);
@@ -165,8 +176,8 @@ damaged(void)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_DATA_CORRUPTED),
-			 errmsg("stored TF-IDF data is damaged"),
-			 errhint("Fit the executor again.")));
+			 errmsg("stored terms are damaged"),
+			 errhint("Fit the executor again; if that needs what is stored, remove the executor and add it anew.")));
 }
 
 static const void *
@@ -191,14 +202,14 @@ begin_reading(Reader *reader, bytea *value, uint32 magic)
 	if (reader->header.version != FORMAT_VERSION)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("stored TF-IDF data has format version %u, but only version %u is known",
+				 errmsg("stored terms have format version %u, but only version %u is known",
 						reader->header.version, FORMAT_VERSION),
-				 errhint("Fit the executor again.")));
+				 errhint("Fit the executor again; if that needs what is stored, remove the executor and add it anew.")));
 }
 
 /* Add the counts of a part. */
 void
-tfidf_stats_merge(TfidfStats *stats, bytea *part)
+term_stats_merge(TermStats *stats, bytea *part)
 {
 	Reader		reader;
 	uint32		nterms;
@@ -231,6 +242,7 @@ tfidf_stats_merge(TfidfStats *stats, bytea *part)
 		stats->tf[n] += times;
 	}
 	stats->ndocs += reader.header.ndocs;
+	stats->length += reader.header.length;
 	CHECK_FOR_INTERRUPTS();
 }
 
@@ -252,7 +264,7 @@ term_order(const void *a, const void *b, void *arg)
 static int
 frequency_order(const void *a, const void *b, void *arg)
 {
-	const TfidfStats *stats = arg;
+	const TermStats *stats = arg;
 	uint32		ta = *(const uint32 *) a;
 	uint32		tb = *(const uint32 *) b;
 	uint64		fa = stats->options->binary ? stats->df[ta] : stats->tf[ta];
@@ -264,16 +276,16 @@ frequency_order(const void *a, const void *b, void *arg)
 }
 
 static double
-doc_count(const TfidfFrequency *frequency, int64 ndocs)
+doc_count(const TermFrequency *frequency, int64 ndocs)
 {
 	return frequency->is_count ? frequency->value : frequency->value * ndocs;
 }
 
 /* The terms that max_df, min_df and max_features leave, sorted. */
 static uint32
-choose_terms(const TfidfStats *stats, uint32 **chosen)
+choose_terms(const TermStats *stats, uint32 **chosen)
 {
-	const TfidfOptions *options = stats->options;
+	const TermOptions *options = stats->options;
 	double		max = doc_count(&options->max_df, stats->ndocs);
 	double		min = doc_count(&options->min_df, stats->ndocs);
 	uint32		n = 0;
@@ -301,9 +313,13 @@ choose_terms(const TfidfStats *stats, uint32 **chosen)
 }
 
 static double
-idf_of(const TfidfOptions *options, int64 ndocs, double df)
+idf_of(const TermOptions *options, int64 ndocs, double df)
 {
 	double		smooth = options->smooth_idf ? 1 : 0;
+
+	/* that of Robertson and Sparck Jones, kept above zero */
+	if (options->weighting == TERM_BM25)
+		return log(1 + (Max(ndocs - df, 0) + 0.5) / (df + 0.5));
 
 	/* A term of a given vocabulary that no document has, unsmoothed. */
 	if (df + smooth == 0)
@@ -312,104 +328,109 @@ idf_of(const TfidfOptions *options, int64 ndocs, double df)
 }
 
 static void
-set_idf(TfidfModel *model, const TfidfOptions *options, const uint32 *df)
+set_idf(TermModel *model, const TermOptions *options)
 {
 	model->idf = palloc_extended(sizeof(double) * Max(model->terms.nterms, 1), MCXT_ALLOC_HUGE);
 	for (uint32 i = 0; i < model->terms.nterms; i++)
-		model->idf[i] = idf_of(options, model->ndocs, df[i]);
+		model->idf[i] = idf_of(options, model->ndocs, model->df[i]);
 }
 
-/* A model of a vocabulary that was given: only the idf is learnt. */
-static TfidfModel *
-model_of_vocabulary(const TfidfStats *stats)
+/* Add a term, if the model has not got it. */
+static void
+add_term(TermModel *model, const TermTable *from, uint32 n)
 {
-	TfidfModel *model = palloc0(sizeof(TfidfModel));
-	const TermTable *vocabulary = &stats->options->vocabulary;
-	uint32	   *df = palloc0(sizeof(uint32) * vocabulary->nterms);
+	bool		found;
 
-	model->terms = *vocabulary;
-	model->ndocs = stats->ndocs;
-	for (uint32 i = 0; i < vocabulary->nterms; i++)
-	{
-		int64		n = term_table_find(&stats->terms, term_bytes(vocabulary, i),
-										term_length(vocabulary, i), vocabulary->hashes[i]);
-
-		if (n >= 0)
-			df[i] = stats->df[n];
-	}
-	set_idf(model, stats->options, df);
-	return model;
+	(void) term_table_add(&model->terms, term_bytes(from, n), term_length(from, n),
+						  from->hashes[n], &found);
 }
 
-/*
- * The model that follows from counts, in the current memory context.  Raises
- * invalid_parameter_value if no term is left.
- */
-TfidfModel *
-tfidf_model_make(const TfidfStats *stats)
+/* The terms that counts leave: those that the model before had come first. */
+static void
+take_terms(TermModel *model, const TermStats *stats, const TermModel *previous)
 {
-	TfidfModel *model;
 	uint32	   *chosen;
-	uint32	   *df;
-	uint32		n;
+	uint32		n = choose_terms(stats, &chosen);
+	int			most = stats->options->max_features;
 
-	if (stats->options->has_vocabulary)
-		return model_of_vocabulary(stats);
-
-	n = choose_terms(stats, &chosen);
-	if (n == 0)
+	term_table_init(&model->terms, Max(n, previous ? previous->terms.nterms : 0));
+	for (uint32 i = 0; previous && i < previous->terms.nterms; i++)
+		add_term(model, &previous->terms, i);
+	for (uint32 i = 0; i < n && (most == 0 || model->terms.nterms < most); i++)
+		add_term(model, &stats->terms, chosen[i]);
+	pfree(chosen);
+	if (model->terms.nterms == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("no terms are left to fit"),
 				 errdetail("There are " INT64_FORMAT " documents with %u distinct terms.",
 						   stats->ndocs, stats->terms.nterms),
 				 errhint("The documents may have no words but stop words; or try another min_df or max_df.")));
-	model = palloc0(sizeof(TfidfModel));
-	model->ndocs = stats->ndocs;
-	term_table_init(&model->terms, n);
-	df = palloc_extended(sizeof(uint32) * n, MCXT_ALLOC_HUGE);
-	for (uint32 i = 0; i < n; i++)
-	{
-		bool		found;
+}
 
-		(void) term_table_add(&model->terms, term_bytes(&stats->terms, chosen[i]),
-							  term_length(&stats->terms, chosen[i]),
-							  stats->terms.hashes[chosen[i]], &found);
-		df[i] = stats->df[chosen[i]];
+/*
+ * The model that follows from counts, in the current memory context, with the
+ * numbers that terms had in the one before, unless that is NULL.  Raises
+ * invalid_parameter_value if no term is left.
+ */
+TermModel *
+term_model_make(const TermStats *stats, const TermModel *previous)
+{
+	TermModel  *model = palloc0(sizeof(TermModel));
+
+	if (stats->options->has_vocabulary)
+		model->terms = stats->options->vocabulary;
+	else
+		take_terms(model, stats, previous);
+	model->ndocs = stats->ndocs;
+	model->length = stats->length;
+	model->fits = previous ? previous->fits + 1 : 1;
+	model->df = palloc_extended(sizeof(uint32) * model->terms.nterms, MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
+	for (uint32 i = 0; i < model->terms.nterms; i++)
+	{
+		int64		n = term_table_find(&stats->terms, term_bytes(&model->terms, i),
+										term_length(&model->terms, i), model->terms.hashes[i]);
+
+		if (n >= 0)
+			model->df[i] = stats->df[n];
 	}
-	set_idf(model, stats->options, df);
+	set_idf(model, stats->options);
 	return model;
 }
 
 /* A model as one value. */
 bytea *
-tfidf_model_serialize(const TfidfModel *model)
+term_model_serialize(const TermModel *model)
 {
 	char	   *data;
-	bytea	   *value = begin_value(MODEL_MAGIC, model->ndocs, &model->terms,
-									sizeof(double), &data);
+	Header		header = {
+		.magic = MODEL_MAGIC,.ndocs = model->ndocs,.fits = model->fits,.length = model->length
+	};
+	bytea	   *value = begin_value(header, &model->terms, sizeof(uint32), &data);
 
-	put(&data, model->idf, sizeof(double) * model->terms.nterms);
+	put(&data, model->df, sizeof(uint32) * model->terms.nterms);
 	put_terms(&data, &model->terms);
 	return value;
 }
 
 /* A model from its value, in the current memory context. */
-TfidfModel *
-tfidf_model_deserialize(bytea *value)
+TermModel *
+term_model_deserialize(bytea *value, const TermOptions *options)
 {
-	TfidfModel *model = palloc0(sizeof(TfidfModel));
+	TermModel  *model = palloc0(sizeof(TermModel));
 	Reader		reader;
 	uint32		nterms;
-	const void *idf;
+	const void *df;
 	const char *lens;
 
 	begin_reading(&reader, value, MODEL_MAGIC);
 	nterms = reader.header.nterms;
 	model->ndocs = reader.header.ndocs;
-	idf = get(&reader, sizeof(double) * (Size) nterms);
-	model->idf = palloc_extended(sizeof(double) * Max((Size) nterms, 1), MCXT_ALLOC_HUGE);
-	memcpy(model->idf, idf, sizeof(double) * (Size) nterms);
+	model->length = reader.header.length;
+	model->fits = reader.header.fits;
+	df = get(&reader, sizeof(uint32) * (Size) nterms);
+	model->df = palloc_extended(sizeof(uint32) * Max((Size) nterms, 1), MCXT_ALLOC_HUGE);
+	memcpy(model->df, df, sizeof(uint32) * (Size) nterms);
 	lens = get(&reader, sizeof(uint32) * (Size) nterms);
 	term_table_init(&model->terms, nterms);
 	for (uint32 i = 0; i < nterms; i++)
@@ -424,5 +445,8 @@ tfidf_model_deserialize(bytea *value)
 		if (found)
 			damaged();
 	}
+	if (model->ndocs < 0)
+		damaged();
+	set_idf(model, options);
 	return model;
 }

@@ -1,8 +1,9 @@
 /*
- * tfidf_words.c
- *		Cutting a text into words and terms, exactly as scikit-learn does.
+ * terms_words.c
+ *		Cutting a text into words and terms: by a text search configuration, or
+ *		exactly as scikit-learn does.
  *
- * A word is a maximal run of at least two word characters of the text in lower
+ * There, a word is a maximal run of at least two word characters of the text in lower
  * case, where word characters and lower case are those of Python's Unicode
  * strings.  Terms are sequences of ngram_min to ngram_max words that are not
  * stop words, joined by a space.
@@ -17,10 +18,12 @@
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "port/pg_bitutils.h"
+#include "tsearch/ts_utils.h"
+#include "utils/builtins.h"
 #include "utils/memutils.h"
 
-#include "executors/tfidf/tfidf.h"
-#include "executors/tfidf/unicode_tables.h"
+#include "executors/terms/terms.h"
+#include "executors/terms/unicode_tables.h"
 
 #define CAPITAL_SIGMA 0x3A3
 #define SMALL_SIGMA 0x3C3
@@ -167,7 +170,7 @@ static unsigned char ascii_word[128];
 
 /* Make ready for cutting texts, in the current memory context. */
 void
-tfidf_words_init(TfidfWords *words, const TfidfOptions *options)
+term_words_init(TermWords *words, const TermOptions *options)
 {
 	memset(words, 0, sizeof(*words));
 	words->options = options;
@@ -176,6 +179,9 @@ tfidf_words_init(TfidfWords *words, const TfidfOptions *options)
 	words->max_words = 2048;
 	words->starts = palloc(sizeof(uint64) * words->max_words);
 	words->ends = palloc(sizeof(uint64) * words->max_words);
+	if (OidIsValid(options->text_search))
+		words->scratch = AllocSetContextCreate(CurrentMemoryContext, "jflow lexemes",
+											   ALLOCSET_DEFAULT_SIZES);
 	if (ascii_word['a'] == 0)
 	{
 		for (int c = 0; c < 128; c++)
@@ -188,22 +194,23 @@ tfidf_words_init(TfidfWords *words, const TfidfOptions *options)
 	}
 }
 
-/* Take the run of word characters that ended as a word, if it is one. */
-static inline uint64
-end_word(TfidfWords *words, uint64 start, uint64 end, int nchars)
+/* Room for so many bytes of words. */
+static void
+reserve_bytes(TermWords *words, uint64 size)
 {
-	const TfidfOptions *options = words->options;
+	MemoryContext context = GetMemoryChunkContext(words->bytes);
 
-	if (nchars < 2)
-		return start;
-	if (options->has_stop_words)
-	{
-		uint32		len = end - start;
+	if (words->max_bytes >= size)
+		return;
+	pfree(words->bytes);
+	words->max_bytes = size;
+	words->bytes = MemoryContextAllocHuge(context, size);
+}
 
-		if (term_table_find(&options->stop_words, words->bytes + start, len,
-							term_hash(words->bytes + start, len)) >= 0)
-			return start;
-	}
+/* Add a word, whose bytes are in place; returns where the next one goes. */
+static inline uint64
+add_word(TermWords *words, uint64 start, uint64 end)
+{
 	if (words->nwords == words->max_words)
 	{
 		words->max_words *= 2;
@@ -219,6 +226,25 @@ end_word(TfidfWords *words, uint64 start, uint64 end, int nchars)
 	return end + 1;
 }
 
+/* Take the run of word characters that ended as a word, if it is one. */
+static inline uint64
+end_word(TermWords *words, uint64 start, uint64 end, int nchars)
+{
+	const TermOptions *options = words->options;
+
+	if (nchars < 2)
+		return start;
+	if (options->has_stop_words)
+	{
+		uint32		len = end - start;
+
+		if (term_table_find(&options->stop_words, words->bytes + start, len,
+							term_hash(words->bytes + start, len)) >= 0)
+			return start;
+	}
+	return add_word(words, start, end);
+}
+
 static inline char *
 put_char(char *to, uint32 c)
 {
@@ -226,12 +252,9 @@ put_char(char *to, uint32 c)
 	return to + pg_utf_mblen((unsigned char *) to);
 }
 
-/*
- * Cut a text in UTF-8 into words.  The result is in the scratch memory, until
- * the next text.
- */
-void
-tfidf_words_cut(TfidfWords *words, const char *text, uint64 len)
+/* Cut a text in UTF-8 into our own words. */
+static void
+cut_plainly(TermWords *words, const char *text, uint64 len)
 {
 	const unsigned char *start = (const unsigned char *) text;
 	const unsigned char *p = start;
@@ -243,15 +266,7 @@ tfidf_words_cut(TfidfWords *words, const char *text, uint64 len)
 	int			nchars = 0;
 
 	/* Lower case needs at most 3 bytes for 2; a word ends with a space. */
-	if (words->max_bytes < len * 2 + 16)
-	{
-		MemoryContext context = GetMemoryChunkContext(words->bytes);
-
-		pfree(words->bytes);
-		words->max_bytes = len * 2 + 16;
-		words->bytes = MemoryContextAllocHuge(context, words->max_bytes);
-	}
-	words->nwords = 0;
+	reserve_bytes(words, len * 2 + 16);
 	to = words->bytes;
 
 	while (p < end)
@@ -304,9 +319,73 @@ tfidf_words_cut(TfidfWords *words, const char *text, uint64 len)
 		(void) end_word(words, word, to - words->bytes, nchars);
 }
 
+/*
+ * Cut a text of the database's encoding into the lexemes of a text search
+ * configuration: each that a dictionary gives for a word is one.
+ */
+static void
+cut_by_configuration(TermWords *words, char *text, int len)
+{
+	ParsedText	parsed = {0};
+	uint64		size = 16;
+	uint64		at = 0;
+	MemoryContext old = MemoryContextSwitchTo(words->scratch);
+
+	parsed.lenwords = Max(len / 6, 2);
+	parsed.words = palloc_extended(sizeof(ParsedWord) * parsed.lenwords, MCXT_ALLOC_HUGE);
+	parsetext(words->options->text_search, &parsed, text, len);
+	for (int i = 0; i < parsed.curwords; i++)
+	{
+		ParsedWord *word = &parsed.words[i];
+		Size		utf8_len = word->len;
+		const char *utf8 = jflow_to_utf8(word->word, &utf8_len);
+
+		if (utf8 != word->word)
+		{
+			pfree(word->word);
+			word->word = (char *) utf8;
+		}
+		word->alen = utf8_len;
+		size += utf8_len + 1;
+	}
+	reserve_bytes(words, size);
+	for (int i = 0; i < parsed.curwords; i++)
+	{
+		memcpy(words->bytes + at, parsed.words[i].word, parsed.words[i].alen);
+		at = add_word(words, at, at + parsed.words[i].alen);
+	}
+	MemoryContextSwitchTo(old);
+	MemoryContextReset(words->scratch);
+}
+
+/*
+ * Cut a text of the database's encoding into words.  The result is in the scratch
+ * memory, until the next text.
+ */
+void
+term_words_cut(TermWords *words, Datum datum)
+{
+	text	   *t = DatumGetTextPP(datum);
+	Size		len = VARSIZE_ANY_EXHDR(t);
+
+	words->nwords = 0;
+	if (OidIsValid(words->options->text_search))
+		cut_by_configuration(words, VARDATA_ANY(t), len);
+	else
+	{
+		const char *utf8 = jflow_to_utf8(VARDATA_ANY(t), &len);
+
+		cut_plainly(words, utf8, len);
+		if (utf8 != VARDATA_ANY(t))
+			pfree((char *) utf8);
+	}
+	if ((Pointer) t != DatumGetPointer(datum))
+		pfree(t);
+}
+
 /* Call a function for each term of the text that was cut last. */
 void
-tfidf_words_terms(const TfidfWords *words, TfidfTermFunction function, void *arg)
+term_words_terms(const TermWords *words, TermFunction function, void *arg)
 {
 	for (int n = words->options->ngram_min; n <= words->options->ngram_max; n++)
 	{

@@ -1,4 +1,4 @@
--- The TF-IDF vectorizer.
+-- Texts as vectors of terms: TfidfVectorizer and BM25Vectorizer.
 
 CREATE TABLE jflow.model (
 	flow pg_catalog.text COLLATE pg_catalog."C" NOT NULL,
@@ -32,20 +32,31 @@ CREATE TRIGGER catalog_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON j
 CREATE FUNCTION jflow.tfidf_transform(docs @extschema@.jflow_doc[], parameters pg_catalog.jsonb)
 	RETURNS @extschema@.jflow_doc[]
 	AS 'MODULE_PATHNAME', 'jflow_tfidf_transform' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
-CREATE FUNCTION jflow.tfidf_fit(docs @extschema@.jflow_doc[], parameters pg_catalog.jsonb)
+CREATE FUNCTION jflow.bm25_transform(docs @extschema@.jflow_doc[], parameters pg_catalog.jsonb)
 	RETURNS @extschema@.jflow_doc[]
-	AS 'MODULE_PATHNAME', 'jflow_tfidf_fit' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
-CREATE FUNCTION jflow.tfidf_fit_finish(docs @extschema@.jflow_doc[], parameters pg_catalog.jsonb)
+	AS 'MODULE_PATHNAME', 'jflow_bm25_transform' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+CREATE FUNCTION jflow.bm25_status(docs @extschema@.jflow_doc[], parameters pg_catalog.jsonb)
 	RETURNS @extschema@.jflow_doc[]
-	AS 'MODULE_PATHNAME', 'jflow_tfidf_fit_finish' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+	AS 'MODULE_PATHNAME', 'jflow_bm25_status' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+CREATE FUNCTION jflow.term_fit(docs @extschema@.jflow_doc[], parameters pg_catalog.jsonb)
+	RETURNS @extschema@.jflow_doc[]
+	AS 'MODULE_PATHNAME', 'jflow_term_fit' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+CREATE FUNCTION jflow.term_fit_finish(docs @extschema@.jflow_doc[], parameters pg_catalog.jsonb)
+	RETURNS @extschema@.jflow_doc[]
+	AS 'MODULE_PATHNAME', 'jflow_term_fit_finish' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
 
 INSERT INTO jflow.class (class, requests, builtin) VALUES ('TfidfVectorizer', '{
-	"/fit": {"function": "jflow.tfidf_fit", "finish": "jflow.tfidf_fit_finish"},
+	"/fit": {"function": "jflow.term_fit", "finish": "jflow.term_fit_finish"},
 	"*": {"function": "jflow.tfidf_transform", "idempotent": true, "writes": false}
+}', true), ('BM25Vectorizer', '{
+	"/fit": {"function": "jflow.term_fit", "finish": "jflow.term_fit_finish"},
+	"/status": {"function": "jflow.bm25_status", "idempotent": true, "writes": false},
+	"*": {"function": "jflow.bm25_transform", "idempotent": true, "writes": false}
 }', true);
 
 CREATE FUNCTION @extschema@.jflow_fit(
 		flow pg_catalog.text, executor pg_catalog.text, query pg_catalog.text,
+		incremental pg_catalog.bool DEFAULT false,
 		OUT docs pg_catalog.int8, OUT terms pg_catalog.int4)
 	RETURNS record
 	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;

@@ -1,5 +1,5 @@
 /*
- * tfidf_model.c
+ * terms_model.c
  *		Models in the catalog, and the copies of them that a backend keeps.
  *
  * A model is loaded once per backend.  A fit gives it a new random version and
@@ -23,7 +23,7 @@
 #include "utils/rel.h"
 
 #include "compat.h"
-#include "executors/tfidf/tfidf.h"
+#include "executors/terms/terms.h"
 
 /* Columns of jflow.model, in the order of its definition. */
 enum
@@ -48,9 +48,10 @@ typedef struct ModelEntry
 {
 	ModelKey	key;
 	int64		version;
+	TimestampTz fitted;
 	bool		checked;		/* nothing has changed since it was read */
 	MemoryContext context;
-	TfidfModel *model;			/* NULL: not loaded */
+	TermModel  *model;			/* NULL: not loaded */
 } ModelEntry;
 
 static HTAB *models = NULL;
@@ -96,7 +97,7 @@ find_entry(const char *flow, const char *executor)
 
 		ctl.keysize = sizeof(ModelKey);
 		ctl.entrysize = sizeof(ModelEntry);
-		models = hash_create("jflow TF-IDF models", 16, &ctl, HASH_ELEM | HASH_BLOBS);
+		models = hash_create("jflow term models", 16, &ctl, HASH_ELEM | HASH_BLOBS);
 		CacheRegisterRelcacheCallback(model_invalidate, (Datum) 0);
 	}
 	memset(&key, 0, sizeof(key));
@@ -182,9 +183,26 @@ drop_stale_models(void)
 		uncheck_all();
 }
 
+/* The model of a row, in a context of its own below the given one. */
+static TermModel *
+read_model(Relation rel, HeapTuple tuple, const TermOptions *options, MemoryContext parent,
+		   MemoryContext *context)
+{
+	bool		isnull;
+	Datum		value = heap_getattr(tuple, Anum_model_model, RelationGetDescr(rel), &isnull);
+	MemoryContext old;
+	TermModel  *model;
+
+	*context = AllocSetContextCreate(parent, "jflow term model", ALLOCSET_DEFAULT_SIZES);
+	old = MemoryContextSwitchTo(*context);
+	model = term_model_deserialize(DatumGetByteaP(value), options);
+	MemoryContextSwitchTo(old);
+	return model;
+}
+
 /* Bring an entry up to date with the catalog. */
 static void
-read_entry(ModelEntry *entry)
+read_entry(ModelEntry *entry, const TermOptions *options)
 {
 	Relation	rel;
 	SysScanDesc scan;
@@ -204,19 +222,11 @@ read_entry(ModelEntry *entry)
 
 		if (entry->model == NULL || entry->version != version)
 		{
-			Datum		value = heap_getattr(tuple, Anum_model_model,
-											 RelationGetDescr(rel), &isnull);
-			MemoryContext old;
-			TfidfModel *model;
-
 			drop_model(entry);
-			entry->context = AllocSetContextCreate(CacheMemoryContext, "jflow TF-IDF model",
-												   ALLOCSET_DEFAULT_SIZES);
-			old = MemoryContextSwitchTo(entry->context);
-			model = tfidf_model_deserialize(DatumGetByteaP(value));
-			MemoryContextSwitchTo(old);
+			entry->model = read_model(rel, tuple, options, CacheMemoryContext, &entry->context);
+			entry->fitted = DatumGetTimestampTz(heap_getattr(tuple, Anum_model_fitted,
+															 RelationGetDescr(rel), &isnull));
 			entry->version = version;
-			entry->model = model;
 		}
 	}
 	systable_endscan(scan);
@@ -227,29 +237,44 @@ read_entry(ModelEntry *entry)
 }
 
 /*
- * The model that the running executor was fitted with.  It stays valid until
- * the next call.  Raises object_not_in_prerequisite_state if there is none.
+ * The model that an executor was fitted with, and when that was; NULL if it was
+ * not.  It stays valid until the next call.
  */
-const TfidfModel *
-tfidf_model_get(const JflowContext *context, const TfidfOptions *options)
+const TermModel *
+term_model_find(const JflowFlow *flow, const JflowExecutor *executor, const TermOptions *options,
+				TimestampTz *fitted)
 {
 	ModelEntry *entry;
 
 	AcceptInvalidationMessages();
 	drop_stale_models();
-	entry = find_entry(context->flow->name, context->executor->name);
+	entry = find_entry(flow->name, executor->name);
 	if (!entry->checked)
-		read_entry(entry);
-	if (entry->model)
-		return entry->model;
+		read_entry(entry, options);
+	if (fitted)
+		*fitted = entry->fitted;
+	return entry->model;
+}
+
+/*
+ * The model of the running executor, which must have been fitted: raises
+ * object_not_in_prerequisite_state.
+ */
+const TermModel *
+term_model_get(const JflowContext *context, const TermOptions *options)
+{
+	const TermModel *model = term_model_find(context->flow, context->executor, options, NULL);
+
+	if (model)
+		return model;
 
 	/* A vocabulary without idf is a model by itself. */
 	if (options->has_vocabulary && !options->use_idf)
 	{
-		TfidfStats	stats;
+		TermStats	stats;
 
-		tfidf_stats_init(&stats, options);
-		return tfidf_model_make(&stats);
+		term_stats_init(&stats, options);
+		return term_model_make(&stats, NULL);
 	}
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -259,8 +284,9 @@ tfidf_model_get(const JflowContext *context, const TfidfOptions *options)
 }
 
 /*
- * Lock the flow that was fitted against changes.  A fit can take long: the
- * executor may be gone, or the flow's name may be another role's flow by now.
+ * Lock the flow that was fitted against changes, and the executor against other
+ * fits.  A fit can take long: the executor may be gone, or the flow's name may be
+ * another role's flow by now.
  */
 static void
 lock_fitted(const JflowFlow *flow, const char *executor)
@@ -272,7 +298,7 @@ lock_fitted(const JflowFlow *flow, const char *executor)
 	values[1] = CStringGetTextDatum(flow->owner);
 	values[2] = CStringGetTextDatum(executor);
 	if (jflow_catalog_execute("SELECT FROM jflow.flow f JOIN jflow.executor e ON e.flow = f.flow "
-							  "WHERE f.flow = $1 AND f.owner = $2 AND e.name = $3 FOR SHARE OF f",
+							  "WHERE f.flow = $1 AND f.owner = $2 AND e.name = $3 FOR SHARE OF f FOR NO KEY UPDATE OF e",
 							  3, types, values, NULL) == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -280,32 +306,87 @@ lock_fitted(const JflowFlow *flow, const char *executor)
 						executor, flow->name)));
 }
 
+/* The model in the catalog, in the current memory context, or NULL. */
+static const TermModel *
+stored_model(const JflowFlow *flow, const JflowExecutor *executor, const TermOptions *options)
+{
+	Relation	rel = table_open(jflow_catalog_relid("model"), AccessShareLock);
+	ModelEntry	entry = {0};
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	MemoryContext context;
+	const TermModel *model = NULL;
+
+	strlcpy(entry.key.flow, flow->name, NAMEDATALEN);
+	strlcpy(entry.key.executor, executor->name, NAMEDATALEN);
+	scan = begin_scan(rel, &entry);
+	tuple = systable_getnext(scan);
+	if (HeapTupleIsValid(tuple))
+		model = read_model(rel, tuple, options, CurrentMemoryContext, &context);
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return model;
+}
+
+/* Raise what keeps a fit from adding to the one before. */
+static void
+check_incremental(const TermOptions *options)
+{
+	if (options->weighting != TERM_BM25)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("a TfidfVectorizer cannot be fitted incrementally"),
+				 errdetail("Its terms are numbered by code point, so new ones would change the numbers of others."),
+				 errhint("Fit it anew, or use a BM25Vectorizer.")));
+	if (!options->has_vocabulary &&
+		(options->max_features > 0 || options->max_df.is_count || options->max_df.value != 1.0 ||
+		 !options->min_df.is_count || options->min_df.value != 1))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("an executor with the option max_features, max_df or min_df cannot be fitted incrementally"),
+				 errdetail("How many documents have the terms that these leave out is not kept.")));
+}
+
 /*
- * Make a model that of an executor, with the rights of the extension's owner.
+ * Make a model of counts that of an executor, with the rights of the extension's
+ * owner.  An incremental one adds to the one before.
  */
 void
-tfidf_model_store(const JflowFlow *flow, const char *executor, Jsonb *options,
-				  const TfidfModel *model)
+term_model_store(const JflowFlow *flow, const JflowExecutor *executor, TermStats *stats,
+				 bool incremental, int64 *ndocs, uint32 *nterms)
 {
 	Oid			types[7] = {TEXTOID, TEXTOID, INT8OID, JSONBOID, INT8OID, INT4OID, BYTEAOID};
 	Datum		values[7];
 	uint64		version;
 	JflowCatalogState state;
+	const TermModel *previous = NULL;
+	TermModel  *model;
 
+	if (incremental)
+		check_incremental(stats->options);
 	if (!pg_strong_random(&version, sizeof(version)))
 		ereport(ERROR,
 				(errcode(ERRCODE_INTERNAL_ERROR),
 				 errmsg("could not generate random values")));
-	values[0] = CStringGetTextDatum(flow->name);
-	values[1] = CStringGetTextDatum(executor);
-	values[2] = Int64GetDatum((int64) (version & PG_INT64_MAX));
-	values[3] = JsonbPGetDatum(options);
-	values[4] = Int64GetDatum(model->ndocs);
-	values[5] = Int32GetDatum((int32) model->terms.nterms);
-	values[6] = PointerGetDatum(tfidf_model_serialize(model));
 
 	jflow_catalog_begin(&state);
-	lock_fitted(flow, executor);
+	lock_fitted(flow, executor->name);
+	if (stats->options->weighting == TERM_BM25)
+		previous = stored_model(flow, executor, stats->options);
+	if (incremental && previous)
+		term_stats_add_model(stats, previous);
+	model = term_model_make(stats, previous);
+	values[0] = CStringGetTextDatum(flow->name);
+	values[1] = CStringGetTextDatum(executor->name);
+	values[2] = Int64GetDatum((int64) (version & PG_INT64_MAX));
+	values[3] = JsonbPGetDatum(executor->uses_with);
+	values[4] = Int64GetDatum(model->ndocs);
+	values[5] = Int32GetDatum((int32) model->terms.nterms);
+	values[6] = PointerGetDatum(term_model_serialize(model));
+	if (ndocs)
+		*ndocs = model->ndocs;
+	if (nterms)
+		*nterms = model->terms.nterms;
 	(void) jflow_catalog_execute("INSERT INTO jflow.model (flow, executor, version, options, docs, terms, model) "
 								 "VALUES ($1, $2, $3, $4, $5, $6, $7) "
 								 "ON CONFLICT (flow, executor) DO UPDATE SET version = excluded.version, "
@@ -317,7 +398,7 @@ tfidf_model_store(const JflowFlow *flow, const char *executor, Jsonb *options,
 
 /* Keep the counts of one request until the post is finished. */
 void
-tfidf_part_store(const JflowContext *context, const TfidfStats *stats)
+term_part_store(const JflowContext *context, const TermStats *stats)
 {
 	Oid			types[5] = {TEXTOID, TEXTOID, INT8OID, INT8OID, BYTEAOID};
 	Datum		values[5];
@@ -327,7 +408,7 @@ tfidf_part_store(const JflowContext *context, const TfidfStats *stats)
 	values[1] = CStringGetTextDatum(context->executor->name);
 	values[2] = Int64GetDatum(context->post);
 	values[3] = Int64GetDatum(context->request);
-	values[4] = PointerGetDatum(tfidf_stats_serialize(stats));
+	values[4] = PointerGetDatum(term_stats_serialize(stats));
 
 	/* A request that is run again replaces what its first run left. */
 	jflow_catalog_begin(&state);
@@ -343,7 +424,7 @@ tfidf_part_store(const JflowContext *context, const TfidfStats *stats)
  * never finished left behind more than a day ago.
  */
 void
-tfidf_parts_merge(const JflowContext *context, TfidfStats *stats)
+term_parts_merge(const JflowContext *context, TermStats *stats)
 {
 	Oid			types[3] = {TEXTOID, TEXTOID, INT8OID};
 	Datum		values[3];
@@ -373,7 +454,7 @@ tfidf_parts_merge(const JflowContext *context, TfidfStats *stats)
 		part = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
 		bytes = DatumGetByteaP(part);
 		old = MemoryContextSwitchTo(outer);
-		tfidf_stats_merge(stats, bytes);
+		term_stats_merge(stats, bytes);
 		MemoryContextSwitchTo(old);
 		if ((Pointer) bytes != DatumGetPointer(part))
 			pfree(bytes);
