@@ -138,7 +138,7 @@ jflow_object_aclcheck(Oid classid, Oid objectid, Oid roleid, AclMode mode)
 /* Version 18 replaced pg_attribute_noreturn() by pg_noreturn, which comes first. */
 #define JFLOW_NORETURN __attribute__((noreturn))
 
-/* The pq index: names of files, hinted reads, and what versions added to the routine. */
+/* Names of files of relations; version 16 renamed them. */
 #if PG_VERSION_NUM >= 160000
 #define RelFileNodeCompat RelFileLocator
 #define rel_file_compat(rel) ((rel)->rd_locator)
@@ -180,17 +180,17 @@ jflow_object_aclcheck(Oid classid, Oid objectid, Oid roleid, AclMode mode)
 
 /* Version 18 counts index searches for EXPLAIN. */
 #if PG_VERSION_NUM >= 180000
-#define PQ_COUNT_SEARCH_COMPAT(scan) \
+#define COUNT_INDEX_SEARCH_COMPAT(scan) \
 	do { if ((scan)->instrument) (scan)->instrument->nsearches++; } while (0)
 #else
-#define PQ_COUNT_SEARCH_COMPAT(scan) ((void) 0)
+#define COUNT_INDEX_SEARCH_COMPAT(scan) ((void) 0)
 #endif
 
 /* Version 18 counts disabled nodes before it compares costs. */
 #if PG_VERSION_NUM >= 180000
-#define PQ_DISABLE_PATH_COMPAT(path) ((path)->disabled_nodes = 2)
+#define DISABLE_PATH_COMPAT(path) ((path)->disabled_nodes = 2)
 #else
-#define PQ_DISABLE_PATH_COMPAT(path) ((void) (path))
+#define DISABLE_PATH_COMPAT(path) ((void) (path))
 #endif
 
 /*
@@ -198,9 +198,9 @@ jflow_object_aclcheck(Oid classid, Oid objectid, Oid roleid, AclMode mode)
  * whether operators hash and order alike, which only matters to btree's peers.
  */
 #if PG_VERSION_NUM >= 170000
-#define PQ_AM_COMPAT(am) ((am)->amcanbuildparallel = true)
+#define SET_INDEX_METHOD_COMPAT(am) ((am)->amcanbuildparallel = true)
 #else
-#define PQ_AM_COMPAT(am) ((void) (am))
+#define SET_INDEX_METHOD_COMPAT(am) ((void) (am))
 #endif
 
 /* Until version 17 a run of the executor knows whether it is the only one. */

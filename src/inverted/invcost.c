@@ -101,7 +101,7 @@ inv_costestimate(PlannerInfo *root, IndexPath *path, double loop_count,
 		*correlation = 0;
 		*pages = 0;
 		/* no sequential scan is as bad, not even a disabled one */
-		PQ_DISABLE_PATH_COMPAT(&path->path);
+		DISABLE_PATH_COMPAT(&path->path);
 		return;
 	}
 	genericcostestimate(root, path, loop_count, &costs);

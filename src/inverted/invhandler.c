@@ -122,6 +122,6 @@ jflow_inverted_handler(PG_FUNCTION_ARGS)
 	am->amrescan = inv_rescan;
 	am->amgettuple = inv_gettuple;
 	am->amendscan = inv_endscan;
-	PQ_AM_COMPAT(am);
+	SET_INDEX_METHOD_COMPAT(am);
 	PG_RETURN_POINTER(am);
 }

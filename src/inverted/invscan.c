@@ -261,7 +261,7 @@ start_scan(IndexScanDesc scan, InvScanOpaque *so)
 	if (!IsMVCCSnapshot(scan->xs_snapshot))
 		elog(ERROR, "non-MVCC snapshots are not supported with inverted");
 	pgstat_count_index_scan(scan->indexRelation);
-	PQ_COUNT_SEARCH_COMPAT(scan);
+	COUNT_INDEX_SEARCH_COMPAT(scan);
 	read_query(so, scan->indexRelation, &scan->orderByData[0]);
 	read_keys(so, scan->indexRelation, scan);
 	ix_limit_wanted(so->orderbys, &so->wanted);

@@ -143,6 +143,6 @@ jflow_pq_handler(PG_FUNCTION_ARGS)
 	am->amrescan = pq_rescan;
 	am->amgettuple = pq_gettuple;
 	am->amendscan = pq_endscan;
-	PQ_AM_COMPAT(am);
+	SET_INDEX_METHOD_COMPAT(am);
 	PG_RETURN_POINTER(am);
 }

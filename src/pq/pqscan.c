@@ -508,7 +508,7 @@ start_search(IndexScanDesc scan)
 	if (!IsMVCCSnapshot(scan->xs_snapshot))
 		elog(ERROR, "non-MVCC snapshots are not supported with pq");
 	pgstat_count_index_scan(index);
-	PQ_COUNT_SEARCH_COMPAT(scan);
+	COUNT_INDEX_SEARCH_COMPAT(scan);
 	ix_limit_wanted(so->orderbys, &so->wanted);
 	pq = pq_index_get(index, so->context);
 	query = palloc0(sizeof(float) * pq->model->padded);
