@@ -193,6 +193,13 @@ jflow_object_aclcheck(Oid classid, Oid objectid, Oid roleid, AclMode mode)
 #define DISABLE_PATH_COMPAT(path) ((void) (path))
 #endif
 
+/* Version 17 matches every condition that an ordered index scan can test. */
+#if PG_VERSION_NUM >= 170000
+#define MATCHES_FILTERS_COMPAT true
+#else
+#define MATCHES_FILTERS_COMPAT false
+#endif
+
 /*
  * Version 17 gave aminsertcleanup and parallel builds a flag; version 18 asks
  * whether operators hash and order alike, which only matters to btree's peers.

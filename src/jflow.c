@@ -14,6 +14,8 @@
 #include "executors/terms/terms.h"
 #include "flow/flow.h"
 #include "index/limit.h"
+#include "index/match.h"
+#include "inverted/inverted.h"
 #include "pq/pq.h"
 #include "pq/pqbuild.h"
 #include "runtime/control/workers.h"
@@ -56,6 +58,9 @@ _PG_init(void)
 {
 	jflow_define_settings();
 	ix_limit_init();
+	ix_match_init();
+	ix_match_method(pq_costestimate);
+	ix_match_method(inv_costestimate);
 	pq_am_init();
 	pq_role_name = jflow_codebook_owner;
 	jflow_register_class(&tfidf_class);

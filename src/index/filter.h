@@ -14,6 +14,8 @@
 #include "utils/relcache.h"
 
 #define IX_MAX_FILTERS (INDEX_MAX_KEYS - 1)
+/* Support function of the operator classes of filter columns that are hashed. */
+#define IX_FILTER_HASH_PROC 3
 /* Entries that are tested together. */
 #define IX_FILTER_BLOCK 32
 
@@ -32,14 +34,24 @@ typedef struct IxFilterLayout
 
 typedef struct IxFilter IxFilter;
 
+/* Conditions on filter columns, as a scan prepares them. */
+typedef struct IxFilters
+{
+	int			n;
+	bool		never;			/* no row can pass */
+	bool		recheck;		/* rows that pass may still be wrong */
+	IxFilter   *filters;
+} IxFilters;
+
 extern int	ix_filter_count(Relation index, int16 *widths);
-extern bool ix_filter_class_complete(Oid type, int strategies);
+extern int16 ix_filter_width(Relation index, int column);
+extern bool ix_filter_class_complete(Oid type, int strategies, bool hashes);
 extern uint32 ix_filter_form(Relation index, const Datum *values, const bool *isnull, int64 *out);
 extern int	ix_filter_place(IxFilterLayout *layout, int at, int nblocks);
 extern void ix_filter_put(char *page, const IxFilterLayout *layout, int slot, const char *values, uint32 nulls);
 extern uint32 ix_filter_get(const char *page, const IxFilterLayout *layout, int slot, int64 *values);
 extern bool ix_filter_equal(const char *page, const IxFilterLayout *layout, int slot, const int64 *values, uint32 nulls);
-extern IxFilter *ix_filters_prepare(Relation index, ScanKey keys, int nkeys, int *nfilters, bool *never);
-extern uint32 ix_filters_mask(const IxFilter *filters, int nfilters, const char *page, const IxFilterLayout *layout, int block);
+extern void ix_filters_prepare(IxFilters *filters, Relation index, ScanKey keys, int nkeys);
+extern uint32 ix_filters_mask(const IxFilters *filters, const char *page, const IxFilterLayout *layout, int block, uint32 wanted);
 
 #endif							/* INDEX_FILTER_H */

@@ -429,7 +429,7 @@ jflow_inverted_check(PG_FUNCTION_ARGS)
 	check.slot = table_slot_create(check.heap, NULL);
 	check.fetch = table_index_fetch_begin(check.heap);
 	check.row_context = AllocSetContextCreate(CurrentMemoryContext, "inverted row", ALLOCSET_DEFAULT_SIZES);
-	check.search = inv_search_begin(check.index, &query, NULL, 0);
+	check.search = inv_search_begin(check.index, &query, NULL);
 	inv_check_stale(check.search);
 	for (int p = 0; p < check.search->nparts; p++)
 	{

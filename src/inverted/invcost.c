@@ -90,6 +90,7 @@ inv_costestimate(PlannerInfo *root, IndexPath *path, double loop_count,
 	double		postings;
 	double		lists;
 	double		pending;
+	double		tuples;
 	double		read;
 	double		random_cost;
 	double		sequential_cost;
@@ -124,15 +125,18 @@ inv_costestimate(PlannerInfo *root, IndexPath *path, double loop_count,
 	index_close(index, NoLock);
 	pfree(meta);
 
+	/* of an array of values, numIndexTuples counts one value's alone */
+	tuples = costs.indexSelectivity * info->tuples;
+
 	/* of each list the dictionary's pages, and a page in two bytes a posting */
 	read = Min(info->pages, 1 + lists * 2);
 	*startup = random_cost * read * 0.5 +
 		sequential_cost * Min(info->pages, pending + postings * 2 / BLCKSZ) +
 		cpu_operator_cost * (POSTING_COST * postings + 100 * pending + 10 * lists);
 	*total = *startup + sequential_cost * info->pages +
-		costs.numIndexTuples * (cpu_index_tuple_cost + 4 * cpu_operator_cost) +
+		tuples * (cpu_index_tuple_cost + 4 * cpu_operator_cost) +
 	/* of each row the distance, before its turn */
-		costs.numIndexTuples * (cpu_tuple_cost + cpu_operator_cost);
+		tuples * (cpu_tuple_cost + cpu_operator_cost);
 	*selectivity = costs.indexSelectivity;
 	*correlation = 0;
 	*pages = info->pages;

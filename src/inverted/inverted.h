@@ -31,7 +31,7 @@
 
 #define INV_META_BLOCK 0
 #define INV_MAGIC 0x494e564a
-#define INV_VERSION 1
+#define INV_VERSION 2
 #define INV_PAGE_ID 0xFF96		/* for pg_filedump */
 
 typedef enum InvPageKind
@@ -239,7 +239,7 @@ typedef enum InvMetric
 
 #define INV_DISTANCE_PROC 1		/* the operator's own function */
 #define INV_METRIC_PROC 2		/* returns an InvMetric */
-#define INV_NPROCS 2
+#define INV_NPROCS 3			/* with IX_FILTER_HASH_PROC */
 #define INV_ORDER_STRATEGY 1
 
 /* Squares of lengths between these are far from where floats fail. */

@@ -33,7 +33,8 @@ inv_options(Datum reloptions, bool validate)
 
 /*
  * An operator class is either of vectors (an ordering operator, a distance
- * function and a metric) or of a filter column.
+ * function and a metric) or of a filter column (the five comparisons, or equality
+ * and a function that hashes).
  */
 static bool
 inv_validate(Oid opclass)
@@ -70,7 +71,7 @@ inv_validate(Oid opclass)
 	}
 	if (norderings > 0 ?
 		nprocs != (1 << INV_DISTANCE_PROC | 1 << INV_METRIC_PROC) :
-		!ix_filter_class_complete(form->opcintype, strategies))
+		!ix_filter_class_complete(form->opcintype, strategies, nprocs == 1 << IX_FILTER_HASH_PROC))
 	{
 		ereport(INFO,
 				(errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
@@ -99,7 +100,7 @@ jflow_inverted_handler(PG_FUNCTION_ARGS)
 	am->amcanunique = false;
 	am->amcanmulticol = true;
 	am->amoptionalkey = true;
-	am->amsearcharray = false;
+	am->amsearcharray = true;
 	am->amsearchnulls = true;
 	am->amstorage = false;
 	am->amclusterable = false;

@@ -110,7 +110,7 @@ jflow_inverted_info(PG_FUNCTION_ARGS)
 		elog(ERROR, "return type must be a row type");
 	ix_inspect_begin(PG_GETARG_OID(0), "inverted", &inspected);
 	inv_read_meta(inspected.index, meta);
-	search = inv_search_begin(inspected.index, &query, NULL, 0);
+	search = inv_search_begin(inspected.index, &query, NULL);
 	for (int p = 0; p < search->nparts; p++)
 	{
 		if (search->parts[p].part.pending)

@@ -135,7 +135,7 @@ inv_meta_verify(Relation index, Buffer buffer)
 		meta->crc != meta_crc(meta) || meta->nfilters != RelationGetDescr(index)->natts - 1)
 		ix_corrupt(index, INV_META_BLOCK, "The meta page does not fit its checksum.");
 	for (int i = 0; i < meta->nfilters; i++)
-		if (meta->filter_width[i] != TupleDescAttr(RelationGetDescr(index), i + 1)->attlen)
+		if (meta->filter_width[i] != ix_filter_width(index, i))
 			ix_corrupt(index, INV_META_BLOCK, "A filter column is of another width.");
 	return meta;
 }

@@ -51,11 +51,9 @@ typedef struct InvScanOpaque
 	InvQuery	query;
 	Datum		value;			/* the vector asked for, detoasted */
 	bool		unordered;		/* it is NULL */
-	bool		never;			/* the filters match nothing */
 	bool		only_null;		/* vector IS NULL, or IS NOT NULL */
 	bool		no_null;
-	IxFilter   *filters;
-	int			nfilters;
+	IxFilters	filters;
 	/* of the search */
 	Stage		stage;
 	IxFetch    *fetch;
@@ -191,6 +189,7 @@ read_keys(InvScanOpaque *so, Relation index, IndexScanDesc scan)
 {
 	ScanKey		keys = palloc(sizeof(ScanKeyData) * Max(scan->numberOfKeys, 1));
 	int			nkeys = 0;
+	bool		comparison = false;
 
 	for (int i = 0; i < scan->numberOfKeys; i++)
 	{
@@ -203,10 +202,10 @@ read_keys(InvScanOpaque *so, Relation index, IndexScanDesc scan)
 		else if (key->sk_flags & SK_SEARCHNOTNULL)
 			so->no_null = true;
 		else
-			so->never = true;
+			comparison = true;
 	}
-	so->filters = ix_filters_prepare(index, keys, nkeys, &so->nfilters, &so->never);
-	so->never |= so->only_null && so->no_null;
+	ix_filters_prepare(&so->filters, index, keys, nkeys);
+	so->filters.never |= comparison || (so->only_null && so->no_null);
 }
 
 /*
@@ -240,7 +239,7 @@ begin_search(IndexScanDesc scan, InvScanOpaque *so)
 
 	end_search(so);
 	old = MemoryContextSwitchTo(so->search_context);
-	so->search = inv_search_begin(scan->indexRelation, &so->query, so->filters, so->nfilters);
+	so->search = inv_search_begin(scan->indexRelation, &so->query, &so->filters);
 	so->fetch = ix_fetch_begin(scan->heapRelation, scan->indexRelation);
 	so->stage = so->only_null ? STAGE_NULL : STAGE_NUMBER;
 	so->want = first_want(so);
@@ -497,7 +496,7 @@ inv_gettuple(IndexScanDesc scan, ScanDirection direction)
 		elog(ERROR, "inverted indexes cannot be scanned backward");
 	if (!so->search)
 		start_scan(scan, so);
-	while (!so->never && !found)
+	while (!so->filters.never && !found)
 	{
 		if (next_row(scan, so, &tid, &distance))
 		{
@@ -514,7 +513,7 @@ inv_gettuple(IndexScanDesc scan, ScanDirection direction)
 	if (found)
 	{
 		scan->xs_heaptid = tid;
-		scan->xs_recheck = false;
+		scan->xs_recheck = so->filters.recheck;
 		scan->xs_recheckorderby = false;
 	}
 	MemoryContextSwitchTo(old);

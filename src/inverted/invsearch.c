@@ -87,7 +87,7 @@ find_terms(InvSearch *search, InvSearchPart *part, double *most)
  * already.
  */
 InvSearch *
-inv_search_begin(Relation index, const InvQuery *query, const IxFilter *filters, int nfilters)
+inv_search_begin(Relation index, const InvQuery *query, const IxFilters *filters)
 {
 	InvSearch  *search = palloc0(sizeof(InvSearch));
 	double	   *most = palloc0(sizeof(double) * Max(query->nterms, 1));
@@ -98,8 +98,8 @@ inv_search_begin(Relation index, const InvQuery *query, const IxFilter *filters,
 	search->reader.index = index;
 	search->reader.standby = RecoveryInProgress();
 	search->query = *query;
-	search->filters = filters;
-	search->nfilters = nfilters;
+	if (filters)
+		search->filters = *filters;
 	search->context = AllocSetContextCreate(CurrentMemoryContext, "inverted segment", ALLOCSET_DEFAULT_SIZES);
 	search->docs_buffer = InvalidBuffer;
 	pin_parts(search);
@@ -203,9 +203,9 @@ inv_search_doc(InvSearch *search, InvSearchPart *part, uint32 doc, ItemPointer t
 	if (IxPageGetOpaque(page)->owner != part->part.id || slot >= InvPageGetHeader(page)->count)
 		ix_corrupt(search->index, block, "The page belongs to another segment.");
 	wanted = !(InvPageDead(page, layout)[slot / 32] >> (slot % 32) & 1);
-	if (wanted && search->nfilters > 0)
-		wanted = ix_filters_mask(search->filters, search->nfilters, page, &layout->filters, slot / IX_FILTER_BLOCK) >>
-			(slot % IX_FILTER_BLOCK) & 1;
+	if (wanted && search->filters.n > 0)
+		wanted = ix_filters_mask(&search->filters, page, &layout->filters, slot / IX_FILTER_BLOCK,
+								 (uint32) 1 << slot % IX_FILTER_BLOCK) != 0;
 	*tid = InvPageTids(page, layout)[slot];
 	LockBuffer(search->docs_buffer, BUFFER_LOCK_UNLOCK);
 	return wanted;
@@ -224,11 +224,11 @@ inv_search_item(InvSearch *search, const InvItem *item)
 	}			block;
 	IxFilterLayout layout = search->reader.layout.filters;
 
-	if (search->nfilters == 0)
+	if (search->filters.n == 0)
 		return true;
 	memset(&block, 0, ix_filter_place(&layout, 0, 1));
 	ix_filter_put(block.bytes, &layout, 0, InvItemFilters(item), item->nulls);
-	return ix_filters_mask(search->filters, search->nfilters, block.bytes, &layout, 0) & 1;
+	return ix_filters_mask(&search->filters, block.bytes, &layout, 0, 1) != 0;
 }
 
 /* Of a document of a pending list, as far as its items were read. */

@@ -84,8 +84,7 @@ typedef struct InvSearch
 	int			nparts;
 	double		unit;			/* of scores */
 	double		margin;			/* for rounding, in distance */
-	const IxFilter *filters;
-	int			nfilters;
+	IxFilters	filters;
 	MemoryContext context;		/* of a segment that is searched */
 	Buffer		docs_buffer;	/* last document page, pinned */
 	/* the search for the best */
@@ -107,7 +106,7 @@ extern void inv_cursor_seek(InvSearch *search, InvSearchPart *part, InvCursor *c
 extern void inv_cursor_close(InvCursor *cursor);
 
 /* invsearch.c */
-extern InvSearch *inv_search_begin(Relation index, const InvQuery *query, const IxFilter *filters, int nfilters);
+extern InvSearch *inv_search_begin(Relation index, const InvQuery *query, const IxFilters *filters);
 extern void inv_search_end(InvSearch *search);
 extern bool inv_search_doc(InvSearch *search, InvSearchPart *part, uint32 doc, ItemPointer tid);
 extern bool inv_search_item(InvSearch *search, const InvItem *item);

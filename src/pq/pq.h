@@ -41,7 +41,7 @@
 
 #define PQ_META_BLOCK 0
 #define PQ_MAGIC 0x50514a46
-#define PQ_VERSION 2
+#define PQ_VERSION 3
 #define PQ_PAGE_ID 0xFF95		/* for pg_filedump */
 
 typedef enum PqPageKind
@@ -210,7 +210,7 @@ typedef struct PqSpace
 
 #define PQ_DISTANCE_PROC 1		/* the operator's own function */
 #define PQ_SPACE_PROC 2			/* returns a PqSpace */
-#define PQ_NPROCS 2
+#define PQ_NPROCS 3				/* with IX_FILTER_HASH_PROC */
 #define PQ_ORDER_STRATEGY 1
 
 /*
@@ -480,8 +480,7 @@ typedef struct PqSearch
 	int			nprobes;
 	PqCandidate *candidates;
 	int			ncandidates;
-	const IxFilter *filters;
-	int			nfilters;
+	IxFilters	filters;
 	int64		tested;			/* entries that the filters were asked about */
 	int64		passed;
 	bool		assign;			/* rank by centroids whatever the metric */

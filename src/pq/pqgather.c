@@ -303,10 +303,10 @@ collect_page(PqGather *g, const PqProbe *probe, Page page)
 	{
 		uint32		mask = masks[b] & live[b] & PqUsedMask(header, b);
 
-		if (mask && search->nfilters > 0)
+		if (mask && search->filters.n > 0)
 		{
 			search->tested += pg_popcount32(mask);
-			mask &= ix_filters_mask(search->filters, search->nfilters, page, &layout->filters, b);
+			mask = ix_filters_mask(&search->filters, page, &layout->filters, b, mask);
 			search->passed += pg_popcount32(mask);
 		}
 		for (; mask; mask &= mask - 1)

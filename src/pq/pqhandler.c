@@ -53,7 +53,8 @@ pq_options(Datum reloptions, bool validate)
 
 /*
  * An operator class is either of vectors (an ordering operator, a distance
- * function and a space) or of a filter column (the five comparisons).
+ * function and a space) or of a filter column (the five comparisons, or
+ * equality and a function that hashes).
  */
 static bool
 pq_validate(Oid opclass)
@@ -91,7 +92,7 @@ pq_validate(Oid opclass)
 	}
 	if (norderings > 0 ?
 		nprocs != (1 << PQ_DISTANCE_PROC | 1 << PQ_SPACE_PROC) :
-		!ix_filter_class_complete(form->opcintype, nfilters))
+		!ix_filter_class_complete(form->opcintype, nfilters, nprocs == 1 << IX_FILTER_HASH_PROC))
 	{
 		ereport(INFO,
 				(errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
@@ -120,7 +121,7 @@ jflow_pq_handler(PG_FUNCTION_ARGS)
 	am->amcanunique = false;
 	am->amcanmulticol = true;
 	am->amoptionalkey = true;
-	am->amsearcharray = false;
+	am->amsearcharray = true;
 	am->amsearchnulls = true;
 	am->amstorage = false;
 	am->amclusterable = false;

@@ -58,8 +58,6 @@ typedef struct PqScanOpaque
 	PqGather   *gather;
 	Datum		query;			/* the vector asked for, detoasted */
 	bool		unordered;		/* the query has no direction or is NULL */
-	bool		never;			/* the filters match nothing */
-	bool		recheck;		/* of filters */
 	PqPhase		phase;
 	double		entries;		/* of the index, about */
 	IxFetch    *fetch;
@@ -240,7 +238,7 @@ line_up(IndexScanDesc scan, int k)
 		CHECK_FOR_INTERRUPTS();
 		set_rule(so, g->k);
 		pq_gather(g);
-		if (so->search->nfilters > 0 && set_rule(so, g->k))
+		if (so->search->filters.n > 0 && set_rule(so, g->k))
 			pq_gather(g);
 		/* rows that are lined up may have to let others go first */
 		ix_ranking_reserve(&so->ranking, so->nout - so->next);
@@ -478,7 +476,7 @@ start_phase(IndexScanDesc scan)
 	if (jflow_pq_refine > 0)
 		pq_gather_refine(so->gather, (int) Min(jflow_pq_refine * rows, 1000000));
 	line_up(scan, (int) rows);
-	if (search->nfilters > 0 && so->wanted.filtered >= 0 && jflow_pq_refine == 0 && so->phase == PQ_GATHER)
+	if (search->filters.n > 0 && so->wanted.filtered >= 0 && jflow_pq_refine == 0 && so->phase == PQ_GATHER)
 	{
 		double		more = rows_to_gather(scan);
 
@@ -523,11 +521,10 @@ start_search(IndexScanDesc scan)
 	so->fetch = ix_fetch_begin(scan->heapRelation, index);
 	so->search = pq_search_begin(index, pq);
 	so->search->cut_off = isinf(lost);
-	so->search->filters = ix_filters_prepare(index, scan->keyData, scan->numberOfKeys,
-											 &so->search->nfilters, &so->never);
+	ix_filters_prepare(&so->search->filters, index, scan->keyData, scan->numberOfKeys);
 	pq_search_query(so->search, query, lost);
 	so->last = -INFINITY;
-	if (!so->never)
+	if (!so->search->filters.never)
 		start_phase(scan);
 }
 
@@ -598,7 +595,7 @@ next_row(IndexScanDesc scan, IxRow *out)
 	PqScanOpaque *so = scan->opaque;
 	bool		strict = jflow_pq_iterative_scan != PQ_ITERATIVE_RELAXED && !so->unordered;
 
-	while (!so->never)
+	while (!so->search->filters.never)
 	{
 		if (so->phase == PQ_EXACT)
 		{
@@ -649,7 +646,7 @@ pq_gettuple(IndexScanDesc scan, ScanDirection direction)
 		so->last = row.distance;
 		so->total++;
 		scan->xs_heaptid = row.tid;
-		scan->xs_recheck = so->recheck;
+		scan->xs_recheck = so->search->filters.recheck;
 		scan->xs_recheckorderby = false;
 	}
 	MemoryContextSwitchTo(old);

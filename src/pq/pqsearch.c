@@ -480,8 +480,8 @@ pq_search_page(PqSearch *search, Page page, double *distances, float *errors)
 	{
 		uint32		mask = PqPostingLive(page, layout)[b] & PqUsedMask(header, b);
 
-		if (mask && search->nfilters > 0)
-			mask &= ix_filters_mask(search->filters, search->nfilters, (char *) page, &layout->filters, b);
+		if (mask && search->filters.n > 0)
+			mask = ix_filters_mask(&search->filters, (char *) page, &layout->filters, b, mask);
 		for (; mask; mask &= mask - 1)
 		{
 			int			slot = b * PQ_BLOCK + pg_rightmost_one_pos32(mask);

@@ -82,7 +82,7 @@ CREATE INDEX ON wrong USING inverted ((v::sparsevec(3)) sparsevec_ip_ops);
 CREATE INDEX ON wrong USING inverted (id, w);
 CREATE INDEX ON wrong USING inverted (w vector_ip_ops);
 CREATE INDEX ON wrong USING inverted ((v::sparsevec(3)));
-CREATE INDEX ON wrong USING inverted ((v::sparsevec(3)) sparsevec_ip_ops, t);
+CREATE INDEX ON wrong USING inverted ((v::sparsevec(3)) sparsevec_ip_ops, (ARRAY[t]));
 CREATE INDEX ON wrong USING inverted ((v::sparsevec(3)) sparsevec_ip_ops) WITH (lists = 3);
 CREATE INDEX ON wrong USING inverted (id);
 CREATE UNIQUE INDEX ON wrong USING inverted ((v::sparsevec(3)) sparsevec_ip_ops);

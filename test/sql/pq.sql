@@ -141,7 +141,7 @@ SELECT jflow_train('x', 'SELECT v FROM pq_wide', 'manhattan');
 CREATE TABLE pq_free (v vector, price int, name text);
 CREATE INDEX ON pq_free USING pq (v vector_l2_ops);
 CREATE INDEX ON pq_free USING pq (price);
-CREATE INDEX ON pq_free USING pq ((v::vector(3)) vector_l2_ops, name);
+CREATE INDEX ON pq_free USING pq ((v::vector(3)) vector_l2_ops, (ARRAY[name]));
 CREATE UNIQUE INDEX ON pq_tiny USING pq (v vector_l2_ops);
 CREATE INDEX ON pq_tiny USING pq (v vector_l2_ops) WITH (bits = 8);
 CREATE INDEX ON pq_tiny USING pq (v vector_l2_ops) WITH (lists = -1);

@@ -25,7 +25,6 @@ CREATE INDEX ON items USING pq (embedding);
 CREATE INDEX ON items USING pq (price);
 CREATE INDEX ON items USING pq (price, embedding vector_l2_ops);
 CREATE INDEX ON items USING pq (embedding vector_l2_ops, h halfvec_l2_ops);
-CREATE INDEX ON items USING pq (embedding vector_l2_ops, name);
 CREATE INDEX ON items USING pq (embedding vector_l2_ops, tags);
 CREATE INDEX ON items USING pq (embedding halfvec_l2_ops);
 CREATE UNIQUE INDEX ON items USING pq (embedding vector_l2_ops);
