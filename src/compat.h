@@ -5,8 +5,8 @@
 #ifndef JFLOW_COMPAT_H
 #define JFLOW_COMPAT_H
 
-#if PG_VERSION_NUM < 150000 || PG_VERSION_NUM >= 190000
-#error "jflow needs PostgreSQL 15 to 18"
+#if PG_VERSION_NUM < 150000 || PG_VERSION_NUM >= 200000
+#error "jflow needs PostgreSQL 15 to 19"
 #endif
 
 #if PG_VERSION_NUM >= 160000
@@ -169,8 +169,24 @@ jflow_object_aclcheck(Oid classid, Oid objectid, Oid roleid, AclMode mode)
 #define vacuum_delay_point_compat() vacuum_delay_point()
 #endif
 
+/* Version 19 gives scans flags. */
+#if PG_VERSION_NUM >= 190000
+#define table_beginscan_compat(rel, snapshot, nkeys, keys) \
+	table_beginscan(rel, snapshot, nkeys, keys, SO_NONE)
+#define table_beginscan_parallel_compat(rel, scan) table_beginscan_parallel(rel, scan, SO_NONE)
+#define table_index_fetch_begin_compat(rel) table_index_fetch_begin(rel, SO_NONE)
+#else
+#define table_beginscan_compat(rel, snapshot, nkeys, keys) \
+	table_beginscan(rel, snapshot, nkeys, keys)
+#define table_beginscan_parallel_compat(rel, scan) table_beginscan_parallel(rel, scan)
+#define table_index_fetch_begin_compat(rel) table_index_fetch_begin(rel)
+#endif
+
 /* Version 18 lets a scan count what it does. */
-#if PG_VERSION_NUM >= 180000
+#if PG_VERSION_NUM >= 190000
+#define index_beginscan_compat(heap, index, snapshot, nkeys, norderbys) \
+	index_beginscan(heap, index, snapshot, NULL, nkeys, norderbys, SO_NONE)
+#elif PG_VERSION_NUM >= 180000
 #define index_beginscan_compat(heap, index, snapshot, nkeys, norderbys) \
 	index_beginscan(heap, index, snapshot, NULL, nkeys, norderbys)
 #else
@@ -210,6 +226,23 @@ jflow_object_aclcheck(Oid classid, Oid objectid, Oid roleid, AclMode mode)
 #define SET_INDEX_METHOD_COMPAT(am) ((void) (am))
 #endif
 
+/*
+ * Version 19 keeps the routine that a handler returns for as long as the process
+ * lives; before, it is copied and freed.
+ */
+#if PG_VERSION_NUM >= 190000
+#define index_am_compat(routine) ((routine)->type = T_IndexAmRoutine, (routine))
+#else
+#define index_am_compat(routine) ((void) (routine), makeNode(IndexAmRoutine))
+#endif
+
+/* Version 19 wants to hear when a descriptor has its last attribute. */
+#if PG_VERSION_NUM >= 190000
+#define tuple_desc_finalize_compat(desc) TupleDescFinalize(desc)
+#else
+#define tuple_desc_finalize_compat(desc) ((void) (desc))
+#endif
+
 /* Until version 17 a run of the executor knows whether it is the only one. */
 #if PG_VERSION_NUM >= 180000
 #define EXECUTOR_RUN_ARGS_COMPAT QueryDesc *queryDesc, ScanDirection direction, uint64 count
@@ -219,6 +252,53 @@ jflow_object_aclcheck(Oid classid, Oid objectid, Oid roleid, AclMode mode)
 #define EXECUTOR_RUN_ARGS_COMPAT QueryDesc *queryDesc, ScanDirection direction, uint64 count, bool execute_once
 #define EXECUTOR_RUN_PASS_COMPAT queryDesc, direction, count, execute_once
 #define EXECUTE_ONCE_COMPAT execute_once
+#endif
+
+/*
+ * A numeric as an int4, *error set where it is none.  Version 19 reports it as a
+ * soft error.
+ */
+#if PG_VERSION_NUM >= 190000
+#include "nodes/miscnodes.h"
+#include "utils/numeric.h"
+static inline int32
+numeric_int4_compat(Numeric number, bool *error)
+{
+	ErrorSaveContext context = {T_ErrorSaveContext};
+	int32		result = numeric_int4_safe(number, (Node *) &context);
+
+	*error = context.error_occurred;
+	return result;
+}
+#else
+#define numeric_int4_compat(number, error) numeric_int4_opt_error(number, error)
+#endif
+
+/* Version 18 knows names and versions of modules. */
+#if PG_VERSION_NUM >= 180000
+#define JFLOW_MODULE_MAGIC(module) PG_MODULE_MAGIC_EXT(.name = module, .version = JFLOW_VERSION)
+#else
+#define JFLOW_MODULE_MAGIC(module) PG_MODULE_MAGIC
+#endif
+
+/*
+ * Version 19 builds a jsonb in a state that also has the result, once it is
+ * complete; before, each call returned what it had, which mattered for the last.
+ */
+#if PG_VERSION_NUM < 190000
+#include "utils/jsonb.h"
+typedef struct JsonbInState
+{
+	JsonbValue *result;			/* the whole value; before the end the last part */
+	JsonbParseState *parseState;
+} JsonbInState;
+
+static inline void
+jflow_push_jsonb_compat(JsonbInState *state, JsonbIteratorToken token, JsonbValue *value)
+{
+	state->result = pushJsonbValue(&state->parseState, token, value);
+}
+#define pushJsonbValue(state, token, value) jflow_push_jsonb_compat(state, token, value)
 #endif
 
 #endif							/* JFLOW_COMPAT_H */

@@ -10,6 +10,7 @@
 #include "storage/lwlock.h"
 #include "utils/builtins.h"
 
+#include "compat.h"
 #include "executors/pqlite/pqlite.h"
 #include "executors/terms/terms.h"
 #include "flow/flow.h"
@@ -24,7 +25,7 @@
 #include "runtime/shared/shmem.h"
 #include "settings.h"
 
-PG_MODULE_MAGIC;
+JFLOW_MODULE_MAGIC("jflow");
 
 extern PGDLLEXPORT void _PG_init(void);
 

@@ -93,7 +93,7 @@ jflow_json_empty(void)
 
 /* Push a string as a key, value or element. */
 void
-jflow_json_push_text(JsonbParseState **state, JsonbIteratorToken token, const char *string)
+jflow_json_push_text(JsonbInState *state, JsonbIteratorToken token, const char *string)
 {
 	JsonbValue	value;
 
@@ -104,14 +104,14 @@ jflow_json_push_text(JsonbParseState **state, JsonbIteratorToken token, const ch
 }
 
 void
-jflow_json_push_key(JsonbParseState **state, const char *key)
+jflow_json_push_key(JsonbInState *state, const char *key)
 {
 	jflow_json_push_text(state, WJB_KEY, key);
 }
 
 /* Push a member; nothing where there is no string. */
 void
-jflow_json_push_string(JsonbParseState **state, const char *key, const char *string)
+jflow_json_push_string(JsonbInState *state, const char *key, const char *string)
 {
 	if (string == NULL)
 		return;
@@ -120,7 +120,7 @@ jflow_json_push_string(JsonbParseState **state, const char *key, const char *str
 }
 
 void
-jflow_json_push_int(JsonbParseState **state, const char *key, int64 number)
+jflow_json_push_int(JsonbInState *state, const char *key, int64 number)
 {
 	JsonbValue	value;
 
@@ -131,7 +131,7 @@ jflow_json_push_int(JsonbParseState **state, const char *key, int64 number)
 }
 
 void
-jflow_json_push_bool(JsonbParseState **state, const char *key, bool flag)
+jflow_json_push_bool(JsonbInState *state, const char *key, bool flag)
 {
 	JsonbValue	value;
 
@@ -143,7 +143,7 @@ jflow_json_push_bool(JsonbParseState **state, const char *key, bool flag)
 
 /* Push a member; nothing where there is no value. */
 void
-jflow_json_push_json(JsonbParseState **state, const char *key, Jsonb *json)
+jflow_json_push_json(JsonbInState *state, const char *key, Jsonb *json)
 {
 	JsonbValue	value;
 
@@ -163,7 +163,7 @@ jflow_json_push_json(JsonbParseState **state, const char *key, Jsonb *json)
 
 /* Push a member that is an array of strings. */
 void
-jflow_json_push_strings(JsonbParseState **state, const char *key, char **strings, int n)
+jflow_json_push_strings(JsonbInState *state, const char *key, char **strings, int n)
 {
 	jflow_json_push_key(state, key);
 	pushJsonbValue(state, WJB_BEGIN_ARRAY, NULL);

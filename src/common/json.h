@@ -7,6 +7,8 @@
 
 #include "utils/jsonb.h"
 
+#include "compat.h"
+
 /* What a value is. */
 static inline bool
 jflow_json_is_object(const JsonbValue *value)
@@ -36,12 +38,12 @@ extern Jsonb *jflow_json_empty(void);
 extern char **jflow_json_strings(const JsonbValue *value, int *n);
 extern void jflow_json_check_size(Jsonb *json, const char *what, int limit);
 
-extern void jflow_json_push_key(JsonbParseState **state, const char *key);
-extern void jflow_json_push_text(JsonbParseState **state, JsonbIteratorToken token, const char *string);
-extern void jflow_json_push_string(JsonbParseState **state, const char *key, const char *string);
-extern void jflow_json_push_int(JsonbParseState **state, const char *key, int64 number);
-extern void jflow_json_push_bool(JsonbParseState **state, const char *key, bool flag);
-extern void jflow_json_push_json(JsonbParseState **state, const char *key, Jsonb *json);
-extern void jflow_json_push_strings(JsonbParseState **state, const char *key, char **strings, int n);
+extern void jflow_json_push_key(JsonbInState *state, const char *key);
+extern void jflow_json_push_text(JsonbInState *state, JsonbIteratorToken token, const char *string);
+extern void jflow_json_push_string(JsonbInState *state, const char *key, const char *string);
+extern void jflow_json_push_int(JsonbInState *state, const char *key, int64 number);
+extern void jflow_json_push_bool(JsonbInState *state, const char *key, bool flag);
+extern void jflow_json_push_json(JsonbInState *state, const char *key, Jsonb *json);
+extern void jflow_json_push_strings(JsonbInState *state, const char *key, char **strings, int n);
 
 #endif							/* JFLOW_JSON_H */

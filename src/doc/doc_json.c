@@ -376,7 +376,7 @@ jflow_docs_from_jsonb(Jsonb *json)
 }
 
 static void
-push_string(JsonbParseState **state, char *string, int len, JsonbIteratorToken token)
+push_string(JsonbInState *state, char *string, int len, JsonbIteratorToken token)
 {
 	JsonbValue	value;
 
@@ -388,7 +388,7 @@ push_string(JsonbParseState **state, char *string, int len, JsonbIteratorToken t
 
 /* A number by its shortest text form, so that it comes back as it was. */
 static void
-push_number(JsonbParseState **state, char *digits, bool finite, JsonbIteratorToken token)
+push_number(JsonbInState *state, char *digits, bool finite, JsonbIteratorToken token)
 {
 	JsonbValue	value;
 
@@ -407,7 +407,7 @@ push_number(JsonbParseState **state, char *digits, bool finite, JsonbIteratorTok
 }
 
 static void
-push_float(JsonbParseState **state, float number, JsonbIteratorToken token)
+push_float(JsonbInState *state, float number, JsonbIteratorToken token)
 {
 	char		digits[FLOAT_SHORTEST_DECIMAL_LEN];
 
@@ -416,7 +416,7 @@ push_float(JsonbParseState **state, float number, JsonbIteratorToken token)
 }
 
 static void
-push_double(JsonbParseState **state, double number, JsonbIteratorToken token)
+push_double(JsonbInState *state, double number, JsonbIteratorToken token)
 {
 	char		digits[DOUBLE_SHORTEST_DECIMAL_LEN];
 
@@ -425,7 +425,7 @@ push_double(JsonbParseState **state, double number, JsonbIteratorToken token)
 }
 
 static void
-push_text(JsonbParseState **state, Datum datum)
+push_text(JsonbInState *state, Datum datum)
 {
 	text	   *t = DatumGetTextPP(datum);
 
@@ -433,7 +433,7 @@ push_text(JsonbParseState **state, Datum datum)
 }
 
 static void
-push_jsonb(JsonbParseState **state, Datum datum)
+push_jsonb(JsonbInState *state, Datum datum)
 {
 	Jsonb	   *json = DatumGetJsonbP(datum);
 	JsonbValue	value;
@@ -450,7 +450,7 @@ push_jsonb(JsonbParseState **state, Datum datum)
 }
 
 static void
-push_blob(JsonbParseState **state, Datum datum)
+push_blob(JsonbInState *state, Datum datum)
 {
 	bytea	   *blob = DatumGetByteaPP(datum);
 	int			len = pg_b64_enc_len(VARSIZE_ANY_EXHDR(blob));
@@ -463,7 +463,7 @@ push_blob(JsonbParseState **state, Datum datum)
 }
 
 static void
-push_embedding(JsonbParseState **state, Datum datum)
+push_embedding(JsonbInState *state, Datum datum)
 {
 	Vector	   *vector = (Vector *) PG_DETOAST_DATUM(datum);
 
@@ -474,7 +474,7 @@ push_embedding(JsonbParseState **state, Datum datum)
 }
 
 static void
-push_sparse(JsonbParseState **state, Datum datum)
+push_sparse(JsonbInState *state, Datum datum)
 {
 	Oid			output;
 	bool		varlena;
@@ -485,8 +485,8 @@ push_sparse(JsonbParseState **state, Datum datum)
 	push_string(state, output_text, strlen(output_text), WJB_VALUE);
 }
 
-static JsonbValue *
-push_match(JsonbParseState **state, const JflowMatch *match)
+static void
+push_match(JsonbInState *state, const JflowMatch *match)
 {
 	pushJsonbValue(state, WJB_BEGIN_OBJECT, NULL);
 	for (int i = 0; i < MATCH_NATTS; i++)
@@ -501,12 +501,12 @@ push_match(JsonbParseState **state, const JflowMatch *match)
 		else
 			push_text(state, match->values[i]);
 	}
-	return pushJsonbValue(state, WJB_END_OBJECT, NULL);
+	pushJsonbValue(state, WJB_END_OBJECT, NULL);
 }
 
 /* Add the matches of a jflow_match[] to an array that is being built. */
 static void
-push_matches_of(JsonbParseState **state, Datum datum)
+push_matches_of(JsonbInState *state, Datum datum)
 {
 	JflowMatch *matches;
 	int			n = jflow_matches_deform(datum, &matches);
@@ -516,15 +516,15 @@ push_matches_of(JsonbParseState **state, Datum datum)
 }
 
 static void
-push_matches(JsonbParseState **state, Datum datum)
+push_matches(JsonbInState *state, Datum datum)
 {
 	pushJsonbValue(state, WJB_BEGIN_ARRAY, NULL);
 	push_matches_of(state, datum);
 	pushJsonbValue(state, WJB_END_ARRAY, NULL);
 }
 
-static JsonbValue *
-push_doc(JsonbParseState **state, const JflowDoc *doc)
+static void
+push_doc(JsonbInState *state, const JflowDoc *doc)
 {
 	pushJsonbValue(state, WJB_BEGIN_OBJECT, NULL);
 	for (int i = 0; i < DOC_NATTS; i++)
@@ -560,22 +560,23 @@ push_doc(JsonbParseState **state, const JflowDoc *doc)
 				push_text(state, doc->values[i]);
 		}
 	}
-	return pushJsonbValue(state, WJB_END_OBJECT, NULL);
+	pushJsonbValue(state, WJB_END_OBJECT, NULL);
 }
 
 Jsonb *
 jflow_doc_to_jsonb(const JflowDoc *doc)
 {
-	JsonbParseState *state = NULL;
+	JsonbInState state = {0};
 
-	return JsonbValueToJsonb(push_doc(&state, doc));
+	push_doc(&state, doc);
+	return JsonbValueToJsonb(state.result);
 }
 
 /* An array of documents as objects. */
 Jsonb *
 jflow_docs_to_jsonb(const JflowDocs *docs)
 {
-	JsonbParseState *state = NULL;
+	JsonbInState state = {0};
 
 	pushJsonbValue(&state, WJB_BEGIN_ARRAY, NULL);
 	for (int i = 0; i < docs->ndocs; i++)
@@ -583,7 +584,8 @@ jflow_docs_to_jsonb(const JflowDocs *docs)
 		CHECK_FOR_INTERRUPTS();
 		push_doc(&state, &docs->docs[i]);
 	}
-	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_ARRAY, NULL));
+	pushJsonbValue(&state, WJB_END_ARRAY, NULL);
+	return JsonbValueToJsonb(state.result);
 }
 
 PG_FUNCTION_INFO_V1(jflow_doc_make);
@@ -654,11 +656,12 @@ jflow_jsonb_docs(PG_FUNCTION_ARGS)
 Datum
 jflow_match_jsonb(PG_FUNCTION_ARGS)
 {
-	JsonbParseState *state = NULL;
+	JsonbInState state = {0};
 	JflowMatch	match;
 
 	jflow_match_deform(PG_GETARG_DATUM(0), &match);
-	PG_RETURN_JSONB_P(JsonbValueToJsonb(push_match(&state, &match)));
+	push_match(&state, &match);
+	PG_RETURN_JSONB_P(JsonbValueToJsonb(state.result));
 }
 
 /*
@@ -682,11 +685,12 @@ jflow_jsonb_match(PG_FUNCTION_ARGS)
 Jsonb *
 jflow_matches_to_jsonb(const JflowDocs *docs)
 {
-	JsonbParseState *state = NULL;
+	JsonbInState state = {0};
 
 	pushJsonbValue(&state, WJB_BEGIN_ARRAY, NULL);
 	for (int i = 0; i < docs->ndocs; i++)
 		if (!docs->docs[i].nulls[DOC_MATCHES])
 			push_matches_of(&state, docs->docs[i].values[DOC_MATCHES]);
-	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_ARRAY, NULL));
+	pushJsonbValue(&state, WJB_END_ARRAY, NULL);
+	return JsonbValueToJsonb(state.result);
 }

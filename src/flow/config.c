@@ -103,7 +103,7 @@ read_int(const char *key, const JsonbValue *value)
 
 	if (value->type != jbvNumeric)
 		wrong_value(key, "an integer");
-	result = numeric_int4_opt_error(value->val.numeric, &error);
+	result = numeric_int4_compat(value->val.numeric, &error);
 	if (error)
 		wrong_value(key, "an integer");
 	return result;

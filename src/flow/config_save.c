@@ -33,7 +33,7 @@ interval_text(const Interval *interval)
 
 /* One executor; what has its default is left out, but for the needs. */
 static void
-push_executor(JsonbParseState **state, const JflowFlow *flow, const JflowExecutor *executor)
+push_executor(JsonbInState *state, const JflowFlow *flow, const JflowExecutor *executor)
 {
 	pushJsonbValue(state, WJB_BEGIN_OBJECT, NULL);
 	jflow_json_push_string(state, "name", executor->name);
@@ -70,7 +70,7 @@ push_executor(JsonbParseState **state, const JflowFlow *flow, const JflowExecuto
 static Jsonb *
 build(const JflowFlow *flow, bool literals)
 {
-	JsonbParseState *state = NULL;
+	JsonbInState state = {0};
 
 	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	jflow_json_push_string(&state, "jtype", "Flow");
@@ -85,7 +85,8 @@ build(const JflowFlow *flow, bool literals)
 	jflow_grants_save(flow, &state);
 	if (literals)
 		jflow_json_push_bool(&state, "literals", true);
-	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+	pushJsonbValue(&state, WJB_END_OBJECT, NULL);
+	return JsonbValueToJsonb(state.result);
 }
 
 /* Would something in the document be taken for a variable, or for a path? */

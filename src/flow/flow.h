@@ -101,7 +101,7 @@ extern void jflow_executor_missing(const JflowFlow *flow, const char *name) JFLO
 extern int64 jflow_interval_ms(const Interval *interval);
 
 /* grant.c */
-extern void jflow_grants_save(const JflowFlow *flow, JsonbParseState **json);
+extern void jflow_grants_save(const JflowFlow *flow, JsonbInState *json);
 extern void jflow_grants_load(const char *flow, JsonbContainer *grants);
 
 /* function.c: names of executor functions, as stored and as called. */

@@ -171,7 +171,7 @@ qualify_for(const JsonbValue *value, Oid role)
 
 /* One entry of "requests": qualify the functions it names. */
 static void
-push_request(JsonbParseState **state, const char *endpoint, JsonbValue *value, Oid role)
+push_request(JsonbInState *state, const char *endpoint, JsonbValue *value, Oid role)
 {
 	JsonbIterator *it;
 	JsonbIteratorToken token;
@@ -246,7 +246,7 @@ push_request(JsonbParseState **state, const char *endpoint, JsonbValue *value, O
 void
 jflow_requests_check(Jsonb *requests, Oid role, Jsonb **qualified)
 {
-	JsonbParseState *state = NULL;
+	JsonbInState state = {0};
 	JsonbIterator *it;
 	JsonbIteratorToken token;
 	JsonbValue	value;
@@ -272,7 +272,8 @@ jflow_requests_check(Jsonb *requests, Oid role, Jsonb **qualified)
 		else if (token == WJB_VALUE)
 			push_request(&state, endpoint, &value, role);
 	}
-	*qualified = JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+	pushJsonbValue(&state, WJB_END_OBJECT, NULL);
+	*qualified = JsonbValueToJsonb(state.result);
 }
 
 /* The entry for a key of a requests map; false if there is none. */

@@ -145,7 +145,7 @@ jflow_revoke(PG_FUNCTION_ARGS)
  * role to an array of endpoints, or null for all.  Nothing where there are none.
  */
 void
-jflow_grants_save(const JflowFlow *flow, JsonbParseState **json)
+jflow_grants_save(const JflowFlow *flow, JsonbInState *json)
 {
 	JflowCatalogState state;
 	JflowParams params = {0};

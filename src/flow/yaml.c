@@ -65,7 +65,7 @@ typedef struct YamlReader
 /* Writing the tree: nodes into jsonb. */
 typedef struct YamlConverter
 {
-	JsonbParseState *state;
+	JsonbInState state;
 	int			nnodes;
 	int			max_nodes;
 } YamlConverter;
@@ -87,7 +87,7 @@ typedef struct YamlPairs
 } YamlPairs;
 
 static YamlNode *read_node(YamlReader *reader);
-static JsonbValue *convert_node(YamlConverter *converter, const YamlNode *node, JsonbIteratorToken token);
+static void convert_node(YamlConverter *converter, const YamlNode *node, JsonbIteratorToken token);
 
 static void JFLOW_NORETURN
 yaml_error(const char *message, const yaml_mark_t *mark)
@@ -418,7 +418,7 @@ collect_pairs(YamlConverter *converter, const YamlNode *mapping, YamlPairs *pair
 	}
 }
 
-static JsonbValue *
+static void
 convert_mapping(YamlConverter *converter, const YamlNode *node)
 {
 	YamlPairs	pairs = {0};
@@ -447,19 +447,19 @@ convert_mapping(YamlConverter *converter, const YamlNode *node)
 	}
 	if (pairs.pairs)
 		pfree(pairs.pairs);
-	return pushJsonbValue(&converter->state, WJB_END_OBJECT, NULL);
+	pushJsonbValue(&converter->state, WJB_END_OBJECT, NULL);
 }
 
-static JsonbValue *
+static void
 convert_sequence(YamlConverter *converter, const YamlNode *node)
 {
 	pushJsonbValue(&converter->state, WJB_BEGIN_ARRAY, NULL);
 	for (int i = 0; i < node->nitems; i++)
 		convert_node(converter, node->items[i], WJB_ELEM);
-	return pushJsonbValue(&converter->state, WJB_END_ARRAY, NULL);
+	pushJsonbValue(&converter->state, WJB_END_ARRAY, NULL);
 }
 
-static JsonbValue *
+static void
 convert_node(YamlConverter *converter, const YamlNode *node, JsonbIteratorToken token)
 {
 	JsonbValue	value;
@@ -470,12 +470,14 @@ convert_node(YamlConverter *converter, const YamlNode *node, JsonbIteratorToken 
 	switch (node->type)
 	{
 		case YAML_MAPPING_START_EVENT:
-			return convert_mapping(converter, node);
+			convert_mapping(converter, node);
+			break;
 		case YAML_SEQUENCE_START_EVENT:
-			return convert_sequence(converter, node);
+			convert_sequence(converter, node);
+			break;
 		default:
 			convert_scalar(node, &value);
-			return pushJsonbValue(&converter->state, token, &value);
+			pushJsonbValue(&converter->state, token, &value);
 	}
 }
 
@@ -566,5 +568,6 @@ jflow_yaml_to_jsonb(const char *yaml, int len)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("invalid YAML: a mapping is expected")));
 	converter.max_nodes += MAX_ALIASED;
-	return JsonbValueToJsonb(convert_node(&converter, root, WJB_VALUE));
+	convert_node(&converter, root, WJB_VALUE);
+	return JsonbValueToJsonb(converter.state.result);
 }

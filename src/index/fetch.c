@@ -46,7 +46,7 @@ ix_fetch_begin(Relation heap, Relation index)
 	fetch->heap = heap;
 	fetch->index = index;
 	fetch->row_context = AllocSetContextCreate(CurrentMemoryContext, "index row", ALLOCSET_DEFAULT_SIZES);
-	fetch->fetch = table_index_fetch_begin(heap);
+	fetch->fetch = table_index_fetch_begin_compat(heap);
 	fetch->slot = table_slot_create(heap, NULL);
 	if (index->rd_index->indkey.values[0] == 0)
 	{

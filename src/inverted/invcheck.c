@@ -384,7 +384,7 @@ check_pending(Check *check, InvSearchPart *part)
 static void
 count_rows(Check *check)
 {
-	TableScanDesc scan = table_beginscan(check->heap, GetActiveSnapshot(), 0, NULL);
+	TableScanDesc scan = table_beginscan_compat(check->heap, GetActiveSnapshot(), 0, NULL);
 	ExprState  *predicate = ExecPrepareQual(check->info->ii_Predicate, check->estate);
 	ExprContext *econtext = GetPerTupleExprContext(check->estate);
 	double		rows = 0;
@@ -427,7 +427,7 @@ jflow_inverted_check(PG_FUNCTION_ARGS)
 	check.info = BuildIndexInfo(check.index);
 	check.estate = CreateExecutorState();
 	check.slot = table_slot_create(check.heap, NULL);
-	check.fetch = table_index_fetch_begin(check.heap);
+	check.fetch = table_index_fetch_begin_compat(check.heap);
 	check.row_context = AllocSetContextCreate(CurrentMemoryContext, "inverted row", ALLOCSET_DEFAULT_SIZES);
 	check.search = inv_search_begin(check.index, &query, NULL);
 	inv_check_stale(check.search);

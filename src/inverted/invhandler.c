@@ -89,7 +89,8 @@ PG_FUNCTION_INFO_V1(jflow_inverted_handler);
 Datum
 jflow_inverted_handler(PG_FUNCTION_ARGS)
 {
-	IndexAmRoutine *am = makeNode(IndexAmRoutine);
+	static IndexAmRoutine routine;
+	IndexAmRoutine *am = index_am_compat(&routine);
 
 	am->amstrategies = 5;
 	am->amsupport = INV_NPROCS;

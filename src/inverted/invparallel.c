@@ -25,6 +25,7 @@
 #include "tcop/tcopprot.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
+#include "utils/wait_event.h"
 
 #include "inverted/inverted.h"
 
@@ -112,7 +113,7 @@ jflow_inverted_build_worker(dsm_segment *segment, shm_toc *toc)
 	nfilters = ix_filter_count(load.index, widths);
 	inv_layout_init(&load.layout, nfilters, widths);
 	inv_load(&load, (Size) shared->memory * 1024, make_shared_file, shared, false,
-			 table_beginscan_parallel(load.heap, InvSharedScan(shared)));
+			 table_beginscan_parallel_compat(load.heap, InvSharedScan(shared)));
 	nruns = inv_gather_export(load.gather);
 
 	SpinLockAcquire(&shared->mutex);
@@ -233,7 +234,7 @@ inv_parallel_load(InvLoad *load, InvSource ***sources, int *nsources)
 		return NULL;
 	}
 	inv_load(load, (Size) shared->memory * 1024, make_file, NULL, true,
-			 table_beginscan_parallel(load->heap, InvSharedScan(shared)));
+			 table_beginscan_parallel_compat(load->heap, InvSharedScan(shared)));
 	wait_for_workers(shared, context);
 	load->tuples += shared->tuples;
 	load->indexed += shared->indexed;

@@ -302,7 +302,7 @@ walk_lists(Walk *walk)
 static void
 count_rows(Walk *walk)
 {
-	TableScanDesc scan = table_beginscan(walk->heap, GetActiveSnapshot(), 0, NULL);
+	TableScanDesc scan = table_beginscan_compat(walk->heap, GetActiveSnapshot(), 0, NULL);
 	ExprState  *predicate = ExecPrepareQual(walk->info->ii_Predicate, walk->estate);
 	ExprContext *econtext = GetPerTupleExprContext(walk->estate);
 	const PqSpace *space = pq_index_space(walk->index);
@@ -365,7 +365,7 @@ jflow_pq_check(PG_FUNCTION_ARGS)
 	walk.info = BuildIndexInfo(walk.index);
 	walk.estate = CreateExecutorState();
 	walk.slot = table_slot_create(walk.heap, NULL);
-	walk.fetch = table_index_fetch_begin(walk.heap);
+	walk.fetch = table_index_fetch_begin_compat(walk.heap);
 	walk_lists(&walk);
 	/* it may lack rows that old snapshots see */
 	if (!walk.index->rd_index->indcheckxmin)

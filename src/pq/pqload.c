@@ -46,6 +46,7 @@ sort_descriptor(void)
 	TupleDescInitEntry(desc, (AttrNumber) 1, "list", INT4OID, -1, 0);
 	TupleDescInitEntry(desc, (AttrNumber) 2, "tid", INT8OID, -1, 0);
 	TupleDescInitEntry(desc, (AttrNumber) 3, "entry", BYTEAOID, -1, 0);
+	tuple_desc_finalize_compat(desc);
 	return desc;
 }
 

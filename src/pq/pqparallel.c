@@ -23,6 +23,7 @@
 #include "tcop/tcopprot.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
+#include "utils/wait_event.h"
 
 #include "pq/pq.h"
 #include "pq/pqbuild.h"
@@ -77,7 +78,7 @@ load_part(PqBuild *build, PqShared *shared, Sharedsort *sort, bool leader)
 	coordinate->nParticipants = -1;
 	coordinate->sharedsort = sort;
 	loader = pq_loader_begin(build, coordinate, pq_sort_memory(build, shared->participants));
-	scan = table_beginscan_parallel(build->heap, PqSharedScan(shared));
+	scan = table_beginscan_parallel_compat(build->heap, PqSharedScan(shared));
 	tuples = table_index_build_scan(build->heap, build->index, build->info, true, leader,
 									pq_loader_row, loader, scan);
 	indexed = pq_loader_end(loader);

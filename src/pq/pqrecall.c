@@ -60,7 +60,7 @@ static void
 each_row(Recall *recall, void (*call) (Recall *recall, ItemPointer tid, Datum value))
 {
 	TupleTableSlot *slot = table_slot_create(recall->heap, NULL);
-	TableScanDesc scan = table_beginscan(recall->heap, GetActiveSnapshot(), 0, NULL);
+	TableScanDesc scan = table_beginscan_compat(recall->heap, GetActiveSnapshot(), 0, NULL);
 	ExprState  *predicate = ExecPrepareQual(recall->info->ii_Predicate, recall->estate);
 
 	while (table_scan_getnextslot(scan, ForwardScanDirection, slot))
@@ -92,7 +92,8 @@ each_row(Recall *recall, void (*call) (Recall *recall, ItemPointer tid, Datum va
 static void
 take_query(Recall *recall, ItemPointer tid, Datum value)
 {
-	uint32		hash = hash_bytes((unsigned char *) VARDATA_ANY(value), VARSIZE_ANY_EXHDR(value));
+	uint32		hash = hash_bytes((unsigned char *) VARDATA_ANY(DatumGetPointer(value)),
+									 VARSIZE_ANY_EXHDR(DatumGetPointer(value)));
 	int			at = recall->nqueries;
 	MemoryContext old;
 

@@ -54,7 +54,16 @@ INSERT INTO many SELECT i, format('{%s:1,%s:2,%s:0.5}/10000', 1 + i % 10, 100 + 
 CREATE INDEX many_v ON many USING inverted (v sparsevec_ip_ops, flag);
 ANALYZE many;
 EXPLAIN (COSTS OFF) SELECT id FROM many ORDER BY v <#> '{3:1,200:1}/10000' LIMIT 10;
-EXPLAIN (COSTS OFF) SELECT id FROM many ORDER BY v <#> (SELECT v FROM many LIMIT 1) LIMIT 10;
+CREATE FUNCTION plan_of(query text) RETURNS SETOF text LANGUAGE plpgsql AS $$
+DECLARE line text;
+BEGIN
+	FOR line IN EXECUTE 'EXPLAIN (COSTS OFF) ' || query LOOP
+		-- versions name the subquery in their own ways
+		line := regexp_replace(line, '\$0|\(InitPlan \w+\)\.col1', '(subquery)');
+		RETURN NEXT regexp_replace(line, 'InitPlan .*', 'InitPlan');
+	END LOOP;
+END $$;
+SELECT plan_of('SELECT id FROM many ORDER BY v <#> (SELECT v FROM many LIMIT 1) LIMIT 10');
 EXPLAIN (COSTS OFF) SELECT id FROM many WHERE flag = true ORDER BY v <#> '{3:1,200:1}/10000' LIMIT 10;
 EXPLAIN (COSTS OFF) SELECT id FROM many ORDER BY v <#> '{3:1,200:1}/10000';
 EXPLAIN (COSTS OFF) SELECT id FROM many WHERE flag;

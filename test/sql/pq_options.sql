@@ -29,8 +29,10 @@ CREATE INDEX ON items USING pq (embedding vector_l2_ops, tags);
 CREATE INDEX ON items USING pq (embedding halfvec_l2_ops);
 CREATE UNIQUE INDEX ON items USING pq (embedding vector_l2_ops);
 CREATE INDEX ON items USING pq (embedding vector_l2_ops) INCLUDE (price);
+\set VERBOSITY sqlstate
 CREATE INDEX ON items USING pq (embedding vector_l2_ops DESC);
 CREATE INDEX ON items USING pq (embedding vector_l2_ops NULLS FIRST);
+\set VERBOSITY default
 ALTER TABLE items ADD EXCLUDE USING pq (embedding vector_l2_ops WITH <->);
 
 -- an expression gives a column its dimensions

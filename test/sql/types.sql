@@ -52,7 +52,9 @@ SELECT text, embedding FROM jflow_post('/x', ARRAY[jflow_doc(text => 'one two'):
 SELECT text, embedding FROM jflow_post('/x', ARRAY[jflow_doc(text => 'one two')::types_domain.doc], 'types');
 SELECT text, embedding FROM jflow_post('/x', ARRAY[jflow_doc(text => 'one two')]::types_domain.docs, 'types');
 SELECT text, embedding FROM jflow_post('/x', (SELECT array_agg(t::jflow_doc) FROM types_typed t), 'types');
+\set VERBOSITY sqlstate
 SELECT text, embedding FROM jflow_post('/x', (SELECT array_agg(t) FROM types_typed t), 'types');
+\set VERBOSITY default
 DO $$
 DECLARE
 	d types_domain.doc;

@@ -53,7 +53,7 @@ int_value(const JsonbValue *value, int min, int max, int *result)
 
 	if (value->type != jbvNumeric)
 		return false;
-	n = numeric_int4_opt_error(value->val.numeric, &error);
+	n = numeric_int4_compat(value->val.numeric, &error);
 	if (error || n < min || n > max ||
 		!DatumGetBool(DirectFunctionCall2(numeric_eq, NumericGetDatum(value->val.numeric),
 										  NumericGetDatum(int64_to_numeric(n)))))

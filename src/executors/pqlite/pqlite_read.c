@@ -147,7 +147,7 @@ jflow_pqlite_filter(PG_FUNCTION_ARGS)
 }
 
 static void
-push_key(JsonbParseState **state, const char *key)
+push_key(JsonbInState *state, const char *key)
 {
 	JsonbValue	v;
 
@@ -158,7 +158,7 @@ push_key(JsonbParseState **state, const char *key)
 }
 
 static void
-push_string(JsonbParseState **state, const char *key, const char *value)
+push_string(JsonbInState *state, const char *key, const char *value)
 {
 	JsonbValue	v;
 
@@ -170,7 +170,7 @@ push_string(JsonbParseState **state, const char *key, const char *value)
 }
 
 static void
-push_numeric(JsonbParseState **state, const char *key, Numeric value)
+push_numeric(JsonbInState *state, const char *key, Numeric value)
 {
 	JsonbValue	v;
 
@@ -181,7 +181,7 @@ push_numeric(JsonbParseState **state, const char *key, Numeric value)
 }
 
 static void
-push_float(JsonbParseState **state, const char *key, double value)
+push_float(JsonbInState *state, const char *key, double value)
 {
 	push_numeric(state, key, DatumGetNumeric(DirectFunctionCall1(float8_numeric,
 																 Float8GetDatum(value))));
@@ -203,7 +203,7 @@ leaf_status(PqliteStore *store, const JflowContext *context, int number,
 			const PqliteParameters *parameters)
 {
 	const PqliteLeaf *leaf = &store->leaves[number];
-	JsonbParseState *state = NULL;
+	JsonbInState state = {0};
 	int64		rows = one_number(psprintf("SELECT pg_catalog.count(*) FROM %s", leaf->name));
 	int64		bytes = one_number(psprintf("SELECT pg_catalog.pg_total_relation_size(%s::pg_catalog.regclass)",
 											quote_literal_cstr(leaf->name)));
@@ -225,7 +225,8 @@ leaf_status(PqliteStore *store, const JflowContext *context, int number,
 		push_string(&state, "state", "leaving");
 	else
 		push_string(&state, "state", store->moving ? "moving" : "live");
-	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+	pushJsonbValue(&state, WJB_END_OBJECT, NULL);
+	return JsonbValueToJsonb(state.result);
 }
 
 /*

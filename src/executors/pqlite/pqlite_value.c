@@ -264,7 +264,7 @@ pqlite_value_from_json(const PqliteColumn *column, const JsonbValue *value, cons
 			if (column->typmod < 0)
 				return PointerGetDatum(cstring_to_text_with_len(value->val.string.val,
 																value->val.string.len));
-			/* FALLTHROUGH */
+			return parsed_value(column, value, what);
 		default:
 			return parsed_value(column, value, what);
 	}

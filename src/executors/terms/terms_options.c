@@ -81,7 +81,7 @@ read_int(const char *name, const JsonbValue *value, int min, int max, const char
 
 	if (!is_integer(value))
 		wrong_value(name, expected);
-	result = numeric_int4_opt_error(value->val.numeric, &error);
+	result = numeric_int4_compat(value->val.numeric, &error);
 	if (error || result < min || result > max)
 		wrong_value(name, expected);
 	return result;

@@ -11,6 +11,7 @@
 #include "storage/proc.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
+#include "utils/tuplestore.h"
 
 #include "compat.h"
 #include "flow/flow.h"

@@ -111,7 +111,7 @@ is_for_one(const JflowPostParameters *parameters, const JsonbValue *key)
 
 /* Add the members of an object, or those that are not meant for one executor. */
 static void
-push_members(JsonbParseState **state, JsonbContainer *object,
+push_members(JsonbInState *state, JsonbContainer *object,
 			 const JflowPostParameters *without)
 {
 	JsonbIterator *it = JsonbIteratorInit(object);
@@ -137,7 +137,7 @@ push_members(JsonbParseState **state, JsonbContainer *object,
 void
 jflow_parameters_init(JflowPostParameters *parameters, const JflowFlow *flow, Jsonb *given)
 {
-	JsonbParseState *state = NULL;
+	JsonbInState state = {0};
 
 	memset(parameters, 0, sizeof(*parameters));
 	parameters->flow = flow;
@@ -150,7 +150,8 @@ jflow_parameters_init(JflowPostParameters *parameters, const JflowFlow *flow, Js
 		return;
 	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	push_members(&state, &given->root, parameters);
-	parameters->common = JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+	pushJsonbValue(&state, WJB_END_OBJECT, NULL);
+	parameters->common = JsonbValueToJsonb(state.result);
 }
 
 /* The overrides for an executor: in either place, or NULL. */
@@ -168,7 +169,7 @@ overrides_of(const JflowPostParameters *parameters, int executor, JsonbContainer
 Jsonb *
 jflow_parameters_of(const JflowPostParameters *parameters, int executor)
 {
-	JsonbParseState *state = NULL;
+	JsonbInState state = {0};
 	JsonbContainer *places[2];
 
 	overrides_of(parameters, executor, places);
@@ -179,7 +180,8 @@ jflow_parameters_of(const JflowPostParameters *parameters, int executor)
 	for (int i = 0; i < 2; i++)
 		if (places[i])
 			push_members(&state, places[i], NULL);
-	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+	pushJsonbValue(&state, WJB_END_OBJECT, NULL);
+	return JsonbValueToJsonb(state.result);
 }
 
 /* Does an executor run nothing but what tells which parameters it reads? */

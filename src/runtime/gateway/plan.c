@@ -56,7 +56,7 @@ count_of(Jsonb *object, const char *name)
 	value = getKeyJsonValueFromContainer(&object->root, name, strlen(name), &buffer);
 	if (value == NULL || value->type != jbvNumeric)
 		return JFLOW_NO_LIMIT;
-	limit = numeric_int4_opt_error(value->val.numeric, &error);
+	limit = numeric_int4_compat(value->val.numeric, &error);
 	return error || limit < 0 ? JFLOW_NO_LIMIT : limit;
 }
 

@@ -18,6 +18,7 @@
 #include "utils/fmgrprotos.h"
 #include "utils/memutils.h"
 #include "utils/numeric.h"
+#include "utils/tuplestore.h"
 #include "utils/typcache.h"
 
 #include "common/args.h"
@@ -337,14 +338,15 @@ jflow_call(PG_FUNCTION_ARGS)
 static Jsonb *
 search_parameters(Jsonb *parameters, int limit, Jsonb *filter)
 {
-	JsonbParseState *state = NULL;
+	JsonbInState state = {0};
 	Jsonb	   *own;
 
 	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	jflow_json_push_int(&state, "limit", limit);
 	if (filter)
 		jflow_json_push_json(&state, "filter", filter);
-	own = JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+	pushJsonbValue(&state, WJB_END_OBJECT, NULL);
+	own = JsonbValueToJsonb(state.result);
 	return DatumGetJsonbP(DirectFunctionCall2(jsonb_concat, JsonbPGetDatum(parameters),
 											  JsonbPGetDatum(own)));
 }
