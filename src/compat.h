@@ -289,7 +289,8 @@ numeric_int4_compat(Numeric number, bool *error)
 #include "utils/jsonb.h"
 typedef struct JsonbInState
 {
-	JsonbValue *result;			/* the whole value; before the end the last part */
+	JsonbValue *result;			/* the whole value; before the end the last
+								 * part */
 	JsonbParseState *parseState;
 } JsonbInState;
 

@@ -93,7 +93,7 @@ static void
 take_query(Recall *recall, ItemPointer tid, Datum value)
 {
 	uint32		hash = hash_bytes((unsigned char *) VARDATA_ANY(DatumGetPointer(value)),
-									 VARSIZE_ANY_EXHDR(DatumGetPointer(value)));
+								  VARSIZE_ANY_EXHDR(DatumGetPointer(value)));
 	int			at = recall->nqueries;
 	MemoryContext old;
 

@@ -141,7 +141,7 @@ jflow_bm25_transform(PG_FUNCTION_ARGS)
 static Jsonb *
 model_status(const TermModel *model, TimestampTz fitted)
 {
-	JsonbParseState *state = NULL;
+	JsonbInState state = {0};
 	JsonbValue	mean;
 	char		at[MAXDATELEN + 1];
 
@@ -160,7 +160,8 @@ model_status(const TermModel *model, TimestampTz fitted)
 	/* what was indexed before was weighed with another mean length */
 	if (model && model->fits > 1)
 		jflow_json_push_string(&state, "outdated_before", JsonEncodeDateTime(at, TimestampTzGetDatum(fitted), TIMESTAMPTZOID, NULL));
-	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+	pushJsonbValue(&state, WJB_END_OBJECT, NULL);
+	return JsonbValueToJsonb(state.result);
 }
 
 /*

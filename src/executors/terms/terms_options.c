@@ -493,12 +493,14 @@ void
 term_qualify_text_search(JflowExecutor *executor)
 {
 	const TermOptions *options = term_options_of(executor);
-	JsonbParseState *state = NULL;
+	JsonbInState state = {0};
 
 	if (!OidIsValid(options->text_search))
 		return;
 	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	jflow_json_push_string(&state, "text_search", qualified_config(options->text_search));
-	executor->uses_with = DatumGetJsonbP(DirectFunctionCall2(jsonb_concat, JsonbPGetDatum(executor->uses_with),
-															 JsonbPGetDatum(JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL)))));
+	pushJsonbValue(&state, WJB_END_OBJECT, NULL);
+	executor->uses_with =
+		DatumGetJsonbP(DirectFunctionCall2(jsonb_concat, JsonbPGetDatum(executor->uses_with),
+										   JsonbPGetDatum(JsonbValueToJsonb(state.result))));
 }
