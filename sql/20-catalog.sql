@@ -90,7 +90,7 @@ SELECT pg_catalog.pg_extension_config_dump('jflow.executor', '');
 SELECT pg_catalog.pg_extension_config_dump('jflow.flow_grant', '');
 
 -- The owner of the database can dump it.  Whatever else holds definitions grants him the same.
-GRANT SELECT ON jflow.flow, jflow.executor, jflow.flow_grant TO pg_database_owner;
+GRANT SELECT ON jflow.class, jflow.flow, jflow.executor, jflow.flow_grant TO pg_database_owner;
 
 -- Backends keep definitions in memory; any change of these tables, also one
 -- made by hand or by a restore, tells them to look again.
@@ -108,6 +108,3 @@ CREATE TRIGGER catalog_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON j
 	FOR EACH STATEMENT EXECUTE FUNCTION jflow.catalog_changed();
 CREATE TRIGGER catalog_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON jflow.role
 	FOR EACH STATEMENT EXECUTE FUNCTION jflow.catalog_changed();
-
-GRANT SELECT ON jflow.class TO PUBLIC;
-

@@ -87,6 +87,15 @@ CREATE FUNCTION jflow.role_now(name pg_catalog.text) RETURNS pg_catalog.text
 CREATE FUNCTION jflow.is_owner(flow pg_catalog.text) RETURNS pg_catalog.bool
 	AS 'MODULE_PATHNAME', 'jflow_is_owner_sql' LANGUAGE C STABLE STRICT PARALLEL RESTRICTED;
 
+CREATE FUNCTION jflow.may_use_class(owner pg_catalog.text) RETURNS pg_catalog.bool
+	AS 'MODULE_PATHNAME', 'jflow_may_use_class_sql' LANGUAGE C STABLE STRICT PARALLEL RESTRICTED;
+
+CREATE VIEW @extschema@.jflow_classes WITH (security_barrier) AS
+	SELECT c.class, CASE WHEN NOT c.builtin THEN jflow.role_now(c.owner) END AS owner,
+		c.builtin, c.requests, c.polling
+	FROM jflow.class c
+	WHERE jflow.may_use_class(c.owner) OR pg_catalog.pg_has_role('pg_monitor', 'USAGE');
+
 CREATE VIEW @extschema@.jflow_flows WITH (security_barrier) AS
 	SELECT f.flow, jflow.role_now(f.owner) AS owner, f.description, f.created
 	FROM jflow.flow f
@@ -110,5 +119,5 @@ CREATE VIEW @extschema@.jflow_executors WITH (security_barrier) AS
 	FROM jflow.executor e
 	WHERE jflow.may_see(e.flow);
 
-GRANT SELECT ON @extschema@.jflow_flows, @extschema@.jflow_grants, @extschema@.jflow_executors TO PUBLIC;
+GRANT SELECT ON @extschema@.jflow_classes, @extschema@.jflow_flows, @extschema@.jflow_grants, @extschema@.jflow_executors TO PUBLIC;
 

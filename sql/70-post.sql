@@ -7,7 +7,7 @@ CREATE FUNCTION @extschema@.jflow_post(
 		flow pg_catalog.text DEFAULT NULL,
 		parameters pg_catalog.jsonb DEFAULT '{}',
 		target_executor pg_catalog.text DEFAULT NULL,
-		request_size pg_catalog.int4 DEFAULT NULL,
+		request_size pg_catalog.int8 DEFAULT NULL,
 		show_progress pg_catalog.bool DEFAULT false,
 		continue_on_error pg_catalog.bool DEFAULT false,
 		errors_to pg_catalog.regclass DEFAULT NULL,
@@ -22,7 +22,7 @@ CREATE FUNCTION @extschema@.jflow_post(
 		flow pg_catalog.text DEFAULT NULL,
 		parameters pg_catalog.jsonb DEFAULT '{}',
 		target_executor pg_catalog.text DEFAULT NULL,
-		request_size pg_catalog.int4 DEFAULT NULL,
+		request_size pg_catalog.int8 DEFAULT NULL,
 		show_progress pg_catalog.bool DEFAULT false,
 		continue_on_error pg_catalog.bool DEFAULT false,
 		errors_to pg_catalog.regclass DEFAULT NULL,
@@ -37,7 +37,7 @@ CREATE FUNCTION @extschema@.jflow_post(
 		flow pg_catalog.text DEFAULT NULL,
 		parameters pg_catalog.jsonb DEFAULT '{}',
 		target_executor pg_catalog.text DEFAULT NULL,
-		request_size pg_catalog.int4 DEFAULT NULL,
+		request_size pg_catalog.int8 DEFAULT NULL,
 		show_progress pg_catalog.bool DEFAULT false,
 		continue_on_error pg_catalog.bool DEFAULT false,
 		errors_to pg_catalog.regclass DEFAULT NULL,
@@ -52,7 +52,7 @@ CREATE FUNCTION @extschema@.jflow_post(
 		flow pg_catalog.text DEFAULT NULL,
 		parameters pg_catalog.jsonb DEFAULT '{}',
 		target_executor pg_catalog.text DEFAULT NULL,
-		request_size pg_catalog.int4 DEFAULT NULL,
+		request_size pg_catalog.int8 DEFAULT NULL,
 		show_progress pg_catalog.bool DEFAULT false,
 		continue_on_error pg_catalog.bool DEFAULT false,
 		errors_to pg_catalog.regclass DEFAULT NULL,
@@ -61,13 +61,29 @@ CREATE FUNCTION @extschema@.jflow_post(
 	RETURNS SETOF @extschema@.jflow_doc
 	AS 'MODULE_PATHNAME', 'jflow_post_jsonb' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 
+-- A driver that binds JSON as json finds no cast to jsonb that the parser would take.
+CREATE FUNCTION @extschema@.jflow_post(
+		endpoint pg_catalog.text,
+		docs pg_catalog.json,
+		flow pg_catalog.text DEFAULT NULL,
+		parameters pg_catalog.jsonb DEFAULT '{}',
+		target_executor pg_catalog.text DEFAULT NULL,
+		request_size pg_catalog.int8 DEFAULT NULL,
+		show_progress pg_catalog.bool DEFAULT false,
+		continue_on_error pg_catalog.bool DEFAULT false,
+		errors_to pg_catalog.regclass DEFAULT NULL,
+		timeout pg_catalog.interval DEFAULT NULL,
+		ordered pg_catalog.bool DEFAULT true)
+	RETURNS SETOF @extschema@.jflow_doc
+	AS 'MODULE_PATHNAME', 'jflow_post_json' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+
 CREATE FUNCTION @extschema@.jflow_post_query(
 		endpoint pg_catalog.text,
 		query pg_catalog.text,
 		flow pg_catalog.text DEFAULT NULL,
 		parameters pg_catalog.jsonb DEFAULT '{}',
 		target_executor pg_catalog.text DEFAULT NULL,
-		request_size pg_catalog.int4 DEFAULT NULL,
+		request_size pg_catalog.int8 DEFAULT NULL,
 		show_progress pg_catalog.bool DEFAULT false,
 		continue_on_error pg_catalog.bool DEFAULT false,
 		errors_to pg_catalog.regclass DEFAULT NULL,
@@ -92,7 +108,7 @@ CREATE FUNCTION @extschema@.jflow_call(
 
 CREATE FUNCTION @extschema@.jflow_search(
 		query pg_catalog.text,
-		k pg_catalog.int4 DEFAULT 10,
+		k pg_catalog.int8 DEFAULT 10,
 		flow pg_catalog.text DEFAULT NULL,
 		filter pg_catalog.jsonb DEFAULT NULL,
 		parameters pg_catalog.jsonb DEFAULT '{}')
@@ -101,7 +117,7 @@ CREATE FUNCTION @extschema@.jflow_search(
 
 CREATE FUNCTION @extschema@.jflow_search_json(
 		query pg_catalog.text,
-		k pg_catalog.int4 DEFAULT 10,
+		k pg_catalog.int8 DEFAULT 10,
 		flow pg_catalog.text DEFAULT NULL,
 		filter pg_catalog.jsonb DEFAULT NULL,
 		parameters pg_catalog.jsonb DEFAULT '{}')

@@ -69,10 +69,9 @@ jflow_object_aclcheck(Oid classid, Oid objectid, Oid roleid, AclMode mode)
 #endif
 
 #if PG_VERSION_NUM >= 160000
-#define parseTypeStringCompat(string, type, typmod) \
-	((void) parseTypeString(string, type, typmod, NULL))
+#define typeStringToTypeNameCompat(string) typeStringToTypeName(string, NULL)
 #else
-#define parseTypeStringCompat(string, type, typmod) parseTypeString(string, type, typmod, false)
+#define typeStringToTypeNameCompat(string) typeStringToTypeName(string)
 #endif
 
 /* Version 18 added an argument that asks for deferrable keys, too. */

@@ -10,6 +10,7 @@
 #include "storage/lwlock.h"
 #include "utils/builtins.h"
 
+#include "common/session.h"
 #include "compat.h"
 #include "executors/pqlite/pqlite.h"
 #include "executors/terms/terms.h"
@@ -21,7 +22,6 @@
 #include "pq/pqbuild.h"
 #include "runtime/control/workers.h"
 #include "runtime/gateway/progress.h"
-#include "runtime/session.h"
 #include "runtime/shared/shmem.h"
 #include "settings.h"
 

@@ -5,7 +5,8 @@
  * A document is an object whose keys are attribute names.  What is absent or
  * null is NULL, and NULL attributes are left out.  blob is base64, embedding an
  * array of numbers, sparse_embedding pgvector's text form, matches an array of
- * objects.  A key that is no attribute is an error: a misspelt one would lose
+ * objects.  What to_jsonb() makes of a row is taken, too: a vector's text form and
+ * bytea's in hexadecimal.  A key that is no attribute is an error: a misspelt one would lose
  * data in silence.
  */
 #include "postgres.h"
@@ -95,6 +96,47 @@ id_of_value(const JsonbValue *value, const Place *place)
 	return text_of_value(value, place);
 }
 
+/* Adds where a value is that a type's own function has refused. */
+static void
+place_context(void *arg)
+{
+	const Place *place = arg;
+
+	if (place->number > 0)
+		errcontext("value of \"%s\" in %s %d", place->key, place->what, place->number);
+	else
+		errcontext("value of \"%s\" in %s", place->key, place->what);
+}
+
+/* A number as another type. */
+static Datum
+convert_number(PGFunction function, const JsonbValue *value, const Place *place)
+{
+	ErrorContextCallback callback = {error_context_stack, place_context, (void *) place};
+	Datum		result;
+
+	error_context_stack = &callback;
+	result = DirectFunctionCall1(function, NumericGetDatum(value->val.numeric));
+	error_context_stack = callback.previous;
+	return result;
+}
+
+/* A string as a value of an attribute's type, by the type's input function. */
+static Datum
+parse_string(JflowDocAttr attr, const JsonbValue *value, const Place *place)
+{
+	ErrorContextCallback callback = {error_context_stack, place_context, (void *) place};
+	Oid			input;
+	Oid			ioparam;
+	Datum		result;
+
+	getTypeInputInfo(jflow_types()->atttype[attr], &input, &ioparam);
+	error_context_stack = &callback;
+	result = OidInputFunctionCall(input, jflow_json_string(value), ioparam, -1);
+	error_context_stack = callback.previous;
+	return result;
+}
+
 static Datum
 blob_of_value(const JsonbValue *value, const Place *place)
 {
@@ -103,6 +145,9 @@ blob_of_value(const JsonbValue *value, const Place *place)
 
 	if (value->type != jbvString)
 		wrong_type(place, "a string of base64");
+	/* which no base64 begins with */
+	if (value->val.string.len >= 2 && memcmp(value->val.string.val, "\\x", 2) == 0)
+		return parse_string(DOC_BLOB, value, place);
 	len = pg_b64_dec_len(value->val.string.len);
 	blob = palloc(VARHDRSZ + len);
 	len = pg_b64_decode_compat(value->val.string.val, value->val.string.len,
@@ -118,8 +163,7 @@ double_of_value(const JsonbValue *value, const Place *place)
 {
 	if (value->type != jbvNumeric)
 		wrong_type(place, "a number");
-	return DatumGetFloat8(DirectFunctionCall1(numeric_float8,
-											  NumericGetDatum(value->val.numeric)));
+	return DatumGetFloat8(convert_number(numeric_float8, value, place));
 }
 
 static float
@@ -127,8 +171,7 @@ float_of_value(const JsonbValue *value, const Place *place)
 {
 	if (value->type != jbvNumeric)
 		wrong_type(place, "a number");
-	return DatumGetFloat4(DirectFunctionCall1(numeric_float4,
-											  NumericGetDatum(value->val.numeric)));
+	return DatumGetFloat4(convert_number(numeric_float4, value, place));
 }
 
 static Datum
@@ -140,8 +183,10 @@ embedding_of_value(const JsonbValue *value, const Place *place)
 	Vector	   *vector;
 	int			dim;
 
+	if (value->type == jbvString)
+		return parse_string(DOC_EMBEDDING, value, place);
 	if (value->type != jbvBinary || !JsonContainerIsArray(value->val.binary.data))
-		wrong_type(place, "an array of numbers");
+		wrong_type(place, "an array of numbers, or a string in the text form of vector");
 	dim = JsonContainerSize(value->val.binary.data);
 	if (dim < 1 || dim > VECTOR_MAX_DIM)
 		ereport(ERROR,
@@ -168,14 +213,9 @@ embedding_of_value(const JsonbValue *value, const Place *place)
 static Datum
 sparse_of_value(const JsonbValue *value, const Place *place)
 {
-	Oid			input,
-				ioparam;
-	Oid			type = jflow_types()->atttype[DOC_SPARSE_EMBEDDING];
-
 	if (value->type != jbvString)
 		wrong_type(place, "a string in the text form of sparsevec");
-	getTypeInputInfo(type, &input, &ioparam);
-	return OidInputFunctionCall(input, jflow_json_string(value), ioparam, -1);
+	return parse_string(DOC_SPARSE_EMBEDDING, value, place);
 }
 
 static Datum
@@ -183,7 +223,7 @@ int2_of_value(const JsonbValue *value, const Place *place)
 {
 	if (value->type != jbvNumeric)
 		wrong_type(place, "an integer");
-	return DirectFunctionCall1(numeric_int2, NumericGetDatum(value->val.numeric));
+	return convert_number(numeric_int2, value, place);
 }
 
 static Datum

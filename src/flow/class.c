@@ -504,3 +504,17 @@ jflow_undefine(PG_FUNCTION_ARGS)
 	jflow_catalog_end(&state);
 	PG_RETURN_VOID();
 }
+
+PG_FUNCTION_INFO_V1(jflow_may_use_class_sql);
+/*
+ * jflow.may_use_class(owner text) RETURNS bool: may the current user add executors
+ * of that role's classes?  Of those that are built in, whose owner is '', everybody
+ * may.
+ */
+Datum
+jflow_may_use_class_sql(PG_FUNCTION_ARGS)
+{
+	char	   *owner = text_to_cstring(PG_GETARG_TEXT_PP(0));
+
+	PG_RETURN_BOOL(owner[0] == '\0' || jflow_role_trusts(GetUserId(), jflow_role_oid(owner)));
+}

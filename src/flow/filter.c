@@ -36,7 +36,7 @@ static const char *const op_names[] = {
 
 PG_FUNCTION_INFO_V1(jflow_matches_filter);
 
-static JflowFilter *parse_object(JsonbContainer *object, const char *what);
+static JflowFilter *parse_logic(JflowFilterOp op, JsonbValue *value, const char *what);
 
 static JflowFilter *
 new_filter(JflowFilterOp op)
@@ -305,10 +305,59 @@ parse_tests(const char *field, JsonbValue *value, const char *what)
 	return filter->nchildren == 1 ? filter->children[0] : filter;
 }
 
-/* $and, $or: an array of filters; $not: one filter. */
+/* A member of a filter: an operator of logic, or the tests of a field. */
+static JflowFilter *
+parse_member(char *key, JsonbValue *value, const char *what)
+{
+	JflowFilterOp op;
+
+	if (key[0] != '$')
+		return parse_tests(key, value, what);
+	op = find_operator(key, what);
+	if (op > FILTER_NOT)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("operator \"%s\" in %s needs a field", key, what),
+				 errhint("Write {\"field\": {\"%s\": ...}}.", key)));
+	return parse_logic(op, value, what);
+}
+
+/* Add the members of an object as children. */
+static void
+add_members(JflowFilter *filter, JsonbContainer *object, const char *what)
+{
+	JsonbIterator *it = JsonbIteratorInit(object);
+	JsonbIteratorToken token;
+	JsonbValue	value;
+	char	   *key = NULL;
+
+	check_stack_depth();
+	while ((token = JsonbIteratorNext(&it, &value, true)) != WJB_DONE)
+	{
+		if (token == WJB_KEY)
+			key = jflow_json_string(&value);
+		else if (token == WJB_VALUE)
+			add_child(filter, parse_member(key, &value, what));
+	}
+}
+
+static JflowFilter *
+parse_object(JsonbContainer *object, const char *what)
+{
+	JflowFilter *filter = new_filter(FILTER_AND);
+
+	add_members(filter, object, what);
+	return filter->nchildren == 1 ? filter->children[0] : filter;
+}
+
+/*
+ * $and, $or: an array of filters, or an object whose members they are; $not: one
+ * filter.
+ */
 static JflowFilter *
 parse_logic(JflowFilterOp op, JsonbValue *value, const char *what)
 {
+	static const char *const expected = "a non-empty array of filters, or an object of them";
 	JflowFilter *filter = new_filter(op);
 	JsonbIterator *it;
 	JsonbIteratorToken token;
@@ -321,52 +370,24 @@ parse_logic(JflowFilterOp op, JsonbValue *value, const char *what)
 		add_child(filter, parse_object(value->val.binary.data, what));
 		return filter;
 	}
-	if (!jflow_json_is_array(value) || JsonContainerSize(value->val.binary.data) == 0)
-		wrong_operand(op, what, "a non-empty array of filters");
+	if (!(jflow_json_is_array(value) || jflow_json_is_object(value)) ||
+		JsonContainerSize(value->val.binary.data) == 0)
+		wrong_operand(op, what, expected);
+	if (jflow_json_is_object(value))
+	{
+		add_members(filter, value->val.binary.data, what);
+		return filter;
+	}
 	it = JsonbIteratorInit(value->val.binary.data);
 	while ((token = JsonbIteratorNext(&it, &element, true)) != WJB_DONE)
 	{
 		if (token != WJB_ELEM)
 			continue;
 		if (!jflow_json_is_object(&element))
-			wrong_operand(op, what, "a non-empty array of filters");
+			wrong_operand(op, what, expected);
 		add_child(filter, parse_object(element.val.binary.data, what));
 	}
 	return filter;
-}
-
-static JflowFilter *
-parse_object(JsonbContainer *object, const char *what)
-{
-	JflowFilter *filter = new_filter(FILTER_AND);
-	JsonbIterator *it = JsonbIteratorInit(object);
-	JsonbIteratorToken token;
-	JsonbValue	value;
-	char	   *key = NULL;
-
-	check_stack_depth();
-	while ((token = JsonbIteratorNext(&it, &value, true)) != WJB_DONE)
-	{
-		if (token == WJB_KEY)
-			key = jflow_json_string(&value);
-		else if (token == WJB_VALUE)
-		{
-			if (key[0] == '$')
-			{
-				JflowFilterOp op = find_operator(key, what);
-
-				if (op > FILTER_NOT)
-					ereport(ERROR,
-							(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-							 errmsg("operator \"%s\" in %s needs a field", key, what),
-							 errhint("Write {\"field\": {\"%s\": ...}}.", key)));
-				add_child(filter, parse_logic(op, &value, what));
-			}
-			else
-				add_child(filter, parse_tests(key, &value, what));
-		}
-	}
-	return filter->nchildren == 1 ? filter->children[0] : filter;
 }
 
 /*

@@ -1,13 +1,15 @@
 /*
  * inspect.c
- *		Opening an index for one of the functions that look into it.
+ *		Calling one of the functions that look into an index.
  *
  * Such a function reads all rows of the table, whatever row-level security says,
  * and evaluates the index's expressions and predicate, which are code of the
  * table's owner.  Its caller may be anybody, a superuser among them.  So he must
  * have the right to read the table, and what is evaluated runs as in REINDEX:
  * as the table's owner, in a security-restricted operation, under a search_path
- * of ours, and no setting that it changes outlives the call.
+ * of ours, and no setting that it changes outlives the call.  REINDEX runs in a
+ * transaction of its own caller's choice, these functions in queries of anybody's:
+ * so what the session holds, cursors above all, is kept from that code, too.
  */
 #include "postgres.h"
 
@@ -25,6 +27,7 @@
 #include "utils/rls.h"
 #include "utils/syscache.h"
 
+#include "common/session.h"
 #include "compat.h"
 #include "index/inspect.h"
 
@@ -112,13 +115,9 @@ check_state(Relation index)
 				 errdetail("It is empty while the server is in recovery.")));
 }
 
-/*
- * Open a valid index of an access method with its table, both locked for reading,
- * the table first as everybody else does.  The caller goes on as the table's owner
- * until ix_inspect_end(); an error ends that, too.
- */
-void
-ix_inspect_begin(Oid oid, const char *method, IxInspected *inspected)
+/* Open a valid index with its table, the table first as everybody else does. */
+static void
+open_both(Oid oid, const char *method, IxInspected *inspected)
 {
 	Oid			table = table_of(oid, method);
 	char	   *name = get_rel_name(oid);
@@ -133,20 +132,45 @@ ix_inspect_begin(Oid oid, const char *method, IxInspected *inspected)
 				 errmsg("index \"%s\" was dropped meanwhile", name ? name : "")));
 	check_rights(table);
 	check_state(inspected->index);
-
-	GetUserIdAndSecContext(&inspected->userid, &inspected->sec_context);
-	SetUserIdAndSecContext(inspected->heap->rd_rel->relowner,
-						   inspected->sec_context | SECURITY_RESTRICTED_OPERATION);
-	inspected->guc_level = NewGUCNestLevel();
-	(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_SESSION,
-							 GUC_ACTION_SAVE, true, 0, false);
 }
 
-void
-ix_inspect_end(const IxInspected *inspected)
+/*
+ * Look into an index of an access method: as the table's owner, restricted, with
+ * both locked for reading.  Raises what is wrong with the index or the caller's
+ * rights; an error in "look" leaves nothing behind but what the abort of a
+ * transaction or subtransaction puts right.
+ */
+Datum
+ix_inspect(Oid oid, const char *method, IxLook look, FunctionCallInfo fcinfo)
 {
-	AtEOXact_GUC(false, inspected->guc_level);
-	SetUserIdAndSecContext(inspected->userid, inspected->sec_context);
-	relation_close(inspected->index, AccessShareLock);
-	relation_close(inspected->heap, AccessShareLock);
+	IxInspected inspected;
+	JflowSessionGuard guard;
+	Oid			userid;
+	int			sec_context;
+	int			guc_level;
+	Datum		result;
+
+	open_both(oid, method, &inspected);
+	GetUserIdAndSecContext(&userid, &sec_context);
+	SetUserIdAndSecContext(inspected.heap->rd_rel->relowner,
+						   sec_context | SECURITY_RESTRICTED_OPERATION);
+	guc_level = NewGUCNestLevel();
+	(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_SAVE, true, 0, false);
+	jflow_session_guard(&guard, NULL);
+	PG_TRY();
+	{
+		result = look(&inspected, fcinfo);
+		jflow_session_close_portals(&guard);
+	}
+	PG_FINALLY();
+	{
+		jflow_session_release(&guard);
+	}
+	PG_END_TRY();
+	AtEOXact_GUC(false, guc_level);
+	SetUserIdAndSecContext(userid, sec_context);
+	relation_close(inspected.index, AccessShareLock);
+	relation_close(inspected.heap, AccessShareLock);
+	return result;
 }

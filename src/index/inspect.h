@@ -1,23 +1,23 @@
 /*
  * inspect.h
- *		Opening an index for a function that looks into it.
+ *		Calling a function that looks into an index.
  */
 #ifndef INDEX_INSPECT_H
 #define INDEX_INSPECT_H
 
+#include "fmgr.h"
 #include "utils/relcache.h"
 
-/* An index that a function looks into, and who called it. */
+/* An index that a function looks into, with its table. */
 typedef struct IxInspected
 {
 	Relation	heap;
 	Relation	index;
-	Oid			userid;
-	int			sec_context;
-	int			guc_level;
 } IxInspected;
 
-extern void ix_inspect_begin(Oid oid, const char *method, IxInspected *inspected);
-extern void ix_inspect_end(const IxInspected *inspected);
+/* The function; its own result and "isnull" are those of the SQL function. */
+typedef Datum (*IxLook) (const IxInspected *inspected, FunctionCallInfo fcinfo);
+
+extern Datum ix_inspect(Oid oid, const char *method, IxLook look, FunctionCallInfo fcinfo);
 
 #endif							/* INDEX_INSPECT_H */

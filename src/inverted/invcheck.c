@@ -405,21 +405,14 @@ count_rows(Check *check)
 				 errhint("Rebuild the index with REINDEX.")));
 }
 
-PG_FUNCTION_INFO_V1(jflow_inverted_check);
-/*
- * jflow_inverted_check(index regclass) RETURNS int8: raises where the index is
- * corrupted or lacks a row, and returns the number of entries otherwise.
- */
-Datum
-jflow_inverted_check(PG_FUNCTION_ARGS)
+static Datum
+check_index(const IxInspected *inspected, FunctionCallInfo fcinfo)
 {
-	IxInspected inspected;
 	InvQuery	query = {0};
 	Check		check = {0};
 
-	ix_inspect_begin(PG_GETARG_OID(0), "inverted", &inspected);
-	check.index = inspected.index;
-	check.heap = inspected.heap;
+	check.index = inspected->index;
+	check.heap = inspected->heap;
 	check.metric = inv_index_metric(check.index);
 	check.nblocks = RelationGetNumberOfBlocks(check.index);
 	check.seen = palloc_extended(check.nblocks / 8 + 1, MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
@@ -445,6 +438,16 @@ jflow_inverted_check(PG_FUNCTION_ARGS)
 	table_index_fetch_end(check.fetch);
 	ExecDropSingleTupleTableSlot(check.slot);
 	FreeExecutorState(check.estate);
-	ix_inspect_end(&inspected);
 	PG_RETURN_INT64(check.live);
+}
+
+PG_FUNCTION_INFO_V1(jflow_inverted_check);
+/*
+ * jflow_inverted_check(index regclass) RETURNS int8: raises where the index is
+ * corrupted or lacks a row, and returns the number of entries otherwise.
+ */
+Datum
+jflow_inverted_check(PG_FUNCTION_ARGS)
+{
+	return ix_inspect(PG_GETARG_OID(0), "inverted", check_index, fcinfo);
 }

@@ -88,14 +88,9 @@ inv_check_stale(const InvSearch *search)
 				 errdetail("User query might have needed to see pages of an index that were used again.")));
 }
 
-PG_FUNCTION_INFO_V1(jflow_inverted_info);
-/*
- * jflow_inverted_info(index regclass): one row of facts.
- */
-Datum
-jflow_inverted_info(PG_FUNCTION_ARGS)
+static Datum
+tell_facts(const IxInspected *inspected, FunctionCallInfo fcinfo)
 {
-	IxInspected inspected;
 	InvSearch  *search;
 	InvQuery	query = {0};
 	Facts		facts = {0};
@@ -108,9 +103,8 @@ jflow_inverted_info(PG_FUNCTION_ARGS)
 
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
-	ix_inspect_begin(PG_GETARG_OID(0), "inverted", &inspected);
-	inv_read_meta(inspected.index, meta);
-	search = inv_search_begin(inspected.index, &query, NULL);
+	inv_read_meta(inspected->index, meta);
+	search = inv_search_begin(inspected->index, &query, NULL);
 	for (int p = 0; p < search->nparts; p++)
 	{
 		if (search->parts[p].part.pending)
@@ -120,9 +114,9 @@ jflow_inverted_info(PG_FUNCTION_ARGS)
 	}
 	inv_check_stale(search);
 	inv_search_end(search);
-	nblocks = RelationGetNumberOfBlocks(inspected.index);
+	nblocks = RelationGetNumberOfBlocks(inspected->index);
 	values[i++] = Int32GetDatum(meta->version);
-	values[i++] = CStringGetTextDatum(inv_index_metric(inspected.index) == INV_METRIC_IP ? "ip" : "cosine");
+	values[i++] = CStringGetTextDatum(inv_index_metric(inspected->index) == INV_METRIC_IP ? "ip" : "cosine");
 	values[i++] = Int32GetDatum(meta->dims);
 	values[i++] = Int64GetDatum(facts.tuples);
 	values[i++] = Int64GetDatum(facts.dead);
@@ -133,6 +127,15 @@ jflow_inverted_info(PG_FUNCTION_ARGS)
 	values[i++] = Int32GetDatum(meta->nretired);
 	values[i++] = Int64GetDatum(nblocks);
 	values[i++] = Int64GetDatum((int64) nblocks * BLCKSZ);
-	ix_inspect_end(&inspected);
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(desc, values, nulls)));
+}
+
+PG_FUNCTION_INFO_V1(jflow_inverted_info);
+/*
+ * jflow_inverted_info(index regclass): one row of facts.
+ */
+Datum
+jflow_inverted_info(PG_FUNCTION_ARGS)
+{
+	return ix_inspect(PG_GETARG_OID(0), "inverted", tell_facts, fcinfo);
 }

@@ -346,20 +346,13 @@ json_number(double value)
 	return isfinite(value) ? psprintf("%.4f", value) : "null";
 }
 
-PG_FUNCTION_INFO_V1(jflow_pq_check);
-/*
- * jflow_pq_check(index regclass) RETURNS int8: raises where the index is
- * corrupted or lacks a row, and returns the number of entries otherwise.
- */
-Datum
-jflow_pq_check(PG_FUNCTION_ARGS)
+static Datum
+check_index(const IxInspected *inspected, FunctionCallInfo fcinfo)
 {
 	Walk		walk = {0};
-	IxInspected inspected;
 
-	ix_inspect_begin(PG_GETARG_OID(0), "pq", &inspected);
-	walk.index = inspected.index;
-	walk.heap = inspected.heap;
+	walk.index = inspected->index;
+	walk.heap = inspected->heap;
 	walk.pq = pq_index_get(walk.index, CurrentMemoryContext);
 	walk.heap_blocks = RelationGetNumberOfBlocks(walk.heap);
 	walk.info = BuildIndexInfo(walk.index);
@@ -373,19 +366,24 @@ jflow_pq_check(PG_FUNCTION_ARGS)
 	table_index_fetch_end(walk.fetch);
 	ExecDropSingleTupleTableSlot(walk.slot);
 	FreeExecutorState(walk.estate);
-	ix_inspect_end(&inspected);
 	PG_RETURN_INT64((int64) walk.live);
 }
 
-PG_FUNCTION_INFO_V1(jflow_pq_info);
+PG_FUNCTION_INFO_V1(jflow_pq_check);
 /*
- * jflow_pq_info(index regclass): one row of facts.
+ * jflow_pq_check(index regclass) RETURNS int8: raises where the index is
+ * corrupted or lacks a row, and returns the number of entries otherwise.
  */
 Datum
-jflow_pq_info(PG_FUNCTION_ARGS)
+jflow_pq_check(PG_FUNCTION_ARGS)
+{
+	return ix_inspect(PG_GETARG_OID(0), "pq", check_index, fcinfo);
+}
+
+static Datum
+tell_facts(const IxInspected *inspected, FunctionCallInfo fcinfo)
 {
 	Walk		walk = {0};
-	IxInspected inspected;
 	const PqModel *model;
 	const PqSpace *space;
 	TupleDesc	desc;
@@ -396,8 +394,7 @@ jflow_pq_info(PG_FUNCTION_ARGS)
 
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
-	ix_inspect_begin(PG_GETARG_OID(0), "pq", &inspected);
-	walk.index = inspected.index;
+	walk.index = inspected->index;
 	walk.pq = pq_index_get(walk.index, CurrentMemoryContext);
 	walk_lists(&walk);
 	model = walk.pq->model;
@@ -434,6 +431,15 @@ jflow_pq_info(PG_FUNCTION_ARGS)
 	nulls[i] = walk.pq->meta.tuples <= 0;
 	values[i++] = Float8GetDatum(walk.live / Max(walk.pq->meta.tuples, 1));
 	values[i++] = BoolGetDatum(pq_learning_due(&walk.pq->meta, walk.live));
-	ix_inspect_end(&inspected);
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(desc, values, nulls)));
+}
+
+PG_FUNCTION_INFO_V1(jflow_pq_info);
+/*
+ * jflow_pq_info(index regclass): one row of facts.
+ */
+Datum
+jflow_pq_info(PG_FUNCTION_ARGS)
+{
+	return ix_inspect(PG_GETARG_OID(0), "pq", tell_facts, fcinfo);
 }

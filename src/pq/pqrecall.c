@@ -186,29 +186,17 @@ search_index(Recall *recall, RecallQuery *query)
 	return found;
 }
 
-PG_FUNCTION_INFO_V1(jflow_pq_recall);
-/*
- * jflow_pq_recall(index regclass, queries int, k int) RETURNS float8: the part
- * of the k nearest rows of sampled rows that scans of the index find, under the
- * present settings.  NULL for an empty table.
- */
-Datum
-jflow_pq_recall(PG_FUNCTION_ARGS)
+static Datum
+measure_recall(const IxInspected *inspected, FunctionCallInfo fcinfo)
 {
 	Recall		recall = {0};
-	IxInspected inspected;
 	double		found = 0;
 	double		total = 0;
 
 	recall.wanted = PG_GETARG_INT32(1);
 	recall.k = PG_GETARG_INT32(2);
-	if (recall.wanted < 1 || recall.wanted > 10000 || recall.k < 1 || recall.k > 10000)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("queries and k must be between 1 and 10000")));
-	ix_inspect_begin(PG_GETARG_OID(0), "pq", &inspected);
-	recall.index = inspected.index;
-	recall.heap = inspected.heap;
+	recall.index = inspected->index;
+	recall.heap = inspected->heap;
 	recall.space = pq_index_space(recall.index);
 	recall.dims = pq_index_dims(recall.index, recall.space);
 	recall.distance = index_getprocinfo(recall.index, 1, PQ_DISTANCE_PROC);
@@ -225,8 +213,26 @@ jflow_pq_recall(PG_FUNCTION_ARGS)
 		total += recall.queries[q].n;
 	}
 	FreeExecutorState(recall.estate);
-	ix_inspect_end(&inspected);
 	if (total == 0)
 		PG_RETURN_NULL();
 	PG_RETURN_FLOAT8(found / total);
+}
+
+PG_FUNCTION_INFO_V1(jflow_pq_recall);
+/*
+ * jflow_pq_recall(index regclass, queries int, k int) RETURNS float8: the part
+ * of the k nearest rows of sampled rows that scans of the index find, under the
+ * present settings.  NULL for an empty table.
+ */
+Datum
+jflow_pq_recall(PG_FUNCTION_ARGS)
+{
+	int			queries = PG_GETARG_INT32(1);
+	int			k = PG_GETARG_INT32(2);
+
+	if (queries < 1 || queries > 10000 || k < 1 || k > 10000)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("queries and k must be between 1 and 10000")));
+	return ix_inspect(PG_GETARG_OID(0), "pq", measure_recall, fcinfo);
 }

@@ -19,9 +19,9 @@
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
 
+#include "common/session.h"
 #include "compat.h"
 #include "runtime/call.h"
-#include "runtime/session.h"
 #include "settings.h"
 
 static JflowRunnable *
@@ -183,7 +183,7 @@ run(JflowRunnable *runnable, JflowContext *context, Datum docs, Jsonb *parameter
 
 	check_not_dropped(runnable);
 	if (guarded)
-		jflow_session_guard(&guard);
+		jflow_session_guard(&guard, "An executor with replicas has a session of its own.");
 	context->user = runnable->owner;
 	context->outer = jflow_context;
 	jflow_context = context;

@@ -6,6 +6,7 @@ import java.sql.PreparedStatement;
 import java.sql.ResultSet;
 import java.sql.SQLException;
 import java.sql.Types;
+import org.postgresql.util.PGobject;
 
 public class JdbcCases {
 	static Connection connection;
@@ -44,6 +45,13 @@ public class JdbcCases {
 		ok(good, name, answer);
 	}
 
+	static PGobject object(String type) throws SQLException {
+		PGobject object = new PGobject();
+		object.setType(type);
+		object.setValue("[{\"text\": \"a\"}, {\"text\": \"b\"}]");
+		return object;
+	}
+
 	public static void main(String[] args) throws SQLException {
 		connection = DriverManager.getConnection("jdbc:postgresql://127.0.0.1:" + System.getenv("PGPORT") + "/postgres?user=app");
 		String one = "SELECT text FROM jflow_post('/x', ?, 'f') ORDER BY text";
@@ -59,10 +67,16 @@ public class JdbcCases {
 			s.setString(1, "a");
 			s.setInt(2, 5);
 		}), "");
-		is("jflow_search takes a text and a long, cast", run("SELECT id FROM jflow_search(?, ?::int, 'f')", s -> {
+		is("jflow_search takes a text and a long", run("SELECT id FROM jflow_search(?, ?, 'f')", s -> {
 			s.setString(1, "a");
 			s.setLong(2, 5L);
 		}), "");
+		is("request_size is a long", run("SELECT text FROM jflow_post('/x', ?, 'f', request_size => ?) ORDER BY text", s -> {
+			s.setArray(1, texts);
+			s.setLong(2, 1L);
+		}), "a;b;");
+		is("an object of type json", run(one, s -> s.setObject(1, object("json"))), "a;b;");
+		is("an object of type jsonb", run(one, s -> s.setObject(1, object("jsonb"))), "a;b;");
 		connection.close();
 		System.out.println("1.." + count);
 	}

@@ -40,12 +40,12 @@ SELECT jflow_undefine('redact');
 SELECT jflow_save('own');
 SELECT jflow_drop('own');
 
--- both owners keep theirs; each removes his own
+-- both owners keep theirs, and see their own alone; each removes his own
 SET ROLE jflow_two;
-SELECT class, owner FROM jflow.class WHERE NOT builtin ORDER BY class, owner;
+SELECT class, owner, requests FROM jflow_classes WHERE NOT builtin ORDER BY class, owner;
 SELECT jflow_undefine('redact');
 SET ROLE jflow_one;
-SELECT class, owner FROM jflow.class WHERE NOT builtin ORDER BY class, owner;
+SELECT class, owner, requests FROM jflow_classes WHERE NOT builtin ORDER BY class, owner;
 SELECT jflow_undefine('redact');
 SELECT jflow_undefine('redact');
 SELECT jflow_undefine('shout');

@@ -18,6 +18,9 @@ SELECT f, found(f) FROM (VALUES
 	('{"weight": 0.5}'), ('{"granularity": {"$gte": 1}}'),
 	('{"$or": [{"brand": "x"}, {"id": "4"}]}'), ('{"$and": [{"brand": "x"}, {"price": {"$lt": 11}}]}'),
 	('{"$not": {"brand": "x"}}'), ('{"price": {"$not": {"$gt": 10}}}'), ('{"brand": "x", "price": {"$gt": 10}}'),
+	('{"$or": {"brand": "x", "id": "4"}}'), ('{"$and": {"brand": "x", "price": {"$lt": 11}}}'),
+	('{"$or": {"$and": {"id": "1", "brand": "x"}, "$not": {"id": {"$in": ["1", "2", "3"]}}}}'),
+	('{"$not": {"$or": {"brand": "x", "price": {"$gt": 10}}}}'), ('{"$or": {"price": {"$gte": 10, "$lt": 11}, "id": "4"}}'),
 	('{"price": {"$gt": "1"}}'), ('{"$or": [{"$and": [{"id": "1"}, {"$not": {"id": "2"}}]}, {"id": {"$in": ["3", 4]}}]}')
 ) v(f);
 
@@ -29,6 +32,9 @@ SELECT found('{"$gt": 1}');
 SELECT found('{"$or": {}}');
 SELECT found('{"$or": []}');
 SELECT found('{"$and": [1]}');
+SELECT found('{"$and": {}}');
+SELECT found('{"$or": 1}');
+SELECT found('{"$or": {"$gt": 1}}');
 SELECT found('{"$not": []}');
 SELECT found('{"a": {}}');
 SELECT found('{"a": {"$in": 1}}');
@@ -43,5 +49,6 @@ SELECT found('{"a": {"$or": []}}');
 SELECT found('{"embedding": 1}');
 -- deep ones end with an error
 SELECT found((repeat('{"$not": ', 6000) || '{"a": 1}' || repeat('}', 6000))::jsonb) IS NOT NULL;
+SELECT found((repeat('{"$or": ', 6000) || '{"a": 1}' || repeat('}', 6000))::jsonb) IS NOT NULL;
 DROP TABLE filtered;
 DROP FUNCTION found;

@@ -118,6 +118,19 @@ SELECT m.* FROM jflow_post('/search', ARRAY['a'], 'm') d, unnest(d.matches) m;
 SELECT id, score FROM jflow_search('a', 3, 'm');
 SELECT id, score FROM jflow_search('a', 0, 'm');
 SELECT id, score FROM jflow_search('a', -1, 'm');
+-- numbers of drivers that know int8 alone
+SELECT id, score FROM jflow_search('a', 3::int8, 'm');
+SELECT jsonb_array_length(jflow_search_json('a', 3::int8, 'm'));
+SELECT id, score FROM jflow_search('a', 9223372036854775807, 'm');
+SELECT count(*) FROM jflow_post('/search', ARRAY['a', 'b'], 'm', request_size => 1::int8);
+SELECT count(*) FROM jflow_post('/search', ARRAY['a', 'b'], 'm', request_size => 9223372036854775807);
+SELECT requests FROM jflow_post_query('/search', $$SELECT i::text AS text FROM generate_series(1, 3) i$$, 'm', request_size => 2::int2);
+-- json as well as jsonb
+SELECT text FROM jflow_post('/search', '[{"text": "a"}, {"text": "b"}]'::json, 'm');
+SELECT text FROM jflow_post('/search', '{"text": "a"}'::json, 'm');
+SELECT count(*) FROM jflow_post('/search', NULL::json, 'm');
+SELECT text FROM jflow_post('/search', '{"txt": "a"}'::json, 'm');
+SELECT text FROM jflow_post('/search', '[{"text": "a"}]', 'm');
 
 -- when: what does not match keeps its place
 SELECT jflow_create('w');

@@ -66,6 +66,63 @@ DO $$ BEGIN
 EXCEPTION WHEN OTHERS THEN
 	RAISE WARNING '%: %, %, %', SQLERRM, current_user = session_user, current_setting('search_path'), current_setting('work_mem');
 END $$;
+-- what the caller's session holds is kept from that code: cursors, advisory locks, the seed
+SET ROLE pq_mallory;
+CREATE OR REPLACE FUNCTION pq_mallory.f(v vector) RETURNS vector LANGUAGE plpgsql AS $$
+DECLARE c refcursor;
+BEGIN
+	BEGIN
+		c := 'callers';
+		CLOSE c;
+	EXCEPTION WHEN OTHERS THEN INSERT INTO pq_mallory.seen (who) VALUES ('close: ' || SQLERRM);
+	END;
+	BEGIN
+		c := 'callers';
+		OPEN c FOR SELECT 'stolen';
+	EXCEPTION WHEN OTHERS THEN INSERT INTO pq_mallory.seen (who) VALUES ('open: ' || SQLERRM);
+	END;
+	BEGIN
+		c := 'callers';
+		MOVE c;
+	EXCEPTION WHEN OTHERS THEN INSERT INTO pq_mallory.seen (who) VALUES ('move: ' || SQLERRM);
+	END;
+	BEGIN
+		PERFORM pg_advisory_unlock_all();
+	EXCEPTION WHEN OTHERS THEN INSERT INTO pq_mallory.seen (who) VALUES ('unlock: ' || SQLERRM);
+	END;
+	BEGIN
+		PERFORM setseed(0);
+	EXCEPTION WHEN OTHERS THEN INSERT INTO pq_mallory.seen (who) VALUES ('seed: ' || SQLERRM);
+	END;
+	IF NOT EXISTS (SELECT FROM pg_cursors WHERE name = 'left') THEN
+		c := 'left';
+		OPEN c FOR SELECT 'left behind';
+	END IF;
+	RETURN v;
+END $$;
+RESET ROLE;
+CREATE OR REPLACE FUNCTION pq_mallory.g(v vector) RETURNS vector LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN RETURN v; END $$;
+CREATE INDEX broken ON pq_mallory.t USING pq ((pq_mallory.g(e)::vector(2)) vector_l2_ops);
+CREATE OR REPLACE FUNCTION pq_mallory.g(v vector) RETURNS vector LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN RAISE 'stopped'; END $$;
+SELECT pg_advisory_lock(11);
+BEGIN;
+DECLARE callers SCROLL CURSOR FOR SELECT current_user = session_user AS mine FROM generate_series(1, 2);
+FETCH callers;
+SELECT jflow_pq_check('pq_mallory.expression');
+FETCH callers;
+SELECT count(*) FROM pg_cursors WHERE name = 'left';
+DO $$ BEGIN
+	PERFORM jflow_pq_check('pq_mallory.broken');
+EXCEPTION WHEN OTHERS THEN
+	RAISE WARNING '%', SQLERRM;
+END $$;
+MOVE BACKWARD ALL FROM callers;
+FETCH callers;
+COMMIT;
+SELECT pg_advisory_unlock(11);
+SELECT DISTINCT who FROM pq_mallory.seen ORDER BY who;
+DELETE FROM pq_mallory.seen;
+
 -- an index cannot be dropped by its own expression
 CREATE OR REPLACE FUNCTION pq_mallory.f(v vector) RETURNS vector LANGUAGE plpgsql AS $$ BEGIN DROP INDEX pq_mallory.expression; RETURN v; END $$;
 SELECT jflow_pq_check('pq_mallory.expression');

@@ -131,11 +131,29 @@ SELECT jflow_add('f', 'x', uses => 'PQLiteIndexer', uses_with => '{"dim": 3, "id
 SELECT jflow_add('f', 'x', uses => 'PQLiteIndexer', uses_with => '{"table": "t", "id": "sku"}');
 SELECT jflow_create('x');
 SELECT jflow_add('x', 'x', uses => 'PQLiteIndexer', uses_with => '{"dim": 3, "columns": {"p": "point"}}', replicas => 0);
-SELECT jflow_post('/index', docs(1, 1), 'x');
-SELECT jflow_drop('x');
-SELECT jflow_create('x');
 SELECT jflow_add('x', 'x', uses => 'PQLiteIndexer', uses_with => '{"dim": 3, "columns": {"p": "int); DROP TABLE jflow.flow; --"}}', replicas => 0);
-SELECT jflow_post('/index', docs(1, 1), 'x');
+-- types of columns are looked at when the executor is added, whatever the search_path is
+SELECT jflow_add('x', 'x', uses => 'PQLiteIndexer', uses_with => '{"dim": 3, "columns": {"p": "str"}}', replicas => 0);
+SELECT jflow_add('x', 'x', uses => 'PQLiteIndexer', uses_with => '{"dim": 3, "columns": {"p": "flot8"}}', replicas => 0);
+SELECT jflow_add('x', 'x', uses => 'PQLiteIndexer', uses_with => '{"dim": 3, "columns": {"p": "no_schema.text"}}', replicas => 0);
+CREATE SCHEMA shadow;
+CREATE DOMAIN shadow.int4 AS text;
+SET search_path = shadow, pg_catalog, public;
+-- as a map or as pairs
+SELECT jflow_add('x', 'x', uses => 'PQLiteIndexer', uses_with => '{"dim": 3, "columns": [["n", "int4"], ["name", "varchar(10)"]]}', replicas => 0);
+RESET search_path;
+SELECT count(*) FROM jflow_post('/index', docs(1, 1), 'x');
+SELECT column_name, data_type FROM information_schema.columns WHERE table_name = 'x_x' AND column_name IN ('n', 'name') ORDER BY 1;
+SELECT id FROM jflow_post('/filter', NULL::jflow_doc[], 'x', parameters => '{"filter": {"$or": {"n": 7, "name": "n1"}}}');
+SELECT jflow_drop('x', drop_data => true);
+DROP SCHEMA shadow CASCADE;
+SELECT jflow_create('x');
+SELECT jflow_add('x', 'x', uses => 'PQLiteIndexer', uses_with => '{"dim": 3, "columns": [["n"]]}', replicas => 0);
+SELECT jflow_add('x', 'x', uses => 'PQLiteIndexer', uses_with => '{"dim": 3, "columns": [["n", "int4", "x"]]}', replicas => 0);
+SELECT jflow_add('x', 'x', uses => 'PQLiteIndexer', uses_with => '{"dim": 3, "columns": ["n"]}', replicas => 0);
+SELECT jflow_add('x', 'x', uses => 'PQLiteIndexer', uses_with => '{"dim": 3, "columns": [["n", 4]]}', replicas => 0);
+SELECT jflow_add('x', 'x', uses => 'PQLiteIndexer', uses_with => '{"dim": 3, "columns": [["n", "int4"], ["n", "int8"]]}', replicas => 0);
+SELECT jflow_add('x', 'x', uses => 'PQLiteIndexer', uses_with => '{"dim": 3, "columns": "n"}', replicas => 0);
 SELECT jflow_drop('x');
 
 -- the definition changes under the data

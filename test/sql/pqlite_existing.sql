@@ -52,7 +52,8 @@ SELECT jflow_add('wrong', e, uses => 'PQLiteIndexer', replicas => 0, shards => C
 	('e1', '{"table": "shop.none", "id": "sku", "field": "embedding"}'::jsonb), ('e2', '{"table": "shop.v", "id": "sku", "field": "embedding"}'),
 	('e3', '{"table": "shop.products", "id": "nr", "field": "embedding"}'), ('e4', '{"table": "shop.hashed", "id": "id", "field": "e"}'),
 	('e5', '{"table": "shop.products", "id": "sku", "field": "title"}'), ('e6', '{"table": "shop.products", "id": "sku", "field": "embedding", "text": "price"}'),
-	('e7', '{"table": "shop.products", "id": "sku", "field": "embedding", "dim": 4}'), ('e8', '{"table": "shop.products", "id": "sku", "field": "embedding", "columns": {"secret": "point"}}')) x(e, w);
+	('e7', '{"table": "shop.products", "id": "sku", "field": "embedding", "dim": 4}')) x(e, w);
+SELECT jflow_add('wrong', 'e8', uses => 'PQLiteIndexer', replicas => 0, uses_with => '{"table": "shop.products", "id": "sku", "field": "embedding", "columns": {"secret": "point"}}');
 SELECT jflow_post('/fetch', ARRAY['x'], 'wrong', target_executor => 'e1');
 SELECT jflow_post('/fetch', ARRAY['x'], 'wrong', target_executor => 'e2');
 SELECT jflow_post('/fetch', ARRAY['x'], 'wrong', target_executor => 'e3');
@@ -60,7 +61,6 @@ SELECT jflow_post('/fetch', ARRAY['x'], 'wrong', target_executor => 'e4');
 SELECT jflow_post('/fetch', ARRAY['x'], 'wrong', target_executor => 'e5');
 SELECT jflow_post('/fetch', ARRAY['x'], 'wrong', target_executor => 'e6');
 SELECT jflow_post('/fetch', ARRAY['x'], 'wrong', target_executor => 'e7');
-SELECT jflow_post('/fetch', ARRAY['x'], 'wrong', target_executor => 'e8');
 
 -- partitioned by list: the key decides where a row goes
 CREATE TABLE shop.items (id text, region text NOT NULL, name text, meta jsonb, e vector(2)) PARTITION BY LIST (region);

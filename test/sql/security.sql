@@ -33,6 +33,7 @@ SELECT * FROM jflow.flow;
 SELECT * FROM jflow.executor;
 DELETE FROM jflow.class;
 SELECT count(*) FROM jflow.class;
+SELECT class, owner FROM jflow_classes WHERE NOT builtin;
 
 -- with it, the executor runs as the owner and uses_with stays hidden
 SET ROLE jflow_owner;

@@ -272,6 +272,8 @@ extern bool pqlite_shards_other_user(const char *schema, const char *table, cons
 extern void pqlite_shards_forget_users(const char *schema, const char *table);
 
 /* pqlite_columns.c */
+extern void pqlite_option_type(const PqliteOptions *options, int column, Oid *type, int32 *typmod);
+extern void pqlite_check_filter_type(Oid type);
 extern void pqlite_read_columns(PqliteStore *store, TupleDesc desc);
 extern const PqliteColumn *pqlite_column_by_name(const PqliteStore *store, const char *name);
 extern const PqliteColumn *pqlite_column_by_attr(const PqliteStore *store, int attr);

@@ -4,6 +4,8 @@
  */
 #include "postgres.h"
 
+#include "utils/guc.h"
+
 #include "compat.h"
 #include "executors/pqlite/pqlite.h"
 
@@ -11,11 +13,28 @@ static const char *const parameters[] = {
 	"limit", "offset", "filter", "max_distance", "probes", "recall", "queries", "writes", NULL
 };
 
-/* For jflow_add: raises what pqlite_options_read raises. */
+/*
+ * For jflow_add: raises what pqlite_options_read raises, and for types of columns
+ * that are not there.  Filter columns have the server's own types, or of a user's
+ * table a type named by its schema: no search_path is asked.
+ */
 static void
 check_options(Jsonb *uses_with)
 {
-	(void) pqlite_options_read(uses_with);
+	const PqliteOptions *options = pqlite_options_read(uses_with);
+	int			guc_level = NewGUCNestLevel();
+
+	(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_SAVE, true, 0, false);
+	for (int i = 0; i < options->ncolumns; i++)
+	{
+		Oid			type;
+		int32		typmod;
+
+		pqlite_option_type(options, i, &type, &typmod);
+		pqlite_check_filter_type(type);
+	}
+	AtEOXact_GUC(false, guc_level);
 }
 
 static const char *const caller_endpoints[] = {"/search", "/filter", "/fetch", NULL};

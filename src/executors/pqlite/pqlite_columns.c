@@ -134,19 +134,75 @@ option_column(const PqliteOptions *options, const char *name)
 	return -1;
 }
 
+/* Raise undefined_object for the type of a column. */
+static void JFLOW_NORETURN
+unknown_type(const char *column, const char *type)
+{
+	static const char *const names[] = {
+		"bool", "int2", "int4", "int8", "int", "integer", "bigint", "smallint", "float4",
+		"float8", "float", "real", "numeric", "text", "varchar", "date", "time", "timestamp",
+		"timestamptz", "uuid"
+	};
+	const char *suggestion = jflow_suggest(type, names, lengthof(names));
+
+	/* as Python calls them */
+	if (strcmp(type, "str") == 0 || strcmp(type, "string") == 0)
+		suggestion = "text";
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_OBJECT),
+			 errmsg("type \"%s\" of column \"%s\" does not exist", type, column),
+			 errdetail("Option \"columns\" maps names to SQL types."),
+			 suggestion ? errhint("Did you mean \"%s\"?", suggestion) : 0));
+}
+
+/*
+ * The type that options give a column, by the search_path that is set.  Raises
+ * what is wrong with its name.
+ */
+void
+pqlite_option_type(const PqliteOptions *options, int column, Oid *type, int32 *typmod)
+{
+	const char *string = options->column_types[column];
+	Type		tuple = LookupTypeName(NULL, typeStringToTypeNameCompat(string), typmod, true);
+
+	if (tuple == NULL)
+		unknown_type(options->column_names[column], string);
+	if (!((Form_pg_type) GETSTRUCT(tuple))->typisdefined)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("type \"%s\" of column \"%s\" is only a shell", string,
+						options->column_names[column])));
+	*type = typeTypeId(tuple);
+	ReleaseSysCache(tuple);
+}
+
+/* Raise feature_not_supported for a type that is of no filter column. */
+void
+pqlite_check_filter_type(Oid type)
+{
+	PqliteKind	kind;
+
+	if (!pqlite_kind_of_type(type, &kind))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("type %s cannot be that of a filter column", format_type_be(type)),
+				 errhint("Filter columns are of a boolean, integer, floating-point, numeric, text, date, time or uuid type.")));
+}
+
 /* A typed column has the type that the options say. */
 static void
-check_column_type(const PqliteStore *store, const PqliteColumn *column, const char *type_name)
+check_column_type(const PqliteStore *store, const PqliteColumn *column, int option)
 {
 	Oid			type;
 	int32		typmod;
 
-	parseTypeStringCompat(type_name, &type, &typmod);
+	pqlite_option_type(store->options, option, &type, &typmod);
 	if (type != column->type || typmod != column->typmod)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATATYPE_MISMATCH),
 				 errmsg("column \"%s\" of table %s has type %s, not %s", column->name, store->name,
-						format_type_with_typemod(column->type, column->typmod), type_name),
+						format_type_with_typemod(column->type, column->typmod),
+						store->options->column_types[option]),
 				 errhint("Change the column's type, or the option \"columns\" of the %s.", store->what)));
 }
 
@@ -165,16 +221,13 @@ add_typed_column(PqliteStore *store, const FormData_pg_attribute *att)
 	if (!pqlite_kind_of_type(att->atttypid, &kind))
 	{
 		if (n >= 0)
-			ereport(ERROR,
-					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-					 errmsg("type %s cannot be that of a filter column",
-							format_type_be(att->atttypid))));
+			pqlite_check_filter_type(att->atttypid);
 		return;
 	}
 	column = add_column(store, att, -1);
 	column->kind = kind;
 	if (n >= 0)
-		check_column_type(store, column, options->column_types[n]);
+		check_column_type(store, column, n);
 }
 
 static void JFLOW_NORETURN

@@ -69,18 +69,12 @@ new_columns(const PqliteOptions *options, bool sparse, int dim, NewColumn **resu
 	for (int i = 0; i < options->ncolumns; i++)
 	{
 		NewColumn  *column = &columns[n++];
-		PqliteKind	kind;
 
 		column->name = options->column_names[i];
-		parseTypeStringCompat(options->column_types[i], &column->type, &column->typmod);
-		if (!pqlite_kind_of_type(column->type, &kind))
-			ereport(ERROR,
-					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-					 errmsg("type %s cannot be that of a filter column",
-							format_type_be(column->type)),
-					 errhint("Filter columns are of a boolean, integer, floating-point, numeric, text, date, time or uuid type.")));
+		pqlite_option_type(options, i, &column->type, &column->typmod);
+		pqlite_check_filter_type(column->type);
 		column->not_null = false;
-		column->by_bytes = kind == KIND_TEXT;
+		column->by_bytes = column->type == TEXTOID || column->type == VARCHAROID;
 	}
 	*result = columns;
 	return n;

@@ -135,17 +135,56 @@ writes_value(const JsonbValue *value)
 	return name_value(value, names, lengthof(names));
 }
 
+#define COLUMNS_EXPECTED "a map from names to SQL types, or an array of such pairs"
+
+/* A column of that name and type. */
+static void
+read_column(PqliteOptions *options, const JsonbValue *name, const JsonbValue *type)
+{
+	char	   *column = read_name("columns", name);
+
+	if (type->type != jbvString)
+		wrong_value("columns", COLUMNS_EXPECTED);
+	if (options->table == NULL &&
+		(jflow_doc_attr_by_name(column) >= 0 || strcmp(column, "shard") == 0))
+		ereport(ERROR,
+				(errcode(ERRCODE_DUPLICATE_COLUMN),
+				 errmsg("column name \"%s\" is taken", column),
+				 errdetail("Attributes of documents are stored under their names.")));
+	for (int i = 0; i < options->ncolumns; i++)
+		if (strcmp(options->column_names[i], column) == 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_DUPLICATE_COLUMN),
+					 errmsg("option \"columns\" has column \"%s\" twice", column)));
+	options->column_names[options->ncolumns] = column;
+	options->column_types[options->ncolumns++] = string_value(type);
+}
+
+/* A column as the array of its name and its type. */
+static void
+read_pair(PqliteOptions *options, const JsonbValue *pair)
+{
+	JsonbContainer *array;
+
+	if (pair->type != jbvBinary || !JsonContainerIsArray(pair->val.binary.data) ||
+		JsonContainerSize(pair->val.binary.data) != 2)
+		wrong_value("columns", COLUMNS_EXPECTED);
+	array = pair->val.binary.data;
+	read_column(options, getIthJsonbValueFromContainer(array, 0),
+				getIthJsonbValueFromContainer(array, 1));
+}
+
 static void
 read_columns(PqliteOptions *options, const JsonbValue *value)
 {
-	static const char *const expected = "a map from names to SQL types";
 	JsonbIterator *it;
 	JsonbIteratorToken token;
 	JsonbValue	v;
+	JsonbValue	name = {0};
 	int			n;
 
-	if (value->type != jbvBinary || !JsonContainerIsObject(value->val.binary.data))
-		wrong_value("columns", expected);
+	if (value->type != jbvBinary)
+		wrong_value("columns", COLUMNS_EXPECTED);
 	n = JsonContainerSize(value->val.binary.data);
 	if (n > PQLITE_MAX_COLUMNS)
 		ereport(ERROR,
@@ -158,21 +197,11 @@ read_columns(PqliteOptions *options, const JsonbValue *value)
 	while ((token = JsonbIteratorNext(&it, &v, true)) != WJB_DONE)
 	{
 		if (token == WJB_KEY)
-			options->column_names[options->ncolumns] = read_name("columns", &v);
+			name = v;
 		else if (token == WJB_VALUE)
-		{
-			const char *name = options->column_names[options->ncolumns];
-
-			if (v.type != jbvString)
-				wrong_value("columns", expected);
-			if (options->table == NULL &&
-				(jflow_doc_attr_by_name(name) >= 0 || strcmp(name, "shard") == 0))
-				ereport(ERROR,
-						(errcode(ERRCODE_DUPLICATE_COLUMN),
-						 errmsg("column name \"%s\" is taken", name),
-						 errdetail("Attributes of documents are stored under their names.")));
-			options->column_types[options->ncolumns++] = string_value(&v);
-		}
+			read_column(options, &name, &v);
+		else if (token == WJB_ELEM)
+			read_pair(options, &v);
 	}
 }
 

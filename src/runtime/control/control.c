@@ -424,8 +424,9 @@ find_trouble(void)
 
 /*
  * Why a flow does not have the replicas that are wanted: of its pools the first
- * that tells, else what keeps all from starting, else nothing.  In the current
- * context.
+ * that tells, else what keeps all from starting, else nothing.  Who does not own
+ * the flow learns no text of an error: it can be of the owner's tables.  In the
+ * current context.
  */
 static char *
 find_reason(const char *flow)
@@ -444,8 +445,10 @@ find_reason(const char *flow)
 			strlcpy(reason, pool->reason, sizeof(reason));
 		strlcpy(executor, pool->executor, NAMEDATALEN);
 		LWLockRelease(&pool->lock);
-		if (reason[0])
+		if (reason[0] && jflow_is_flow_owner(flow, GetUserId()))
 			result = psprintf("executor \"%s\": %s", executor, reason);
+		else if (reason[0])
+			result = psprintf("executor \"%s\" fails", executor);
 	}
 	trouble = find_trouble();
 	if (result == NULL && trouble)
@@ -606,11 +609,14 @@ jflow_await_pools(const JflowFlow *flow)
 }
 
 /*
- * jflow.is_started(flow text) RETURNS bool
+ * jflow.is_started(flow text) RETURNS bool; false for a flow that the current user
+ * may not see.
  */
 Datum
 jflow_is_started(PG_FUNCTION_ARGS)
 {
+	char	   *flow = text_to_cstring(PG_GETARG_TEXT_PP(0));
+
 	jflow_check_version();
-	PG_RETURN_BOOL(jflow_flow_started(text_to_cstring(PG_GETARG_TEXT_PP(0))));
+	PG_RETURN_BOOL(jflow_may_see(flow, GetUserId()) && jflow_flow_started(flow));
 }

@@ -5,10 +5,12 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "catalog/pg_authid.h"
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "port/pg_bitutils.h"
 #include "storage/proc.h"
+#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 #include "utils/tuplestore.h"
@@ -233,6 +235,19 @@ jflow_stat_reset(PG_FUNCTION_ARGS)
 }
 
 /*
+ * May the current user see a slot?  One that is in no queue yet is of its role
+ * alone, and perhaps of another database.
+ */
+static bool
+may_see_slot(const JflowSlot *slot, Oid role)
+{
+	if (slot->pool >= 0)
+		return jflow_pools[slot->pool].database == MyDatabaseId && may_see(jflow_pools[slot->pool].flow);
+	return has_privs_of_role(GetUserId(), ROLE_PG_MONITOR) ||
+		(OidIsValid(role) && has_privs_of_role(GetUserId(), role));
+}
+
+/*
  * jflow.requests() RETURNS SETOF record: slots in use by this database.
  */
 Datum
@@ -250,10 +265,7 @@ jflow_request_rows(PG_FUNCTION_ARGS)
 		Oid			role = jflow_shared->shares[copy.share].role;
 		const char *name;
 
-		if (copy.state == SLOT_FREE)
-			continue;
-		if (copy.pool >= 0 && (jflow_pools[copy.pool].database != MyDatabaseId ||
-							   !may_see(jflow_pools[copy.pool].flow)))
+		if (copy.state == SLOT_FREE || !may_see_slot(&copy, role))
 			continue;
 		values[0] = Int32GetDatum(i);
 		values[1] = CStringGetTextDatum(states[copy.state]);

@@ -32,6 +32,7 @@ PG_FUNCTION_INFO_V1(jflow_post_docs);
 PG_FUNCTION_INFO_V1(jflow_post_texts);
 PG_FUNCTION_INFO_V1(jflow_post_text);
 PG_FUNCTION_INFO_V1(jflow_post_jsonb);
+PG_FUNCTION_INFO_V1(jflow_post_json);
 PG_FUNCTION_INFO_V1(jflow_post_query);
 PG_FUNCTION_INFO_V1(jflow_call);
 PG_FUNCTION_INFO_V1(jflow_search);
@@ -100,11 +101,13 @@ get_options(FunctionCallInfo fcinfo, JflowPostOptions *options)
 	options->target_executor = jflow_arg_text_or_null(fcinfo, 4);
 	if (!PG_ARGISNULL(5))
 	{
-		options->request_size = PG_GETARG_INT32(5);
-		if (options->request_size <= 0)
+		int64		size = PG_GETARG_INT64(5);
+
+		if (size <= 0)
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("request_size must be positive")));
+		options->request_size = (int) Min(size, PG_INT32_MAX);
 	}
 	options->show_progress = jflow_arg_bool(fcinfo, 6);
 	options->continue_on_error = jflow_arg_bool(fcinfo, 7);
@@ -237,6 +240,26 @@ jflow_post_jsonb(PG_FUNCTION_ARGS)
 }
 
 /*
+ * jflow_post(endpoint text, docs json, ...) RETURNS SETOF jflow_doc: for drivers
+ * that know one type of JSON, and it is this.
+ */
+Datum
+jflow_post_json(PG_FUNCTION_ARGS)
+{
+	Datum	   *elems = NULL;
+	int			n = 0;
+
+	if (!PG_ARGISNULL(1))
+	{
+		char	   *json = text_to_cstring(PG_GETARG_TEXT_PP(1));
+
+		n = datums_of_jsonb(DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(json))),
+							&elems);
+	}
+	return post_datums(fcinfo, elems, n);
+}
+
+/*
  * jflow_post_query(endpoint text, query text, ..., args jsonb) RETURNS (docs
  * int8, requests int8, failed int8, failed_docs int8, elapsed interval): one row.
  */
@@ -336,7 +359,7 @@ jflow_call(PG_FUNCTION_ARGS)
 
 /* The parameters of a search: those given, with limit and filter. */
 static Jsonb *
-search_parameters(Jsonb *parameters, int limit, Jsonb *filter)
+search_parameters(Jsonb *parameters, int64 limit, Jsonb *filter)
 {
 	JsonbInState state = {0};
 	Jsonb	   *own;
@@ -357,10 +380,12 @@ search(FunctionCallInfo fcinfo, bool read_only)
 {
 	JflowPostOptions options = {0};
 	Datum		elem;
+	int64		k;
 
 	jflow_arg_required(fcinfo, 0, "query");
 	jflow_arg_required(fcinfo, 1, "k");
-	if (PG_GETARG_INT32(1) < 0)
+	k = PG_GETARG_INT64(1);
+	if (k < 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("k must not be negative")));
@@ -374,7 +399,7 @@ search(FunctionCallInfo fcinfo, bool read_only)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("parameters must be a JSON object")));
-	options.parameters = search_parameters(options.parameters, PG_GETARG_INT32(1),
+	options.parameters = search_parameters(options.parameters, k,
 										   PG_ARGISNULL(3) ? NULL : PG_GETARG_JSONB_P(3));
 	elem = doc_of_text(PG_GETARG_DATUM(0));
 	return post_and_collect(&options, &elem, 1);

@@ -1,19 +1,20 @@
 /*
  * session.c
- *		What of a session is kept from a function that another role trusts.
+ *		What of a session is kept from code of another role that runs in it.
  *
- * A function that runs inline for a poster of another role is a security-
- * restricted operation: the server itself then refuses temporary tables,
- * prepared statements, LISTEN, DISCARD, deferred triggers and held cursors.
- * Three things are left that the server does not guard, and that an owner of a
- * flow could use to run code, or to read, with the poster's rights:
+ * An executor function that runs inline for a poster of another role, and an
+ * expression of an index that somebody looks into, are security-restricted
+ * operations: the server itself then refuses temporary tables, prepared
+ * statements, LISTEN, DISCARD, deferred triggers and held cursors.  Three things
+ * are left that the server does not guard, and that the code's owner could use
+ * to run more of it, or to read, with the rights of whose session it is:
  *
  * Cursors.  A procedural language opens and closes them without a statement, by
- * name.  One of the poster's that is closed and opened anew under its old name
- * runs another query with his rights at his next FETCH.  So all portals of the
- * session are marked as active during the call: the server then refuses to
- * fetch from one, to move it, to close it, and to take its name.  Portals that
- * the function leaves behind are closed after it.
+ * name.  One of the session's that is closed and opened anew under its old name
+ * runs another query with the session's rights at the next FETCH.  So all
+ * portals of the session are marked as active during the call: the server then
+ * refuses to fetch from one, to move it, to close it, and to take its name.
+ * Portals that the code leaves behind are closed after it.
  *
  * Session-level advisory locks, descriptors of large objects, and the seed of
  * random() are reached by functions, which are refused where an expression that
@@ -31,12 +32,15 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 
-#include "runtime/session.h"
+#include "common/session.h"
 
 static object_access_hook_type previous_access = NULL;
 
 /* How many guarded calls are running, one inside another. */
 static int	guarded = 0;
+
+/* What helps against a refusal, or NULL. */
+static const char *guard_hint = NULL;
 
 /* The parent of all portals' memory contexts. */
 static MemoryContext portals_context = NULL;
@@ -60,7 +64,7 @@ refusal(Oid function)
 		case F_PG_ADVISORY_UNLOCK_SHARED_INT8:
 		case F_PG_ADVISORY_UNLOCK_SHARED_INT4_INT4:
 		case F_PG_ADVISORY_UNLOCK_ALL:
-			return "Its locks are the poster's session's; pg_advisory_xact_lock is allowed.";
+			return "Its locks are this session's; pg_advisory_xact_lock is allowed.";
 		case F_LO_OPEN:
 		case F_LO_CLOSE:
 		case F_LOREAD:
@@ -71,9 +75,9 @@ refusal(Oid function)
 		case F_LO_TELL64:
 		case F_LO_TRUNCATE:
 		case F_LO_TRUNCATE64:
-			return "Its descriptors are the poster's session's; lo_get and lo_put are allowed.";
+			return "Its descriptors are this session's; lo_get and lo_put are allowed.";
 		case F_SETSEED:
-			return "Its seed is the poster's session's.";
+			return "Its seed is this session's.";
 		default:
 			return NULL;
 	}
@@ -93,10 +97,10 @@ before_call(ObjectAccessType access, Oid classid, Oid objectid, int subid, void 
 	if (reason)
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("cannot call %s within an executor function that runs in another role's session",
+				 errmsg("cannot call %s in code that runs in another role's session",
 						get_func_name(objectid)),
 				 errdetail("%s", reason),
-				 errhint("An executor with replicas has a session of its own.")));
+				 guard_hint ? errhint("%s", guard_hint) : 0));
 }
 
 /* For _PG_init. */
@@ -145,12 +149,13 @@ find_guarded(const JflowSessionGuard *guard, MemoryContext context)
 }
 
 /*
- * Begin a call that must not reach what the session holds.  The caller calls
- * jflow_session_release however the call ends.  Allocates in the current memory
- * context; may raise out of memory, and has guarded nothing then.
+ * Begin a call that must not reach what the session holds; "hint" is of errors
+ * that say so, or NULL.  The caller calls jflow_session_release however the call
+ * ends.  Allocates in the current memory context; may raise out of memory, and has
+ * guarded nothing then.
  */
 void
-jflow_session_guard(JflowSessionGuard *guard)
+jflow_session_guard(JflowSessionGuard *guard, const char *hint)
 {
 	int			n = 0;
 
@@ -175,6 +180,8 @@ jflow_session_guard(JflowSessionGuard *guard)
 		portal->status = PORTAL_ACTIVE;
 		portal->visible = false;
 	}
+	guard->outer_hint = guard_hint;
+	guard_hint = hint;
 	guarded++;
 }
 
@@ -214,6 +221,7 @@ void
 jflow_session_release(const JflowSessionGuard *guard)
 {
 	guarded--;
+	guard_hint = guard->outer_hint;
 	for (int i = 0; i < guard->nportals; i++)
 	{
 		guard->portals[i].portal->status = guard->portals[i].status;

@@ -1,6 +1,6 @@
 /*
  * session.h
- *		What of a session is kept from a function that another role trusts.
+ *		What of a session is kept from code of another role that runs in it.
  */
 #ifndef JFLOW_SESSION_H
 #define JFLOW_SESSION_H
@@ -20,10 +20,11 @@ typedef struct JflowSessionGuard
 {
 	JflowGuardedPortal *portals;
 	int			nportals;
+	const char *outer_hint;
 } JflowSessionGuard;
 
 extern void jflow_session_init(void);
-extern void jflow_session_guard(JflowSessionGuard *guard);
+extern void jflow_session_guard(JflowSessionGuard *guard, const char *hint);
 extern void jflow_session_close_portals(const JflowSessionGuard *guard);
 extern void jflow_session_release(const JflowSessionGuard *guard);
 
