@@ -40,4 +40,3 @@ CREATE TYPE @extschema@.jflow_doc AS (
 	weight pg_catalog.float4,
 	matches @extschema@.jflow_match[]
 );
-

@@ -39,4 +39,3 @@ CREATE CAST (@extschema@.jflow_match AS pg_catalog.jsonb)
 	WITH FUNCTION jflow.match_to_jsonb(@extschema@.jflow_match) AS ASSIGNMENT;
 CREATE CAST (pg_catalog.jsonb AS @extschema@.jflow_match)
 	WITH FUNCTION jflow.jsonb_to_match(pg_catalog.jsonb) AS ASSIGNMENT;
-

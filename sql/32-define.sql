@@ -121,3 +121,25 @@ CREATE VIEW @extschema@.jflow_executors WITH (security_barrier) AS
 
 GRANT SELECT ON @extschema@.jflow_classes, @extschema@.jflow_flows, @extschema@.jflow_grants, @extschema@.jflow_executors TO PUBLIC;
 
+-- Whole flows as one document, and as a picture.
+
+CREATE FUNCTION @extschema@.jflow_load(config pg_catalog.jsonb) RETURNS pg_catalog.text
+	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+CREATE FUNCTION @extschema@.jflow_load_yaml(config pg_catalog.text) RETURNS pg_catalog.text
+	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+CREATE FUNCTION @extschema@.jflow_yaml(config pg_catalog.text) RETURNS pg_catalog.jsonb
+	AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+CREATE FUNCTION @extschema@.jflow_save(flow pg_catalog.text) RETURNS pg_catalog.jsonb
+	AS 'MODULE_PATHNAME' LANGUAGE C STABLE STRICT PARALLEL RESTRICTED;
+CREATE FUNCTION @extschema@.jflow_save_yaml(flow pg_catalog.text) RETURNS pg_catalog.text
+	AS 'MODULE_PATHNAME' LANGUAGE C STABLE STRICT PARALLEL RESTRICTED;
+
+CREATE FUNCTION @extschema@.jflow_plot(
+		flow pg_catalog.text, format pg_catalog.text DEFAULT 'mermaid')
+	RETURNS pg_catalog.text
+	AS 'MODULE_PATHNAME' LANGUAGE C STABLE STRICT PARALLEL RESTRICTED;
+
+CREATE FUNCTION @extschema@.jflow_matches_filter(
+		doc @extschema@.jflow_doc, filter pg_catalog.jsonb)
+	RETURNS pg_catalog.bool
+	AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;

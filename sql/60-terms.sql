@@ -66,4 +66,3 @@ CREATE FUNCTION @extschema@.jflow_terms(
 		OUT index pg_catalog.int4, OUT term pg_catalog.text, OUT idf pg_catalog.float8)
 	RETURNS SETOF record
 	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
-

@@ -59,3 +59,10 @@ INSERT INTO jflow.class (class, requests, polling, builtin) VALUES ('PQLiteIndex
 	"/fetch": {"function": "jflow.pqlite_fetch", "idempotent": true, "writes": false},
 	"/status": {"function": "jflow.pqlite_status", "idempotent": true, "writes": false}
 }', '{"/update": "all", "/delete": "all", "/fetch": "all", "/filter": "all", "/status": "all", "/clear": "all"}', true);
+
+-- Moving rows between shards; jflow_scale begins it.
+
+CREATE FUNCTION jflow.reshard_step(
+		flow pg_catalog.text, executor pg_catalog.text, batch pg_catalog.int4 DEFAULT 1000)
+	RETURNS pg_catalog.bool
+	AS 'MODULE_PATHNAME', 'jflow_reshard_step' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;

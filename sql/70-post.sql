@@ -145,4 +145,3 @@ CREATE VIEW @extschema@.jflow_progress AS
 	FROM jflow.progress();
 
 GRANT SELECT ON @extschema@.jflow_progress TO PUBLIC;
-

@@ -1,2 +1,0 @@
-CREATE FUNCTION @extschema@.jflow_version() RETURNS pg_catalog.text
-	AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE PARALLEL SAFE;
