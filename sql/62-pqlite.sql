@@ -66,3 +66,8 @@ CREATE FUNCTION jflow.reshard_step(
 		flow pg_catalog.text, executor pg_catalog.text, batch pg_catalog.int4 DEFAULT 1000)
 	RETURNS pg_catalog.bool
 	AS 'MODULE_PATHNAME', 'jflow_reshard_step' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+
+CREATE FUNCTION @extschema@.jflow_reindex(
+		flow pg_catalog.text, executor pg_catalog.text, index pg_catalog.text DEFAULT NULL)
+	RETURNS pg_catalog.void
+	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;

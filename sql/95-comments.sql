@@ -223,6 +223,7 @@ COMMENT ON TABLE jflow.model_part IS 'what the requests of running fits have cou
 COMMENT ON FUNCTION @extschema@.jflow_fit IS 'fit a vectorizer to the texts of a query';
 COMMENT ON FUNCTION @extschema@.jflow_terms IS 'terms of a fitted vectorizer';
 COMMENT ON TABLE jflow.shard IS 'tables of the shards of stores';
+COMMENT ON FUNCTION @extschema@.jflow_reindex IS 'make the indexes of a store anew, or others in their place';
 COMMENT ON FUNCTION jflow.reshard_step IS 'move some rows of a store to their new shards; whether there are more';
 
 -- operator classes with their support functions, and the functions that serve the endpoints of built-in classes

@@ -3,7 +3,7 @@
 SET client_min_messages = warning;
 CREATE SCHEMA caches;
 CREATE FUNCTION caches.contexts(OUT stores int8, OUT models int8, OUT plans int8) LANGUAGE sql AS $$
-	SELECT count(*) FILTER (WHERE name = 'jflow store'), count(*) FILTER (WHERE name = 'jflow TF-IDF model'), count(*) FILTER (WHERE name LIKE 'CachedPlan%') FROM pg_backend_memory_contexts $$;
+	SELECT count(*) FILTER (WHERE name = 'jflow store'), count(*) FILTER (WHERE name = 'jflow term model'), count(*) FILTER (WHERE name LIKE 'CachedPlan%') FROM pg_backend_memory_contexts $$;
 CREATE PROCEDURE caches.use(flow text, tabled bool) LANGUAGE plpgsql AS $$ BEGIN
 	PERFORM jflow_create(flow);
 	PERFORM jflow_add(flow, 'v', uses => 'TfidfVectorizer', replicas => 0);

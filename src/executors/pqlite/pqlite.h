@@ -12,7 +12,8 @@
  * the store of an executor and keeps it per backend; pqlite_row.c turns documents
  * into rows and back; pqlite_filter.c turns filters into conditions;
  * pqlite_statement.c has the parts of statements that write, pqlite_existing.c those
- * for a user's table; pqlite_index.c makes indexes; pqlite_write.c, pqlite_search.c
+ * for a user's table; pqlite_index.c makes indexes, and pqlite_reindex.c
+ * others in their place; pqlite_write.c, pqlite_search.c
  * and pqlite_read.c have the endpoints; pqlite_reshard.c moves rows when the number
  * of shards changes; pqlite_class.c tells the runtime of all that.
  *
@@ -55,6 +56,15 @@ typedef enum PqliteOnMissing
 	MISSING_STORE				/* it is, and no search finds it */
 } PqliteOnMissing;
 
+/* Which index a store of ours has. */
+typedef enum PqliteIndexKind
+{
+	PQLITE_NO_INDEX,			/* searches look at all rows */
+	PQLITE_PQ,
+	PQLITE_INVERTED,			/* exact; of sparse vectors under cosine or ip */
+	PQLITE_DEFAULT_INDEX		/* as option only: the one that fits the field */
+} PqliteIndexKind;
+
 /* Which columns of an existing table are written. */
 typedef enum PqliteWrites
 {
@@ -79,6 +89,7 @@ typedef struct PqliteOptions
 	bool		include_tags;
 	StringInfo	index_options;	/* "name = value, ..." for WITH, or NULL */
 	bool		has_codebook;
+	PqliteIndexKind index;
 
 	/* an existing table: its name and the columns for attributes */
 	char	   *table;
@@ -104,6 +115,7 @@ typedef struct PqliteParameters
 extern PqliteOptions *pqlite_options_read(Jsonb *uses_with);
 extern void pqlite_parameters_read(Jsonb *parameters, int default_limit, PqliteParameters *result);
 extern const char *pqlite_metric_name(PqliteMetric metric);
+extern bool pqlite_options_sparse(const PqliteOptions *options);
 
 /* How values of a type are read from JSON and compared. */
 typedef enum PqliteKind
@@ -143,7 +155,8 @@ typedef struct PqliteLeaf
 	Oid			relid;
 	char	   *name;			/* qualified and quoted */
 	bool		wanted;			/* not about to be dropped */
-	Oid			index;			/* a usable pq index, or InvalidOid */
+	Oid			index;			/* a usable one, or InvalidOid */
+	bool		exact;			/* it is inverted */
 	Oid			made;			/* the one that we have made, or InvalidOid */
 	SPIPlanPtr	search;			/* without a filter; one of the store's plans */
 	int			search_limit;
@@ -292,7 +305,7 @@ extern void pqlite_prepare_schema(const char *schema, bool is_default);
 /* pqlite_create.c */
 extern void pqlite_create(const JflowContext *context, const PqliteOptions *options, bool sparse,
 						  int dim);
-extern void pqlite_add_leaves(const PqliteStore *store, int shards);
+extern void pqlite_add_leaves(const PqliteStore *store, int shards, bool has_mover);
 extern void pqlite_claim_table(PqliteStore *store);
 extern void pqlite_drop_data(const JflowFlow *flow);
 
@@ -394,15 +407,32 @@ extern double pqlite_measure_recall(PqliteStore *store, const JflowContext *cont
 
 /* pqlite_index.c */
 
-/* By "_jflow_pq" and perhaps a number at its end an index that we made is known. */
+/*
+ * By "_jflow_" with the method's name and perhaps a number at its end an index that
+ * we made is known.
+ */
 #define PQLITE_INDEX_NAME2 "jflow"
-#define PQLITE_INDEX_LABEL "pq"
 
+extern const char *pqlite_index_method(PqliteIndexKind kind);
+extern double pqlite_nothing_common(const PqliteStore *store);
 extern void pqlite_index_if_due(PqliteStore *store, const JflowContext *context, int written);
 extern void pqlite_index_one(PqliteStore *store, const PqliteShardRow *rows, int nrows);
+extern void pqlite_index_all(PqliteStore *store);
+extern bool pqlite_has_many_rows(const PqliteStore *store);
 extern void pqlite_drop_indexes(PqliteStore *store);
 
 /* pqlite_reshard.c */
+
+/* Work with the rights of a flow's owner, as its executor functions do. */
+typedef struct PqliteOwnerState
+{
+	Oid			userid;
+	int			sec_context;
+	int			guc_level;
+} PqliteOwnerState;
+
+extern void pqlite_become_owner(const JflowFlow *flow, PqliteOwnerState *state);
+extern void pqlite_end_owner(const PqliteOwnerState *state);
 extern JflowMove pqlite_move_rows(const char *flow, const char *executor, int batch, bool busy);
 extern void pqlite_scale(const char *flow, const char *executor, int shards, bool at_once);
 

@@ -353,9 +353,12 @@ row_of_leaf(const PqliteStore *store, int shard, const char *schema, const char 
 	return row;
 }
 
-/* Make the leaves that a store lacks for a number of shards. */
+/*
+ * Make the leaves that a store lacks for a number of shards.  Where the others have
+ * indexes, a mover is to make theirs, or without one whoever writes next does.
+ */
 void
-pqlite_add_leaves(const PqliteStore *store, int shards)
+pqlite_add_leaves(const PqliteStore *store, int shards, bool has_mover)
 {
 	for (int shard = 0; shard < shards; shard++)
 	{
@@ -371,6 +374,8 @@ pqlite_add_leaves(const PqliteStore *store, int shards)
 		SPI_finish();
 		row = row_of_leaf(store, shard, store->schema, pqlite_leaf_name(store->table, shard), SHARD_MOVING);
 		pqlite_shards_add(store->flow, store->executor, &row);
+		if (has_mover && store->trained_pages > 0)
+			pqlite_shards_due(store->flow, store->executor, shard);
 	}
 }
 

@@ -1,12 +1,12 @@
 /*
  * pqlite_index.c
- *		The pq indexes of a store's leaves: when they are made, and what they
- *		hold.
+ *		The indexes of a store's leaves: when they are made, and what they hold.
  *
- * A table of few documents is searched exactly.  The post that makes it large
- * has a codebook trained of all leaves, which they share, and each of them
- * indexed; so does the one that makes it GROWTH times as large as when it was
- * trained, since the number of lists follows from the number of rows.
+ * A table of few documents is searched without one.  The post that makes it large
+ * has each leaf indexed.  An inverted index is as good then as it will ever be.
+ * For pq a codebook is trained of all leaves, which they share; so it is by the
+ * post that makes the table GROWTH times as large as when it was trained, since
+ * the number of lists follows from the number of rows.
  *
  * In a replica the post only notes that this is due, and a mover does it: posts
  * take no longer, and searches are exact until then.  Where there is no mover
@@ -22,6 +22,7 @@
 #include "postmaster/bgworker.h"
 #include "storage/bufmgr.h"
 #include "utils/builtins.h"
+#include "utils/float.h"
 #include "utils/lsyscache.h"
 
 #include "compat.h"
@@ -32,7 +33,38 @@
 #define MIN_WRITTEN 128			/* before rows are counted anew */
 #define GROWTH 4
 
-/* Can a pq index hold columns of this type? */
+const char *
+pqlite_index_method(PqliteIndexKind kind)
+{
+	return kind == PQLITE_INVERTED ? "inverted" : "pq";
+}
+
+/* The index that leaves are to have. */
+static PqliteIndexKind
+wanted_kind(const PqliteStore *store)
+{
+	const PqliteOptions *options = store->options;
+
+	if (options->index != PQLITE_DEFAULT_INDEX)
+		return options->index;
+	return store->sparse && options->metric != PQLITE_L2 && options->index_options == NULL ?
+		PQLITE_INVERTED : PQLITE_PQ;
+}
+
+/*
+ * The distance of rows that have nothing in common with a query, at which nothing
+ * is a match; NaN where there is none: everything has a place in relation to a
+ * dense vector, or under l2.
+ */
+double
+pqlite_nothing_common(const PqliteStore *store)
+{
+	if (!store->sparse || store->options->metric == PQLITE_L2)
+		return get_float8_nan();
+	return store->options->metric == PQLITE_IP ? 0 : 1;
+}
+
+/* Can an index hold columns of this type? */
 static bool
 is_index_column(Oid type)
 {
@@ -99,27 +131,35 @@ train(const PqliteStore *store)
 						quote_literal_cstr(pqlite_metric_name(store->options->metric))));
 }
 
+/* Is there a codebook that new indexes shall share? */
+static bool
+shares_codebook(const PqliteStore *store)
+{
+	return wanted_kind(store) == PQLITE_PQ && !store->options->has_codebook && can_train();
+}
+
 /* Make the index of a leaf, in place of the one that was made before. */
 static void
-index_leaf(const PqliteStore *store, const PqliteLeaf *leaf, bool codebook)
+index_leaf(const PqliteStore *store, const PqliteLeaf *leaf)
 {
-	const PqliteOptions *options = store->options;
+	const char *method = pqlite_index_method(wanted_kind(store));
+	bool		codebook = shares_codebook(store);
+	const StringInfo options = wanted_kind(store) == PQLITE_PQ ? store->options->index_options : NULL;
 	const char *old = OidIsValid(leaf->made) ? pqlite_relation_name(leaf->made) : NULL;
-	char	   *name = ChooseRelationName(get_rel_name(leaf->relid), PQLITE_INDEX_NAME2, PQLITE_INDEX_LABEL,
+	char	   *name = ChooseRelationName(get_rel_name(leaf->relid), PQLITE_INDEX_NAME2, method,
 										  get_rel_namespace(leaf->relid), false);
 	StringInfoData sql;
 
 	initStringInfo(&sql);
-	appendStringInfo(&sql, "CREATE INDEX %s ON %s USING pq (%s %s", quote_identifier(name), leaf->name,
-					 store->columns[store->vector].quoted, operator_class(store));
+	appendStringInfo(&sql, "CREATE INDEX %s ON %s USING %s (%s %s", quote_identifier(name), leaf->name,
+					 method, store->columns[store->vector].quoted, operator_class(store));
 	for (int i = 0; i < store->ncolumns; i++)
 		if (store->columns[i].attr < 0 && is_index_column(store->columns[i].type))
 			appendStringInfo(&sql, ", %s", store->columns[i].quoted);
 	appendStringInfoChar(&sql, ')');
-	if (options->index_options || codebook)
-		appendStringInfo(&sql, " WITH (%s%s%s)",
-						 options->index_options ? options->index_options->data : "",
-						 options->index_options && codebook ? ", " : "",
+	if (options || codebook)
+		appendStringInfo(&sql, " WITH (%s%s%s)", options ? options->data : "",
+						 options && codebook ? ", " : "",
 						 codebook ? psprintf("codebook = %s", quote_literal_cstr(codebook_name(store))) : "");
 	pqlite_run(sql.data);
 	if (old)
@@ -148,6 +188,24 @@ pages_of(const PqliteStore *store)
 	return pages;
 }
 
+/* Has a leaf an index that has learnt of the rows that were there? */
+static bool
+some_learnt(const PqliteStore *store)
+{
+	for (int i = 0; i < store->nleaves; i++)
+		if (OidIsValid(store->leaves[i].index) && !store->leaves[i].exact)
+			return true;
+	return false;
+}
+
+/* Has a store enough rows to be indexed?  SPI must be connected. */
+bool
+pqlite_has_many_rows(const PqliteStore *store)
+{
+	pqlite_run(psprintf("SELECT FROM %s LIMIT %d", store->name, MIN_ROWS));
+	return SPI_processed == MIN_ROWS;
+}
+
 /*
  * Is it time to train anew?  Rows are counted when enough may have come since
  * they were counted last, of which other replicas have written the most.  The
@@ -156,21 +214,16 @@ pages_of(const PqliteStore *store)
 static bool
 is_large_enough(PqliteStore *store, int64 pages, int written)
 {
+	bool		is_large;
+
 	if (store->trained_pages > 0)
-		return pages >= store->trained_pages * GROWTH;
+		return some_learnt(store) && pages >= store->trained_pages * GROWTH;
 	store->count_in -= written;
 	if (pages < MIN_PAGES || store->count_in > 0)
 		return false;
-	pqlite_run(psprintf("SELECT FROM %s LIMIT %d", store->name, MIN_ROWS));
+	is_large = pqlite_has_many_rows(store);
 	store->count_in = Max((MIN_ROWS - (int64) SPI_processed) / 8, MIN_WRITTEN + pages / 16);
-	return SPI_processed == MIN_ROWS;
-}
-
-/* Is there a codebook that new indexes shall share? */
-static bool
-shares_codebook(const PqliteStore *store)
-{
-	return !store->options->has_codebook && can_train();
+	return is_large;
 }
 
 /*
@@ -184,19 +237,18 @@ pqlite_index_if_due(PqliteStore *store, const JflowContext *context, int written
 	bool		has_mover = MyBgworkerEntry != NULL && context->executor->replicas > 0;
 	bool		missing = false;
 	bool		due;
-	bool		codebook;
 	int64		pages;
 
-	if (!store->own || !OidIsValid(get_am_oid("pq", true)) || (has_mover && store->due))
+	if (!store->own || wanted_kind(store) == PQLITE_NO_INDEX || (has_mover && store->due))
 		return;
 	for (int i = 0; i < store->nleaves; i++)
 		missing |= !OidIsValid(store->leaves[i].index);
-	if (!missing && store->trained_pages == 0)
-		return;					/* the user has made them */
+	if (!missing && !store->due && (store->trained_pages == 0 || !some_learnt(store)))
+		return;					/* the user has made them, or they are good */
 	pages = pages_of(store);
 	if (pages < 0)
 		return;
-	due = is_large_enough(store, pages, written);
+	due = store->due || is_large_enough(store, pages, written);
 	if (!due && !(missing && store->trained_pages > 0))
 		return;
 	if (has_mover)
@@ -209,12 +261,11 @@ pqlite_index_if_due(PqliteStore *store, const JflowContext *context, int written
 	if (!pqlite_lock_layout_if_free(store->relid))
 		return;
 
-	codebook = shares_codebook(store);
-	if (due && codebook)
+	if (due && shares_codebook(store))
 		train(store);
 	for (int i = 0; i < store->nleaves; i++)
 		if (due || !OidIsValid(store->leaves[i].index))
-			index_leaf(store, &store->leaves[i], codebook);
+			index_leaf(store, &store->leaves[i]);
 	pqlite_shards_trained(store->flow, store->executor, -1, due ? pages : store->trained_pages);
 }
 
@@ -227,7 +278,6 @@ pqlite_index_if_due(PqliteStore *store, const JflowContext *context, int written
 void
 pqlite_index_one(PqliteStore *store, const PqliteShardRow *rows, int nrows)
 {
-	bool		codebook = shares_codebook(store);
 	bool		all = true;
 	int64		pages = 0;
 	const PqliteLeaf *leaf = NULL;
@@ -246,11 +296,38 @@ pqlite_index_one(PqliteStore *store, const PqliteShardRow *rows, int nrows)
 		return;
 	SPI_connect();
 	pages = all ? pages_of(store) : store->trained_pages;
-	if (all && codebook)
+	if (all && shares_codebook(store))
 		train(store);
-	index_leaf(store, leaf, codebook);
+	index_leaf(store, leaf);
 	pqlite_shards_trained(store->flow, store->executor, shard, Max(pages, 1));
 	SPI_finish();
+}
+
+/*
+ * Make the indexes of all leaves in place of those that are there; with the option
+ * "none" only drop those.  Indexes that users have made stay.  Nobody may be writing
+ * to the leaves.  SPI must be connected.
+ */
+void
+pqlite_index_all(PqliteStore *store)
+{
+	int64		pages = pages_of(store);
+
+	if (pages < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_IN_USE),
+				 errmsg("cannot index table %s because it is being used by active queries in this session",
+						store->name)));
+	if (wanted_kind(store) == PQLITE_NO_INDEX)
+	{
+		pqlite_drop_indexes(store);
+		return;
+	}
+	if (shares_codebook(store))
+		train(store);
+	for (int i = 0; i < store->nleaves; i++)
+		index_leaf(store, &store->leaves[i]);
+	pqlite_shards_trained(store->flow, store->executor, -1, Max(pages, 1));
 }
 
 /*

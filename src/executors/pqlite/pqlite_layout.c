@@ -26,11 +26,11 @@
 #include "compat.h"
 #include "executors/pqlite/pqlite.h"
 
-/* Is this the name of an index that we have made? */
+/* Is this the name of an index by that method that we have made? */
 static bool
-is_made_name(const char *name)
+is_made_name(const char *name, const char *method)
 {
-	static const char suffix[] = "_" PQLITE_INDEX_NAME2 "_" PQLITE_INDEX_LABEL;
+	const char *suffix = psprintf("_" PQLITE_INDEX_NAME2 "_%s", method);
 	int			len = strlen(name);
 
 	while (len > 0 && isdigit((unsigned char) name[len - 1]))
@@ -39,26 +39,34 @@ is_made_name(const char *name)
 		memcmp(name + len - strlen(suffix), suffix, strlen(suffix)) == 0;
 }
 
-/* The pq indexes of a leaf that can be scanned: one, and the one that we made. */
+/*
+ * The indexes of a leaf that can be scanned: one, an exact one if there is one, and
+ * the one that we made.
+ */
 static void
-find_pq_indexes(PqliteLeaf *leaf)
+find_indexes(PqliteLeaf *leaf)
 {
-	Oid			am = get_am_oid("pq", true);
 	Relation	rel;
 	ListCell   *lc;
 
-	if (!OidIsValid(am) || get_rel_relkind(leaf->relid) != RELKIND_RELATION)
+	if (get_rel_relkind(leaf->relid) != RELKIND_RELATION)
 		return;
 	rel = table_open(leaf->relid, AccessShareLock);
 	foreach(lc, RelationGetIndexList(rel))
 	{
 		Relation	index = index_open(lfirst_oid(lc), AccessShareLock);
 
-		if (index->rd_rel->relam == am && index->rd_index->indisvalid)
+		for (PqliteIndexKind kind = PQLITE_PQ; kind <= PQLITE_INVERTED; kind++)
 		{
-			leaf->index = RelationGetRelid(index);
-			if (is_made_name(RelationGetRelationName(index)))
-				leaf->made = leaf->index;
+			const char *method = pqlite_index_method(kind);
+
+			if (index->rd_rel->relam != get_am_oid(method, true) || !index->rd_index->indisvalid)
+				continue;
+			if (!leaf->exact)
+				leaf->index = RelationGetRelid(index);
+			leaf->exact |= kind == PQLITE_INVERTED;
+			if (is_made_name(RelationGetRelationName(index), method))
+				leaf->made = RelationGetRelid(index);
 		}
 		index_close(index, AccessShareLock);
 	}
@@ -163,7 +171,7 @@ read_leaves(PqliteStore *store, Relation rel)
 		PqliteLeaf *leaf = &store->leaves[i];
 
 		leaf->name = pqlite_relation_name(leaf->relid);
-		find_pq_indexes(leaf);
+		find_indexes(leaf);
 		leaf->wanted = leaf->shard < store->shards;
 		store->nwanted += leaf->wanted;
 	}
@@ -276,7 +284,7 @@ read_existing_store(PqliteStore *store)
 		store->leaves = palloc0(sizeof(PqliteLeaf));
 		store->leaves[0].relid = store->relid;
 		store->leaves[0].name = store->name;
-		find_pq_indexes(&store->leaves[0]);
+		find_indexes(&store->leaves[0]);
 		store->leaves[0].wanted = true;
 		store->nleaves = store->nwanted = 1;
 	}

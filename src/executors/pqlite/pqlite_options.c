@@ -19,7 +19,7 @@
 static const char *const option_names[] = {
 	"dim", "metric", "field", "columns", "limit", "include", "table", "id",
 	"text", "uri", "tags", "lists", "subvectors", "bits", "codebook",
-	"on_missing", "writes"
+	"on_missing", "writes", "index"
 };
 
 static const char *const metric_names[] = {"cosine", "l2", "ip"};
@@ -124,6 +124,17 @@ read_on_missing(const JsonbValue *value)
 	if (n < 0)
 		wrong_value("on_missing", "\"error\", \"skip\" or \"store\"");
 	return (PqliteOnMissing) n;
+}
+
+static PqliteIndexKind
+read_index(const JsonbValue *value)
+{
+	static const char *const names[] = {"none", "pq", "inverted"};
+	int			n = name_value(value, names, lengthof(names));
+
+	if (n < 0)
+		wrong_value("index", "\"inverted\", \"pq\" or \"none\"");
+	return (PqliteIndexKind) n;
 }
 
 /* What "writes" says; -1 if that is nothing known. */
@@ -293,6 +304,8 @@ read_option(PqliteOptions *options, const char *name, JsonbValue *value)
 	}
 	else if (strcmp(name, "on_missing") == 0)
 		options->on_missing = read_on_missing(value);
+	else if (strcmp(name, "index") == 0)
+		options->index = read_index(value);
 	else if (strcmp(name, "writes") == 0)
 	{
 		int			writes = writes_value(value);
@@ -322,12 +335,45 @@ read_option(PqliteOptions *options, const char *name, JsonbValue *value)
 	}
 }
 
+/* Is it known from the options that the field is the sparse one? */
+bool
+pqlite_options_sparse(const PqliteOptions *options)
+{
+	if (options->field)
+		return strcmp(options->field, "sparse_embedding") == 0;
+	return options->index == PQLITE_INVERTED;
+}
+
+/* An index of that kind must be able to hold what is stored. */
+static void
+check_index(const PqliteOptions *options)
+{
+	if (options->index == PQLITE_DEFAULT_INDEX)
+		return;
+	if (options->table)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("option \"index\" does not go with \"table\""),
+				 errdetail("The indexes of an existing table are yours."),
+				 errhint("Make them with CREATE INDEX.")));
+	if (options->index_options && options->index != PQLITE_PQ)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("options \"lists\", \"subvectors\", \"bits\" and \"codebook\" are of the index \"pq\"")));
+	if (options->index == PQLITE_INVERTED &&
+		(options->metric == PQLITE_L2 || !pqlite_options_sparse(options)))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("option \"index\" cannot be \"inverted\" for the field \"%s\" and the metric \"%s\"",
+						options->field ? options->field : "sparse_embedding", metric_names[options->metric]),
+				 errdetail("An inverted index holds a sparse_embedding under cosine or ip.")));
+}
+
 /* Options that contradict each other, or are missing. */
 static void
 check_together(const PqliteOptions *options)
 {
-	bool		sparse;
-
+	check_index(options);
 	if (options->table)
 	{
 		if (options->id == NULL || options->field == NULL)
@@ -350,8 +396,7 @@ check_together(const PqliteOptions *options)
 	if (options->field && strcmp(options->field, "embedding") != 0 &&
 		strcmp(options->field, "sparse_embedding") != 0)
 		wrong_value("field", "\"embedding\" or \"sparse_embedding\"");
-	sparse = options->field && strcmp(options->field, "sparse_embedding") == 0;
-	if (options->field && !sparse && options->dim > MAX_DENSE_DIM)
+	if (options->field && !pqlite_options_sparse(options) && options->dim > MAX_DENSE_DIM)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 				 errmsg("option \"dim\" must be at most %d for the field \"embedding\", not %d",
@@ -374,6 +419,7 @@ pqlite_options_read(Jsonb *uses_with)
 	char	   *name = NULL;
 
 	options->metric = PQLITE_COSINE;
+	options->index = PQLITE_DEFAULT_INDEX;
 	options->limit = PQLITE_DEFAULT_LIMIT;
 	options->include_text = options->include_uri = options->include_tags = true;
 	if (table)

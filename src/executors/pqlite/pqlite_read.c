@@ -215,6 +215,8 @@ leaf_status(PqliteStore *store, const JflowContext *context, int number,
 	push_numeric(&state, "rows", int64_to_numeric(rows));
 	push_numeric(&state, "bytes", int64_to_numeric(bytes));
 	push_float(&state, "indexed", indexed && rows > 0 ? 1 : 0);
+	if (indexed)
+		push_string(&state, "index", pqlite_index_method(leaf->exact ? PQLITE_INVERTED : PQLITE_PQ));
 	if (indexed && parameters->queries > 0)
 		push_float(&state, "recall", pqlite_measure_recall(store, context, number, parameters));
 	push_string(&state, "field", jflow_doc_attr_name(store->columns[store->vector].attr));
@@ -230,8 +232,8 @@ leaf_status(PqliteStore *store, const JflowContext *context, int number,
 }
 
 /*
- * /status: a document per leaf of the called shard, whose tags say what is
- * there.  With the parameter "queries" the recall of searches is measured by so
+ * /status: the documents of executors before, and one per leaf of the called
+ * shard, whose tags say what is there.  With the parameter "queries" the recall of searches is measured by so
  * many, under the parameters that a search would have.
  */
 Datum
@@ -240,6 +242,7 @@ jflow_pqlite_status(PG_FUNCTION_ARGS)
 	const JflowContext *context = jflow_context_required();
 	PqliteStore *store;
 	PqliteParameters parameters;
+	JflowDocs  *docs = jflow_docs_deform(PG_GETARG_DATUM(0), "documents");
 	JflowDocs	result;
 	MemoryContext outer = CurrentMemoryContext,
 				old;
@@ -248,10 +251,11 @@ jflow_pqlite_status(PG_FUNCTION_ARGS)
 	pqlite_parameters_read(PG_GETARG_JSONB_P(1), 0, &parameters);
 	store = pqlite_store_for_read(context);
 	if (store == NULL)
-		PG_RETURN_DATUM(jflow_docs_empty());
+		PG_RETURN_NULL();
 	SPI_connect();
-	result.ndocs = 0;
-	result.docs = palloc(sizeof(JflowDoc) * store->nleaves);
+	result.ndocs = docs->ndocs;
+	result.docs = palloc(sizeof(JflowDoc) * (docs->ndocs + store->nleaves));
+	memcpy(result.docs, docs->docs, sizeof(JflowDoc) * docs->ndocs);
 	for (int i = 0; i < store->nleaves; i++)
 	{
 		const PqliteLeaf *leaf = &store->leaves[i];

@@ -27,20 +27,13 @@
 
 PG_FUNCTION_INFO_V1(jflow_reshard_step);
 
-/* Work with the rights of a flow's owner, as its executor functions do. */
-typedef struct OwnerState
-{
-	Oid			userid;
-	int			sec_context;
-	int			guc_level;
-} OwnerState;
-
 /*
- * Row security is off: a row that a policy hides must raise an error rather than
+ * Work with the rights of a flow's owner, as its executor functions do, until
+ * pqlite_end_owner.  Row security is off: a row that a policy hides must raise an error rather than
  * stay behind in a leaf that is dropped.
  */
-static void
-become_owner(const JflowFlow *flow, OwnerState *state)
+void
+pqlite_become_owner(const JflowFlow *flow, PqliteOwnerState *state)
 {
 	char	   *schema = get_namespace_name(jflow_types()->schema);
 	Oid			owner = jflow_flow_owner(flow);
@@ -54,8 +47,8 @@ become_owner(const JflowFlow *flow, OwnerState *state)
 	pqlite_row_security_off();
 }
 
-static void
-end_owner(const OwnerState *state)
+void
+pqlite_end_owner(const PqliteOwnerState *state)
 {
 	AtEOXact_GUC(false, state->guc_level);
 	SetUserIdAndSecContext(state->userid, state->sec_context);
@@ -387,7 +380,7 @@ pqlite_scale(const char *flow_name, const char *executor_name, int shards, bool 
 	JflowFlow  *flow = jflow_flow_open(flow_name, false);
 	const JflowExecutor *executor = jflow_flow_executor(flow, executor_name);
 	PqliteStore *store;
-	OwnerState	owner;
+	PqliteOwnerState owner;
 
 	if (!jflow_executor_is(executor, PQLITE_CLASS))
 		return;
@@ -397,7 +390,7 @@ pqlite_scale(const char *flow_name, const char *executor_name, int shards, bool 
 				 errmsg("the number of shards of executor \"%s\" of flow \"%s\" is that of its table's partitions",
 						executor_name, flow_name),
 				 errhint("Add partitions to the table, or take some away.")));
-	become_owner(flow, &owner);
+	pqlite_become_owner(flow, &owner);
 	PushActiveSnapshot(GetTransactionSnapshot());
 	if (at_once)
 		pqlite_lock_store_name(flow_name, executor_name);
@@ -419,7 +412,7 @@ pqlite_scale(const char *flow_name, const char *executor_name, int shards, bool 
 					 errmsg("the store of executor \"%s\" of flow \"%s\" was dropped",
 							executor_name, flow_name)));
 		check_movable(store);
-		pqlite_add_leaves(store, shards);
+		pqlite_add_leaves(store, shards, !at_once);
 		pqlite_shards_move(store->flow, store->executor);
 		CommandCounterIncrement();
 		while (at_once && reshard_step(flow, executor, AT_ONCE_BATCH, false, true) != MOVE_DONE)
@@ -430,7 +423,7 @@ pqlite_scale(const char *flow_name, const char *executor_name, int shards, bool 
 		}
 	}
 	PopActiveSnapshot();
-	end_owner(&owner);
+	pqlite_end_owner(&owner);
 }
 
 /*
@@ -443,15 +436,15 @@ pqlite_move_rows(const char *flow_name, const char *executor_name, int batch, bo
 	JflowFlow  *flow = jflow_flow_open(flow_name, false);
 	const JflowExecutor *executor = jflow_flow_executor(flow, executor_name);
 	JflowMove	result;
-	OwnerState	owner;
+	PqliteOwnerState owner;
 
 	if (executor == NULL)
 		jflow_executor_missing(flow, executor_name);
 	if (!jflow_executor_is(executor, PQLITE_CLASS))
 		return MOVE_DONE;
-	become_owner(flow, &owner);
+	pqlite_become_owner(flow, &owner);
 	result = reshard_step(flow, executor, batch, busy, false);
-	end_owner(&owner);
+	pqlite_end_owner(&owner);
 	return result;
 }
 

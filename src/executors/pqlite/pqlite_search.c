@@ -47,6 +47,9 @@ typedef struct Receiver
 	int			allocated;
 	int			limit;
 	double		max_distance;
+	double		nothing_common; /* from this distance on nothing is a match */
+	bool		in_order;		/* of distance rows come, so the first that is
+								 * too far is the last */
 } Receiver;
 
 /*
@@ -179,7 +182,12 @@ apply_settings(const Search *search)
 {
 	const PqliteParameters *parameters = &search->parameters;
 	double		recall = parameters->recall;
+	bool		some_pq = false;
 
+	for (int i = 0; i < search->store->nleaves; i++)
+		some_pq |= OidIsValid(search->store->leaves[i].index) && !search->store->leaves[i].exact;
+	if (!some_pq)
+		return;
 	if (parameters->probes >= 0 && GetConfigOption("jflow.pq_probes", true, false))
 		(void) set_config_option("jflow.pq_probes", psprintf("%d", parameters->probes),
 								 PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
@@ -251,21 +259,26 @@ cut(Receiver *receiver)
 	receiver->n = Min(receiver->n, receiver->limit);
 }
 
-/* A row of a statement.  Ties can be many: room is made by dropping the last. */
+/*
+ * A row of a statement; false ends it.  Ties can be many: room is made by dropping
+ * the last.
+ */
 static bool
 receive(TupleTableSlot *slot, DestReceiver *self)
 {
 	Receiver   *receiver = (Receiver *) self;
 	JflowMatch *match;
 	MemoryContext old;
+	double		score;
 
 	slot_getallattrs(slot);
 
 	/* a zero vector or a missing one of a user's table is near nothing */
-	if (slot->tts_isnull[MATCH_ID] || slot->tts_isnull[MATCH_SCORE] ||
-		isnan(DatumGetFloat8(slot->tts_values[MATCH_SCORE])) ||
-		DatumGetFloat8(slot->tts_values[MATCH_SCORE]) > receiver->max_distance)
+	if (slot->tts_isnull[MATCH_ID] || slot->tts_isnull[MATCH_SCORE])
 		return true;
+	score = DatumGetFloat8(slot->tts_values[MATCH_SCORE]);
+	if (isnan(score) || score > receiver->max_distance || score >= receiver->nothing_common)
+		return !receiver->in_order;
 	old = MemoryContextSwitchTo(receiver->context);
 	if (receiver->n == receiver->allocated && receiver->n >= 2 * receiver->limit)
 		cut(receiver);
@@ -299,7 +312,7 @@ receiver_done(DestReceiver *self)
 }
 
 static void
-receiver_init(Receiver *receiver, int limit, double max_distance)
+receiver_init(Receiver *receiver, const PqliteStore *store, int limit, double max_distance)
 {
 	memset(receiver, 0, sizeof(*receiver));
 	receiver->pub.receiveSlot = receive;
@@ -309,6 +322,7 @@ receiver_init(Receiver *receiver, int limit, double max_distance)
 	receiver->context = CurrentMemoryContext;
 	receiver->limit = limit;
 	receiver->max_distance = max_distance;
+	receiver->nothing_common = pqlite_nothing_common(store);
 }
 
 /* The matches of one query vector, in the current memory context. */
@@ -331,7 +345,7 @@ search_one(Search *search, Datum vector, JflowMatch **matches)
 		param->ptype = i < condition->nargs ? condition->types[i] :
 			store->columns[store->vector].sent_type;
 	}
-	receiver_init(&receiver, search->fetched, search->parameters.max_distance);
+	receiver_init(&receiver, store, search->fetched, search->parameters.max_distance);
 	options.params = params;
 	options.read_only = true;
 	options.dest = &receiver.pub;
@@ -341,6 +355,7 @@ search_one(Search *search, Datum vector, JflowMatch **matches)
 
 		if (search->plans[i] == NULL)
 			continue;
+		receiver.in_order = !OidIsValid(store->leaves[i].index) || store->leaves[i].exact;
 		result = SPI_execute_plan_extended(search->plans[i], &options);
 		if (result < 0)
 			elog(ERROR, "search failed: %s", SPI_result_code_string(result));
@@ -442,9 +457,9 @@ exact_distance(PqliteStore *store, const PqliteLeaf *leaf, Datum query, int limi
 								 GUC_ACTION_SAVE, true, 0, false);
 	if (SPI_execute_plan(pqlite_plan(store,
 									 psprintf("SELECT d FROM (SELECT %s AS d FROM %s t) x "
-											  "WHERE d OPERATOR(pg_catalog.<>) 'NaN'::pg_catalog.float8 "
+											  "WHERE d OPERATOR(pg_catalog.<) '%s'::pg_catalog.float8 "
 											  "ORDER BY d OPERATOR(pg_catalog.+) 0.0::pg_catalog.float8 LIMIT %d",
-											  distance, leaf->name, limit),
+											  distance, leaf->name, float8out_internal(pqlite_nothing_common(store)), limit),
 									 1, types, CURSOR_OPT_GENERIC_PLAN), values, NULL, true, 0) < 0)
 		elog(ERROR, "could not search table %s", leaf->name);
 	*n = SPI_processed;

@@ -361,8 +361,8 @@ is_sparse(const PqliteOptions *options, const JflowDocs *docs)
 {
 	bool		some = false;
 
-	if (options->field)
-		return strcmp(options->field, "sparse_embedding") == 0;
+	if (options->field || options->index == PQLITE_INVERTED)
+		return pqlite_options_sparse(options);
 	for (int i = 0; i < docs->ndocs; i++)
 	{
 		if (!docs->docs[i].nulls[DOC_EMBEDDING])
