@@ -11,19 +11,26 @@
  * but the caller's count.  The count of a Limit may be a parameter; it is read
  * when the first row is asked for, when the Limit has computed it.
  *
+ * A filter behind the scan that compares its own distance with something says how
+ * far it has to go, too.
+ *
  * Where anything else stands above a scan, such as a join, an aggregate or a
  * Gather, the number is not known.  Neither is it for a cursor: a later FETCH
  * may want what an earlier one left out.
  */
 #include "postgres.h"
 
+#include <math.h>
+
 #include "access/parallel.h"
+#include "catalog/pg_type.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
 #include "nodes/nodeFuncs.h"
 #include "nodes/plannodes.h"
 #include "optimizer/clauses.h"
 #include "optimizer/optimizer.h"
+#include "utils/datum.h"
 #include "utils/fmgroids.h"
 #include "utils/hsearch.h"
 #include "utils/lsyscache.h"
@@ -45,6 +52,18 @@ typedef struct RunningQuery
 	List	   *scans;
 } RunningQuery;
 
+/*
+ * A filter that lets no rows through of which the distance, times a factor plus a
+ * shift, is beyond a limit.
+ */
+typedef struct Bound
+{
+	ExprState  *limit;
+	ExprState  *query;			/* holds if this is the scan's own, or NULL */
+	double		factor;
+	double		shift;
+} Bound;
+
 /* An ordered index scan, and what stands above it. */
 typedef struct KnownScan
 {
@@ -56,8 +75,8 @@ typedef struct KnownScan
 	double		share;			/* that filters above the scan let through */
 	double		more;			/* rows that may be read beyond the limit */
 	double		rows;			/* without an executor */
-	ExprState  *bound;
-	bool		bound_only;		/* there is no other filter */
+	List	   *bounds;
+	bool		bounds_only;	/* there is no other filter */
 } KnownScan;
 
 typedef struct ScanEntry
@@ -123,36 +142,153 @@ forget_query(void *arg)
 	dlist_delete(&query->node);
 }
 
-/*
- * Is this the scan's distance?  If so, rows of which it is larger than the other
- * side are not wanted.
- */
-static Expr *
-bound_of(IndexScan *plan, Node *clause)
+/* Has an expression one value as long as a scan lasts? */
+static bool
+is_fixed(Node *node)
 {
-	OpExpr	   *op = (OpExpr *) clause;
+	return !contain_var_clause(node) && !contain_volatile_functions(node) && !contain_subplans(node);
+}
+
+/*
+ * Is this the scan's distance?  It is also if it is to another query, which may
+ * turn out to be the same when the scan starts, as two sub-selects may.
+ */
+static bool
+is_distance(const IndexScan *plan, Node *node, Expr **query)
+{
+	OpExpr	   *order = linitial(plan->indexorderbyorig);
+	OpExpr	   *op = (OpExpr *) node;
+
+	*query = NULL;
+	if (equal(node, order))
+		return true;
+	if (!IsA(node, OpExpr) || !IsA(order, OpExpr) || op->opno != order->opno || list_length(op->args) != 2)
+		return false;
+	for (int i = 0; i < 2; i++)
+	{
+		Node	   *other = list_nth(op->args, 1 - i);
+
+		if (equal(list_nth(op->args, i), list_nth(order->args, i)) && is_fixed(other))
+			*query = (Expr *) other;
+	}
+	return *query != NULL;
+}
+
+/* A constant of type float8, as which others were cast by the planner. */
+static bool
+is_number(Node *node, double *value)
+{
+	Const	   *constant = (Const *) node;
+
+	if (!IsA(node, Const) || constant->consttype != FLOAT8OID || constant->constisnull)
+		return false;
+	*value = DatumGetFloat8(constant->constvalue);
+	return isfinite(*value);
+}
+
+/*
+ * Is this the scan's distance times a factor plus a shift, such as the similarity
+ * 1 - distance?
+ */
+static bool
+is_linear(const IndexScan *plan, Node *node, Bound *bound, Expr **query)
+{
+	OpExpr	   *op = (OpExpr *) node;
 	RegProcedure function;
 	Node	   *left;
 	Node	   *right;
+	double		number;
+
+	check_stack_depth();
+	if (is_distance(plan, node, query))
+	{
+		bound->factor = 1;
+		bound->shift = 0;
+		return true;
+	}
+	if (!IsA(node, OpExpr))
+		return false;
+	function = get_opcode(op->opno);
+	left = linitial(op->args);
+	right = llast(op->args);
+	if (function == F_FLOAT8UM)
+	{
+		if (!is_linear(plan, left, bound, query))
+			return false;
+		bound->factor = -bound->factor;
+		bound->shift = -bound->shift;
+		return true;
+	}
+	if (is_number(right, &number) && is_linear(plan, left, bound, query))
+	{
+		if (function == F_FLOAT8MI || function == F_FLOAT8PL)
+			bound->shift += function == F_FLOAT8MI ? -number : number;
+		else if ((function != F_FLOAT8MUL && function != F_FLOAT8DIV) || number == 0)
+			return false;
+		else
+		{
+			bound->factor = function == F_FLOAT8MUL ? bound->factor * number : bound->factor / number;
+			bound->shift = function == F_FLOAT8MUL ? bound->shift * number : bound->shift / number;
+		}
+		return true;
+	}
+	if (!is_number(left, &number) || !is_linear(plan, right, bound, query))
+		return false;
+	if (function == F_FLOAT8MI)
+	{
+		bound->factor = -bound->factor;
+		bound->shift = number - bound->shift;
+	}
+	else if (function == F_FLOAT8PL)
+		bound->shift += number;
+	else if (function == F_FLOAT8MUL && number != 0)
+	{
+		bound->factor *= number;
+		bound->shift *= number;
+	}
+	else
+		return false;
+	return true;
+}
+
+/*
+ * If a clause lets no rows through that are farther than something, what that
+ * is; else NULL.  Allocates in the current context.
+ */
+static Bound *
+bound_of(IndexScanState *state, Node *clause)
+{
+	const IndexScan *plan = (IndexScan *) state->ss.ps.plan;
+	OpExpr	   *op = (OpExpr *) clause;
+	Bound		bound = {0};
+	Bound	   *result;
+	RegProcedure function;
+	Node	   *sides[2];
+	Expr	   *query;
+	bool		less;
 
 	if (!IsA(clause, OpExpr) || list_length(op->args) != 2 || list_length(plan->indexorderbyorig) != 1)
 		return NULL;
 	function = get_opcode(op->opno);
-	left = linitial(op->args);
-	right = lsecond(op->args);
-	if (function == F_FLOAT8GT || function == F_FLOAT8GE)
+	less = function == F_FLOAT8LT || function == F_FLOAT8LE;
+	if (!less && function != F_FLOAT8GT && function != F_FLOAT8GE)
+		return NULL;
+	sides[0] = linitial(op->args);
+	sides[1] = lsecond(op->args);
+	for (int i = 0; i < 2; i++)
 	{
-		Node	   *swap = left;
-
-		left = right;
-		right = swap;
+		/* less is said of the left side */
+		if (!is_fixed(sides[1 - i]) || !is_linear(plan, sides[i], &bound, &query) ||
+			bound.factor == 0 || !isfinite(bound.factor) || !isfinite(bound.shift) ||
+			(bound.factor > 0) != (less == (i == 0)))
+			continue;
+		result = palloc(sizeof(Bound));
+		*result = bound;
+		result->limit = ExecInitExpr((Expr *) sides[1 - i], &state->ss.ps);
+		result->query = query ? ExecInitExpr(query, &state->ss.ps) : NULL;
+		return result;
 	}
-	else if (function != F_FLOAT8LT && function != F_FLOAT8LE)
-		return NULL;
-	if (!equal(left, linitial(plan->indexorderbyorig)) || contain_var_clause(right) ||
-		contain_volatile_functions(right) || contain_subplans(right))
-		return NULL;
-	return (Expr *) right;
+	return NULL;
 }
 
 static void
@@ -172,12 +308,12 @@ take_scan(IndexScanState *state, RunningQuery *query, const Above *above)
 	scan->more = above->more;
 	foreach(lc, plan->scan.plan.qual)
 	{
-		Expr	   *bound = bound_of(plan, lfirst(lc));
+		Bound	   *bound = bound_of(state, lfirst(lc));
 
-		if (bound && !scan->bound)
-			scan->bound = ExecInitExpr(bound, &state->ss.ps);
+		if (bound)
+			scan->bounds = lappend(scan->bounds, bound);
 	}
-	scan->bound_only = scan->bound && list_length(plan->scan.plan.qual) == 1;
+	scan->bounds_only = list_length(scan->bounds) == list_length(plan->scan.plan.qual);
 	if (query->scans == NIL)
 	{
 		MemoryContextCallback *callback = palloc(sizeof(MemoryContextCallback));
@@ -359,6 +495,44 @@ rows_above(const KnownScan *scan)
 	return rows / Max(scan->share, 1e-9) + scan->more;
 }
 
+/* Lower the bound of what is wanted to one of the filters'. */
+static void
+take_bound(const KnownScan *scan, const Bound *bound, IxWanted *wanted)
+{
+	ExprContext *context = scan->state->ss.ps.ps_ExprContext;
+	const ScanKeyData *key = &scan->orderbys[0];
+	Datum		limit;
+	double		least;
+	bool		isnull;
+
+	if (bound->query)
+	{
+		Datum		query = ExecEvalExprSwitchContext(bound->query, context, &isnull);
+
+		if (isnull || key->sk_flags & SK_ISNULL || !datum_image_eq(query, key->sk_argument, false, -1))
+			return;
+	}
+	limit = ExecEvalExprSwitchContext(bound->limit, context, &isnull);
+	if (isnull)
+		least = -INFINITY;		/* no row passes */
+	else
+	{
+		double		value = DatumGetFloat8(limit);
+
+		least = (value - bound->shift) / bound->factor;
+		/* the filter's own arithmetic may have been rounded */
+		if (bound->factor != 1 || bound->shift != 0)
+			least += (fabs(value) + fabs(bound->shift)) / fabs(bound->factor) * 1e-14;
+		/* nothing is greater than NaN */
+		if (isnan(least))
+			return;
+	}
+	wanted->bound = wanted->bounded ? Min(wanted->bound, least) : least;
+	/* NaN is greater than all else */
+	wanted->nan_passes = (!wanted->bounded || wanted->nan_passes) && bound->factor < 0 && !isnull;
+	wanted->bounded = true;
+}
+
 /*
  * What a scan will be asked for, given the order-by keys it was started with.
  * To be called at its first row, in the executor's expression context: a bound
@@ -369,10 +543,11 @@ ix_limit_wanted(const ScanKeyData *orderbys, IxWanted *wanted)
 {
 	ScanEntry  *entry = scans && orderbys ? hash_search(scans, &orderbys, HASH_FIND, NULL) : NULL;
 	const KnownScan *scan;
+	ListCell   *lc;
 
 	wanted->rows = -1;
 	wanted->filtered = -1;
-	wanted->bounded = false;
+	wanted->bounded = wanted->nan_passes = false;
 	if (!entry)
 		return;
 	scan = entry->scan;
@@ -382,15 +557,8 @@ ix_limit_wanted(const ScanKeyData *orderbys, IxWanted *wanted)
 		return;
 	}
 	wanted->rows = rows_above(scan);
-	if (scan->state->ss.ps.qual && !scan->bound_only)
+	if (scan->state->ss.ps.qual && !scan->bounds_only)
 		wanted->filtered = scan->state->ss.ps.plan->plan_rows;
-	if (scan->bound)
-	{
-		bool		isnull;
-		Datum		bound = ExecEvalExprSwitchContext(scan->bound, scan->state->ss.ps.ps_ExprContext, &isnull);
-
-		wanted->bounded = !isnull;
-		if (!isnull)
-			wanted->bound = DatumGetFloat8(bound);
-	}
+	foreach(lc, scan->bounds)
+		take_bound(scan, lfirst(lc), wanted);
 }

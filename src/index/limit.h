@@ -16,6 +16,7 @@ typedef struct IxWanted
 								 * pass, else -1 */
 	bool		bounded;		/* rows farther than this are not wanted */
 	double		bound;
+	bool		nan_passes;		/* but those at no distance are, if bounded */
 } IxWanted;
 
 extern void ix_limit_init(void);

@@ -502,7 +502,13 @@ inv_gettuple(IndexScanDesc scan, ScanDirection direction)
 		{
 			/* what comes now, the plan's filter turns away */
 			if (so->wanted.bounded && !so->unordered && so->stage == STAGE_NUMBER && distance > so->wanted.bound)
-				break;
+			{
+				if (!so->wanted.nan_passes)
+					break;
+				so->stage = STAGE_NAN;
+				so->streaming = false;
+				continue;
+			}
 			found = !so->search->reader.standby || !was_returned(so, &tid, distance);
 		}
 		else if (so->search->reader.stale)

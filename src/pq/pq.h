@@ -546,6 +546,7 @@ extern double pq_list_length(const PqModel *model, uint32 slot);
 extern double pq_list_cosine(const PqSearch *search, double nearest, uint32 slot, double score, double d);
 extern double pq_code_reach(const PqSearch *search, const PqProbe *probe);
 extern PqGather *pq_gather_begin(PqSearch *search, int k, const PqRule *rule);
+extern void pq_gather_bound(PqGather *g, double bound);
 extern void pq_gather_refine(PqGather *g, int refine);
 extern void pq_gather_widen(PqGather *g, int k);
 extern void pq_gather(PqGather *g);

@@ -171,9 +171,19 @@ pq_gather_widen(PqGather *g, int k)
 	g->k = k;
 	g->nearest = repalloc_huge(g->nearest, sizeof(float) * k);
 	g->nnearest = 0;
-	g->kth = INFINITY;
+	g->kth = g->bound;
 	for (int i = 0; i < g->nfound; i++)
 		see_distance(g, g->found[i].distance);
+}
+
+/*
+ * Let no rows be wanted that are farther, before anything is gathered: as if the
+ * k-th nearest was known to be there.
+ */
+void
+pq_gather_bound(PqGather *g, double bound)
+{
+	g->bound = g->kth = bound;
 }
 
 /*

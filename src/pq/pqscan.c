@@ -217,8 +217,17 @@ set_rule(PqScanOpaque *so, double k)
 	g->rule.list = Max(point.list, before.list);
 	g->rule.code = Max(point.code, before.code);
 	g->expected = point.probes;
+	/* nobody knows how many lie within a bound */
+	for (double fewer = 1; so->wanted.bounded && fewer < k; fewer *= 10)
+	{
+		pq_curve_for(&so->search->pq->meta, fewer, jflow_pq_recall_goal, &point);
+		g->rule.list = Max(g->rule.list, point.list);
+		g->rule.code = Max(g->rule.code, point.code);
+	}
 	return g->rule.list > before.list || g->rule.code > before.code;
 }
+
+static void start_exact(PqScanOpaque *so);
 
 /*
  * Gather until k rows, with those returned before, are known to be the nearest
@@ -256,6 +265,12 @@ line_up(IndexScanDesc scan, int k)
 		}
 		if (so->unseen == unseen || g->refine > 0 || isinf(g->kth))
 			break;
+		if (k + 2 * so->unseen > so->entries * PQ_LARGE_PART && jflow_pq_iterative_scan != PQ_ITERATIVE_OFF)
+		{
+			/* most of what lies there cannot be seen: rather read all */
+			start_exact(so);
+			return;
+		}
 		pq_gather_widen(g, (int) Min(k + 2 * so->unseen, PG_INT32_MAX / 8));
 	} while (true);
 
@@ -472,7 +487,7 @@ start_phase(IndexScanDesc scan)
 	so->gather = pq_gather_begin(search, (int) rows, &none);
 	so->gather->probes = jflow_pq_probes;
 	if (so->wanted.bounded)
-		so->gather->bound = pq_search_bound(search, so->wanted.bound);
+		pq_gather_bound(so->gather, pq_search_bound(search, so->wanted.bound));
 	if (jflow_pq_refine > 0)
 		pq_gather_refine(so->gather, (int) Min(jflow_pq_refine * rows, 1000000));
 	line_up(scan, (int) rows);
@@ -522,6 +537,8 @@ start_search(IndexScanDesc scan)
 	so->search = pq_search_begin(index, pq);
 	so->search->cut_off = isinf(lost);
 	ix_filters_prepare(&so->search->filters, index, scan->keyData, scan->numberOfKeys);
+	/* no row is wanted whose distance is compared with NULL */
+	so->search->filters.never |= so->wanted.bounded && so->wanted.bound == -INFINITY;
 	pq_search_query(so->search, query, lost);
 	so->last = -INFINITY;
 	if (!so->search->filters.never)
