@@ -64,6 +64,13 @@ COMMENT ON TABLE jflow.executor IS 'executors of flows';
 COMMENT ON TABLE jflow.flow_grant IS 'who may post to which endpoints';
 COMMENT ON TABLE jflow.role IS 'which role a name in the catalog means in this database; not dumped';
 COMMENT ON FUNCTION jflow.catalog_changed IS 'trigger that tells backends to read definitions again';
+COMMENT ON FUNCTION jflow.may_use_class IS 'whether the current role may use the classes of an owner';
+COMMENT ON VIEW @extschema@.jflow_classes IS 'executor classes that the current role may use';
+COMMENT ON COLUMN @extschema@.jflow_classes.class IS 'name of the class';
+COMMENT ON COLUMN @extschema@.jflow_classes.owner IS 'who defined it; NULL: built in';
+COMMENT ON COLUMN @extschema@.jflow_classes.builtin IS 'whether it is built in';
+COMMENT ON COLUMN @extschema@.jflow_classes.requests IS 'its functions by endpoint';
+COMMENT ON COLUMN @extschema@.jflow_classes.polling IS 'polling by endpoint';
 COMMENT ON VIEW @extschema@.jflow_flows IS 'flows that the current role may post to or monitor';
 COMMENT ON COLUMN @extschema@.jflow_flows.flow IS 'name of the flow';
 COMMENT ON COLUMN @extschema@.jflow_flows.owner IS 'its owner';
@@ -94,15 +101,7 @@ COMMENT ON COLUMN @extschema@.jflow_executors.retries IS 'how often a call is tr
 COMMENT ON COLUMN @extschema@.jflow_executors.floating IS 'whether a post does not wait for it';
 COMMENT ON COLUMN @extschema@.jflow_executors.disable_reduce IS 'whether it gets the answers of several executors unmerged';
 
--- posts
-COMMENT ON FUNCTION @extschema@.jflow_post(pg_catalog.text, @extschema@.jflow_doc[], pg_catalog.text, pg_catalog.jsonb, pg_catalog.text, pg_catalog.int4, pg_catalog.bool, pg_catalog.bool, pg_catalog.regclass, pg_catalog.interval, pg_catalog.bool)
-	IS 'post documents to an endpoint of a flow; returns the documents that come out';
-COMMENT ON FUNCTION @extschema@.jflow_post(pg_catalog.text, pg_catalog.text[], pg_catalog.text, pg_catalog.jsonb, pg_catalog.text, pg_catalog.int4, pg_catalog.bool, pg_catalog.bool, pg_catalog.regclass, pg_catalog.interval, pg_catalog.bool)
-	IS 'post texts to an endpoint of a flow, a document each';
-COMMENT ON FUNCTION @extschema@.jflow_post(pg_catalog.text, pg_catalog.jsonb, pg_catalog.text, pg_catalog.jsonb, pg_catalog.text, pg_catalog.int4, pg_catalog.bool, pg_catalog.bool, pg_catalog.regclass, pg_catalog.interval, pg_catalog.bool)
-	IS 'post documents as JSON, an object or an array of them, to an endpoint of a flow';
-COMMENT ON FUNCTION @extschema@.jflow_post(pg_catalog.text, pg_catalog.text, pg_catalog.text, pg_catalog.jsonb, pg_catalog.text, pg_catalog.int4, pg_catalog.bool, pg_catalog.bool, pg_catalog.regclass, pg_catalog.interval, pg_catalog.bool)
-	IS 'an error that says which type to send: one text may be anything';
+-- posts; the forms of jflow_post are commented below
 COMMENT ON FUNCTION @extschema@.jflow_post_query IS 'post the rows of a query to an endpoint of a flow; returns counts';
 COMMENT ON FUNCTION @extschema@.jflow_call IS 'post documents as JSON; returns those that come out as JSON';
 COMMENT ON FUNCTION @extschema@.jflow_search IS 'post a text to /search; returns its matches';
@@ -246,6 +245,20 @@ BEGIN
 				ELSE pg_catalog.format('%s ordered by %s', item.type, item.distance) END);
 		EXECUTE pg_catalog.format('COMMENT ON OPERATOR FAMILY %I.%I USING %I IS %L', item.nspname, item.opfname, item.amname,
 			CASE WHEN item.distance IS NULL THEN 'filter columns' ELSE pg_catalog.format('vectors ordered by %s', item.distance) END);
+	END LOOP;
+	FOR item IN
+		SELECT p.oid::pg_catalog.regprocedure AS function,
+			CASE p.proargtypes[1]
+				WHEN '@extschema@.jflow_doc[]'::pg_catalog.regtype THEN 'post documents to an endpoint of a flow; returns the documents that come out'
+				WHEN 'pg_catalog.text[]'::pg_catalog.regtype THEN 'post texts to an endpoint of a flow, a document each'
+				WHEN 'pg_catalog.jsonb'::pg_catalog.regtype THEN 'post documents as JSON, an object or an array of them, to an endpoint of a flow'
+				WHEN 'pg_catalog.json'::pg_catalog.regtype THEN 'the same for drivers that bind JSON as json'
+				WHEN 'pg_catalog.text'::pg_catalog.regtype THEN 'an error that says which type to send: one text may be anything'
+			END AS what
+		FROM pg_catalog.pg_proc p
+		WHERE p.pronamespace = '@extschema@'::pg_catalog.regnamespace AND p.proname = 'jflow_post'
+	LOOP
+		EXECUTE pg_catalog.format('COMMENT ON FUNCTION %s IS %L', item.function, item.what);
 	END LOOP;
 	FOR item IN
 		SELECT p.oid::pg_catalog.regprocedure AS function, pg_catalog.min(c.opcname) AS class

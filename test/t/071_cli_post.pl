@@ -10,7 +10,8 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $node = PostgreSQL::Test::Cluster->new('main');
-$node->init;
+# the client's texts are UTF-8, whatever the environment says
+$node->init(extra => [ '--encoding=UTF8', '--locale=C' ]);
 $node->start;
 prepare_log($node);
 my $dir = PostgreSQL::Test::Utils::tempdir;

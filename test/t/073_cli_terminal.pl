@@ -13,7 +13,8 @@ use Test::More;
 plan skip_all => 'SKIPPED: what the client draws, since there is no tmux' if system('command -v tmux >/dev/null 2>&1') != 0;
 
 my $node = PostgreSQL::Test::Cluster->new('main');
-$node->init;
+# the client's texts are UTF-8, whatever the environment says
+$node->init(extra => [ '--encoding=UTF8', '--locale=C' ]);
 $node->append_conf('postgresql.conf', "shared_preload_libraries = 'jflow'\njflow.allow_superuser_flows = on\nmax_worker_processes = 20");
 $node->start;
 prepare_log($node);

@@ -11,7 +11,8 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $node = PostgreSQL::Test::Cluster->new('main');
-$node->init;
+# the client's texts are UTF-8, whatever the environment says
+$node->init(extra => [ '--encoding=UTF8', '--locale=C' ]);
 $node->append_conf('postgresql.conf', "shared_preload_libraries = 'jflow'\njflow.allow_superuser_flows = on\nmax_worker_processes = 20");
 $node->start;
 $node->safe_psql('postgres', q{SET client_min_messages = error; CREATE EXTENSION jflow CASCADE});
@@ -112,7 +113,7 @@ if (system('command -v dot >/dev/null 2>&1') == 0)
 }
 result_is([ client($node, '', 'plot', '--format', 'text', 'nix') ], 3, qr/^$/, qr/ERROR:  42704: flow "nix" does not exist/, 'a flow that is none');
 result_is([ client($node, '', 'plot', '--format', 'png') ], 3, qr/^$/, qr/ERROR:  22023/, 'a format that is none');
-result_is([ client($node, '', 'plot', '-o', '/nowhere/x.svg') ], 1, qr/^$/, qr/could not open/, 'a file that cannot be');
+result_is([ client($node, '', 'plot', '-o', '/nowhere/x.dot') ], 1, qr/^$/, qr/could not open/, 'a file that cannot be');
 $node->safe_psql('postgres', q{SET client_min_messages = error; SELECT jflow_create('empty')});
 is(join('|', client($node, { LC_ALL => 'C' }, 'plot', 'empty', '--format=text')), "0|* empty\n* answer\n|", 'a flow without executors');
 result_is([ client($node, '', 'plot') ], 1, qr/^$/, qr/name one of the flows: empty, shop/, 'which flow');
