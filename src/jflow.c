@@ -13,6 +13,7 @@
 #include "common/session.h"
 #include "compat.h"
 #include "executors/pqlite/pqlite.h"
+#include "executors/rrf/rrf.h"
 #include "executors/terms/terms.h"
 #include "flow/flow.h"
 #include "index/limit.h"
@@ -67,6 +68,7 @@ _PG_init(void)
 	jflow_register_class(&tfidf_class);
 	jflow_register_class(&bm25_class);
 	jflow_register_class(&pqlite_class);
+	jflow_register_class(&rrf_class);
 	jflow_session_init();
 
 	if (!process_shared_preload_libraries_in_progress)

@@ -49,6 +49,13 @@ typedef struct JflowClass
 	 */
 	const char *const *parameters;
 
+	/*
+	 * The parameters that executors in front of one of this class get, which
+	 * has "own" itself, where they would have "given".  Raises what is wrong
+	 * with "own".
+	 */
+	Jsonb	   *(*input_parameters) (const struct JflowExecutor *executor, Jsonb *own, Jsonb *given);
+
 	/* How many matches a reduce keeps where nobody says; 0: all. */
 	int			default_limit;
 
@@ -81,7 +88,9 @@ typedef struct JflowClass
 	char	   *(*text_search) (const struct JflowExecutor *executor);
 
 	/* How its functions may be called. */
-	bool		implies_disable_reduce; /* it gets all parts and joins them */
+	bool		implies_disable_reduce; /* at endpoints that it has functions
+										 * for it gets all parts, and joins
+										 * them */
 	bool		one_by_one;		/* a request must not be run again in halves,
 								 * nor together with others */
 	bool		waits;			/* for what is not in this database: holds

@@ -17,7 +17,7 @@
 #include "runtime/gateway/local.h"
 #include "runtime/gateway/meter.h"
 #include "runtime/gateway/parts.h"
-#include "runtime/gateway/reduce.h"
+#include "doc/reduce.h"
 #include "runtime/gateway/remote.h"
 
 /* Run a call; returns its answer in the current memory context. */

@@ -13,7 +13,7 @@
 #include "compat.h"
 #include "flow/flow.h"
 #include "runtime/gateway/parts.h"
-#include "runtime/gateway/reduce.h"
+#include "doc/reduce.h"
 
 /* Cut documents into parts by place[], which says for each which one it goes to. */
 static void

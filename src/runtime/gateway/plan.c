@@ -21,7 +21,6 @@
 #include "runtime/control/control.h"
 #include "runtime/gateway/parameters.h"
 #include "runtime/gateway/plan.h"
-#include "runtime/gateway/reduce.h"
 #include "runtime/shared/pool.h"
 #include "settings.h"
 
@@ -73,19 +72,32 @@ matches_limit(const JflowStep *step)
 	return limit;
 }
 
-/*
- * How many of the best matches the reduce leaves out: what a built-in class that
- * knows pages is asked for.  Each shard has answered those, too.
- */
-static int
-matches_offset(const JflowStep *step)
+/* Does a built-in class have a parameter of that name? */
+static bool
+class_knows(const JflowStep *step, const char *parameter)
 {
 	const JflowClass *class = step->executor->class;
 
 	for (const char *const *name = class ? class->parameters : NULL; name && *name; name++)
-		if (strcmp(*name, "offset") == 0)
-			return Max(count_of(step->parameters, "offset"), 0);
-	return 0;
+		if (strcmp(*name, parameter) == 0)
+			return true;
+	return false;
+}
+
+/*
+ * Which matches the reduce keeps: what a class that knows pages and groups is asked
+ * for.  What it leaves out of the best, each shard has answered, too.
+ */
+static void
+set_page(JflowStep *step)
+{
+	JsonbValue	buffer;
+	JsonbValue *group = class_knows(step, "group_by") ?
+		jflow_json_get(step->parameters, "group_by", &buffer) : NULL;
+
+	step->page.limit = matches_limit(step);
+	step->page.offset = class_knows(step, "offset") ? Max(count_of(step->parameters, "offset"), 0) : 0;
+	step->page.grouped = group && group->type != jbvNull;
 }
 
 /* Adds a line that says which executor could not be planned. */
@@ -136,6 +148,8 @@ plan_step(JflowStep *step, JflowPlan *plan, Oid owner, const JflowPostParameters
 	JflowFunction function;
 
 	jflow_endpoint_function(executor, plan->endpoint, &function);
+	step->unmerged = executor->disable_reduce ||
+		(function.name && executor->class && executor->class->implies_disable_reduce);
 	if (function.name == NULL && executor->uses_before == NULL &&
 		executor->uses_after == NULL && !step->unmerged)
 	{
@@ -177,8 +191,7 @@ plan_step(JflowStep *step, JflowPlan *plan, Oid owner, const JflowPostParameters
 		step->when = jflow_filter_parse(executor->when, "when");
 	if (executor->timeout)
 		step->timeout_ms = jflow_interval_ms(executor->timeout);
-	step->limit = matches_limit(step);
-	step->offset = matches_offset(step);
+	set_page(step);
 	step->what = psprintf("executor \"%s\" of flow \"%s\"", executor->name, plan->flow->name);
 
 	error_context_stack = callback.previous;
@@ -359,6 +372,37 @@ find_chains(JflowPlan *plan)
 	}
 }
 
+/*
+ * Give what is in front of an executor, as far as the flow's input, the parameters
+ * that the executor's class wants it to have.
+ */
+static void
+ask_inputs(JflowPlan *plan, int number)
+{
+	const JflowFlow *flow = plan->flow;
+	const JflowStep *step = &plan->steps[number];
+	const JflowClass *class = step->executor->class;
+	bool	   *in_front;
+
+	if (class == NULL || class->input_parameters == NULL || !(step->stages & STAGE_MAIN))
+		return;
+	in_front = palloc0(sizeof(bool) * flow->nexecutors);
+	in_front[number] = true;
+	for (int i = number; i >= 0; i--)
+	{
+		const JflowExecutor *executor = &flow->executors[i];
+		JflowStep  *input = &plan->steps[i];
+
+		for (int j = 0; in_front[i] && j < executor->nneeds; j++)
+			if (executor->inputs[j] != JFLOW_GATEWAY)
+				in_front[executor->inputs[j]] = true;
+		if (i == number || !in_front[i] || !input->active)
+			continue;
+		input->parameters = class->input_parameters(step->executor, step->parameters, input->parameters);
+		set_page(input);
+	}
+}
+
 /* Returns NULL if the flow's definition may have changed meanwhile. */
 static JflowPlan *
 plan_flow(const JflowPostOptions *options, bool fresh)
@@ -392,8 +436,7 @@ plan_flow(const JflowPostOptions *options, bool fresh)
 		step->executor = &flow->executors[i];
 		step->active = is_target(options->target_executor, step->executor->name);
 		any_target |= step->active;
-		step->unmerged = step->executor->disable_reduce ||
-			(step->executor->class && step->executor->class->implies_disable_reduce);
+		step->unmerged = step->executor->disable_reduce;
 		if (step->active && !find_pools(step, plan))
 			return NULL;
 		if (step->active)
@@ -404,6 +447,8 @@ plan_flow(const JflowPostOptions *options, bool fresh)
 		unknown_target(flow, options->target_executor);
 	note_unknown_endpoint(plan);
 	jflow_parameters_note_unknown(&parameters, active);
+	for (int i = flow->nexecutors - 1; i >= 0; i--)
+		ask_inputs(plan, i);
 	for (int i = 0; i < flow->nexecutors; i++)
 		if (plan->steps[i].active && plan->steps[i].stages == 0)
 			plan->steps[i].active = false;

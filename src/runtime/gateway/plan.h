@@ -5,6 +5,7 @@
 #ifndef JFLOW_PLAN_H
 #define JFLOW_PLAN_H
 
+#include "doc/reduce.h"
 #include "flow/filter.h"
 #include "flow/flow.h"
 #include "runtime/call.h"
@@ -24,8 +25,7 @@ typedef struct JflowStep
 	JflowPolling polling;
 	JflowFilter *when;
 	int64		timeout_ms;
-	int			limit;			/* matches kept by the reduce of the shards */
-	int			offset;			/* of the best so many are left out first */
+	JflowPage	page;			/* matches kept by the reduce of the shards */
 	const char *what;			/* for the error about a timeout */
 
 	JflowStat	stat;			/* where calls in this process are counted */

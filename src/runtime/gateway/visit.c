@@ -17,7 +17,7 @@
 #include "runtime/gateway/errors.h"
 #include "runtime/gateway/local.h"
 #include "runtime/gateway/parts.h"
-#include "runtime/gateway/reduce.h"
+#include "doc/reduce.h"
 #include "runtime/gateway/remote.h"
 #include "runtime/gateway/visit.h"
 
@@ -243,7 +243,7 @@ reduce_parts(JflowPost *post, JflowRequest *request, int step)
 	{
 		docs = visit->hashed ?
 			jflow_parts_restore(visit->parts, visit->nparts, visit->hashed, visit->nhashed) :
-			jflow_reduce_shards(visit->parts, visit->nparts, plan->offset, plan->limit);
+			jflow_reduce_shards(visit->parts, visit->nparts, &plan->page);
 		/* what has failed at one shard has failed */
 		finish_visit(request, step, jflow_parts_without(docs, request->faulty));
 		return true;

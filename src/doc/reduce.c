@@ -17,8 +17,9 @@
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 
+#include "common/json.h"
 #include "compat.h"
-#include "runtime/gateway/reduce.h"
+#include "doc/reduce.h"
 
 #define NONE (-1)
 
@@ -34,6 +35,7 @@ typedef struct MatchList
 typedef struct Merged
 {
 	MatchList	matches;
+	Datum	   *lists;			/* the matches of each part, to be fused */
 	bool		own_tags;		/* its tags are of our making */
 	int			next;			/* of the same id */
 
@@ -49,7 +51,8 @@ typedef struct Merge
 	JflowDoc   *docs;
 	Merged	   *merged;			/* one per document */
 	int			ndocs;
-	bool		merge_matches;	/* else the first one's stay */
+	bool		merge_matches;	/* else the first one's stay ... */
+	int			nlists;			/* ... or those of so many parts are fused */
 	int		   *buckets;
 	uint32		mask;
 	uint64		seed;			/* nobody shall choose ids that collide */
@@ -68,12 +71,13 @@ new_buckets(int n, uint32 *mask)
 }
 
 static void
-merge_init(Merge *merge, int capacity, bool merge_matches)
+merge_init(Merge *merge, int capacity, bool merge_matches, int nlists)
 {
 	merge->docs = palloc_extended(sizeof(JflowDoc) * Max(capacity, 1), MCXT_ALLOC_HUGE);
 	merge->merged = palloc_extended(sizeof(Merged) * Max(capacity, 1), MCXT_ALLOC_HUGE);
 	merge->ndocs = 0;
 	merge->merge_matches = merge_matches;
+	merge->nlists = nlists;
 	merge->buckets = new_buckets(capacity, &merge->mask);
 	merge->seed = pg_prng_uint64(&pg_global_prng_state);
 }
@@ -148,21 +152,32 @@ append_matches(MatchList *list, const JflowDoc *doc)
 	pfree(matches);
 }
 
+static void
+take_matches(Merge *merge, Merged *merged, const JflowDoc *doc, int part)
+{
+	if (merge->merge_matches)
+		append_matches(&merged->matches, doc);
+	if (merge->nlists == 0 || doc->nulls[DOC_MATCHES])
+		return;
+	if (merged->lists == NULL)
+		merged->lists = palloc0(sizeof(Datum) * merge->nlists);
+	merged->lists[part] = doc->values[DOC_MATCHES];
+}
+
 static int
-append_doc(Merge *merge, const JflowDoc *doc)
+append_doc(Merge *merge, const JflowDoc *doc, int part)
 {
 	Merged	   *merged = &merge->merged[merge->ndocs];
 
 	merge->docs[merge->ndocs] = *doc;
 	memset(merged, 0, sizeof(*merged));
 	merged->next = NONE;
-	if (merge->merge_matches)
-		append_matches(&merged->matches, doc);
+	take_matches(merge, merged, doc, part);
 	return merge->ndocs++;
 }
 
 static void
-merge_doc(Merge *merge, int number, const JflowDoc *from)
+merge_doc(Merge *merge, int number, const JflowDoc *from, int part)
 {
 	JflowDoc   *into = &merge->docs[number];
 	Merged	   *merged = &merge->merged[number];
@@ -186,8 +201,7 @@ merge_doc(Merge *merge, int number, const JflowDoc *from)
 			merged->own_tags |= into->values[i] != first;
 		}
 	}
-	if (merge->merge_matches)
-		append_matches(&merged->matches, from);
+	take_matches(merge, merged, from, part);
 }
 
 /*
@@ -205,7 +219,7 @@ merge_one(Merge *merge, const JflowDoc *doc, int part)
 
 	if (number == NONE)
 	{
-		number = merge->buckets[bucket] = append_doc(merge, doc);
+		number = merge->buckets[bucket] = append_doc(merge, doc, part);
 		first = &merge->merged[number];
 		first->last = first->met = number;
 		first->part = part;
@@ -215,12 +229,12 @@ merge_one(Merge *merge, const JflowDoc *doc, int part)
 	into = first->part == part ? merge->merged[first->met].next : number;
 	if (into == NONE)
 	{
-		into = append_doc(merge, doc);
+		into = append_doc(merge, doc, part);
 		merge->merged[first->last].next = into;
 		first->last = into;
 	}
 	else
-		merge_doc(merge, into, doc);
+		merge_doc(merge, into, doc, part);
 	first->part = part;
 	first->met = into;
 }
@@ -255,88 +269,121 @@ match_order(const void *a, const void *b)
 }
 
 /*
- * Matches sorted by (score, id), each id once with its best score, and at most
- * "limit" of them after the first "offset".  Scores that are NaN cannot be ordered
- * and come last.
+ * By what a match is told from others: its group if they are grouped, else its id;
+ * 0 if it has none.
+ */
+Datum
+jflow_match_key(const JflowMatch *match, bool grouped)
+{
+	JsonbValue	buffer;
+	JsonbValue *value = grouped && !match->nulls[MATCH_TAGS] ?
+		jflow_json_get(DatumGetJsonbP(match->values[MATCH_TAGS]), JFLOW_GROUP_TAG, &buffer) : NULL;
+
+	if (value && value->type == jbvString)
+		return PointerGetDatum(cstring_to_text_with_len(value->val.string.val, value->val.string.len));
+	return match->nulls[MATCH_ID] ? (Datum) 0 : match->values[MATCH_ID];
+}
+
+/*
+ * Matches sorted by (score, id), each id or group once with its best score, of which
+ * a page is kept.  Scores that are NaN cannot be ordered and come last.
  */
 static Datum
-finish_matches(const MatchList *list, int offset, int limit)
+finish_matches(const MatchList *list, const JflowPage *page)
 {
 	JflowMatch *matches = list->matches;
 	int			n = list->n;
 	int			kept = 0;
+	int			offset;
 	uint64		seed = pg_prng_uint64(&pg_global_prng_state);
 	uint32		mask;
 	int		   *buckets = new_buckets(n, &mask);
+	Datum	   *keys = palloc_extended(sizeof(Datum) * Max(n, 1), MCXT_ALLOC_HUGE);
 
 	for (int i = 0; i < n; i++)
 		if (!matches[i].nulls[MATCH_SCORE] && isnan(DatumGetFloat8(matches[i].values[MATCH_SCORE])))
 			matches[i].nulls[MATCH_SCORE] = true;
 	qsort(matches, n, sizeof(JflowMatch), match_order);
 
-	for (int i = 0; i < n && (limit < 0 || kept < (int64) offset + limit); i++)
+	for (int i = 0; i < n && (page->limit < 0 || kept < (int64) page->offset + page->limit); i++)
 	{
-		if (!matches[i].nulls[MATCH_ID])
+		Datum		key = jflow_match_key(&matches[i], page->grouped);
+
+		if (key)
 		{
 			int			len;
-			char	   *bytes = text_bytes(matches[i].values[MATCH_ID], &len);
+			char	   *bytes = text_bytes(key, &len);
 			uint32		bucket = hash_bytes_extended((unsigned char *) bytes, len, seed) & mask;
 
-			while (buckets[bucket] != NONE &&
-				   !same_id(matches[buckets[bucket]].values[MATCH_ID], matches[i].values[MATCH_ID]))
+			while (buckets[bucket] != NONE && !same_id(keys[buckets[bucket]], key))
 				bucket = (bucket + 1) & mask;
 			if (buckets[bucket] != NONE)
 				continue;
 			buckets[bucket] = kept;
 		}
+		keys[kept] = key;
 		matches[kept++] = matches[i];
 	}
-	offset = Min(offset, kept);
+	offset = Min(page->offset, kept);
 	return jflow_matches_form(matches + offset, kept - offset);
 }
 
-static Datum
-reduce(const Datum *parts, int nparts, bool merge_matches, int offset, int limit)
+/* Merge the documents of parts, which the matches of each document are kept of. */
+static void
+merge_parts(Merge *merge, const JflowDocs *parts, int nparts, bool merge_matches, bool keep_lists)
 {
-	JflowDocs **deformed = palloc(sizeof(JflowDocs *) * nparts);
-	JflowDocs	result;
-	Merge		merge;
 	int			total = 0;
 
 	for (int i = 0; i < nparts; i++)
-	{
-		deformed[i] = jflow_docs_deform(parts[i], "documents");
-		total += deformed[i]->ndocs;
-	}
-	merge_init(&merge, total, merge_matches);
+		total += parts[i].ndocs;
+	merge_init(merge, total, merge_matches, keep_lists ? nparts : 0);
 	for (int i = 0; i < nparts; i++)
 	{
-		for (int j = 0; j < deformed[i]->ndocs; j++)
+		for (int j = 0; j < parts[i].ndocs; j++)
 		{
 			CHECK_FOR_INTERRUPTS();
-			merge_one(&merge, &deformed[i]->docs[j], i);
+			merge_one(merge, &parts[i].docs[j], i);
 		}
 	}
-	for (int i = 0; merge_matches && i < merge.ndocs; i++)
-	{
-		CHECK_FOR_INTERRUPTS();
-		if (!merge.docs[i].nulls[DOC_MATCHES])
-			merge.docs[i].values[DOC_MATCHES] =
-				finish_matches(&merge.merged[i].matches, offset, limit);
-	}
-	result.ndocs = merge.ndocs;
-	result.docs = merge.docs;
+}
+
+static Datum
+merged_docs(const Merge *merge)
+{
+	JflowDocs	result;
+
+	result.ndocs = merge->ndocs;
+	result.docs = merge->docs;
 	return jflow_docs_form(&result);
+}
+
+static JflowDocs *
+deform_parts(const Datum *parts, int nparts)
+{
+	JflowDocs  *deformed = palloc(sizeof(JflowDocs) * nparts);
+
+	for (int i = 0; i < nparts; i++)
+		deformed[i] = *jflow_docs_deform(parts[i], "documents");
+	return deformed;
 }
 
 /*
  * Answers of an executor's shards, in shard order: documents merged by id,
- * matches sorted by (score, id) and cut to the page of offset and limit.
+ * matches sorted by (score, id) and cut to a page.
  */
 Datum
-jflow_reduce_shards(const Datum *parts, int nparts, int offset, int limit)
+jflow_reduce_shards(const Datum *parts, int nparts, const JflowPage *page)
 {
-	return reduce(parts, nparts, true, offset, limit);
+	Merge		merge;
+
+	merge_parts(&merge, deform_parts(parts, nparts), nparts, true, false);
+	for (int i = 0; i < merge.ndocs; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (!merge.docs[i].nulls[DOC_MATCHES])
+			merge.docs[i].values[DOC_MATCHES] = finish_matches(&merge.merged[i].matches, page);
+	}
+	return merged_docs(&merge);
 }
 
 /*
@@ -346,7 +393,41 @@ jflow_reduce_shards(const Datum *parts, int nparts, int offset, int limit)
 Datum
 jflow_reduce_branches(const Datum *parts, int nparts)
 {
-	return nparts == 1 ? parts[0] : reduce(parts, nparts, false, 0, JFLOW_NO_LIMIT);
+	Merge		merge;
+
+	if (nparts == 1)
+		return parts[0];
+	merge_parts(&merge, deform_parts(parts, nparts), nparts, false, false);
+	return merged_docs(&merge);
+}
+
+/*
+ * The same of parts that lie behind each other in one array, but for matches: a
+ * function makes those of a document from what each part has.
+ */
+Datum
+jflow_reduce_fused(Datum docs, const int *counts, int nparts, JflowFuse fuse, void *arg)
+{
+	JflowDocs  *all = jflow_docs_deform(docs, "documents");
+	JflowDocs  *parts = palloc(sizeof(JflowDocs) * nparts);
+	JflowDoc   *next = all->docs;
+	Merge		merge;
+
+	for (int i = 0; i < nparts; i++)
+	{
+		parts[i].ndocs = counts[i];
+		parts[i].docs = next;
+		next += counts[i];
+	}
+	Assert(next == all->docs + all->ndocs);
+	merge_parts(&merge, parts, nparts, false, true);
+	for (int i = 0; i < merge.ndocs; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (merge.merged[i].lists)
+			merge.docs[i].values[DOC_MATCHES] = fuse(arg, merge.merged[i].lists, nparts);
+	}
+	return merged_docs(&merge);
 }
 
 /* All documents of all parts; fills in how many each part has. */
