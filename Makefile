@@ -6,12 +6,15 @@
 EXTENSION = jflow
 EXTVERSION = 0.1.0
 
+# Without libcurl, 7.87 or later, all but HttpExecutor works.
+with_curl ?= $(shell printf '\043include <curl/curl.h>\n\043if LIBCURL_VERSION_NUM < 0x075700\n\043error\n\043endif\n' | $(CC) -E -x c - >/dev/null 2>&1 && echo yes)
+
 # The tree may be elsewhere than the build, as Debian's pg_buildext has it.
 tree := $(patsubst %/,%,$(dir $(lastword $(MAKEFILE_LIST))))
 files = $(sort $(patsubst $(tree)/%,%,$(wildcard $(addprefix $(tree)/,$(1)))))
 SOURCES := $(call files,src/*.c src/*/*.c src/*/*/*.c)
 CLI_OBJS := $(patsubst %.c,%.o,$(filter src/cli/%,$(SOURCES)))
-HTTP_OBJS := $(patsubst %.c,%.o,$(filter src/http/%,$(SOURCES)))
+HTTP_OBJS := $(if $(with_curl),$(patsubst %.c,%.o,$(filter src/http/%,$(SOURCES))))
 
 MODULE_big = jflow
 OBJS = $(patsubst %.c,%.o,$(filter-out src/cli/% src/http/%,$(SOURCES)))

@@ -72,6 +72,11 @@ CREATE FUNCTION jflow.endpoints(
 		OUT p95_ms pg_catalog.float8, OUT p99_ms pg_catalog.float8)
 	RETURNS SETOF record
 	AS 'MODULE_PATHNAME', 'jflow_endpoint_rows' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+CREATE FUNCTION jflow.counters(
+		OUT flow pg_catalog.text, OUT executor pg_catalog.text, OUT counter pg_catalog.text,
+		OUT value pg_catalog.int8)
+	RETURNS SETOF record
+	AS 'MODULE_PATHNAME', 'jflow_counter_rows' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
 CREATE FUNCTION jflow.metrics(
 		OUT name pg_catalog.text, OUT type pg_catalog.text, OUT help pg_catalog.text,
 		OUT labels pg_catalog.jsonb, OUT value pg_catalog.float8)
@@ -120,10 +125,12 @@ CREATE VIEW @extschema@.jflow_stat_replicas WITH (security_barrier) AS
 	SELECT * FROM jflow.replicas() WHERE jflow.may_see(flow);
 CREATE VIEW @extschema@.jflow_stat_endpoints WITH (security_barrier) AS
 	SELECT * FROM jflow.endpoints() WHERE jflow.may_see(flow);
+CREATE VIEW @extschema@.jflow_stat_counters WITH (security_barrier) AS
+	SELECT * FROM jflow.counters() WHERE jflow.may_see(flow);
 CREATE VIEW @extschema@.jflow_requests WITH (security_barrier) AS
 	SELECT * FROM jflow.requests() WHERE flow IS NULL OR jflow.may_see(flow);
 CREATE VIEW @extschema@.jflow_metrics AS SELECT * FROM jflow.metrics();
 CREATE VIEW @extschema@.jflow_memory AS SELECT * FROM jflow.memory();
 
 GRANT SELECT ON @extschema@.jflow_status, @extschema@.jflow_stat_replicas,
-	@extschema@.jflow_stat_endpoints, @extschema@.jflow_requests, @extschema@.jflow_memory, @extschema@.jflow_metrics TO PUBLIC;
+	@extschema@.jflow_stat_endpoints, @extschema@.jflow_stat_counters, @extschema@.jflow_requests, @extschema@.jflow_memory, @extschema@.jflow_metrics TO PUBLIC;

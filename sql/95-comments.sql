@@ -135,6 +135,10 @@ COMMENT ON FUNCTION jflow.is_started IS 'whether a flow is started in this datab
 COMMENT ON FUNCTION jflow.trouble IS 'why no replica can start in this database';
 COMMENT ON FUNCTION jflow.pools IS 'replicas and queues by executor and shard';
 COMMENT ON FUNCTION jflow.replicas IS 'rows of jflow_stat_replicas';
+COMMENT ON FOREIGN DATA WRAPPER jflow_http IS 'services behind HTTP, for the executor class HttpExecutor';
+COMMENT ON FUNCTION jflow.http_call IS 'executor function of HttpExecutor';
+COMMENT ON FUNCTION jflow.http_validator IS 'checks options of servers and user mappings of jflow_http';
+COMMENT ON FUNCTION jflow.counters IS 'rows of jflow_stat_counters';
 COMMENT ON FUNCTION jflow.endpoints IS 'rows of jflow_stat_endpoints';
 COMMENT ON FUNCTION jflow.metrics IS 'rows of jflow_metrics';
 COMMENT ON FUNCTION jflow.requests IS 'rows of jflow_requests';
@@ -166,6 +170,11 @@ COMMENT ON COLUMN @extschema@.jflow_stat_replicas.errors IS 'requests that faile
 COMMENT ON COLUMN @extschema@.jflow_stat_replicas.busy_ms IS 'milliseconds that it has worked';
 COMMENT ON COLUMN @extschema@.jflow_stat_replicas.last_error IS 'its last error; others than the owner see its SQLSTATE alone';
 COMMENT ON COLUMN @extschema@.jflow_stat_replicas.started IS 'when it started';
+COMMENT ON VIEW @extschema@.jflow_stat_counters IS 'what executors count of their own';
+COMMENT ON COLUMN @extschema@.jflow_stat_counters.flow IS 'name of the flow';
+COMMENT ON COLUMN @extschema@.jflow_stat_counters.executor IS 'name of the executor';
+COMMENT ON COLUMN @extschema@.jflow_stat_counters.counter IS 'what is counted';
+COMMENT ON COLUMN @extschema@.jflow_stat_counters.value IS 'how much or how often';
 COMMENT ON VIEW @extschema@.jflow_stat_endpoints IS 'calls of executors by endpoint, and how long they took';
 COMMENT ON COLUMN @extschema@.jflow_stat_endpoints.flow IS 'name of the flow';
 COMMENT ON COLUMN @extschema@.jflow_stat_endpoints.executor IS 'name of the executor';

@@ -301,4 +301,20 @@ jflow_push_jsonb_compat(JsonbInState *state, JsonbIteratorToken token, JsonbValu
 #define pushJsonbValue(state, token, value) jflow_push_jsonb_compat(state, token, value)
 #endif
 
+/* Whether a role may use a foreign server. */
+#if PG_VERSION_NUM >= 160000
+#define jflow_server_aclcheck_compat(server, role, mode) \
+	object_aclcheck(ForeignServerRelationId, server, role, mode)
+#else
+#define jflow_server_aclcheck_compat(server, role, mode) \
+	pg_foreign_server_aclcheck(server, role, mode)
+#endif
+
+/* Version 17 counts event sets to a resource owner, if there is one. */
+#if PG_VERSION_NUM >= 170000
+#define create_wait_event_set_compat(context, n) CreateWaitEventSet(NULL, n)
+#else
+#define create_wait_event_set_compat(context, n) CreateWaitEventSet(context, n)
+#endif
+
 #endif							/* JFLOW_COMPAT_H */

@@ -12,6 +12,7 @@
 
 #include "common/session.h"
 #include "compat.h"
+#include "executors/http/http.h"
 #include "executors/pqlite/pqlite.h"
 #include "executors/rrf/rrf.h"
 #include "executors/terms/terms.h"
@@ -69,6 +70,7 @@ _PG_init(void)
 	jflow_register_class(&bm25_class);
 	jflow_register_class(&pqlite_class);
 	jflow_register_class(&rrf_class);
+	jflow_register_class(&http_class);
 	jflow_session_init();
 
 	if (!process_shared_preload_libraries_in_progress)

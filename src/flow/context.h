@@ -6,6 +6,34 @@
 #define JFLOW_CONTEXT_H
 
 #include "flow/flow.h"
+#include "port/atomics.h"
+
+#define JFLOW_MAX_COUNTERS 8
+
+/*
+ * What the processes that call an executor share of it, if its class has
+ * counters: their values, in the order of the class's names, and the time until
+ * which none of them should do what it does.  Zero is none.
+ */
+typedef struct JflowTally
+{
+	pg_atomic_uint64 counts[JFLOW_MAX_COUNTERS];
+	pg_atomic_uint64 pause_until;	/* a TimestampTz */
+} JflowTally;
+
+/*
+ * How the function of a class that waits can be called: it may return NULL and
+ * leave here what remains to be done.  "wait" is then called outside of any
+ * transaction, and "answer", which returns the documents, in a new one.  What
+ * they need must be in "context", or last as long as the function's arguments.
+ */
+typedef struct JflowWaiting
+{
+	MemoryContext context;
+	void		(*wait) (void *arg);	/* NULL: nothing remains */
+	Datum		(*answer) (void *arg);
+	void	   *arg;
+} JflowWaiting;
 
 typedef struct JflowContext
 {
@@ -25,6 +53,8 @@ typedef struct JflowContext
 	int			nparts;
 	Oid			user;			/* whose rights the call has */
 	bool		read_only;		/* called as in a read-only transaction */
+	JflowTally *tally;			/* NULL: the class has no counters */
+	JflowWaiting *waiting;		/* NULL: the function must do all at once */
 	struct JflowContext *outer; /* the call this post was made from */
 } JflowContext;
 

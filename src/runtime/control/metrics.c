@@ -55,6 +55,8 @@ static const Family memory = {"jflow_memory_bytes", "gauge", "Shared memory for 
 static const Family slots = {"jflow_request_slots", "gauge", "Request slots of the server."};
 static const Family waiting = {"jflow_waiting_processes", "gauge", "Processes that wait for memory or a slot."};
 
+static const Family counters = {"jflow_executor_events", "counter", "What executors count of their own."};
+
 static const char *const kinds[JFLOW_NKINDS] = {
 	[COUNT_OK] = "ok",
 	[COUNT_ERROR] = "error",
@@ -171,6 +173,19 @@ put_pool(Sink *sink, int p, const JflowPool *pool)
 }
 
 static void
+put_tally(Sink *sink, const JflowTallyEntry *entry)
+{
+	const JflowClass *class = jflow_registered_class(entry->class);
+
+	begin_labels(sink);
+	label(sink, "flow", entry->flow);
+	label(sink, "executor", entry->executor);
+	for (int i = 0; class && class->counters[i]; i++)
+		sample_with(sink, &counters, "_total", "counter", class->counters[i],
+					pg_atomic_read_u64(unconstify(pg_atomic_uint64 *, &entry->tally.counts[i])));
+}
+
+static void
 put_server(Sink *sink)
 {
 	begin_labels(sink);
@@ -217,6 +232,16 @@ jflow_metric_rows(PG_FUNCTION_ARGS)
 		LWLockRelease(&jflow_pools[i].lock);
 		if (copy.used && !copy.closed && copy.database == MyDatabaseId && jflow_may_see(copy.flow, GetUserId()))
 			put_pool(&sink, i, &copy);
+	}
+	for (int i = 0; i < JFLOW_MAX_TALLIES; i++)
+	{
+		JflowTallyEntry copy;
+
+		LWLockAcquire(&jflow_shared->control, LW_SHARED);
+		memcpy(&copy, &jflow_tallies[i], sizeof(copy));
+		LWLockRelease(&jflow_shared->control);
+		if (copy.database == MyDatabaseId && jflow_may_see(copy.flow, GetUserId()))
+			put_tally(&sink, &copy);
 	}
 	put_server(&sink);
 	return (Datum) 0;

@@ -20,11 +20,13 @@
 #include "runtime/shared/counters.h"
 #include "runtime/shared/payload.h"
 #include "runtime/shared/shmem.h"
+#include "runtime/shared/tally.h"
 #include "settings.h"
 
 PG_FUNCTION_INFO_V1(jflow_pool_rows);
 PG_FUNCTION_INFO_V1(jflow_replica_rows);
 PG_FUNCTION_INFO_V1(jflow_endpoint_rows);
+PG_FUNCTION_INFO_V1(jflow_counter_rows);
 PG_FUNCTION_INFO_V1(jflow_request_rows);
 PG_FUNCTION_INFO_V1(jflow_memory_row);
 PG_FUNCTION_INFO_V1(jflow_config);
@@ -217,6 +219,40 @@ jflow_endpoint_rows(PG_FUNCTION_ARGS)
 }
 
 /*
+ * jflow.counters() RETURNS SETOF record: what executors of this database count of
+ * their own.
+ */
+Datum
+jflow_counter_rows(PG_FUNCTION_ARGS)
+{
+	begin_rows(fcinfo);
+	for (int i = 0; jflow_shared && i < JFLOW_MAX_TALLIES; i++)
+	{
+		JflowTallyEntry copy;
+		const JflowClass *class;
+
+		LWLockAcquire(&jflow_shared->control, LW_SHARED);
+		memcpy(&copy, &jflow_tallies[i], sizeof(copy));
+		LWLockRelease(&jflow_shared->control);
+		class = jflow_registered_class(copy.class);
+		if (copy.database != MyDatabaseId || class == NULL || !may_see(copy.flow))
+			continue;
+		for (int n = 0; class->counters[n]; n++)
+		{
+			Datum		values[4];
+			bool		nulls[4] = {false};
+
+			values[0] = CStringGetTextDatum(copy.flow);
+			values[1] = CStringGetTextDatum(copy.executor);
+			values[2] = CStringGetTextDatum(class->counters[n]);
+			values[3] = Int64GetDatum((int64) pg_atomic_read_u64(&copy.tally.counts[n]));
+			put_row(fcinfo, values, nulls);
+		}
+	}
+	return (Datum) 0;
+}
+
+/*
  * jflow_stat_reset() RETURNS void: forgets the counts of this database.
  */
 Datum
@@ -231,6 +267,9 @@ jflow_stat_reset(PG_FUNCTION_ARGS)
 			jflow_stat_clear(entry);
 		SpinLockRelease(&entry->mutex);
 	}
+	for (int i = 0; jflow_shared && i < JFLOW_MAX_TALLIES; i++)
+		if (jflow_tallies[i].database == MyDatabaseId)
+			jflow_tally_clear(&jflow_tallies[i]);
 	PG_RETURN_VOID();
 }
 

@@ -19,6 +19,7 @@
 #include "runtime/gateway/parts.h"
 #include "doc/reduce.h"
 #include "runtime/gateway/remote.h"
+#include "runtime/shared/tally.h"
 
 /* Run a call; returns its answer in the current memory context. */
 Datum
@@ -44,6 +45,8 @@ jflow_local_call(JflowPost *post, const JflowCall *call)
 	context.parts = call->counts;
 	context.nparts = call->ncounts;
 	context.read_only = post->options->read_only;
+	context.tally = jflow_tally_find(context.flow->name, context.executor,
+									 jflow_flow_owner(context.flow));
 	jflow_meter_begin_call(post, call->step);
 	started = GetCurrentTimestamp();
 	PG_TRY();

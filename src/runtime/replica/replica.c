@@ -33,6 +33,7 @@
 #include "runtime/shared/counters.h"
 #include "runtime/shared/message.h"
 #include "runtime/shared/pool.h"
+#include "runtime/shared/tally.h"
 #include "settings.h"
 
 /*
@@ -49,6 +50,7 @@ typedef struct Prepared
 	JflowFlow  *flow;
 	const JflowExecutor *executor;
 	JflowRunnables runnables;
+	JflowTally *tally;
 	bool		complete;
 } Prepared;
 
@@ -72,6 +74,8 @@ typedef struct Running
 	Datum		docs;			/* in, then out */
 	const int  *parts;
 	int			nparts;
+	MemoryContext memory;		/* until the request is answered */
+	bool		waits;			/* may end the transaction and begin another */
 } Running;
 
 int			jflow_my_replica = JFLOW_NONE;
@@ -177,6 +181,7 @@ prepare(const char *endpoint)
 				 errmsg("the owner of flow \"%s\" has changed", pool->flow)));
 	jflow_endpoint_function(prepared.executor, endpoint, &function);
 	jflow_runnables_prepare(&prepared.runnables, prepared.executor, &function, owner);
+	prepared.tally = jflow_tally_find(pool->flow, prepared.executor, owner);
 	prepared.complete = true;
 	MemoryContextSwitchTo(old);
 }
@@ -209,10 +214,56 @@ know(const Running *running)
 	MemoryContextSwitchTo(old);
 }
 
+/* What jflow_run says of errors in a function, for those around it. */
+static void
+request_error_context(void *arg)
+{
+	const Running *running = arg;
+	const JflowReplica *me = &jflow_replicas[jflow_my_replica];
+
+	errcontext("executor \"%s\", shard %d, replica %d, request " INT64_FORMAT,
+			   jflow_pools[me->pool].executor, running->slot->shard, me->number,
+			   running->slot->request);
+}
+
+/* Each request begins with a transaction; one that has waited goes on in another. */
+static void
+begin_transaction(const Running *running)
+{
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	if (running->shared->read_only)
+		XactReadOnly = true;
+}
+
+/*
+ * What an executor has left to do needs time: without a transaction, so without
+ * snapshot and transaction id.  Nothing was written so far.
+ */
+static void
+wait_and_answer(Running *running, const JflowWaiting *waiting)
+{
+	ErrorContextCallback callback;
+
+	Assert(!TransactionIdIsValid(GetTopTransactionIdIfAny()));
+	callback.callback = request_error_context;
+	callback.arg = running;
+	callback.previous = error_context_stack;
+	error_context_stack = &callback;
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(running->memory);
+	waiting->wait(waiting->arg);
+	begin_transaction(running);
+	MemoryContextSwitchTo(running->memory);
+	running->docs = jflow_docs_complete(waiting->answer(waiting->arg), "answer");
+	error_context_stack = callback.previous;
+}
+
 static void
 call_stages(void *arg)
 {
 	Running    *running = arg;
+	JflowWaiting waiting = {running->memory};
 	JflowContext context;
 
 	memset(&context, 0, sizeof(context));
@@ -228,8 +279,13 @@ call_stages(void *arg)
 	context.part = running->slot->part;
 	context.parts = running->parts;
 	context.nparts = running->nparts;
+	context.tally = prepared.tally;
+	if (running->waits)
+		context.waiting = &waiting;
 	running->docs = jflow_run_stages(&prepared.runnables, running->slot->stages, &context,
 									 running->docs, known.parameters);
+	if (waiting.wait)
+		wait_and_answer(running, &waiting);
 }
 
 /* The same, not beyond the executor's own limit of time. */
@@ -314,18 +370,6 @@ choose_next_step(JflowSlot *slot, JflowSharedStep *step)
 	return JFLOW_NONE;
 }
 
-/* What jflow_run says of errors in a function, for those around it. */
-static void
-request_error_context(void *arg)
-{
-	const Running *running = arg;
-	const JflowReplica *me = &jflow_replicas[jflow_my_replica];
-
-	errcontext("executor \"%s\", shard %d, replica %d, request " INT64_FORMAT,
-			   jflow_pools[me->pool].executor, running->slot->shard, me->number,
-			   running->slot->request);
-}
-
 /*
  * One request, from its transaction's start to the end of it.  Interrupts are
  * held when this returns.  Returns whether it has touched temporary tables.
@@ -346,17 +390,19 @@ run_request(JflowSlot *slot, Running *running)
 	callback.arg = running;
 	callback.previous = error_context_stack;
 
-	SetCurrentStatementStartTimestamp();
-	StartTransactionCommand();
-	if (running->shared->read_only)
-		XactReadOnly = true;
-
+	begin_transaction(running);
 	error_context_stack = &callback;
 	know(running);
 	jflow_clip(me->endpoint, known.endpoint, NAMEDATALEN);
 	prepare(known.endpoint);
 	given_docs = running->docs = jflow_payload_docs(given, &running->parts, &running->nparts);
 	error_context_stack = callback.previous;
+
+	/* What is needed behind a wait must not be the transaction's. */
+	running->waits = prepared.executor->class && prepared.executor->class->waits &&
+		slot->stages == STAGE_MAIN;
+	if (running->waits)
+		MemoryContextSwitchTo(running->memory);
 	if (running->shared->deadline != DT_NOEND)
 		left = Max((running->shared->deadline - GetCurrentTimestamp()) / 1000, 0) + DEADLINE_GRACE_MS;
 	jflow_run_before_deadline(left, "post", call_in_time, running);
@@ -455,6 +501,7 @@ serve(int n)
 
 	memset(&running, 0, sizeof(running));
 	running.slot = slot;
+	running.memory = context;
 	running.shared = current_post = jflow_post_shared(slot->shared);
 	running.step = &running.shared->steps[slot->step];
 	me->post = running.shared->post;

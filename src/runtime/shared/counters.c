@@ -14,6 +14,7 @@
 #include "compat.h"
 #include "runtime/shared/counters.h"
 #include "runtime/shared/share.h"
+#include "runtime/shared/tally.h"
 #include "settings.h"
 
 /* Endpoints of one executor that are counted by name; the others are as one. */
@@ -247,6 +248,7 @@ jflow_stat_count(JflowStat stat, const JflowCount *count)
 void
 jflow_stat_forget(Oid database, const char *flow)
 {
+	jflow_tally_forget(database, flow);
 	for (int i = 0; i < JFLOW_MAX_ENDPOINTS; i++)
 		if (jflow_endpoints[i].database == database &&
 			(flow == NULL || strcmp(jflow_endpoints[i].flow, flow) == 0))

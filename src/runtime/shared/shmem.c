@@ -13,6 +13,7 @@
 #include "compat.h"
 #include "runtime/shared/payload.h"
 #include "runtime/shared/shmem.h"
+#include "runtime/shared/tally.h"
 #include "settings.h"
 
 JflowShared *jflow_shared = NULL;
@@ -21,6 +22,7 @@ JflowReplica *jflow_replicas = NULL;
 JflowSlot  *jflow_slots = NULL;
 JflowGatewayEntry *jflow_gateways = NULL;
 JflowEndpoint *jflow_endpoints = NULL;
+JflowTallyEntry *jflow_tallies = NULL;
 void	   *jflow_payload_place = NULL;
 
 /* One entry for each process that could post. */
@@ -40,7 +42,8 @@ fixed_size(void)
 	size = add_size(size, mul_size(MAXALIGN(sizeof(JflowSlot)), jflow_max_requests));
 	size = add_size(size, mul_size(MAXALIGN(sizeof(JflowGatewayEntry)), jflow_gateway_count()));
 	size = add_size(size, mul_size(MAXALIGN(sizeof(JflowEndpoint)), JFLOW_MAX_ENDPOINTS));
-	return add_size(size, 6 * MAXIMUM_ALIGNOF);
+	size = add_size(size, mul_size(MAXALIGN(sizeof(JflowTallyEntry)), JFLOW_MAX_TALLIES));
+	return add_size(size, 7 * MAXIMUM_ALIGNOF);
 }
 
 /* For the shmem_request_hook. */
@@ -97,6 +100,8 @@ init_contents(int tranche)
 	}
 	for (int i = 0; i < JFLOW_MAX_ENDPOINTS; i++)
 		SpinLockInit(&jflow_endpoints[i].mutex);
+	for (int i = 0; i < JFLOW_MAX_TALLIES; i++)
+		jflow_tally_init(&jflow_tallies[i]);
 }
 
 /* For the shmem_startup_hook; the caller holds AddinShmemInitLock. */
@@ -115,6 +120,7 @@ jflow_shmem_init(void)
 	jflow_slots = carve(&at, sizeof(JflowSlot), jflow_max_requests);
 	jflow_gateways = carve(&at, sizeof(JflowGatewayEntry), jflow_gateway_count());
 	jflow_endpoints = carve(&at, sizeof(JflowEndpoint), JFLOW_MAX_ENDPOINTS);
+	jflow_tallies = carve(&at, sizeof(JflowTallyEntry), JFLOW_MAX_TALLIES);
 	if (!found)
 		init_contents(tranche);
 

@@ -8,6 +8,7 @@
 #ifndef JFLOW_SHMEM_H
 #define JFLOW_SHMEM_H
 
+#include "flow/context.h"
 #include "port/atomics.h"
 #include "storage/condition_variable.h"
 #include "storage/lwlock.h"
@@ -20,6 +21,7 @@
 #define JFLOW_REASON_LEN 256
 #define JFLOW_MAX_DATABASES 64
 #define JFLOW_MAX_ENDPOINTS 1024
+#define JFLOW_MAX_TALLIES 256
 #define JFLOW_BUCKETS 32
 #define JFLOW_MAX_CHAIN 16
 #define JFLOW_MAX_SHARES 256
@@ -221,6 +223,18 @@ typedef struct JflowEndpoint
 	int64		wait_buckets[JFLOW_BUCKETS];
 } JflowEndpoint;
 
+/* What an executor counts of its own; changed under control, but for the tally. */
+typedef struct JflowTallyEntry
+{
+	Oid			database;		/* InvalidOid: free */
+	Oid			owner;			/* of the flow */
+	TimestampTz used;			/* when it was last looked up */
+	char		flow[NAMEDATALEN];
+	char		executor[NAMEDATALEN];
+	char		class[NAMEDATALEN]; /* whose counters they are */
+	JflowTally	tally;
+} JflowTallyEntry;
+
 typedef struct JflowShared
 {
 	LWLock		control;
@@ -258,6 +272,7 @@ extern JflowReplica *jflow_replicas;
 extern JflowSlot *jflow_slots;
 extern JflowGatewayEntry *jflow_gateways;
 extern JflowEndpoint *jflow_endpoints;
+extern JflowTallyEntry *jflow_tallies;
 extern void *jflow_payload_place;
 
 #define jflow_max_pools jflow_max_replicas
