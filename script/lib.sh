@@ -105,6 +105,14 @@ build_jflow() {
 	write_conf
 }
 
+# use_work DIR: one that another script has made and built in, and cleans up
+use_work() {
+	work=$1
+	bindir=$("$PG_CONFIG" --bindir)
+	destdir=$work/inst
+	[ ! -e "$work/pg" ] || destdir=
+}
+
 # Settings with which a private server finds what build_jflow installed.
 write_conf() {
 	local libdir sharedir

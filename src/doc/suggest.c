@@ -10,9 +10,21 @@
 
 #include "doc/doc.h"
 
+/* Is a word another one with two neighbouring characters exchanged? */
+static bool
+is_exchanged(const char *word, const char *other, int len)
+{
+	int			i = 0;
+
+	while (i < len && word[i] == other[i])
+		i++;
+	return i + 1 < len && word[i] == other[i + 1] && word[i + 1] == other[i] &&
+		strcmp(word + i + 2, other + i + 2) == 0;
+}
+
 /*
  * The candidate nearest to a misspelt word, or NULL if none is near: at most a
- * third of the word may differ.  Long words are not compared, since the
+ * third of the word may differ, or two neighbours be exchanged.  Long words are not compared, since the
  * server's edit distance refuses them.
  */
 const char *
@@ -35,9 +47,12 @@ jflow_suggest(const char *word, const char *const *candidates, int ncandidates)
 			continue;
 		if (pg_strcasecmp(word, candidates[i]) == 0)
 			return candidates[i];
-		distance = varstr_levenshtein_less_equal(word, len,
-												 candidates[i], candidate_len,
-												 1, 1, 1, best_distance, true);
+		if (candidate_len == len && is_exchanged(word, candidates[i], len))
+			distance = 1;
+		else
+			distance = varstr_levenshtein_less_equal(word, len,
+													 candidates[i], candidate_len,
+													 1, 1, 1, best_distance, true);
 		if (distance < best_distance)
 		{
 			best_distance = distance;

@@ -505,6 +505,27 @@ jflow_undefine(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
+/* Does an executor run nothing but what tells which parameters it reads? */
+bool
+jflow_executor_is_open(const JflowExecutor *executor)
+{
+	if (executor->uses_before || executor->uses_after || executor->requests)
+		return false;
+	if (executor->class)
+		return executor->class->parameters != NULL;
+	return executor->class_owner && strcmp(executor->class_owner, "") == 0;
+}
+
+/* Does a flow have such executors only? */
+bool
+jflow_flow_is_open(const JflowFlow *flow)
+{
+	for (int i = 0; i < flow->nexecutors; i++)
+		if (!jflow_executor_is_open(&flow->executors[i]))
+			return false;
+	return true;
+}
+
 PG_FUNCTION_INFO_V1(jflow_may_use_class_sql);
 /*
  * jflow.may_use_class(owner text) RETURNS bool: may the current user add executors

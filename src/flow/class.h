@@ -103,6 +103,8 @@ typedef struct JflowClass
 extern void jflow_register_class(const JflowClass *class);
 extern const JflowClass *jflow_registered_class(const char *name);
 extern bool jflow_executor_is(const struct JflowExecutor *executor, const char *class_name);
+extern bool jflow_executor_is_open(const struct JflowExecutor *executor);
+extern bool jflow_flow_is_open(const struct JflowFlow *flow);
 
 extern const char *jflow_hub_name(const char *uses);
 extern char *jflow_uses_resolve(const char *uses, const char *wanted_owner, Oid owner,

@@ -44,6 +44,15 @@ jflow_function_exists(const char *name)
 	return OidIsValid(lookup_function(stringToQualifiedNameListCompat(name), true));
 }
 
+/* No lock keeps a function from being dropped between looking for it and at it. */
+static void JFLOW_NORETURN
+dropped_meanwhile(const char *name)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_FUNCTION),
+			 errmsg("function %s was dropped meanwhile", name)));
+}
+
 /*
  * The qualified name of an executor function, found by the current
  * search_path.  Raises undefined_function if there is no such function, and
@@ -67,7 +76,7 @@ jflow_function_qualify(const char *name)
 
 	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
 	if (!HeapTupleIsValid(tuple))
-		elog(ERROR, "cache lookup failed for function %u", function);
+		dropped_meanwhile(name);
 	proc = (Form_pg_proc) GETSTRUCT(tuple);
 	if (proc->prokind != PROKIND_FUNCTION || proc->proretset ||
 		proc->prorettype != jflow_types()->doc_array)
@@ -122,7 +131,7 @@ jflow_function_resolve(const char *name, Oid owner)
 
 	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
 	if (!HeapTupleIsValid(tuple))
-		elog(ERROR, "cache lookup failed for function %u", function);
+		dropped_meanwhile(name);
 	proc = (Form_pg_proc) GETSTRUCT(tuple);
 	function_owner = proc->proowner;
 	if (proc->prokind != PROKIND_FUNCTION || proc->proretset ||

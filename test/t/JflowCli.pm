@@ -8,6 +8,9 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
+# as Jflow.pm does: what is ignored stays so in programs that are started
+$SIG{INT} = $SIG{TERM} = 'DEFAULT';
+
 our @EXPORT = qw(client client_env start_client write_file read_file prepare_log stored await_lock result_is);
 
 # Where the client finds this node.

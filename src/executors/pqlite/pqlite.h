@@ -10,7 +10,8 @@
  * pqlite_layout.c reads what a table looks like; pqlite_place.c says where a table
  * of ours is, and pqlite_create.c makes, adopts and drops it; pqlite_store.c finds
  * the store of an executor and keeps it per backend; pqlite_row.c turns documents
- * into rows and back; pqlite_filter.c turns filters into conditions;
+ * into rows and back; pqlite_filter.c turns filters into conditions; pqlite_fields.c
+ * tells of fields that no document has;
  * pqlite_statement.c has the parts of statements that write, pqlite_existing.c those
  * for a user's table; pqlite_index.c makes indexes, and pqlite_reindex.c
  * others in their place; pqlite_write.c, pqlite_search.c
@@ -213,6 +214,8 @@ typedef struct PqliteStore
 	struct PqlitePlan *plans;
 	int			nplans;
 	int			plans_size;
+	char	  **known_fields;	/* that a document was seen to have */
+	int			nknown_fields;
 	MemoryContext context;
 	int			refcount;
 	bool		forgotten;		/* not in the cache any more */
@@ -285,6 +288,7 @@ extern bool pqlite_shards_other_user(const char *schema, const char *table, cons
 extern void pqlite_shards_forget_users(const char *schema, const char *table);
 
 /* pqlite_columns.c */
+extern const char *pqlite_suggest_column(const PqliteStore *store, const char *name);
 extern void pqlite_option_type(const PqliteOptions *options, int column, Oid *type, int32 *typmod);
 extern void pqlite_check_filter_type(Oid type);
 extern void pqlite_read_columns(PqliteStore *store, TupleDesc desc);
@@ -400,6 +404,12 @@ extern void pqlite_condition_init(PqliteCondition *condition);
 extern int	pqlite_condition_arg(PqliteCondition *condition, Oid type, Datum value);
 extern void pqlite_compile_filter(const PqliteStore *store, const JflowFilter *filter,
 								  const char *alias, PqliteCondition *condition);
+
+/* pqlite_fields.c */
+extern void pqlite_note_fields(PqliteStore *store, const JflowContext *context,
+							   const JflowFilter *filter);
+extern void pqlite_note_columns(const PqliteStore *store, const JflowContext *context,
+								const JflowDocs *docs);
 
 /* pqlite_search.c */
 extern double pqlite_measure_recall(PqliteStore *store, const JflowContext *context, int leaf,

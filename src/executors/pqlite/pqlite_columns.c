@@ -331,6 +331,20 @@ pqlite_column_by_name(const PqliteStore *store, const char *name)
 	return NULL;
 }
 
+/* A name that filters of the store know and that is nearly this one, or NULL. */
+const char *
+pqlite_suggest_column(const PqliteStore *store, const char *name)
+{
+	const char **names = palloc(sizeof(char *) * Max(store->ncolumns, 1));
+	int			n = 0;
+
+	for (int i = 0; i < store->ncolumns; i++)
+		if (i != store->vector)
+			names[n++] = store->columns[i].attr < 0 ? store->columns[i].name :
+				jflow_doc_attr_name(store->columns[i].attr);
+	return jflow_suggest(name, names, n);
+}
+
 /* The column of an attribute of documents, or NULL. */
 const PqliteColumn *
 pqlite_column_by_attr(const PqliteStore *store, int attr)

@@ -462,12 +462,16 @@ find_field(Compiler *compiler, const JflowFilter *filter, Field *field)
 	column = pqlite_column_by_attr(store, DOC_TAGS);
 	if (column == NULL)
 	{
-		if (filter->npath > 0)
-			ereport(ERROR,
-					(errcode(ERRCODE_UNDEFINED_COLUMN),
-					 errmsg("filter names \"%s\", which is no column of table %s that can be filtered",
-							filter->path[0], store->name)));
-		return;
+		const char *suggestion;
+
+		if (filter->npath == 0)
+			return;
+		suggestion = pqlite_suggest_column(store, filter->path[0]);
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_COLUMN),
+				 errmsg("filter names \"%s\", which is no column of table %s that can be filtered",
+						filter->path[0], store->name),
+				 suggestion ? errhint("Did you mean \"%s\"?", suggestion) : 0));
 	}
 	field->json = true;
 	field->whole_tags = filter->npath == 0;

@@ -132,6 +132,7 @@ jflow_pqlite_filter(PG_FUNCTION_ARGS)
 	if (parameters.offset > 0)
 		appendStringInfo(&sql, " OFFSET %d", parameters.offset);
 	SPI_connect();
+	pqlite_note_fields(store, context, parameters.filter);
 	read_rows(store, sql.data, condition.nargs, condition.types, condition.values,
 			  CURSOR_OPT_CUSTOM_PLAN);
 	result.ndocs = SPI_processed;

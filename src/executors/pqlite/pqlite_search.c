@@ -552,6 +552,7 @@ jflow_pqlite_search(PG_FUNCTION_ARGS)
 	apply_settings(&search);
 
 	SPI_connect();
+	pqlite_note_fields(search.store, search.context, search.parameters.filter);
 	search.plans = palloc0(sizeof(SPIPlanPtr) * Max(search.store->nleaves, 1));
 	for (int i = 0; i < search.store->nleaves; i++)
 		if (reads_leaf(&search, &search.store->leaves[i]))

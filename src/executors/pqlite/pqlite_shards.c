@@ -83,7 +83,9 @@ state_value(HeapTuple tuple, TupleDesc desc)
 	for (int i = 0; i < lengthof(state_names); i++)
 		if (strcmp(state_names[i], name) == 0)
 			return (PqliteShardState) i;
-	elog(ERROR, "unknown state \"%s\" in jflow.shard", name);
+	ereport(ERROR,
+			(errcode(ERRCODE_DATA_CORRUPTED),
+			 errmsg("jflow.shard has the unknown state \"%s\"", name)));
 }
 
 static int

@@ -307,6 +307,7 @@ jflow_pqlite_index(PG_FUNCTION_ARGS)
 	items = sort_items(store, docs, pqlite_check_docs(store, docs, true), &nitems, &rounds);
 	if (nitems == 0)
 		PG_RETURN_NULL();
+	pqlite_note_columns(store, context, docs);
 	if (!store->own)
 		name_columns(store, items, nitems, writes);
 	if (store->nleaves > 1 || !store->own)

@@ -184,17 +184,6 @@ jflow_parameters_of(const JflowPostParameters *parameters, int executor)
 	return JsonbValueToJsonb(state.result);
 }
 
-/* Does an executor run nothing but what tells which parameters it reads? */
-static bool
-is_open_book(const JflowExecutor *executor)
-{
-	if (executor->uses_before || executor->uses_after || executor->requests)
-		return false;
-	if (executor->class)
-		return executor->class->parameters != NULL;
-	return executor->class_owner && strcmp(executor->class_owner, "") == 0;
-}
-
 /* Names that a parameter may have been meant to be. */
 typedef struct Candidates
 {
@@ -249,7 +238,7 @@ note_overrides(void *arg, const char *key, JsonbValue *value)
 	if (executor)
 	{
 		add_candidates(&candidates, executor);
-		if (is_open_book(executor) && jflow_json_is_object(value))
+		if (jflow_executor_is_open(executor) && jflow_json_is_object(value))
 			jflow_json_each(value->val.binary.data, note_if_unknown, &candidates);
 		return;
 	}
@@ -284,7 +273,7 @@ jflow_parameters_note_unknown(const JflowPostParameters *parameters, const bool 
 		if (!active[i])
 			continue;
 		any = true;
-		open = is_open_book(&flow->executors[i]);
+		open = jflow_executor_is_open(&flow->executors[i]);
 		add_candidates(&candidates, &flow->executors[i]);
 	}
 	if (open && any)
