@@ -11,6 +11,7 @@
 #include "utils/builtins.h"
 
 #include "common/session.h"
+#include "common/bytes.h"
 #include "compat.h"
 #include "executors/http/http.h"
 #include "executors/pqlite/pqlite.h"
@@ -41,6 +42,7 @@ request_shmem(void)
 {
 	if (previous_shmem_request)
 		previous_shmem_request();
+	jflow_bytes_request_shmem();
 	jflow_progress_request_shmem();
 	jflow_shmem_request();
 }
@@ -51,6 +53,7 @@ init_shmem(void)
 	if (previous_shmem_startup)
 		previous_shmem_startup();
 	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
+	jflow_bytes_init_shmem();
 	jflow_progress_init_shmem();
 	jflow_shmem_init();
 	LWLockRelease(AddinShmemInitLock);

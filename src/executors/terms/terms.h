@@ -4,13 +4,15 @@
  *
  * Files: terms_options.c reads uses_with; terms_words.c cuts a text into terms;
  * terms_stats.c counts terms over a corpus and makes a model of the counts;
- * terms_model.c keeps models in the catalog and in memory; terms_vector.c counts
+ * terms_model.c keeps models in the catalog and in memory; terms_shared.c shares
+ * them among processes; terms_vector.c counts
  * the terms of one text; terms_fit.c has what fits a model and shows it; tfidf.c
  * and bm25.c weigh terms, and are the classes.
  */
 #ifndef JFLOW_TERMS_H
 #define JFLOW_TERMS_H
 
+#include "common/bytes.h"
 #include "doc/doc.h"
 #include "flow/context.h"
 
@@ -174,6 +176,12 @@ extern void term_model_store(const JflowFlow *flow, const JflowExecutor *executo
 							 TermStats *stats, bool incremental, int64 *ndocs, uint32 *nterms);
 extern void term_part_store(const JflowContext *context, const TermStats *stats);
 extern void term_parts_merge(const JflowContext *context, TermStats *stats);
+
+/* terms_shared.c */
+typedef TermModel *(*TermModelReader) (void *arg);
+extern TermModel *term_model_share(const JflowBytesKey *key, TermModelReader read, void *arg,
+								   dsm_segment **segment);
+extern uint32 term_model_variant(const TermOptions *options);
 
 /*
  * The terms of one text that a model knows, in order of their numbers, and the

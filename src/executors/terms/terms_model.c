@@ -2,7 +2,8 @@
  * terms_model.c
  *		Models in the catalog, and the copies of them that a backend keeps.
  *
- * A model is loaded once per backend.  A fit gives it a new random version and
+ * A backend keeps the models that it has used; their arrays are shared with other
+ * processes (terms_shared.c).  A fit gives it a new random version and
  * a trigger on jflow.model sends a relation cache invalidation; a backend that
  * hears of it compares versions at the next use.  A fit that is rolled back
  * invalidates, too, so a model that was used inside the transaction that made
@@ -53,6 +54,7 @@ typedef struct ModelEntry
 	bool		checked;		/* nothing has changed since it was read */
 	MemoryContext context;
 	TermModel  *model;			/* NULL: not loaded */
+	dsm_segment *segment;		/* where its arrays are, unless in context */
 } ModelEntry;
 
 static HTAB *models = NULL;
@@ -110,6 +112,7 @@ find_entry(const char *flow, const char *executor)
 		entry->checked = false;
 		entry->context = NULL;
 		entry->model = NULL;
+		entry->segment = NULL;
 	}
 	return entry;
 }
@@ -118,6 +121,9 @@ static void
 drop_model(ModelEntry *entry)
 {
 	entry->model = NULL;
+	if (entry->segment)
+		dsm_detach(entry->segment);
+	entry->segment = NULL;
 	if (entry->context)
 		MemoryContextDelete(entry->context);
 	entry->context = NULL;
@@ -184,21 +190,45 @@ drop_stale_models(void)
 		uncheck_all();
 }
 
-/* The model of a row, in a context of its own below the given one. */
-static TermModel *
-read_model(Relation rel, HeapTuple tuple, const TermOptions *options, MemoryContext parent,
-		   MemoryContext *context)
+/* A row of jflow.model, and what it is read for. */
+typedef struct ModelRow
 {
-	bool		isnull;
-	Datum		value = heap_getattr(tuple, Anum_model_model, RelationGetDescr(rel), &isnull);
-	MemoryContext old;
-	TermModel  *model;
+	Relation	rel;
+	HeapTuple	tuple;
+	const TermOptions *options;
+} ModelRow;
 
-	*context = AllocSetContextCreate(parent, "jflow term model", ALLOCSET_DEFAULT_SIZES);
-	old = MemoryContextSwitchTo(*context);
-	model = term_model_deserialize(DatumGetByteaP(value), options);
+/* The model of a row, in the current memory context. */
+static TermModel *
+read_model(void *arg)
+{
+	ModelRow   *row = arg;
+	bool		isnull;
+	Datum		value = heap_getattr(row->tuple, Anum_model_model, RelationGetDescr(row->rel), &isnull);
+
+	return term_model_deserialize(DatumGetByteaP(value), row->options);
+}
+
+/* Give an entry the model of its row, which may be another process's copy. */
+static void
+load_model(ModelEntry *entry, ModelRow *row)
+{
+	JflowBytesKey key;
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "jflow term model",
+												  ALLOCSET_SMALL_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(context);
+
+	memset(&key, 0, sizeof(key));
+	key.database = MyDatabaseId;
+	key.variant = term_model_variant(row->options);
+	key.version = version_of(row->rel, row->tuple);
+	strlcpy(key.names[0], entry->key.flow, NAMEDATALEN);
+	strlcpy(key.names[1], entry->key.executor, NAMEDATALEN);
+	entry->model = term_model_share(&key, read_model, row, &entry->segment);
 	MemoryContextSwitchTo(old);
-	return model;
+	MemoryContextSetParent(context, CacheMemoryContext);
+	entry->context = context;
+	entry->version = key.version;
 }
 
 /* Bring an entry up to date with the catalog. */
@@ -219,15 +249,14 @@ read_entry(ModelEntry *entry, const TermOptions *options)
 		drop_model(entry);
 	else
 	{
-		int64		version = version_of(rel, tuple);
+		ModelRow	row = {rel, tuple, options};
 
-		if (entry->model == NULL || entry->version != version)
+		if (entry->model == NULL || entry->version != version_of(rel, tuple))
 		{
 			drop_model(entry);
-			entry->model = read_model(rel, tuple, options, CacheMemoryContext, &entry->context);
+			load_model(entry, &row);
 			entry->fitted = DatumGetTimestampTz(heap_getattr(tuple, Anum_model_fitted,
 															 RelationGetDescr(rel), &isnull));
-			entry->version = version;
 		}
 	}
 	systable_endscan(scan);
@@ -315,7 +344,6 @@ stored_model(const JflowFlow *flow, const JflowExecutor *executor, const TermOpt
 	ModelEntry	entry = {0};
 	SysScanDesc scan;
 	HeapTuple	tuple;
-	MemoryContext context;
 	const TermModel *model = NULL;
 
 	strlcpy(entry.key.flow, flow->name, NAMEDATALEN);
@@ -323,7 +351,7 @@ stored_model(const JflowFlow *flow, const JflowExecutor *executor, const TermOpt
 	scan = begin_scan(rel, &entry);
 	tuple = systable_getnext(scan);
 	if (HeapTupleIsValid(tuple))
-		model = read_model(rel, tuple, options, CurrentMemoryContext, &context);
+		model = read_model(&(ModelRow) {rel, tuple, options});
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
 	return model;
