@@ -425,7 +425,7 @@ jflow_reduce_fused(Datum docs, const int *counts, int nparts, JflowFuse fuse, vo
 	{
 		CHECK_FOR_INTERRUPTS();
 		if (merge.merged[i].lists)
-			merge.docs[i].values[DOC_MATCHES] = fuse(arg, merge.merged[i].lists, nparts);
+			merge.docs[i].values[DOC_MATCHES] = fuse(arg, &merge.docs[i], merge.merged[i].lists, nparts);
 	}
 	return merged_docs(&merge);
 }

@@ -22,7 +22,7 @@ typedef struct JflowPage
 #define JFLOW_GROUP_TAG "parent_id"
 
 /* Makes one datum of the matches that parts have for a document; NULLs are 0. */
-typedef Datum (*JflowFuse) (void *arg, const Datum *matches, int nparts);
+typedef Datum (*JflowFuse) (void *arg, const JflowDoc *doc, const Datum *matches, int nparts);
 
 extern Datum jflow_match_key(const JflowMatch *match, bool grouped);
 extern Datum jflow_reduce_shards(const Datum *parts, int nparts, const JflowPage *page);

@@ -124,6 +124,7 @@ extern void jflow_endpoint_function(const JflowExecutor *executor, const char *e
 
 /* topology.c */
 extern void jflow_flow_resolve_topology(JflowFlow *flow);
+extern char *jflow_text_search_of(const JflowFlow *flow, const JflowExecutor *executor);
 
 /* polling.c */
 typedef enum JflowPolling

@@ -106,3 +106,31 @@ jflow_flow_resolve_topology(JflowFlow *flow)
 	pfree(names);
 	pfree(needed);
 }
+
+/*
+ * The text search configuration by which texts are cut in front of an executor, by
+ * its qualified name; of several that of the nearest.  NULL if there is none.
+ */
+char *
+jflow_text_search_of(const JflowFlow *flow, const JflowExecutor *executor)
+{
+	bool	   *in_front = palloc0(sizeof(bool) * flow->nexecutors);
+
+	for (int i = 0; i < flow->nexecutors; i++)
+		in_front[i] = strcmp(flow->executors[i].name, executor->name) == 0;
+	for (int i = flow->nexecutors - 1; i >= 0; i--)
+	{
+		const JflowExecutor *input = &flow->executors[i];
+		char	   *config;
+
+		if (!in_front[i])
+			continue;
+		config = input->class && input->class->text_search ? input->class->text_search(input) : NULL;
+		if (config)
+			return config;
+		for (int j = 0; j < input->nneeds; j++)
+			if (input->inputs[j] != JFLOW_GATEWAY)
+				in_front[input->inputs[j]] = true;
+	}
+	return NULL;
+}

@@ -28,6 +28,7 @@
 #include "utils/numeric.h"
 
 #include "doc/doc.h"
+#include "doc/highlight.h"
 #include "flow/context.h"
 #include "flow/filter.h"
 
@@ -111,6 +112,8 @@ typedef struct PqliteParameters
 	int			writes;			/* a PqliteWrites; -1: not given */
 	int			offset;			/* matches, or documents, to leave out */
 	double		max_distance;	/* of a match; infinity: not given */
+	bool		grouped;		/* of a parent's chunks the best alone */
+	JflowHighlight highlight;
 } PqliteParameters;
 
 extern PqliteOptions *pqlite_options_read(Jsonb *uses_with);

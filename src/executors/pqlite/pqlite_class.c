@@ -10,7 +10,8 @@
 #include "executors/pqlite/pqlite.h"
 
 static const char *const parameters[] = {
-	"limit", "offset", "filter", "max_distance", "probes", "recall", "queries", "writes", NULL
+	"limit", "offset", "filter", "max_distance", "probes", "recall", "queries", "writes",
+	"group_by", "highlight", NULL
 };
 
 /*

@@ -495,6 +495,11 @@ pqlite_parameters_read(Jsonb *parameters, int default_limit, PqliteParameters *r
 	value = parameter(parameters, "writes", &buffer);
 	if (value && (result->writes = writes_value(value)) < 0)
 		wrong_parameter("writes", "\"all\" or \"embedding\"");
+	value = parameter(parameters, "group_by", &buffer);
+	result->grouped = value != NULL;
+	if (value && (value->type != jbvString || strcmp(string_value(value), "parent_id") != 0))
+		wrong_parameter("group_by", "\"parent_id\"");
+	jflow_highlight_read(parameters, &result->highlight);
 	value = parameter(parameters, "recall", &buffer);
 	if (value)
 	{

@@ -7,6 +7,9 @@
  * be told apart by id: without an index the statement sorts by both; with one,
  * which knows distances only, it fetches all rows at the last distance (WITH
  * TIES), of which the receiver of its rows keeps the first by id.
+ *
+ * Where only the best chunk of each parent counts, nobody knows how many rows that
+ * takes: a leaf is asked for ever more until there are enough parents.
  */
 #include "postgres.h"
 
@@ -19,9 +22,12 @@
 #include "utils/snapmgr.h"
 
 #include "compat.h"
+#include "doc/reduce.h"
 #include "executors/pqlite/pqlite.h"
 
 #define RECALL_AT 10
+#define MORE_ROWS 4				/* times as many, where groups are wanted */
+#define MAX_ROWS (PG_INT32_MAX / MORE_ROWS)
 
 PG_FUNCTION_INFO_V1(jflow_pqlite_search);
 
@@ -46,6 +52,9 @@ typedef struct Receiver
 	int			n;
 	int			allocated;
 	int			limit;
+	bool		grouped;
+	double		last;			/* the greatest distance of a row so far */
+	bool		ended;			/* by a row that is too far */
 	double		max_distance;
 	double		nothing_common; /* from this distance on nothing is a match */
 	bool		in_order;		/* of distance rows come, so the first that is
@@ -71,6 +80,30 @@ reads_leaf(const Search *search, const PqliteLeaf *leaf)
 	return leaf->shard % context->shards == context->shard;
 }
 
+/* The column with the parents of chunks.  Raises undefined_column. */
+static const PqliteColumn *
+group_column(const PqliteStore *store)
+{
+	const PqliteColumn *column = pqlite_column_by_attr(store, DOC_PARENT_ID);
+
+	if (column == NULL)
+		column = pqlite_column_by_name(store, JFLOW_GROUP_TAG);
+	if (column == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_COLUMN),
+				 errmsg("matches cannot be grouped by " JFLOW_GROUP_TAG),
+				 errdetail("Table %s of the %s has no column of that name.", store->name, store->what)));
+	return column;
+}
+
+/* The parent, to be added to the tags; a document without one is its own. */
+static void
+append_group(const PqliteStore *store, StringInfo sql)
+{
+	appendStringInfo(sql, "pg_catalog.jsonb_build_object('" JFLOW_GROUP_TAG "', COALESCE(t.%s::pg_catalog.text, t.%s::pg_catalog.text))",
+					 group_column(store)->quoted, store->columns[store->id].quoted);
+}
+
 static void
 append_select(const Search *search, const PqliteLeaf *leaf, StringInfo sql)
 {
@@ -84,7 +117,7 @@ append_select(const Search *search, const PqliteLeaf *leaf, StringInfo sql)
 					 id->type == TEXTOID ? "" : "::pg_catalog.text",
 					 store->columns[store->vector].quoted, store->distance,
 					 search->condition.nargs + 1, store->query_type);
-	if (options->include_text && text)
+	if ((options->include_text || search->parameters.highlight.wanted) && text)
 		appendStringInfo(sql, "t.%s::pg_catalog.text AS text, ", text->quoted);
 	else
 		appendStringInfoString(sql, "NULL::pg_catalog.text AS text, ");
@@ -92,10 +125,18 @@ append_select(const Search *search, const PqliteLeaf *leaf, StringInfo sql)
 		appendStringInfo(sql, "t.%s::pg_catalog.text AS uri, ", uri->quoted);
 	else
 		appendStringInfoString(sql, "NULL::pg_catalog.text AS uri, ");
+	if (search->parameters.grouped)
+		appendStringInfoString(sql, "pg_catalog.jsonb_concat(COALESCE(");
 	if (options->include_tags)
 		pqlite_append_tags(store, sql, "t");
 	else
 		appendStringInfoString(sql, "NULL::pg_catalog.jsonb");
+	if (search->parameters.grouped)
+	{
+		appendStringInfoString(sql, ", '{}'::pg_catalog.jsonb), ");
+		append_group(store, sql);
+		appendStringInfoChar(sql, ')');
+	}
 	appendStringInfo(sql, " AS tags FROM %s t WHERE %s", search->as_caller ? store->name : leaf->name,
 					 search->condition.sql.data);
 
@@ -121,27 +162,29 @@ set_page(Search *search)
 	search->skipped = alone ? search->parameters.offset : 0;
 }
 
+/* The statement that asks a leaf for so many rows. */
 static SPIPlanPtr
-leaf_plan(const Search *search, PqliteLeaf *leaf)
+leaf_plan(const Search *search, PqliteLeaf *leaf, int rows)
 {
 	PqliteStore *store = search->store;
 	const PqliteCondition *condition = &search->condition;
 	bool		filtered = search->parameters.filter != NULL;
-	bool		remembered = !filtered && !search->as_caller;
+	bool		remembered = !filtered && !search->as_caller && !search->parameters.grouped &&
+		!search->parameters.highlight.wanted;
 	SPIPlanPtr	plan;
 	Oid		   *types = palloc(sizeof(Oid) * (condition->nargs + 1));
 	StringInfoData sql;
 
-	if (remembered && leaf->search && leaf->search_limit == search->fetched)
+	if (remembered && leaf->search && leaf->search_limit == rows)
 		return leaf->search;
 	initStringInfo(&sql);
 	append_select(search, leaf, &sql);
 	if (OidIsValid(leaf->index))
-		appendStringInfo(&sql, " FETCH FIRST %d ROWS WITH TIES", search->fetched);
+		appendStringInfo(&sql, " FETCH FIRST %d ROWS WITH TIES", rows);
 	else
 		appendStringInfo(&sql, ", t.%s%s LIMIT %d", store->columns[store->id].quoted,
 						 store->own ? "" : "::pg_catalog.text COLLATE pg_catalog.\"C\"",
-						 search->fetched);
+						 rows);
 	memcpy(types, condition->types, sizeof(Oid) * condition->nargs);
 	types[condition->nargs] = store->columns[store->vector].sent_type;
 	plan = pqlite_plan(store, sql.data, condition->nargs + 1, types,
@@ -149,7 +192,7 @@ leaf_plan(const Search *search, PqliteLeaf *leaf)
 	if (remembered)
 	{
 		leaf->search = plan;
-		leaf->search_limit = search->fetched;
+		leaf->search_limit = rows;
 		leaf->search_planned = false;
 	}
 	return plan;
@@ -225,26 +268,88 @@ prefer_indexes(const Search *search)
 }
 
 static int
+text_order(Datum a, Datum b)
+{
+	text	   *ta = DatumGetTextPP(a);
+	text	   *tb = DatumGetTextPP(b);
+	int			alen = VARSIZE_ANY_EXHDR(ta);
+	int			blen = VARSIZE_ANY_EXHDR(tb);
+	int			order = memcmp(VARDATA_ANY(ta), VARDATA_ANY(tb), Min(alen, blen));
+
+	return order != 0 ? order : alen - blen;
+}
+
+static int
 match_order(const void *a, const void *b)
 {
 	const JflowMatch *ma = a;
 	const JflowMatch *mb = b;
 	double		sa = DatumGetFloat8(ma->values[MATCH_SCORE]);
 	double		sb = DatumGetFloat8(mb->values[MATCH_SCORE]);
-	text	   *ta,
-			   *tb;
-	int			alen,
-				blen,
-				order;
 
 	if (sa != sb)
 		return sa < sb ? -1 : 1;
-	ta = DatumGetTextPP(ma->values[MATCH_ID]);
-	tb = DatumGetTextPP(mb->values[MATCH_ID]);
-	alen = VARSIZE_ANY_EXHDR(ta);
-	blen = VARSIZE_ANY_EXHDR(tb);
-	order = memcmp(VARDATA_ANY(ta), VARDATA_ANY(tb), Min(alen, blen));
-	return order != 0 ? order : alen - blen;
+	return text_order(ma->values[MATCH_ID], mb->values[MATCH_ID]);
+}
+
+static void
+drop_match(JflowMatch *match)
+{
+	for (int att = 0; att < MATCH_NATTS; att++)
+		if (att != MATCH_SCORE && !match->nulls[att])
+			pfree(DatumGetPointer(match->values[att]));
+}
+
+/* A match by its group. */
+typedef struct Member
+{
+	Datum		group;
+	int			number;
+} Member;
+
+/* Members of one group beside each other, in order of their numbers. */
+static int
+member_order(const void *a, const void *b)
+{
+	const Member *ma = a;
+	const Member *mb = b;
+	int			order = text_order(ma->group, mb->group);
+
+	return order != 0 ? order : ma->number - mb->number;
+}
+
+/*
+ * Of each group keep the first match; they are in order, and stay so.  All of them
+ * have the tag that names it.
+ */
+static void
+keep_groups(Receiver *receiver)
+{
+	Member	   *members = palloc_extended(sizeof(Member) * Max(receiver->n, 1), MCXT_ALLOC_HUGE);
+	bool	   *again = palloc_extended(Max(receiver->n, 1), MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
+	int			kept = 0;
+
+	for (int i = 0; i < receiver->n; i++)
+	{
+		members[i].group = jflow_match_key(&receiver->matches[i], true);
+		members[i].number = i;
+	}
+	qsort(members, receiver->n, sizeof(Member), member_order);
+	for (int i = 1; i < receiver->n; i++)
+		if (text_order(members[i - 1].group, members[i].group) == 0)
+			again[members[i].number] = true;
+	for (int i = 0; i < receiver->n; i++)
+		pfree(DatumGetPointer(members[i].group));
+	for (int i = 0; i < receiver->n; i++)
+	{
+		if (again[i])
+			drop_match(&receiver->matches[i]);
+		else
+			receiver->matches[kept++] = receiver->matches[i];
+	}
+	receiver->n = kept;
+	pfree(members);
+	pfree(again);
 }
 
 /* Keep the first matches, in order. */
@@ -252,10 +357,10 @@ static void
 cut(Receiver *receiver)
 {
 	qsort(receiver->matches, receiver->n, sizeof(JflowMatch), match_order);
+	if (receiver->grouped)
+		keep_groups(receiver);
 	for (int i = receiver->limit; i < receiver->n; i++)
-		for (int att = 0; att < MATCH_NATTS; att++)
-			if (att != MATCH_SCORE && !receiver->matches[i].nulls[att])
-				pfree(DatumGetPointer(receiver->matches[i].values[att]));
+		drop_match(&receiver->matches[i]);
 	receiver->n = Min(receiver->n, receiver->limit);
 }
 
@@ -278,7 +383,11 @@ receive(TupleTableSlot *slot, DestReceiver *self)
 		return true;
 	score = DatumGetFloat8(slot->tts_values[MATCH_SCORE]);
 	if (isnan(score) || score > receiver->max_distance || score >= receiver->nothing_common)
+	{
+		receiver->ended = true;
 		return !receiver->in_order;
+	}
+	receiver->last = Max(receiver->last, score);
 	old = MemoryContextSwitchTo(receiver->context);
 	if (receiver->n == receiver->allocated && receiver->n >= 2 * receiver->limit)
 		cut(receiver);
@@ -312,7 +421,7 @@ receiver_done(DestReceiver *self)
 }
 
 static void
-receiver_init(Receiver *receiver, const PqliteStore *store, int limit, double max_distance)
+receiver_init(Receiver *receiver, const Search *search)
 {
 	memset(receiver, 0, sizeof(*receiver));
 	receiver->pub.receiveSlot = receive;
@@ -320,9 +429,41 @@ receiver_init(Receiver *receiver, const PqliteStore *store, int limit, double ma
 	receiver->pub.rShutdown = receiver->pub.rDestroy = receiver_done;
 	receiver->pub.mydest = DestNone;
 	receiver->context = CurrentMemoryContext;
-	receiver->limit = limit;
-	receiver->max_distance = max_distance;
-	receiver->nothing_common = pqlite_nothing_common(store);
+	receiver->limit = search->fetched;
+	receiver->grouped = search->parameters.grouped;
+	receiver->max_distance = search->parameters.max_distance;
+	receiver->nothing_common = pqlite_nothing_common(search->store);
+}
+
+/* Run the statement of a leaf. */
+static void
+ask_leaf(Receiver *receiver, PqliteLeaf *leaf, SPIPlanPtr plan, const SPIExecuteOptions *options)
+{
+	int			result;
+
+	receiver->in_order = !OidIsValid(leaf->index) || leaf->exact;
+	receiver->last = -get_float8_infinity();
+	receiver->ended = false;
+	result = SPI_execute_plan_extended(plan, options);
+	if (result < 0)
+		elog(ERROR, "search failed: %s", SPI_result_code_string(result));
+	if (plan == leaf->search)
+		leaf->search_planned = true;
+}
+
+/*
+ * Could more than so many rows of the leaf that was asked last have a better match
+ * than those that there are?  Those that it has sent come again then, and are of
+ * groups that are known.
+ */
+static bool
+wants_more(Receiver *receiver, int rows)
+{
+	if (receiver->ended || SPI_processed < rows)
+		return false;
+	cut(receiver);
+	return receiver->n < receiver->limit ||
+		DatumGetFloat8(receiver->matches[receiver->n - 1].values[MATCH_SCORE]) > receiver->last;
 }
 
 /* The matches of one query vector, in the current memory context. */
@@ -345,22 +486,23 @@ search_one(Search *search, Datum vector, JflowMatch **matches)
 		param->ptype = i < condition->nargs ? condition->types[i] :
 			store->columns[store->vector].sent_type;
 	}
-	receiver_init(&receiver, store, search->fetched, search->parameters.max_distance);
+	receiver_init(&receiver, search);
 	options.params = params;
 	options.read_only = true;
 	options.dest = &receiver.pub;
 	for (int i = 0; i < store->nleaves; i++)
 	{
-		int			result;
+		int			rows = search->fetched;
 
 		if (search->plans[i] == NULL)
 			continue;
-		receiver.in_order = !OidIsValid(store->leaves[i].index) || store->leaves[i].exact;
-		result = SPI_execute_plan_extended(search->plans[i], &options);
-		if (result < 0)
-			elog(ERROR, "search failed: %s", SPI_result_code_string(result));
-		if (search->plans[i] == store->leaves[i].search)
-			store->leaves[i].search_planned = true;
+		ask_leaf(&receiver, &store->leaves[i], search->plans[i], &options);
+		while (search->parameters.grouped && wants_more(&receiver, rows) && rows <= MAX_ROWS)
+		{
+			CHECK_FOR_INTERRUPTS();
+			rows *= MORE_ROWS;
+			ask_leaf(&receiver, &store->leaves[i], leaf_plan(search, &store->leaves[i], rows), &options);
+		}
 	}
 	cut(&receiver);
 	*matches = receiver.matches + Min(search->skipped, receiver.n);
@@ -396,6 +538,21 @@ query_vector(const PqliteStore *store, const JflowDoc *doc)
 	return pqlite_has_vector(store->options, store->sparse, doc) ? doc->values[attr] : (Datum) 0;
 }
 
+/* Mark the words of a document to search with in its matches. */
+static void
+highlight(Search *search, const JflowDoc *doc, JflowMatch *matches, int n)
+{
+	JflowHighlight *how = &search->parameters.highlight;
+
+	jflow_highlight_query(how, doc);
+	for (int i = 0; i < n; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		jflow_highlight_match(how, &matches[i]);
+		matches[i].nulls[MATCH_TEXT] |= !search->store->options->include_text;
+	}
+}
+
 /* Fill in the matches of all documents. */
 static void
 search_docs(Search *search, JflowDocs *docs, MemoryContext outer)
@@ -407,8 +564,11 @@ search_docs(Search *search, JflowDocs *docs, MemoryContext outer)
 		Datum		vector = query_vector(search->store, doc);
 		int			n = vector && search->parameters.limit > 0 ?
 			search_one(search, vector, &matches) : 0;
-		MemoryContext old = MemoryContextSwitchTo(outer);
+		MemoryContext old;
 
+		if (search->parameters.highlight.wanted)
+			highlight(search, doc, matches, n);
+		old = MemoryContextSwitchTo(outer);
 		doc->values[DOC_MATCHES] = jflow_matches_form(matches, n);
 		doc->nulls[DOC_MATCHES] = false;
 		MemoryContextSwitchTo(old);
@@ -424,6 +584,7 @@ begin_leaf_search(Search *search, PqliteStore *store, const JflowContext *contex
 	search->context = context;
 	search->parameters = *parameters;
 	search->parameters.filter = NULL;
+	search->parameters.grouped = search->parameters.highlight.wanted = false;
 	search->as_caller = false;
 	search->parameters.limit = limit;
 	search->parameters.offset = 0;
@@ -433,7 +594,7 @@ begin_leaf_search(Search *search, PqliteStore *store, const JflowContext *contex
 	pqlite_compile_filter(store, NULL, "t", &search->condition);
 	apply_settings(search);
 	search->plans = palloc0(sizeof(SPIPlanPtr) * store->nleaves);
-	search->plans[leaf] = leaf_plan(search, &store->leaves[leaf]);
+	search->plans[leaf] = leaf_plan(search, &store->leaves[leaf], search->fetched);
 	prefer_indexes(search);
 }
 
@@ -520,7 +681,7 @@ pqlite_measure_recall(PqliteStore *store, const JflowContext *context, int leaf,
 
 /*
  * /search: fills in "matches" of each document.  Parameters: limit, offset, filter,
- * max_distance, probes, recall.
+ * max_distance, group_by, highlight, probes, recall.
  */
 Datum
 jflow_pqlite_search(PG_FUNCTION_ARGS)
@@ -546,6 +707,9 @@ jflow_pqlite_search(PG_FUNCTION_ARGS)
 	}
 	pqlite_parameters_read(PG_GETARG_JSONB_P(1), search.store->options->limit, &search.parameters);
 	set_page(&search);
+	if (search.parameters.highlight.wanted)
+		jflow_highlight_config(&search.parameters.highlight,
+							   jflow_text_search_of(search.context->flow, search.context->executor));
 	search.as_caller = pqlite_as_caller(search.store);
 	pqlite_condition_init(&search.condition);
 	pqlite_compile_filter(search.store, search.parameters.filter, "t", &search.condition);
@@ -556,7 +720,7 @@ jflow_pqlite_search(PG_FUNCTION_ARGS)
 	search.plans = palloc0(sizeof(SPIPlanPtr) * Max(search.store->nleaves, 1));
 	for (int i = 0; i < search.store->nleaves; i++)
 		if (reads_leaf(&search, &search.store->leaves[i]))
-			search.plans[i] = leaf_plan(&search, &search.store->leaves[i]);
+			search.plans[i] = leaf_plan(&search, &search.store->leaves[i], search.fetched);
 	prefer_indexes(&search);
 	search_docs(&search, docs, outer);
 	SPI_finish();

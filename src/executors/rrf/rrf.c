@@ -25,6 +25,7 @@
 
 #include "common/json.h"
 #include "compat.h"
+#include "doc/highlight.h"
 #include "doc/reduce.h"
 #include "executors/rrf/rrf.h"
 
@@ -35,6 +36,7 @@ typedef struct Ranker
 	RrfOptions	options;
 	const JflowExecutor *executor;
 	double	   *weights;		/* per branch */
+	JflowHighlight highlight;
 } Ranker;
 
 /* A match that some branch has found. */
@@ -195,9 +197,9 @@ tags_with_ranks(const Ranker *ranker, const Candidates *candidates, const Candid
 
 /* One list of matches of those that the branches have for a document. */
 static Datum
-fuse(void *arg, const Datum *lists, int nbranches)
+fuse(void *arg, const JflowDoc *doc, const Datum *lists, int nbranches)
 {
-	const Ranker *ranker = arg;
+	Ranker	   *ranker = arg;
 	const RrfOptions *options = &ranker->options;
 	JflowMatch **matches = palloc(sizeof(JflowMatch *) * nbranches);
 	int		   *counts = palloc0(sizeof(int) * nbranches);
@@ -222,6 +224,8 @@ fuse(void *arg, const Datum *lists, int nbranches)
 	first = Min(options->offset, candidates.n);
 	end = Min(options->offset + options->limit, candidates.n);
 	fused = palloc(sizeof(JflowMatch) * Max(end - first, 1));
+	if (ranker->highlight.wanted)
+		jflow_highlight_query(&ranker->highlight, doc);
 	for (int i = first; i < end; i++)
 	{
 		JflowMatch *match = &fused[i - first];
@@ -230,6 +234,8 @@ fuse(void *arg, const Datum *lists, int nbranches)
 		match->values[MATCH_SCORE] = Float8GetDatum(-candidates.list[i].score);
 		match->values[MATCH_TAGS] = tags_with_ranks(ranker, &candidates, &candidates.list[i]);
 		match->nulls[MATCH_SCORE] = match->nulls[MATCH_TAGS] = false;
+		if (ranker->highlight.wanted)
+			jflow_highlight_match(&ranker->highlight, match);
 	}
 	return jflow_matches_form(fused, end - first);
 }
@@ -250,6 +256,10 @@ jflow_rrf_rank(PG_FUNCTION_ARGS)
 
 	ranker.executor = context->executor;
 	rrf_options_read(context->executor, PG_GETARG_JSONB_P(1), &ranker.options);
+	jflow_highlight_read(PG_GETARG_JSONB_P(1), &ranker.highlight);
+	if (ranker.highlight.wanted)
+		jflow_highlight_config(&ranker.highlight,
+							   jflow_text_search_of(context->flow, context->executor));
 	if (counts == NULL)
 	{
 		whole[0] = jflow_docs_count(docs);
@@ -264,7 +274,7 @@ jflow_rrf_rank(PG_FUNCTION_ARGS)
 
 /*
  * Branches are asked for as many matches as count, and for those from the first on:
- * the page is cut here.
+ * the page is cut here, and what is on it highlighted.
  */
 static Jsonb *
 input_parameters(const JflowExecutor *executor, Jsonb *own, Jsonb *given)
@@ -276,13 +286,14 @@ input_parameters(const JflowExecutor *executor, Jsonb *own, Jsonb *given)
 	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	jflow_json_push_int(&state, "limit", Min(Max(options.window, options.offset + options.limit), RRF_MAX_MATCHES));
 	jflow_json_push_int(&state, "offset", 0);
+	jflow_json_push_bool(&state, "highlight", false);
 	pushJsonbValue(&state, WJB_END_OBJECT, NULL);
 	return DatumGetJsonbP(DirectFunctionCall2(jsonb_concat, JsonbPGetDatum(given),
 											  JsonbPGetDatum(JsonbValueToJsonb(state.result))));
 }
 
 static const char *const parameters[] = {
-	"limit", "offset", "k", "window", "weights", "method", "group_by", NULL
+	"limit", "offset", "k", "window", "weights", "method", "group_by", "highlight", NULL
 };
 
 const JflowClass rrf_class = {
