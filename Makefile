@@ -74,7 +74,7 @@ regress-dir:
 	cp -r $(srcdir)/test/sql $(srcdir)/expected $(REGRESS_DIR)/
 
 # Loops over the dimensions of vectors, as the server builds its own arithmetic.
-src/pq/pqencode.o src/pq/pqkernel.o src/pq/pqkmeans.o src/pq/pqspace.o src/pq/pqtrain.o: CFLAGS += $(CFLAGS_VECTORIZE)
+src/pq/pqencode.o src/pq/pqkernel.o src/pq/pqkmeans.o src/pq/pql1.o src/pq/pqspace.o src/pq/pqtrain.o: CFLAGS += $(CFLAGS_VECTORIZE)
 
 # Every object depends on every header: the tree is small, and a stale object is dear.
 $(OBJS) $(HTTP_OBJS): $(call files,src/*.h src/*/*.h src/*/*/*.h)

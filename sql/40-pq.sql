@@ -68,3 +68,24 @@ CREATE OPERATOR CLASS @extschema@.sparsevec_cosine_ops FOR TYPE sparsevec USING 
 	OPERATOR 1 <=> (sparsevec, sparsevec) FOR ORDER BY pg_catalog.float_ops,
 	FUNCTION 1 cosine_distance(sparsevec, sparsevec),
 	FUNCTION 2 jflow.pq_sparsevec_cosine(internal);
+
+CREATE FUNCTION jflow.pq_vector_l1(internal) RETURNS internal
+	AS 'MODULE_PATHNAME', 'jflow_pq_vector_l1' LANGUAGE C IMMUTABLE PARALLEL SAFE;
+CREATE OPERATOR CLASS @extschema@.vector_l1_ops FOR TYPE vector USING pq AS
+	OPERATOR 1 <+> (vector, vector) FOR ORDER BY pg_catalog.float_ops,
+	FUNCTION 1 l1_distance(vector, vector),
+	FUNCTION 2 jflow.pq_vector_l1(internal);
+
+CREATE FUNCTION jflow.pq_halfvec_l1(internal) RETURNS internal
+	AS 'MODULE_PATHNAME', 'jflow_pq_halfvec_l1' LANGUAGE C IMMUTABLE PARALLEL SAFE;
+CREATE OPERATOR CLASS @extschema@.halfvec_l1_ops FOR TYPE halfvec USING pq AS
+	OPERATOR 1 <+> (halfvec, halfvec) FOR ORDER BY pg_catalog.float_ops,
+	FUNCTION 1 l1_distance(halfvec, halfvec),
+	FUNCTION 2 jflow.pq_halfvec_l1(internal);
+
+CREATE FUNCTION jflow.pq_sparsevec_l1(internal) RETURNS internal
+	AS 'MODULE_PATHNAME', 'jflow_pq_sparsevec_l1' LANGUAGE C IMMUTABLE PARALLEL SAFE;
+CREATE OPERATOR CLASS @extschema@.sparsevec_l1_ops FOR TYPE sparsevec USING pq AS
+	OPERATOR 1 <+> (sparsevec, sparsevec) FOR ORDER BY pg_catalog.float_ops,
+	FUNCTION 1 l1_distance(sparsevec, sparsevec),
+	FUNCTION 2 jflow.pq_sparsevec_l1(internal);

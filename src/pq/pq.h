@@ -197,7 +197,8 @@ typedef enum PqMetric
 {
 	PQ_METRIC_L2,
 	PQ_METRIC_IP,
-	PQ_METRIC_COSINE
+	PQ_METRIC_COSINE,
+	PQ_METRIC_L1
 } PqMetric;
 
 typedef struct PqSpace
@@ -349,10 +350,16 @@ extern void pq_am_init(void);
 /* pqspace.c */
 extern const PqSpace *pq_index_space(Relation index);
 extern int	pq_index_dims(Relation index, const PqSpace *space);
-extern int	pq_inner_dims(PqType type, int dims);
+extern int	pq_inner_dims(const PqSpace *space, int dims);
 extern struct varlena *pq_detoast(const PqSpace *space, int dims, Datum value);
 extern void pq_normalize(float *point, int inner);
 extern bool pq_embed(const PqSpace *space, int dims, int inner, int padded, const float *centre, Datum value, float *out, float *lost);
+
+/* pql1.c */
+extern float pq_l1(const float *a, const float *b, int dims);
+extern float pq_l1_code(const float *query, const float *weight, float low, float step, const uint8 *code, int dims);
+extern double pq_l1_comparable(double distance, int inner);
+extern double pq_l1_disagreement(void);
 
 /* pqkmeans.c */
 extern void pq_kmeans(const float *points, size_t stride, int n, int dims, int k, int iterations, float *centroids, uint64 seed);

@@ -191,7 +191,7 @@ train_from_table(PqBuild *build)
 	PqOptions  *options = (PqOptions *) build->index->rd_options;
 	int			lists = options ? options->lists : 0;
 	int			subvectors = options ? options->subvectors : 0;
-	int			inner = pq_inner_dims(build->space->type, build->dims);
+	int			inner = pq_inner_dims(build->space, build->dims);
 	int			width;
 	int			count;
 	double		tuples;

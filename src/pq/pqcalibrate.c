@@ -41,7 +41,7 @@ static const float code_parts[] = {0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7
 /* An entry that is near to a query. */
 typedef struct Neighbour
 {
-	float		distance;		/* squared, or minus the inner product */
+	float		distance;		/* as pq_comparable() has it */
 	uint32		list;
 	BlockNumber block;
 	uint16		slot;
@@ -166,6 +166,8 @@ measure_page(Calibration *c, Page page, BlockNumber block, uint32 list, float *p
 						neighbour.distance = -dots[i * PQ_TILE + k];
 					else if (square <= errors[i] * errors[i] * 1.01f + 1e-6f * (norm + c->norms[q]))
 						continue;
+					else if (model->metric == PQ_METRIC_L1)
+						neighbour.distance = pq_l1_comparable(pq_l1(point, c->queries + (size_t) q * model->padded, model->inner), model->inner);
 					keep(c, q, &neighbour);
 				}
 			}

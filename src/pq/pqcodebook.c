@@ -159,11 +159,13 @@ space_of(Oid type, const char *metric)
 		space.metric = PQ_METRIC_IP;
 	else if (strcmp(metric, "cosine") == 0)
 		space.metric = PQ_METRIC_COSINE;
+	else if (strcmp(metric, "l1") == 0)
+		space.metric = PQ_METRIC_L1;
 	else
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("unknown metric \"%s\"", metric),
-				 errhint("Metrics are l2, ip and cosine.")));
+				 errhint("Metrics are l2, ip, cosine and l1.")));
 	return space;
 }
 
@@ -244,7 +246,7 @@ train_from_query(const char *query, const char *metric, int lists, int subvector
 				double		most;
 
 				dims = dims_of(space, value);
-				inner = pq_inner_dims(space->type, dims);
+				inner = pq_inner_dims(space, dims);
 				pq_model_geometry(inner, subvectors, &width, &count);
 				point = palloc(sizeof(float) * width * count);
 				most = (double) budget / 2 / (sizeof(float) * width * count + 12);

@@ -65,9 +65,12 @@ entry_distance(const PqSearch *search, const Buffer *buffers, int slot, float *e
 			room--;
 		}
 		n = Min(model->inner - done, room);
-		sum += model->metric == PQ_METRIC_IP ?
-			-pq_kernels->dot(search->query + done, (const float *) at, n) :
-			pq_kernels->l2(search->query + done, (const float *) at, n);
+		if (model->metric == PQ_METRIC_IP)
+			sum -= pq_kernels->dot(search->query + done, (const float *) at, n);
+		else if (model->metric == PQ_METRIC_L1)
+			sum += pq_l1(search->query + done, (const float *) at, n);
+		else
+			sum += pq_kernels->l2(search->query + done, (const float *) at, n);
 		done += n;
 	}
 	return sum;
@@ -115,7 +118,7 @@ pq_flat_distances(PqSearch *search, Page page, double *distances, float *errors)
 			pinned = number;
 		}
 		value = entry_distance(search, buffers, slot, &error);
-		if (search->pq->model->metric != PQ_METRIC_IP)
+		if (search->pq->model->metric != PQ_METRIC_IP && search->pq->model->metric != PQ_METRIC_L1)
 			value = sqrtf(value);
 		distances[i] = isfinite(value) ? value : 0;
 		errors[i] = isfinite(value) && error >= 0 ? error + search->slack : INFINITY;

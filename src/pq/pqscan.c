@@ -477,7 +477,8 @@ start_phase(IndexScanDesc scan)
 	if (scan->heapRelation->rd_rel->reltuples > 0)
 		so->entries = Min(so->entries, scan->heapRelation->rd_rel->reltuples * 1.2);
 	rows = rows_to_gather(scan);
-	if (so->unordered || search->pq->meta.ncurves == 0 || rows > so->entries * PQ_LARGE_PART ||
+	if (so->unordered || search->pq->meta.ncurves == 0 ||
+		(so->space->metric == PQ_METRIC_L1 && jflow_pq_recall_goal >= 1) || rows > so->entries * PQ_LARGE_PART ||
 		(so->wanted.rows < 0 && jflow_pq_iterative_scan == PQ_ITERATIVE_STRICT))
 	{
 		start_exact(so);

@@ -131,7 +131,7 @@ pq_search_query(PqSearch *search, const float *query, float lost)
 		}
 		else
 			search->refine_query[j] = query[j] / spread[j];
-		search->refine_weight[j] = spread[j] * spread[j];
+		search->refine_weight[j] = model->metric == PQ_METRIC_L1 ? spread[j] : spread[j] * spread[j];
 	}
 }
 
@@ -414,6 +414,8 @@ pq_comparable(const PqSearch *search, double distance)
 {
 	if (search->pq->model->metric == PQ_METRIC_IP)
 		return distance + search->refine_bias;
+	if (search->pq->model->metric == PQ_METRIC_L1)
+		return pq_l1_comparable(distance, search->pq->model->inner);
 	return distance * distance;
 }
 
@@ -519,6 +521,9 @@ pq_search_least(const PqSearch *search, double distance, float error)
 			sqrt(search->norm) * search->pq->meta.length * OPERATOR_ROUNDING * sqrt(search->pq->model->dims) : least;
 	}
 	least = distance;
+	/* an error is a length, and sums of floats are not exact */
+	if (metric == PQ_METRIC_L1)
+		return error > 0 ? Max(0, least * (1 - 1e-5 - FLT_EPSILON * search->pq->model->inner) - error * sqrt(search->pq->model->inner)) : least;
 	if (error > 0)
 		least = least * (1 - 1e-5) - error;
 	if (least < 0)
@@ -585,6 +590,9 @@ pq_search_refine(PqSearch *search, double *distances, float *errors)
 		if (model->metric == PQ_METRIC_IP)
 			value = -(search->refine_bias + header.low * search->refine_sum +
 					  (double) header.step * pq_kernels->code_dot(search->refine_query, (const uint8 *) code, model->inner));
+		else if (model->metric == PQ_METRIC_L1)
+			value = pq_l1_code(search->refine_query, search->refine_weight, header.low, header.step,
+							   (const uint8 *) code, model->inner);
 		else
 			value = sqrtf(pq_kernels->code_l2(search->refine_query, search->refine_weight, header.low, header.step,
 											  (const uint8 *) code, model->inner));

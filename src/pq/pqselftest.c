@@ -196,6 +196,10 @@ jflow_pq_kernels(PG_FUNCTION_ARGS)
 					(errcode(ERRCODE_INTERNAL_ERROR),
 					 errmsg("kernel %s of %s differs from the portable one", wrong, all[k]->name)));
 	}
+	if (!(pq_l1_disagreement() < 1e-5))
+		ereport(ERROR,
+				(errcode(ERRCODE_INTERNAL_ERROR),
+				 errmsg("loops for L1 distances are wrong")));
 	PG_RETURN_BOOL(true);
 }
 

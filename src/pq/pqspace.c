@@ -42,6 +42,9 @@ SPACE(vector_cosine, PQ_TYPE_VECTOR, PQ_METRIC_COSINE, "vector", "cosine")
 SPACE(halfvec_l2, PQ_TYPE_HALFVEC, PQ_METRIC_L2, "halfvec", "l2")
 SPACE(halfvec_ip, PQ_TYPE_HALFVEC, PQ_METRIC_IP, "halfvec", "ip")
 SPACE(halfvec_cosine, PQ_TYPE_HALFVEC, PQ_METRIC_COSINE, "halfvec", "cosine")
+SPACE(vector_l1, PQ_TYPE_VECTOR, PQ_METRIC_L1, "vector", "l1")
+SPACE(halfvec_l1, PQ_TYPE_HALFVEC, PQ_METRIC_L1, "halfvec", "l1")
+SPACE(sparsevec_l1, PQ_TYPE_SPARSEVEC, PQ_METRIC_L1, "sparsevec", "l1")
 SPACE(sparsevec_l2, PQ_TYPE_SPARSEVEC, PQ_METRIC_L2, "sparsevec", "l2")
 SPACE(sparsevec_ip, PQ_TYPE_SPARSEVEC, PQ_METRIC_IP, "sparsevec", "ip")
 SPACE(sparsevec_cosine, PQ_TYPE_SPARSEVEC, PQ_METRIC_COSINE, "sparsevec", "cosine")
@@ -84,12 +87,21 @@ pq_index_dims(Relation index, const PqSpace *space)
 }
 
 /*
- * Dimensions of the inner space.
+ * Dimensions of the inner space.  Raises where a projection would be needed that
+ * keeps taxicab distances, which there is none of.
  */
 int
-pq_inner_dims(PqType type, int dims)
+pq_inner_dims(const PqSpace *space, int dims)
 {
-	if (type == PQ_TYPE_SPARSEVEC)
+	if (space->metric == PQ_METRIC_L1)
+	{
+		if (dims > PQ_MAX_INNER)
+			ereport(ERROR,
+					(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+					 errmsg("pq indexes of L1 distances have %d dimensions at most, not %d", PQ_MAX_INNER, dims)));
+		return dims;
+	}
+	if (space->type == PQ_TYPE_SPARSEVEC)
 		return Min(dims, PQ_SPARSE_INNER);
 	return dims > PQ_MAX_INNER ? PQ_PROJECTED : dims;
 }

@@ -57,7 +57,7 @@ static PqModel
 model_header(const PqSpace *space, int dims, int nlists, int ntiles,
 			 int ngroups, int subvectors, bool flat)
 {
-	int			inner = pq_inner_dims(space->type, dims);
+	int			inner = pq_inner_dims(space, dims);
 	int			width;
 	int			count;
 	Size		size = MAXALIGN(sizeof(PqModel));
@@ -127,7 +127,8 @@ pq_model_verify(const PqModel *model, Size size)
 {
 	bool		sound = size >= sizeof(PqModel) && model->size == size &&
 		model->type >= 0 && model->type <= PQ_TYPE_SPARSEVEC &&
-		model->metric >= 0 && model->metric <= PQ_METRIC_COSINE &&
+		model->metric >= 0 && model->metric <= PQ_METRIC_L1 &&
+		(model->metric != PQ_METRIC_L1 || model->dims <= PQ_MAX_INNER) &&
 		model->dims >= 1 && model->ntiles >= 1 && model->ntiles <= PQ_MAX_LISTS &&
 		model->nlists >= 1 && model->nlists <= model->ntiles * PQ_TILE &&
 		model->ngroups >= 1 && model->ngroups <= model->ntiles &&
@@ -261,7 +262,7 @@ static PqTrained *
 train_lists(const PqSpace *space, int dims, const float *sample, int n,
 			int stride, int nlists, int subvectors, int32 *lists)
 {
-	int			inner = pq_inner_dims(space->type, dims);
+	int			inner = pq_inner_dims(space, dims);
 	int			ngroups = nlists <= UNGROUPED_LISTS ? 1 :
 		(int) Min(ceil(sqrt(nlists)), nlists / (2 * PQ_TILE));
 	float	   *coarse = palloc(sizeof(float) * (Size) ngroups * inner);
@@ -583,7 +584,7 @@ PqTrained *
 pq_train(const PqSpace *space, int dims, float *sample, int n, double expected,
 		 int lists, int subvectors, Size budget)
 {
-	int			inner = pq_inner_dims(space->type, dims);
+	int			inner = pq_inner_dims(space, dims);
 	int			width;
 	int			count;
 	int			most;

@@ -43,14 +43,14 @@ $node->safe_psql(
 		'SELECT coalesce(bool_and(a >= b), true) FROM (SELECT a, lag(a) OVER (ORDER BY n) AS b FROM unnest(d) WITH ORDINALITY x(a, n)) y WHERE b IS NOT NULL';
 });
 
-my @operators = (['<->', 'vector_l2_ops'], ['<=>', 'vector_cosine_ops'], ['<#>', 'vector_ip_ops']);
+my @operators = (['<->', 'vector_l2_ops'], ['<=>', 'vector_cosine_ops'], ['<#>', 'vector_ip_ops'], ['<+>', 'vector_l1_ops']);
 my @recalls;
 for my $seed ($first .. $first + $rounds - 1)
 {
 	srand($seed);
 	my $dims = (2, 8, 24, 48)[ rand 4 ];
 	my $kind = int rand 6;
-	my ($operator, $class) = @{ $operators[ rand 3 ] };
+	my ($operator, $class) = @{ $operators[ rand @operators ] };
 	# there cosines differ by less than what they are rounded by
 	$kind = 0 if $kind == 3 && $operator eq '<=>';
 	my @sizes = (0, 300, 2000);
