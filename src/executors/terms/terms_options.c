@@ -478,7 +478,9 @@ qualified_config(Oid config)
 	char	   *name;
 
 	if (!HeapTupleIsValid(tuple))
-		elog(ERROR, "cache lookup failed for text search configuration %u", config);
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("text search configuration with OID %u was dropped meanwhile", config)));
 	form = (Form_pg_ts_config) GETSTRUCT(tuple);
 	name = quote_qualified_identifier(get_namespace_name(form->cfgnamespace), NameStr(form->cfgname));
 	ReleaseSysCache(tuple);
