@@ -16,6 +16,7 @@
 #include "executors/http/http.h"
 #include "executors/pqlite/pqlite.h"
 #include "executors/rrf/rrf.h"
+#include "executors/splitter/splitter.h"
 #include "executors/terms/terms.h"
 #include "flow/flow.h"
 #include "index/limit.h"
@@ -74,6 +75,7 @@ _PG_init(void)
 	jflow_register_class(&pqlite_class);
 	jflow_register_class(&rrf_class);
 	jflow_register_class(&http_class);
+	jflow_register_class(&splitter_class);
 	jflow_session_init();
 
 	if (!process_shared_preload_libraries_in_progress)

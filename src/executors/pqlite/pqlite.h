@@ -455,4 +455,19 @@ extern void pqlite_scale(const char *flow, const char *executor, int shards, boo
  */
 extern bool pqlite_is_doer(const JflowContext *context);
 
+/* pqlite_chunks.c */
+
+/* A document whose chunks are written, or deleted. */
+typedef struct PqliteParent
+{
+	Datum		id;				/* text */
+	int			keep;			/* chunks with a lower number stay */
+	bool	   *found;			/* is set if others were there; may be NULL */
+} PqliteParent;
+
+extern PqliteParent *pqlite_parents(const PqliteStore *store, const JflowDocs *docs, int *nparents);
+extern PqliteParent *pqlite_deleted_parents(const PqliteStore *store, PqliteItem *items, int nitems,
+											int *nparents);
+extern void pqlite_delete_chunks(PqliteStore *store, PqliteParent *parents, int nparents);
+
 #endif							/* JFLOW_PQLITE_H */

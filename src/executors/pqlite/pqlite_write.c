@@ -63,14 +63,18 @@ sort_items(const PqliteStore *store, const JflowDocs *docs, const bool *left_out
 	return items;
 }
 
+/* Lock the ids of items, and of the documents whose chunks they are. */
 static void
-lock_items(const PqliteStore *store, const PqliteItem *items, int nitems)
+lock_items(const PqliteStore *store, const PqliteItem *items, int nitems,
+		   const PqliteParent *parents, int nparents)
 {
-	Datum	   *keys = palloc(sizeof(Datum) * Max(nitems, 1));
+	Datum	   *keys = palloc(sizeof(Datum) * Max(nitems + nparents, 1));
 
 	for (int i = 0; i < nitems; i++)
 		keys[i] = items[i].key;
-	pqlite_lock_ids(store, keys, nitems);
+	for (int i = 0; i < nparents; i++)
+		keys[nitems + i] = pqlite_id_key(store, parents[i].id);
+	pqlite_lock_ids(store, keys, nitems + nparents);
 	pfree(keys);
 }
 
@@ -287,7 +291,9 @@ jflow_pqlite_index(PG_FUNCTION_ARGS)
 	PqliteStore *store;
 	PqliteItem *items;
 	PqliteItem **selected;
+	PqliteParent *parents;
 	PqliteWrites writes;
+	int			nparents;
 	int			nitems;
 	int			rounds;
 	int			n;
@@ -305,22 +311,25 @@ jflow_pqlite_index(PG_FUNCTION_ARGS)
 				 errdetail("A table of our own holds whole documents."),
 				 errhint("Use /update.")));
 	items = sort_items(store, docs, pqlite_check_docs(store, docs, true), &nitems, &rounds);
-	if (nitems == 0)
+	parents = pqlite_parents(store, docs, &nparents);
+	if (nitems == 0 && nparents == 0)
 		PG_RETURN_NULL();
 	pqlite_note_columns(store, context, docs);
 	if (!store->own)
 		name_columns(store, items, nitems, writes);
-	if (store->nleaves > 1 || !store->own)
-		lock_items(store, items, nitems);
+	if (store->nleaves > 1 || !store->own || nparents > 0)
+		lock_items(store, items, nitems, parents, nparents);
 
-	selected = palloc(sizeof(PqliteItem *) * nitems);
+	selected = palloc(sizeof(PqliteItem *) * Max(nitems, 1));
 	pqlite_force_index_scans();
 	prefer_fast_compression();
 	SPI_connect();
+	pqlite_delete_chunks(store, parents, nparents);
 	if (store->own)
 	{
 		n = last_items(items, nitems, selected);
-		upsert_own(store, context, selected, n);
+		if (n > 0)
+			upsert_own(store, context, selected, n);
 		pqlite_index_if_due(store, context, n);
 	}
 	else
@@ -434,7 +443,7 @@ jflow_pqlite_update(PG_FUNCTION_ARGS)
 	items = sort_items(store, docs, pqlite_check_docs(store, docs, false), &nitems, &rounds);
 	if (!store->own)
 		name_columns(store, items, nitems, writes);
-	lock_items(store, items, nitems);
+	lock_items(store, items, nitems, NULL, 0);
 
 	selected = palloc(sizeof(PqliteItem *) * Max(nitems, 1));
 	pqlite_force_index_scans();
@@ -453,8 +462,8 @@ jflow_pqlite_update(PG_FUNCTION_ARGS)
 }
 
 /*
- * /delete: delete the rows with the documents' ids.  Answers the documents whose
- * ids were there.
+ * /delete: delete the rows with the documents' ids, and those of their chunks.
+ * Answers the documents whose ids were there.
  */
 Datum
 jflow_pqlite_delete(PG_FUNCTION_ARGS)
@@ -466,8 +475,10 @@ jflow_pqlite_delete(PG_FUNCTION_ARGS)
 	PqliteItem **selected;
 	const JflowDoc **ids;
 	PqliteRows	rows;
+	PqliteParent *parents;
 	Oid			types[1];
 	Datum		values[1];
+	int			nparents;
 	int			nitems;
 	int			rounds;
 	int			n = 0;
@@ -479,7 +490,8 @@ jflow_pqlite_delete(PG_FUNCTION_ARGS)
 	if (store == NULL)
 		PG_RETURN_DATUM(jflow_docs_empty());
 	items = sort_items(store, docs, NULL, &nitems, &rounds);
-	lock_items(store, items, nitems);
+	parents = pqlite_deleted_parents(store, items, nitems, &nparents);
+	lock_items(store, items, nitems, NULL, 0);
 
 	selected = palloc(sizeof(PqliteItem *) * docs->ndocs);
 	ids = palloc(sizeof(JflowDoc *) * docs->ndocs);
@@ -503,6 +515,7 @@ jflow_pqlite_delete(PG_FUNCTION_ARGS)
 							   store->columns[store->id].quoted, store->same_id),
 					  &rows, -1);
 	mark_found(selected);
+	pqlite_delete_chunks(store, parents, nparents);
 	SPI_finish();
 	for (int i = 1; i < docs->ndocs; i++)
 		if (items[i].round > 0)
