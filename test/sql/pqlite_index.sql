@@ -43,6 +43,25 @@ SELECT count(*) FROM jflow_post('/clear', NULL::jflow_doc[], 'f');
 SELECT indexname FROM pg_indexes WHERE schemaname = 'made' AND indexdef LIKE '%USING pq%' ORDER BY indexname;
 DROP INDEX made.mine, made."mine too";
 
+-- typed columns of every kind are in the index, and filters find there what they find without
+SELECT jflow_create('typed');
+SELECT jflow_add('typed', 'store', uses => 'PQLiteIndexer', replicas => 0, workspace => 'made',
+	uses_with => '{"dim": 3, "metric": "l2", "columns": {"brand": "text", "color": "varchar(20)", "price": "numeric", "code": "uuid", "day": "date", "flag": "bool"}}');
+SELECT count(*) FROM jflow_post('/index', (SELECT array_agg(jflow_doc(id => i::text, embedding => ARRAY[i, i % 7, 1]::vector, tags => jsonb_build_object('brand', 'brand ' || i % 40, 'color', 'c' || i % 30,
+	'price', i % 100 / 4.0, 'code', md5((i % 50)::text)::uuid, 'day', '2024-01-01'::date + i % 60, 'flag', i % 3 = 0))) FROM generate_series(1, 6000) i), 'typed');
+SELECT substring(indexdef FROM ' USING .* WITH') AS indexed FROM pg_indexes WHERE schemaname = 'made' AND indexdef LIKE '%USING pq%' AND tablename LIKE 'typed%';
+ANALYZE made.typed_store_0;
+EXPLAIN (COSTS OFF) SELECT id FROM made.typed_store_0 WHERE brand COLLATE "C" = 'brand 3' AND color COLLATE "C" = ANY ('{c1,c3}') AND price < 5.5 AND flag ORDER BY embedding <-> '[1,1,1]' LIMIT 10;
+CREATE FUNCTION matches(filter jsonb, use_index bool) RETURNS text[] LANGUAGE plpgsql AS $$
+BEGIN
+	PERFORM set_config('enable_indexscan', use_index::text, true), set_config('enable_seqscan', (NOT use_index)::text, true), set_config('jflow.pq_recall', '1', true);
+	RETURN (SELECT array_agg(m.id ORDER BY m.score, m.id) FROM jflow_post('/search', ARRAY[jflow_doc(embedding => '[700,3,1]')], 'typed', jsonb_build_object('limit', 20, 'filter', filter)) d, unnest(d.matches) m);
+END $$;
+SELECT filter, cardinality(matches(filter, true)) AS found, matches(filter, true) = matches(filter, false) AS same FROM unnest(ARRAY['{"brand": "brand 3"}', '{"brand": {"$in": ["brand 3", "brand 7", 5, null]}, "color": "c3"}', '{"price": {"$lt": 1.3}, "flag": true}',
+	'{"code": "c4ca4238-a0b9-2382-0dcc-509a6f75849b"}', '{"day": {"$gte": "2024-02-20"}, "flag": false}', '{"brand": {"$gt": "brand 5"}}', '{"brand": {"$exists": true}, "price": {"$in": [1.25, 2.5]}}']::jsonb[]) filter;
+DROP FUNCTION matches;
+SELECT jflow_drop('typed', drop_data => true);
+
 -- names of any length, and a codebook that somebody else has under the same name
 SELECT jflow_create(repeat('f', 63));
 SELECT jflow_add(repeat('f', 63), repeat('e', 63), uses => 'PQLiteIndexer', replicas => 0, shards => 2, workspace => 'made',

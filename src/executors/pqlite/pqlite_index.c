@@ -64,30 +64,6 @@ pqlite_nothing_common(const PqliteStore *store)
 	return store->options->metric == PQLITE_IP ? 0 : 1;
 }
 
-/* Can an index hold columns of this type? */
-static bool
-is_index_column(Oid type)
-{
-	switch (type)
-	{
-		case BOOLOID:
-		case CHAROID:
-		case INT2OID:
-		case INT4OID:
-		case INT8OID:
-		case FLOAT4OID:
-		case FLOAT8OID:
-		case OIDOID:
-		case DATEOID:
-		case TIMEOID:
-		case TIMESTAMPOID:
-		case TIMESTAMPTZOID:
-			return true;
-		default:
-			return false;
-	}
-}
-
 /* The operator class of the vector column, qualified. */
 static char *
 operator_class(const PqliteStore *store)
@@ -154,8 +130,14 @@ index_leaf(const PqliteStore *store, const PqliteLeaf *leaf)
 	appendStringInfo(&sql, "CREATE INDEX %s ON %s USING %s (%s %s", quote_identifier(name), leaf->name,
 					 method, store->columns[store->vector].quoted, operator_class(store));
 	for (int i = 0; i < store->ncolumns; i++)
-		if (store->columns[i].attr < 0 && is_index_column(store->columns[i].type))
-			appendStringInfo(&sql, ", %s", store->columns[i].quoted);
+	{
+		PqliteKind	kind;
+
+		/* texts under the collation that filters compare them by */
+		if (store->columns[i].attr < 0 && pqlite_kind_of_type(store->columns[i].type, &kind))
+			appendStringInfo(&sql, ", %s%s", store->columns[i].quoted,
+							 kind == KIND_TEXT ? " COLLATE pg_catalog.\"C\"" : "");
+	}
 	appendStringInfoChar(&sql, ')');
 	if (options || codebook)
 		appendStringInfo(&sql, " WITH (%s%s%s)", options ? options->data : "",
