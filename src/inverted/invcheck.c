@@ -20,6 +20,17 @@
 #include "index/inspect.h"
 #include "inverted/invsearch.h"
 
+/*
+ * What the dictionary of a segment says of a term: kept in memory, since each
+ * posting of each row asks for it.
+ */
+typedef struct Bounds
+{
+	int32		term;
+	float		least;
+	float		greatest;
+} Bounds;
+
 typedef struct Check
 {
 	Relation	index;
@@ -34,6 +45,9 @@ typedef struct Check
 	EState	   *estate;
 	IndexInfo  *info;
 	MemoryContext row_context;
+	Bounds	   *bounds;			/* of the segment in hand, in order of terms */
+	uint64		nbounds;
+	uint64		max_bounds;
 	int64		live;
 	double		found;			/* entries whose row the snapshot sees */
 } Check;
@@ -184,6 +198,37 @@ check_term(Check *check, InvSearchPart *part, const InvTerm *term, uint64 *sums)
 }
 
 static void
+keep_bounds(Check *check, const InvTerm *term)
+{
+	if (check->nbounds == check->max_bounds)
+	{
+		check->max_bounds *= 2;
+		check->bounds = repalloc_huge(check->bounds, sizeof(Bounds) * check->max_bounds);
+	}
+	check->bounds[check->nbounds].term = term->term;
+	check->bounds[check->nbounds].least = term->least;
+	check->bounds[check->nbounds++].greatest = term->greatest;
+}
+
+static const Bounds *
+bounds_of(const Check *check, int32 term)
+{
+	uint64		low = 0,
+				high = check->nbounds;
+
+	while (low < high)
+	{
+		uint64		middle = (low + high) / 2;
+
+		if (check->bounds[middle].term < term)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low < check->nbounds && check->bounds[low].term == term ? &check->bounds[low] : NULL;
+}
+
+static void
 check_terms(Check *check, InvSearchPart *part, uint64 *sums)
 {
 	PGAlignedBlock page;
@@ -207,6 +252,7 @@ check_terms(Check *check, InvSearchPart *part, uint64 *sums)
 			if (terms[i].term <= before)
 				ix_corrupt(check->index, block, "Terms are out of order.");
 			before = terms[i].term;
+			keep_bounds(check, &terms[i]);
 			npostings += check_term(check, part, &terms[i], sums);
 			nterms++;
 			MemoryContextReset(context);
@@ -232,17 +278,14 @@ check_row(Check *check, InvSearchPart *part, BlockNumber block, Page page, int s
 		return;
 	for (int i = 0; i < doc.nterms; i++)
 	{
-		InvTerm		term;
+		const Bounds *bounds = bounds_of(check, doc.terms[i]);
 		InvCells	cells;
 
-		if (!inv_find_term(&check->search->reader, &part->part, part->head, doc.terms[i], &term))
-		{
-			inv_check_stale(check->search);
+		if (bounds == NULL)
 			ix_corrupt(check->index, block, "A term of a row is not in the index.");
-		}
-		if (doc.weights[i] < term.least || doc.weights[i] > term.greatest)
+		if (doc.weights[i] < bounds->least || doc.weights[i] > bounds->greatest)
 			ix_corrupt(check->index, block, "A weight is beyond those of its term.");
-		inv_cells(&cells, term.least, term.greatest);
+		inv_cells(&cells, bounds->least, bounds->greatest);
 		sum -= posting_sum(doc.terms[i], inv_cell(&cells, doc.weights[i]));
 	}
 	if (sum != 0)
@@ -302,6 +345,7 @@ check_segment(Check *check, InvSearchPart *part)
 {
 	uint64	   *sums = palloc_extended(sizeof(uint64) * Max(part->head->ndocs, 1), MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
 
+	check->nbounds = 0;
 	check_links(check, part);
 	check_terms(check, part, sums);
 	check_docs(check, part, sums);
@@ -421,6 +465,8 @@ check_index(const IxInspected *inspected, FunctionCallInfo fcinfo)
 	check.estate = CreateExecutorState();
 	check.slot = table_slot_create(check.heap, NULL);
 	check.fetch = table_index_fetch_begin_compat(check.heap);
+	check.max_bounds = 1024;
+	check.bounds = palloc(sizeof(Bounds) * check.max_bounds);
 	check.row_context = AllocSetContextCreate(CurrentMemoryContext, "inverted row", ALLOCSET_DEFAULT_SIZES);
 	check.search = inv_search_begin(check.index, &query, NULL);
 	inv_check_stale(check.search);
