@@ -129,8 +129,7 @@ CREATE VIEW @extschema@.jflow_stat_counters WITH (security_barrier) AS
 	SELECT * FROM jflow.counters() WHERE jflow.may_see(flow);
 CREATE VIEW @extschema@.jflow_requests WITH (security_barrier) AS
 	SELECT * FROM jflow.requests() WHERE flow IS NULL OR jflow.may_see(flow);
-CREATE VIEW @extschema@.jflow_metrics AS SELECT * FROM jflow.metrics();
 CREATE VIEW @extschema@.jflow_memory AS SELECT * FROM jflow.memory();
 
 GRANT SELECT ON @extschema@.jflow_status, @extschema@.jflow_stat_replicas,
-	@extschema@.jflow_stat_endpoints, @extschema@.jflow_stat_counters, @extschema@.jflow_requests, @extschema@.jflow_memory, @extschema@.jflow_metrics TO PUBLIC;
+	@extschema@.jflow_stat_endpoints, @extschema@.jflow_stat_counters, @extschema@.jflow_requests, @extschema@.jflow_memory TO PUBLIC;

@@ -28,6 +28,7 @@
 #include "runtime/gateway/progress.h"
 #include "runtime/shared/shmem.h"
 #include "settings.h"
+#include "sync/sync.h"
 
 JFLOW_MODULE_MAGIC("jflow");
 
@@ -77,6 +78,7 @@ _PG_init(void)
 	jflow_register_class(&http_class);
 	jflow_register_class(&splitter_class);
 	jflow_session_init();
+	sync_init();
 
 	if (!process_shared_preload_libraries_in_progress)
 		return;

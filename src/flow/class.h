@@ -76,6 +76,12 @@ typedef struct JflowClass
 	bool		(*needs_mover) (const char *flow, const char *executor);
 
 	/*
+	 * The name of a user's table that it stores into, as uses_with has it;
+	 * NULL: a table of its own.
+	 */
+	char	   *(*table) (Jsonb *uses_with);
+
+	/*
 	 * Endpoints whose functions only read, and may do so with the rights of
 	 * who posts, up to a NULL.
 	 */

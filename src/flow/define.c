@@ -174,6 +174,8 @@ jflow_create(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
+void		(*jflow_flow_drop_hook) (const char *flow) = NULL;
+
 /* An executor with the defaults of jflow_add. */
 void
 jflow_executor_init(JflowExecutor *executor, const char *name)
@@ -490,6 +492,9 @@ jflow_drop(PG_FUNCTION_ARGS)
 				(errmsg("flow \"%s\" does not exist, skipping", name)));
 		PG_RETURN_VOID();
 	}
+	jflow_check_flow_owner(flow);
+	if (jflow_flow_drop_hook)
+		jflow_flow_drop_hook(name);
 	jflow_param_text(&params, name);
 	(void) jflow_change_begin(&state, name);
 	jflow_catalog_end(&state);

@@ -100,6 +100,9 @@ extern void jflow_executor_add(const char *flow, JflowExecutor *executor);
 extern void jflow_executor_missing(const JflowFlow *flow, const char *name) JFLOW_NORETURN;
 extern int64 jflow_interval_ms(const Interval *interval);
 
+/* Called before a flow is dropped, by who may do so; NULL: nobody wants to know. */
+extern void (*jflow_flow_drop_hook) (const char *flow);
+
 /* grant.c */
 extern void jflow_grants_save(const JflowFlow *flow, JsonbInState *json);
 extern void jflow_grants_load(const char *flow, JsonbContainer *grants);

@@ -38,6 +38,12 @@ check_options(Jsonb *uses_with)
 	AtEOXact_GUC(false, guc_level);
 }
 
+static char *
+table_of(Jsonb *uses_with)
+{
+	return pqlite_options_read(uses_with)->table;
+}
+
 static const char *const caller_endpoints[] = {"/search", "/filter", "/fetch", NULL};
 
 const JflowClass pqlite_class = {
@@ -50,5 +56,6 @@ const JflowClass pqlite_class = {
 	.scale = pqlite_scale,
 	.move_rows = pqlite_move_rows,
 	.needs_mover = pqlite_shards_need_mover,
+	.table = table_of,
 	.caller_endpoints = caller_endpoints,
 };

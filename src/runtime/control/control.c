@@ -467,7 +467,7 @@ warn_of_waiting(const char *name)
 
 	for (int i = 0; i < jflow_max_pools; i++)
 		if (jflow_pools[i].used && jflow_pools[i].database == MyDatabaseId &&
-			jflow_pools[i].shard != JFLOW_MOVER && strcmp(jflow_pools[i].flow, name) == 0)
+			jflow_pools[i].shard >= 0 && strcmp(jflow_pools[i].flow, name) == 0)
 			running += jflow_pools[i].running;
 	wanted = flow && jflow_enabled && jflow_flow_started(name) ? count_wanted(flow) : 0;
 	ereport(WARNING,

@@ -312,6 +312,12 @@ beyond_share(const JflowPool *pool)
 	return NULL;
 }
 
+static const char *
+worker_type(int shard)
+{
+	return shard == JFLOW_MOVER ? "jflow mover" : shard == JFLOW_SYNC ? "jflow sync" : "jflow replica";
+}
+
 /*
  * Start one more replica of a pool.  If that fails, next_start of the pool says
  * when to try again, unless a replica that leaves will wake us.
@@ -376,9 +382,9 @@ start_replica(int p)
 		pfree(handles[r]);
 	handles[r] = NULL;
 	if (!register_worker("jflow_replica_main",
-						 pool->shard == JFLOW_MOVER ? "jflow mover" : "jflow replica",
-						 pool->shard == JFLOW_MOVER ?
-						 psprintf("jflow mover: %s/%s", pool->flow, pool->executor) :
+						 worker_type(pool->shard),
+						 pool->shard < 0 ?
+						 psprintf("%s: %s/%s", worker_type(pool->shard), pool->flow, pool->executor) :
 						 psprintf("jflow replica: %s/%s/%d/%d", pool->flow, pool->executor,
 								  pool->shard, number),
 						 r, replica->generation, &handles[r]))
@@ -559,6 +565,7 @@ jflow_launcher_main(Datum arg)
 	for (;;)
 	{
 		static TimestampTz next_look = 0;
+		static bool recovered = true;
 		TimestampTz next = DT_NOEND;
 		bool		recovery = RecoveryInProgress();
 		MemoryContext context = CurrentMemoryContext;
@@ -571,6 +578,11 @@ jflow_launcher_main(Datum arg)
 			ConfigReloadPending = false;
 			ProcessConfigFile(PGC_SIGHUP);
 		}
+		/* What only a primary has: movers, workers of syncs. */
+		if (!recovery && !recovered)
+			jflow_shared->rescan = true;
+		recovered = !recovery;
+
 		/* Nobody tells what the primary has committed. */
 		if (recovery && jflow_standby_replicas)
 		{

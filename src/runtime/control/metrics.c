@@ -163,7 +163,8 @@ put_pool(Sink *sink, int p, const JflowPool *pool)
 	begin_labels(sink);
 	label(sink, "flow", pool->flow);
 	label(sink, "executor", pool->executor);
-	label(sink, "shard", pool->shard == JFLOW_MOVER ? "mover" : psprintf("%d", pool->shard));
+	label(sink, "shard", pool->shard == JFLOW_MOVER ? "mover" :
+		  pool->shard == JFLOW_SYNC ? "sync" : psprintf("%d", pool->shard));
 	sample_with(sink, &replicas, "", "state", "busy", busy);
 	sample_with(sink, &replicas, "", "state", "idle", Max(pool->running - busy, 0));
 	sample_with(sink, &replicas, "", "state", "starting", pool->starting);

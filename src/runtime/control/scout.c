@@ -40,6 +40,8 @@
 #include "runtime/shared/share.h"
 #include "settings.h"
 
+const JflowSyncHooks *jflow_sync_hooks = NULL;
+
 static bool succeeded = false;
 static uint64 seen = 0;
 static uint64 seen_stops = 0;
@@ -89,21 +91,37 @@ count_wanted(const Wanted *wanted, int e, int shard)
 
 /* Take an unused entry for a pool; its lock is held. */
 static void
-init_pool(JflowPool *pool, const Wanted *wanted, int e, int shard)
+init_pool(JflowPool *pool, const Wanted *wanted, const char *executor, int shard)
 {
 	pool->generation++;
 	pool->closed = pool->draining = pool->blocked = false;
 	pool->database = MyDatabaseId;
 	pool->owner = wanted->owner;
 	strlcpy(pool->flow, wanted->flow->name, NAMEDATALEN);
-	strlcpy(pool->executor, wanted->flow->executors[e].name, NAMEDATALEN);
+	strlcpy(pool->executor, executor, NAMEDATALEN);
 	pool->shard = shard;
+	pool->asked = pool->answered = 0;
 	pool->head = pool->tail = pool->idle = JFLOW_NONE;
 	pool->length = pool->running = pool->starting = pool->failures = 0;
 	pool->round = 0;
 	pool->next_start = pool->restart_before = 0;
 	pool->reason[0] = '\0';
 	pool->used = true;
+}
+
+/* So many workers are wanted of a pool; its lock is held. */
+static void
+set_wanted(JflowPool *pool, const Wanted *wanted, int n)
+{
+	if (pool->blocked && wanted->trouble == NULL)
+		pool->reason[0] = '\0';
+	pool->wanted = wanted->trouble ? 0 : n;
+	pool->draining = false;
+	pool->blocked = wanted->trouble != NULL;
+	if (wanted->trouble)
+		jflow_clip(pool->reason, wanted->trouble, JFLOW_REASON_LEN);
+	else if (!RecoveryInProgress()) /* where one looks every few seconds */
+		pool->next_start = 0;
 }
 
 /*
@@ -129,16 +147,8 @@ want_pool(JflowPool *pool, const Wanted *wanted, int e, int shard)
 		return;
 	}
 	if (!pool->used)
-		init_pool(pool, wanted, e, shard);
-	if (pool->blocked && wanted->trouble == NULL)
-		pool->reason[0] = '\0';
-	pool->wanted = wanted->trouble ? 0 : n;
-	pool->draining = false;
-	pool->blocked = wanted->trouble != NULL;
-	if (wanted->trouble)
-		jflow_clip(pool->reason, wanted->trouble, JFLOW_REASON_LEN);
-	else if (!RecoveryInProgress()) /* where one looks every few seconds */
-		pool->next_start = 0;
+		init_pool(pool, wanted, wanted->flow->executors[e].name, shard);
+	set_wanted(pool, wanted, n);
 	pool->shards = wanted->flow->executors[e].shards;
 	LWLockRelease(&pool->lock);
 }
@@ -154,7 +164,8 @@ want_present_pools(Wanted *wanted)
 		JflowPool  *pool = &jflow_pools[i];
 
 		if (!pool->used || pool->closed || pool->database != MyDatabaseId ||
-			pool->owner != wanted->owner || strcmp(pool->flow, flow->name) != 0)
+			pool->owner != wanted->owner || strcmp(pool->flow, flow->name) != 0 ||
+			pool->shard == JFLOW_SYNC)
 			continue;
 		for (int e = 0; e < flow->nexecutors; e++)
 		{
@@ -217,6 +228,57 @@ want_missing_pools(Wanted *wanted)
 	}
 }
 
+/* The pool of a sync's worker, or an entry for it.  Under the control lock. */
+static JflowPool *
+find_sync_pool(Wanted *wanted, const char *name)
+{
+	JflowStock	stock = {jflow_max_pools, 0, jflow_max_pools / 10};
+	JflowUse	use = {0, 0};
+	JflowPool  *unused = NULL;
+
+	for (int i = 0; i < jflow_max_pools; i++)
+	{
+		JflowPool  *pool = &jflow_pools[i];
+		bool		mine = pool->used && pool->owner == wanted->owner;
+		bool		of_flow = mine && pool->database == MyDatabaseId && strcmp(pool->flow, wanted->flow->name) == 0;
+
+		if (of_flow && !pool->closed && pool->shard == JFLOW_SYNC && strcmp(pool->executor, name) == 0)
+			return pool;
+		if (!pool->used && unused == NULL)
+			unused = pool;
+		stock.free += !pool->used;
+		use.role += mine;
+		use.flow += of_flow;
+	}
+	return unused && jflow_share_allows(&stock, 1, &use) ? unused : NULL;
+}
+
+/* The workers of syncs.  The caller holds the control lock. */
+static void
+want_syncs(Wanted *wanted, List *syncs)
+{
+	ListCell   *lc;
+
+	foreach(lc, syncs)
+	{
+		const JflowWantedSync *sync = lfirst(lc);
+		JflowPool  *pool = find_sync_pool(wanted, sync->name);
+
+		if (pool == NULL)
+		{
+			wanted->no_room = true;
+			return;
+		}
+		LWLockAcquire(&pool->lock, LW_EXCLUSIVE);
+		if (!pool->used)
+			init_pool(pool, wanted, sync->name, JFLOW_SYNC);
+		pool->scouted = wanted->round;
+		pool->shards = sync->id;
+		set_wanted(pool, wanted, 1);
+		LWLockRelease(&pool->lock);
+	}
+}
+
 /*
  * May a flow have been stopped since we began?  What we read may tell that it is
  * started, and would open pools that its stop has closed.  The caller holds the
@@ -244,9 +306,12 @@ want_flow(const char *name, int round)
 {
 	JflowFlow  *flow = jflow_flow_open(name, true);
 	Wanted		wanted;
+	List	   *syncs = NIL;
 
 	if (flow == NULL)
 		return;
+	if (jflow_sync_hooks && !RecoveryInProgress())
+		syncs = jflow_sync_hooks->wanted(name);
 	memset(&wanted, 0, sizeof(wanted));
 	wanted.flow = flow;
 	wanted.round = round;
@@ -264,6 +329,7 @@ want_flow(const char *name, int round)
 	{
 		want_present_pools(&wanted);
 		want_missing_pools(&wanted);
+		want_syncs(&wanted, syncs);
 	}
 	if (wanted.no_room)
 		note_no_room();

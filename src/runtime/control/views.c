@@ -89,7 +89,7 @@ jflow_pool_rows(PG_FUNCTION_ARGS)
 		values[0] = CStringGetTextDatum(copy.flow);
 		values[1] = CStringGetTextDatum(copy.executor);
 		values[2] = Int32GetDatum(copy.shard);
-		nulls[2] = copy.shard == JFLOW_MOVER;
+		nulls[2] = copy.shard < 0;
 		values[3] = Int32GetDatum(copy.running);
 		values[4] = Int32GetDatum(copy.starting);
 		values[5] = Int32GetDatum(copy.length);
@@ -115,7 +115,7 @@ jflow_replica_rows(PG_FUNCTION_ARGS)
 	{
 		JflowReplica copy = jflow_replicas[i];
 		JflowPool  *pool = &jflow_pools[copy.pool];
-		bool		busy = copy.state == REPLICA_BUSY;
+		bool		busy = copy.state == REPLICA_BUSY && pool->shard >= 0;
 		Datum		values[16] = {0};
 		bool		nulls[16] = {false};
 
@@ -128,10 +128,11 @@ jflow_replica_rows(PG_FUNCTION_ARGS)
 		values[2] = CStringGetTextDatum(pool->executor);
 		values[3] = Int32GetDatum(pool->shard);
 		values[4] = Int32GetDatum(copy.number);
-		nulls[3] = nulls[4] = pool->shard == JFLOW_MOVER;
+		nulls[3] = nulls[4] = pool->shard < 0;
 		values[5] = CStringGetTextDatum(copy.stop ? states[REPLICA_STOPPING] :
-										pool->shard == JFLOW_MOVER && copy.state != REPLICA_STARTING ?
-										"moving" : states[copy.state]);
+										copy.state == REPLICA_STARTING ? states[copy.state] :
+										pool->shard == JFLOW_MOVER ? "moving" :
+										pool->shard == JFLOW_SYNC ? "syncing" : states[copy.state]);
 		values[6] = TimestampTzGetDatum(copy.since);
 		values[7] = CStringGetTextDatum(copy.endpoint);
 		values[8] = Int64GetDatum(copy.post);

@@ -15,6 +15,25 @@ extern PGDLLEXPORT void jflow_launcher_main(Datum arg);
 extern PGDLLEXPORT void jflow_scout_main(Datum arg);
 extern PGDLLEXPORT void jflow_replica_main(Datum arg);
 
+/* A sync whose worker is wanted. */
+typedef struct JflowWantedSync
+{
+	int			id;
+	char	   *name;
+} JflowWantedSync;
+
+/*
+ * What the room of syncs does for scouts and replicas, which do not know it:
+ * "wanted" lists those of a flow, by scan; "run" is what their worker does.
+ */
+typedef struct JflowSyncHooks
+{
+	List	   *(*wanted) (const char *flow);
+	void		(*run) (JflowReplica *me);
+} JflowSyncHooks;
+
+extern const JflowSyncHooks *jflow_sync_hooks;
+
 extern void jflow_launcher_register(void);
 extern void jflow_mover_run(JflowReplica *me) JFLOW_NORETURN;
 extern JflowPostShared *jflow_replica_post(void);

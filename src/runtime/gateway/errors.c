@@ -238,12 +238,14 @@ jflow_error_report(JflowPost *post, JflowRequest *request, int step, const Error
 
 		CHECK_FOR_INTERRUPTS();
 		jflow_doc_deform(elems[i], &doc);
-		if (post->report.insert)
+		if (post->options->error_sink)
+			post->options->error_sink(post->options->error_arg, &doc, error, !whole);
+		else if (post->report.insert)
 			insert_row(post, doc.values[DOC_ID], false, step, error);
 		if (!whole)
 			request->faulty = lappend(request->faulty, DatumGetTextPCopy(doc.values[DOC_ID]));
 	}
-	if (post->report.insert)
+	if (post->report.insert || post->options->error_sink)
 		;
 	else if (post->report.warnings < MAX_WARNINGS)
 	{

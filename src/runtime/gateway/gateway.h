@@ -10,6 +10,13 @@
 #include "flow/context.h"
 #include "runtime/gateway/progress.h"
 
+/*
+ * Told of a document that a post goes on without, instead of a warning: as it was
+ * posted or, if executors have made others of it, as it is now.  "of_doc" says that
+ * the error is the document's, and not its whole request's.
+ */
+typedef void (*JflowErrorSink) (void *arg, const JflowDoc *doc, const ErrorData *error, bool of_doc);
+
 /* What the caller of a post asked for; pointers may be NULL. */
 typedef struct JflowPostOptions
 {
@@ -21,6 +28,8 @@ typedef struct JflowPostOptions
 	bool		show_progress;
 	bool		continue_on_error;
 	Oid			errors_to;		/* table; InvalidOid: warnings */
+	JflowErrorSink error_sink;	/* with continue_on_error */
+	void	   *error_arg;
 	bool		ordered;
 	bool		read_only;		/* as in a read-only transaction */
 	int64		timeout_ms;		/* 0: none */

@@ -15,6 +15,7 @@
 #include "storage/proc.h"
 #include "utils/datum.h"
 #include "utils/memutils.h"
+#include "utils/snapmgr.h"
 
 #include "compat.h"
 #include "runtime/gateway/answers.h"
@@ -312,6 +313,8 @@ jflow_remote_wait(JflowPost *post, bool blocked)
 	uint32		outstanding = pg_atomic_read_u32(&entry->outstanding);
 	uint32		wake_at = choose_wake(post, blocked, outstanding);
 
+	/* The worker of a sync has no other snapshot, and may wait for long. */
+	InvalidateCatalogSnapshotConditionally();
 	pg_atomic_write_u32(&entry->wake_at, wake_at);
 	pg_memory_barrier();
 	if (pg_atomic_read_u32(&entry->outstanding) > wake_at || (blocked && outstanding == 0))

@@ -565,11 +565,13 @@ join_pool(void)
 					(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 					 errmsg("the owner of flow \"%s\" is a superuser and jflow.allow_superuser_flows is off",
 							pool->flow)));
-		jflow_messages_collect();
 	}
+	if (pool->shard >= 0)
+		jflow_messages_collect();
 	SetConfigOption("application_name",
-					pool->shard == JFLOW_MOVER ?
-					psprintf("jflow: %s/%s moving", pool->flow, pool->executor) :
+					pool->shard < 0 ?
+					psprintf("jflow: %s/%s %s", pool->flow, pool->executor,
+							 pool->shard == JFLOW_MOVER ? "moving" : "syncing") :
 					psprintf("jflow: %s/%s/%d/%d", pool->flow, pool->executor,
 							 pool->shard, me->number), PGC_USERSET, PGC_S_SESSION);
 	CacheRegisterSyscacheCallback(PROCOID, functions_changed, (Datum) 0);
@@ -623,6 +625,8 @@ jflow_replica_main(Datum arg)
 	join_pool();
 	if (jflow_pools[me->pool].shard == JFLOW_MOVER)
 		jflow_mover_run(me);
+	if (jflow_pools[me->pool].shard == JFLOW_SYNC)
+		jflow_sync_hooks->run(me);
 
 	context = AllocSetContextCreate(TopMemoryContext, "jflow replica", ALLOCSET_DEFAULT_SIZES);
 	MemoryContextSwitchTo(context);

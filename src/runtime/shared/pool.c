@@ -476,7 +476,7 @@ jflow_pool_any(const char *flow, const char *executor)
 	{
 		JflowPool  *pool = &jflow_pools[i];
 
-		any = pool->used && pool->database == MyDatabaseId && pool->shard != JFLOW_MOVER &&
+		any = pool->used && pool->database == MyDatabaseId && pool->shard >= 0 &&
 			strcmp(pool->executor, executor) == 0 && strcmp(pool->flow, flow) == 0;
 	}
 	LWLockRelease(&jflow_shared->control);

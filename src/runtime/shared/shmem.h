@@ -26,6 +26,7 @@
 #define JFLOW_MAX_CHAIN 16
 #define JFLOW_MAX_SHARES 256
 #define JFLOW_MOVER (-1)		/* "shard" of a pool whose worker moves rows */
+#define JFLOW_SYNC (-2)			/* of one whose worker keeps a table in step */
 
 /* What the caller of a cancelled, lost or refused request is told. */
 typedef enum JflowOutcome
@@ -97,7 +98,7 @@ typedef struct JflowPool
 	char		flow[NAMEDATALEN];
 	char		executor[NAMEDATALEN];
 	int			shard;
-	int			shards;
+	int			shards;			/* of a sync: its number */
 	int			wanted;
 	int			scouted;		/* the scout that has last seen it */
 
@@ -119,6 +120,11 @@ typedef struct JflowPool
 	int			running;		/* connected, and not about to leave */
 	int			starting;
 	TimestampTz restart_before; /* replicas started earlier are replaced */
+
+	/* of a sync: who waits until its table is in step */
+	uint64		asked;
+	uint64		answered;
+	bool		answered_well;	/* nothing was wrong then */
 
 	/* trouble */
 	int			failures;		/* in a row */

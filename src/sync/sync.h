@@ -1,0 +1,162 @@
+/*
+ * sync.h
+ *		Tables that are kept in step with a flow.
+ *
+ * Files, each of which calls only those before it: catalog.c reads and writes our
+ * tables; source.c reads rows of a source as documents; trigger.c makes and drops
+ * the triggers of a source; round.c claims, posts and settles; worker.c runs
+ * rounds; immediate.c is a round inside of a writer's statement; changed.c is what
+ * the triggers call; define.c and control.c have the SQL functions.
+ *
+ * docs/sync.md says why nothing is lost, and the order of locks.
+ */
+#ifndef JFLOW_SYNC_H
+#define JFLOW_SYNC_H
+
+#include "storage/lock.h"
+#include "utils/jsonb.h"
+#include "utils/timestamp.h"
+
+#include "doc/doc.h"
+#include "flow/flow.h"
+#include "runtime/shared/shmem.h"
+
+#define SYNC_MAX_BATCH 10000
+#define SYNC_MAX_RETRIES 100
+
+typedef enum SyncMode
+{
+	SYNC_LIVE,
+	SYNC_MANUAL,
+	SYNC_IMMEDIATE
+} SyncMode;
+
+/* How far rows have been compared; see docs/sync.md. */
+typedef enum SyncPhase
+{
+	PHASE_FILL,					/* rows of the source, for the first time */
+	PHASE_COMPARE,				/* the same, and a sweep follows */
+	PHASE_SWEEP,				/* keys that the source may not have */
+	PHASE_FOLLOW
+} SyncPhase;
+
+/* A sync, as read from the catalog. */
+typedef struct Sync
+{
+	int			id;
+	char	   *name;
+	char	   *flow;
+	Oid			source;
+	char	   *key;			/* column */
+	Jsonb	   *columns;
+	char	   *endpoint;
+	SyncMode	mode;
+	int			batch;
+	int			retries;
+	bool		in_place;		/* the source is the store */
+
+	bool		here;			/* it is at work in this database */
+	bool		paused;
+	SyncPhase	phase;
+	char	   *position;		/* NULL: nothing compared yet */
+} Sync;
+
+/* One row of a round. */
+typedef struct SyncRow
+{
+	Datum		key;			/* text */
+	Datum		doc;			/* 0: the source has no such row */
+	int64		hash;			/* of the document */
+	int			attempts;		/* that failed before */
+	bool		failed;
+	bool		of_doc;			/* the error is the document's own */
+	int			sqlstate;
+	char	   *message;
+	char	   *hint;
+} SyncRow;
+
+/* catalog.c */
+extern SyncMode sync_mode_of(const char *word);
+extern Sync *sync_read(const char *name, bool missing_ok);
+extern Sync *sync_read_id(int id);
+extern Sync *sync_of_flow(const char *flow);
+extern void sync_insert(Sync *sync);
+extern void sync_delete(const Sync *sync);
+extern void sync_set_state(const Sync *sync, bool paused);
+extern void sync_set_phase(Sync *sync, SyncPhase phase, Datum position);
+extern void sync_note_error(const Sync *sync, const ErrorData *error);
+extern void sync_lock(int id, bool session);
+extern void sync_unlock(void);
+extern List *sync_wanted(const char *flow);
+extern uint64 sync_statement(const char *sql, JflowParams *params);
+extern void sync_param_texts(JflowParams *params, const Datum *texts, int n);
+extern void sync_param_time(JflowParams *params, TimestampTz at);
+
+/* trigger.c */
+extern char *sync_place(void);
+extern void sync_triggers_create(const Sync *sync, Relation source);
+extern void sync_triggers_drop(const Sync *sync);
+extern bool sync_triggers_intact(const Sync *sync, Relation source);
+
+/* source.c */
+typedef struct SyncSource
+{
+	const Sync *sync;
+	char	   *table;			/* qualified and quoted */
+	char	   *key;			/* quoted */
+	char	   *key_type;		/* qualified */
+	char	   *select;			/* "SELECT key, attributes FROM table s" */
+	JflowDocAttr attrs[DOC_NATTS];
+	int			nattrs;
+} SyncSource;
+
+extern void sync_source_check_kind(Relation source);
+extern void sync_source_check(const Sync *sync, Relation source);
+extern SyncSource *sync_source_open(const Sync *sync);
+extern void sync_source_prepare(const SyncSource *source);
+extern int	sync_source_read(const SyncSource *source, const Datum *keys, int nkeys, SyncRow *rows);
+extern int	sync_source_keys(const SyncSource *source, const Datum *keys, int nkeys, Datum *found);
+extern int	sync_source_scan(const SyncSource *source, const char *position, int n, SyncRow *rows);
+extern List *sync_columns_attnums(const Sync *sync, Relation source);
+extern AttrNumber sync_default_key(Relation source);
+
+/* round.c */
+typedef struct SyncRound
+{
+	MemoryContext context;
+	Sync	   *sync;			/* as it was claimed */
+	SyncRow    *rows;
+	int			nrows;
+	int			allocated;
+	Size		bytes;			/* of documents */
+	bool		more;			/* there may be more to do at once */
+	bool		strict;			/* any error is raised */
+	int			arrived;
+	ErrorData  *error;			/* one that says nothing about a row */
+} SyncRound;
+
+extern void sync_claim(SyncRound *round, int limit);
+extern void sync_post(SyncRound *round);
+extern void sync_claim_keys(SyncRound *round, Datum *keys, int n);
+extern void sync_settle(SyncRound *round, int64 wait_ms);
+extern TimestampTz sync_next_due(const Sync *sync);
+
+/* worker.c */
+extern void sync_worker_run(JflowReplica *me) JFLOW_NORETURN;
+
+/* immediate.c */
+extern void sync_immediate_collect(int id, Datum key);
+extern void sync_immediate_post(int id, bool truncated);
+extern void sync_immediate_forget(void);
+extern void sync_immediate_fill(Sync *sync);
+
+/* changed.c */
+extern void sync_touch(int id, bool ask);
+extern void sync_changed_init(void);
+
+/* define.c */
+extern Sync *sync_read_own(const char *name);
+extern void sync_attach_as_owner(Sync *sync, const JflowFlow *flow, SyncPhase phase);
+extern void sync_init(void);
+
+#endif							/* JFLOW_SYNC_H */

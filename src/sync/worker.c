@@ -1,0 +1,364 @@
+/*
+ * worker.c
+ *		The worker of a sync: rounds, one after the other.
+ *
+ * It is the only worker of a pool that takes no requests, like a mover: wanted by
+ * scouts while the flow is started and the sync is not paused, kept up by the
+ * launcher, a process of the flow's owner.
+ */
+#include "postgres.h"
+
+#include "access/table.h"
+#include "access/xact.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/interrupt.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+
+#include "compat.h"
+#include "runtime/control/workers.h"
+#include "runtime/shared/pool.h"
+#include "sync/sync.h"
+
+#define ROUND_BATCHES 32
+#define LOOK_AGAIN_MS 1000		/* a prepared transaction wakes nobody */
+#define MAX_WAIT_MS 60000
+
+typedef struct Worker
+{
+	JflowReplica *me;
+	JflowPool  *pool;
+	MemoryContext context;		/* of a round */
+	bool		locked;			/* the sync */
+	bool		noted;			/* the catalog has an error of ours, or may */
+	int			failures;		/* rounds, in a row */
+	int			limit;			/* rows of the next round */
+	TimestampTz not_before;		/* after failures */
+	uint64		serving;		/* the last of jflow_sync_run's wishes */
+} Worker;
+
+/* A transaction for statements on our tables or, for a post, without a snapshot. */
+static void
+begin_transaction(bool snapshot)
+{
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	/* whatever are the owner's defaults */
+	XactIsoLevel = XACT_READ_COMMITTED;
+	XactReadOnly = false;
+	if (snapshot)
+		PushActiveSnapshot(GetTransactionSnapshot());
+}
+
+static void
+end_transaction(void)
+{
+	if (ActiveSnapshotSet())
+		PopActiveSnapshot();
+	CommitTransactionCommand();
+}
+
+/* What a table that is not there, or not as it was, is told as. */
+static void
+check_source(const Sync *sync)
+{
+	Relation	source = try_table_open(sync->source, AccessShareLock);
+
+	if (source == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("the table of sync \"%s\" does not exist any more", sync->name),
+				 errhint("Forget the sync with jflow_unsync.")));
+	sync_source_check(sync, source);
+	if (!sync_triggers_intact(sync, source))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the triggers of sync \"%s\" on table \"%s\" are gone or disabled", sync->name,
+						RelationGetRelationName(source)),
+				 errhint("Call jflow_sync_resume, which makes them anew and compares all rows.")));
+	table_close(source, NoLock);
+}
+
+/*
+ * The first transaction of a round.  False: nobody wants us here any more.
+ */
+static bool
+claim(Worker *worker, SyncRound *round)
+{
+	MemoryContext old = MemoryContextSwitchTo(round->context);
+	Sync	   *sync;
+	bool		wanted;
+
+	begin_transaction(true);
+	MemoryContextSwitchTo(round->context);
+	sync = sync_read_id(worker->pool->shards);
+	if (sync)
+	{
+		sync_lock(sync->id, true);
+		worker->locked = true;
+		MemoryContextSwitchTo(round->context);
+		sync = sync_read_id(sync->id);
+	}
+	wanted = sync && sync->here && !sync->paused && strcmp(sync->name, worker->pool->executor) == 0;
+	if (wanted)
+	{
+		round->sync = sync;
+		check_source(sync);
+		sync_claim(round, Min(worker->limit, sync->batch * ROUND_BATCHES));
+	}
+	end_transaction();
+	MemoryContextSwitchTo(old);
+	return wanted;
+}
+
+static int64
+wait_after(int failures)
+{
+	return Min(INT64CONST(1000) << Min(failures, 20), MAX_WAIT_MS);
+}
+
+/* The second and the third. */
+static void
+post_and_settle(Worker *worker, SyncRound *round)
+{
+	worker->me->state = REPLICA_BUSY;
+	begin_transaction(false);
+	sync_post(round);
+	end_transaction();
+
+	begin_transaction(true);
+	MemoryContextSwitchTo(round->context);
+	sync_settle(round, wait_after(worker->failures));
+	if (round->error || (worker->noted && round->arrived > 0))
+	{
+		sync_note_error(round->sync, round->error);
+		worker->noted = round->error != NULL;
+	}
+	end_transaction();
+	MemoryContextSwitchTo(round->context);
+}
+
+static void
+unlock(Worker *worker)
+{
+	if (worker->locked)
+		sync_unlock();
+	worker->locked = false;
+}
+
+/* A round has ended well, or not (with an error that is the sync's). */
+static void
+count_round(Worker *worker, bool well)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (well)
+	{
+		worker->failures = 0;
+		worker->limit = Min(worker->limit * 2, SYNC_MAX_BATCH * ROUND_BATCHES);
+		return;
+	}
+	worker->not_before = TimestampTzPlusMilliseconds(now, wait_after(worker->failures));
+	worker->failures++;
+	worker->limit = 1;
+}
+
+/* Keep an error for the view.  If that fails, too, the log has both. */
+static void
+note_error(Worker *worker, const ErrorData *error)
+{
+	MemoryContext old = CurrentMemoryContext;
+
+	jflow_clip(worker->me->last_error, error->message ? error->message : "", JFLOW_REASON_LEN);
+	worker->me->last_sqlstate = error->sqlerrcode;
+	worker->me->errors++;
+	PG_TRY();
+	{
+		Sync	   *sync;
+
+		begin_transaction(true);
+		sync = sync_read_id(worker->pool->shards);
+		if (sync)
+			sync_note_error(sync, error);
+		end_transaction();
+		worker->noted = true;
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(old);
+		EmitErrorReport();
+		AbortCurrentTransaction();
+		FlushErrorState();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(old);
+}
+
+/*
+ * One round.  Returns whether another one may follow at once; in *due when there
+ * is something to do again.
+ */
+static bool
+run_round(Worker *worker, TimestampTz *due)
+{
+	TimestampTz started = GetCurrentTimestamp();
+	SyncRound  *round = palloc0(sizeof(SyncRound));
+	volatile bool again = false;
+
+	round->context = worker->context;
+	*due = DT_NOEND;
+	PG_TRY();
+	{
+		if (!claim(worker, round))
+			worker->me->stop = true;	/* an exit that counts as no failure */
+		else if (round->nrows > 0)
+			post_and_settle(worker, round);
+		unlock(worker);
+		if (!worker->me->stop)
+		{
+			if (round->nrows > 0)
+				count_round(worker, round->error == NULL);
+			again = round->error == NULL && (round->more || round->nrows > 0);
+			if (!again)
+			{
+				begin_transaction(true);
+				*due = sync_next_due(round->sync);
+				end_transaction();
+			}
+		}
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(worker->context);
+		error = CopyErrorData();
+		HOLD_INTERRUPTS();
+		EmitErrorReport();
+		AbortCurrentTransaction();
+		FlushErrorState();
+		QueryCancelPending = false;
+		unlock(worker);
+		RESUME_INTERRUPTS();
+		MemoryContextSwitchTo(worker->context);
+		count_round(worker, false);
+		note_error(worker, error);
+		again = false;
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(worker->context);
+	worker->me->docs += round->arrived;
+	worker->me->requests++;
+	if (round->nrows > 0)
+		worker->me->busy_us += GetCurrentTimestamp() - started;
+	worker->me->state = REPLICA_IDLE;
+	return again;
+}
+
+/* Somebody waits until all that was changed before has been posted. */
+static bool
+is_asked(Worker *worker)
+{
+	bool		asked;
+
+	LWLockAcquire(&worker->pool->lock, LW_SHARED);
+	asked = worker->pool->asked != worker->pool->answered;
+	worker->serving = worker->pool->asked;
+	LWLockRelease(&worker->pool->lock);
+	return asked;
+}
+
+static void
+answer(Worker *worker)
+{
+	LWLockAcquire(&worker->pool->lock, LW_EXCLUSIVE);
+	worker->pool->answered = worker->serving;
+	worker->pool->answered_well = worker->failures == 0;
+	LWLockRelease(&worker->pool->lock);
+	ConditionVariableBroadcast(&jflow_shared->changed);
+}
+
+static void
+rest(TimestampTz until)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	long		ms = LOOK_AGAIN_MS;
+
+	if (until <= now)
+		return;
+	if (until != DT_NOEND)
+		ms = Min(ms, (long) ((until - now) / 1000) + 1);
+	pgstat_report_stat(true);
+	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, ms, PG_WAIT_EXTENSION);
+}
+
+/* What a sync says of its mode; manual ones work only when asked. */
+static bool
+is_manual(int id)
+{
+	Sync	   *sync;
+	bool		manual;
+
+	begin_transaction(true);
+	sync = sync_read_id(id);
+	manual = sync && sync->mode == SYNC_MANUAL;
+	end_transaction();
+	return manual;
+}
+
+/* Keep a table in step until we shall stop. */
+void
+sync_worker_run(JflowReplica *me)
+{
+	Worker		worker;
+	TimestampTz due = 0;
+	bool		manual;
+
+	memset(&worker, 0, sizeof(worker));
+	worker.me = me;
+	worker.pool = &jflow_pools[me->pool];
+	worker.limit = SYNC_MAX_BATCH;
+	worker.noted = true;		/* by who was here before */
+	worker.context = AllocSetContextCreate(TopMemoryContext, "jflow sync", ALLOCSET_DEFAULT_SIZES);
+	MemoryContextSwitchTo(worker.context);
+	manual = is_manual(worker.pool->shards);
+	while (!me->stop)
+	{
+		bool		asked;
+
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+		if (ConfigReloadPending)
+		{
+			ConfigReloadPending = false;
+			ProcessConfigFile(PGC_SIGHUP);
+		}
+		asked = is_asked(&worker);
+		if (asked)
+			worker.not_before = 0;
+		if ((manual && !asked) || worker.not_before > GetCurrentTimestamp())
+		{
+			rest(manual ? DT_NOEND : worker.not_before);
+			continue;
+		}
+		pgstat_report_activity(STATE_RUNNING, "keeping a table in step with its flow");
+		MemoryContextSwitchTo(worker.context);
+		while (!me->stop && run_round(&worker, &due))
+		{
+			MemoryContextReset(worker.context);
+			CHECK_FOR_INTERRUPTS();
+		}
+		MemoryContextReset(worker.context);
+		if (asked)
+			answer(&worker);
+		pgstat_report_activity(STATE_IDLE, NULL);
+		if (!me->stop)
+			rest(worker.failures > 0 ? worker.not_before : due);
+	}
+	proc_exit(0);
+}

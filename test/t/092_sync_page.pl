@@ -1,0 +1,31 @@
+# Do the snippets of the page on embeddings of a table run, and do what the text says?
+use strict;
+use warnings;
+use FindBin;
+use lib $FindBin::RealBin;
+use Jflow;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $node = new_node('main');
+prepare_database($node);
+$node->safe_psql('postgres', 'GRANT CREATE ON DATABASE postgres TO flow_owner');
+owner_sql($node, q{
+	CREATE TABLE article (id int PRIMARY KEY, title text, body text, lang text);
+	INSERT INTO article VALUES (1, 'Roses', 'Prune roses in early spring.', 'en'), (2, 'Tools', 'Oil the shears.', 'en'),
+		(3, 'Bread', 'Let the dough rest over night.', 'en'), (4, 'Rosen', 'Rosen schneidet man im Winter.', 'de')});
+my $page = slurp_file("$ENV{TESTDIR}/../src/docs/embeddings.md");
+my @snippets = $page =~ /^```sql\n(.*?)^```/msg;
+is(scalar(@snippets), 4, 'the page has its snippets');
+
+like(owner_sql($node, $snippets[0]), qr/^\d+$/m, 'the first statements run');
+wait_state($node, q{SELECT jflow_sync_run('articles')}, 'the rows arrive');
+like(owner_sql($node, $snippets[1]), qr/^1\|Roses\nPrune/m, 'the search finds the row');
+is(owner_sql($node, $snippets[2]), "t\n2", 'and what it became');
+like(owner_sql($node, $snippets[3]), qr/^articles\|following\|0\|0\|\n0$/m, 'the views');
+
+# a single update arrives by itself
+owner_sql($node, q{INSERT INTO article VALUES (5, 'Compost', 'Turn the compost.', 'en')});
+wait_state($node, q{SELECT EXISTS (SELECT FROM jflow_data_flow_owner.articles_store WHERE id = '5')}, 'a row that is inserted arrives by itself');
+$node->stop;
+done_testing();
