@@ -176,6 +176,8 @@ typedef struct PqMetaPageData
 	float		code_error;		/* length of what codes are wrong by */
 	float		length;			/* of points */
 	float		separation;		/* of centroids */
+	float		look;			/* groups this much farther than the nearest
+								 * are looked at */
 	int32		ncurves;
 	PqCurve		curves[PQ_CURVES];	/* k rising */
 } PqMetaPageData;
@@ -218,7 +220,11 @@ typedef struct PqSpace
  * What was learned from the data, in one flat piece: a header and arrays at
  * offsets.  It is the same in memory, on model pages and in jflow.codebook.
  * List numbers are slots: slot = tile * 16 + column; unused columns have an
- * infinite norm.
+ * infinite bias.
+ *
+ * Each list has an origin near to it, that codes and tables are taken from, so
+ * that they are as precise as the list is small: the mean of its group, or the
+ * list's own centroid where that is far away (pq_list_origin).
  */
 typedef struct PqModel
 {
@@ -237,15 +243,21 @@ typedef struct PqModel
 	int32		width;			/* dimensions per subvector */
 	int32		nquads;			/* 0 if flat */
 	int32		centred;		/* 0: the centre is the origin */
-	int32		whole;			/* not 0: of whole numbers, and so is the
-								 * centre */
+	int32		whole;			/* not 0: of whole numbers, and so are the
+								 * centre and origins */
+	int32		absolute;		/* not 0: refine codes are about the centre,
+								 * not about origins */
 	float		distortion;		/* relative error of a projection, 0 if none */
 	uint32		group_tiles;	/* offsets: float [ngroups/16][inner][16] */
-	uint32		group_norms;	/* float [ngroups rounded up to 16] */
+	uint32		group_bias;		/* float [ngroups rounded up to 16] */
+	uint32		group_means;	/* float [ngroups][inner], origins */
 	uint32		group_starts;	/* int32 [ngroups + 1], tiles */
-	uint32		norms;			/* float [ntiles * 16] */
+	uint32		bias;			/* float [ntiles * 16], 0, or infinite for an
+								 * unused column */
+	uint32		offsets;		/* float [ntiles * 16], how far the centroid
+								 * is from the list's origin, 0 if it is that
+								 * itself */
 	uint32		codebooks;		/* float [subvectors][width][16] */
-	uint32		code_norms;		/* float [subvectors][16] */
 	uint32		centre;			/* float [inner], origin of the inner space */
 	uint32		spread;			/* float [inner], unit of refine codes */
 	uint32		scales;			/* float [ntiles * 16], unit of a list's codes */
@@ -261,6 +273,7 @@ typedef struct PqModel
 
 #define PqModelArray(model, name, type) ((type *) ((char *) (model) + (model)->name))
 #define PqModelSlots(model) ((model)->ntiles * PQ_TILE)
+#define PqListIsOwn(model, list) (PqModelArray(model, offsets, float)[list] == 0)
 /* What pq_embed() takes off from rows, and from queries but for inner products. */
 #define PqModelCentre(model) ((model)->centred ? PqModelArray(model, centre, float) : NULL)
 #define PqQueryCentre(model) ((model)->metric == PQ_METRIC_IP ? NULL : PqModelCentre(model))
@@ -281,7 +294,8 @@ typedef struct PqTrained
  *
  * A refine code begins with how far it may be from the vector, a float.  In a
  * flat index the point itself follows; else a PqRefineHeader has more, and a
- * byte per inner dimension follows: coordinate = spread * (low + step * byte).
+ * byte per inner dimension follows: coordinate = spread * (low + step * byte),
+ * from the list's origin on.
  */
 typedef struct PqRefineHeader
 {
@@ -316,6 +330,7 @@ typedef struct PqIndex
 	PqModel    *model;
 	BlockNumber nblocks;		/* of the file, as far as known */
 	BlockNumber *heads;			/* per slot, as far as known */
+	uint32		longest;		/* list */
 	Buffer	   *hints;			/* where blocks were last seen, by number */
 	uint32		hint_mask;
 	bool		appended;		/* a page since the last look at how many */
@@ -363,8 +378,8 @@ extern double pq_l1_disagreement(void);
 
 /* pqkmeans.c */
 extern void pq_kmeans(const float *points, size_t stride, int n, int dims, int k, int iterations, float *centroids, uint64 seed);
-extern void pq_nearest(const float *points, size_t stride, const int *which, int n, int dims, const float *tiles, const float *norms, int ntiles, int first, float *best, int32 *index);
-extern void pq_make_tiles(const float *centroids, int k, int dims, float *tiles, float *norms);
+extern void pq_nearest(const float *points, size_t stride, const int *which, int n, int dims, const float *tiles, const float *bias, int ntiles, int first, float *best, int32 *index);
+extern void pq_make_tiles(const float *centroids, int k, int dims, float *tiles, float *bias);
 
 /* pqtrain.c */
 extern PqTrained *pq_train(const PqSpace *space, int dims, float *sample, int n, double expected, int lists, int subvectors, Size budget);
@@ -378,7 +393,9 @@ extern void pq_fill_centroids(PqTrained *trained);
 /* pqencode.c */
 extern void pq_assign(const PqTrained *trained, const float *points, int n, int32 *lists);
 extern void pq_code(const PqModel *model, const float *points, const int32 *lists, const float *const *centroids, int n, uint8 *const *codes, double *terms);
-extern float pq_refine_decode(const PqModel *model, const char *code, float *point);
+extern float pq_refine_decode(const PqModel *model, const char *code, const float *origin, float *point);
+extern int	pq_list_group(const PqModel *model, uint32 list);
+extern void pq_list_origin(const PqModel *model, uint32 list, const float *centroid, float *origin);
 extern void pq_encode(const PqModel *model, const PqLayout *layout, const float *points, const float *lost, const float *const *centroids, int n, PqEntry **entries);
 
 /* pqpage.c */
@@ -460,6 +477,7 @@ typedef struct PqProbe
 	float		score;			/* squared distance of its centroid, or minus
 								 * the inner product */
 	uint32		slot;
+	struct PqFrame *frame;		/* NULL as long as none is needed */
 	double		base;			/* estimate = base + unit * sum */
 	double		unit;
 	int32		term_factor;	/* as kernels take it, or -1 */
@@ -468,6 +486,17 @@ typedef struct PqProbe
 	float		limit;			/* and up to this one are collected now */
 } PqProbe;
 
+/* A query as seen from an origin. */
+typedef struct PqFrame
+{
+	uint8	   *table;
+	float		table_scale;
+	float		table_bias;
+	float	   *refine_query;	/* in units of refine codes */
+	double		refine_bias;	/* inner product with centre and origin */
+	float		slack;			/* what rounding the query may be off by */
+} PqFrame;
+
 typedef struct PqSearch
 {
 	Relation	index;
@@ -475,14 +504,14 @@ typedef struct PqSearch
 	float	   *query;			/* inner, padded */
 	float		norm;			/* squared */
 	bool		cut_off;		/* too large to tell distances by */
-	uint8	   *table;
-	float		table_scale;
-	float		table_bias;
-	float	   *refine_query;	/* in units of refine codes */
+	float		lost;			/* when it became a point */
+	MemoryContext frame_context;
+	PqFrame   **frames;			/* of groups, NULL as long as not needed */
+	PqFrame    *own;			/* of a list that is its own origin */
+	float	   *origin;			/* room for one */
 	float	   *refine_weight;
 	double		refine_sum;		/* of refine_query, for inner products */
 	double		refine_bias;	/* inner product with the centre */
-	float		slack;			/* what rounding the query may be off by */
 	PqProbe    *probes;			/* in the order they are scanned */
 	int			nprobes;
 	PqCandidate *candidates;
@@ -497,16 +526,19 @@ extern uint32 pq_nearest_list(Relation index, PqIndex *pq, const float *point);
 extern PqSearch *pq_search_begin(Relation index, PqIndex *pq);
 extern void pq_search_query(PqSearch *search, const float *query, float lost);
 extern int	pq_search_rank(PqSearch *search, int nprobes);
+extern float *pq_search_groups(PqSearch *search);
 extern double pq_projection_deviation(const PqSearch *search, double distance);
 extern double pq_search_bound(const PqSearch *search, double result);
 extern double pq_comparable(const PqSearch *search, double distance);
 extern int32 pq_scan_limit(const PqProbe *probe, float limit);
 extern void pq_select_candidates(PqCandidate *c, int count, int n);
-extern void pq_search_page(PqSearch *search, Page page, double *distances, float *errors);
-extern void pq_search_refine(PqSearch *search, double *distances, float *errors);
+extern void pq_search_page(PqSearch *search, uint32 list, Page page, double *distances, float *errors);
+extern void pq_search_refine(PqSearch *search, const PqFrame *frame, double *distances, float *errors);
+extern void pq_probe_prepare(PqSearch *search, PqProbe *probe);
 extern double pq_search_least(const PqSearch *search, double distance, float error);
 
-extern void pq_read_refined(Relation index, PqIndex *pq, Page page, int slot, float *point, float *error);
+extern void pq_read_refined(Relation index, PqIndex *pq, Page page, int slot, const float *origin, float *point, float *error);
+extern void pq_read_origin(Relation index, PqIndex *pq, uint32 list, float *origin);
 
 /* pqgather.c */
 /* Cosines up to which lists and codes are looked at; see there. */
@@ -544,12 +576,14 @@ typedef struct PqGather
 	PqFound    *found;
 	int			nfound;
 	int			maxfound;
+	int			maxcandidates;	/* room for those of the search, but a page's */
 	int			scanning;		/* number of the list being scanned */
 	int			unlimited;		/* first list that is scanned without a limit */
 	int			scanned;		/* lists so far */
 } PqGather;
 
 extern double pq_list_length(const PqModel *model, uint32 slot);
+extern uint32 pq_longest_list(const PqModel *model);
 extern double pq_list_cosine(const PqSearch *search, double nearest, uint32 slot, double score, double d);
 extern double pq_code_reach(const PqSearch *search, const PqProbe *probe);
 extern PqGather *pq_gather_begin(PqSearch *search, int k, const PqRule *rule);

@@ -158,6 +158,8 @@ make_copy(Relation index, const PqMetaPageData *meta)
 	pq->model = read_model(index, meta);
 	pq_layout_init(&pq->layout, pq->model, meta->nfilters, meta->filter_width);
 	pq->layout.generation = meta->generation;
+	if (!PqModelIsFlat(pq->model))
+		pq->longest = pq_longest_list(pq->model);
 	pq->heads = palloc(sizeof(BlockNumber) * meta->nslots);
 	read_heads(pq, index);
 	pq->nblocks = nblocks;

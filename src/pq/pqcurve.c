@@ -23,6 +23,13 @@ pq_curves_valid(const PqMetaPageData *meta)
 	return true;
 }
 
+/* A limit between two, of which either may be none. */
+static float
+between(float a, float b, double t)
+{
+	return isfinite(a) && isfinite(b) ? a + t * (b - a) : INFINITY;
+}
+
 /*
  * The rule of a curve for a goal, between the points that lie around it.  Beyond
  * the curve nothing is known to be enough, so everything is looked at.
@@ -41,14 +48,14 @@ point_for(const PqCurve *curve, double goal, PqCurvePoint *point)
 		*point = points[Min(i, curve->n - 1)];
 		if (i == curve->n)
 		{
-			point->list = Max(1, point->list);
-			point->code = Max(1, point->code);
+			point->list = INFINITY;
+			point->code = INFINITY;
 		}
 		return;
 	}
 	t = (goal - points[i - 1].recall) / (points[i].recall - points[i - 1].recall);
-	point->list = points[i - 1].list + t * (points[i].list - points[i - 1].list);
-	point->code = points[i - 1].code + t * (points[i].code - points[i - 1].code);
+	point->list = between(points[i - 1].list, points[i].list, t);
+	point->code = between(points[i - 1].code, points[i].code, t);
 	point->probes = (int) ceil(points[i - 1].probes + t * (points[i].probes - points[i - 1].probes));
 }
 
@@ -71,7 +78,7 @@ pq_curve_for(const PqMetaPageData *meta, double k, double goal, PqCurvePoint *po
 		return;
 	point_for(&meta->curves[i - 1], goal, &other);
 	t = log(k / meta->curves[i - 1].k) / log((double) meta->curves[i].k / meta->curves[i - 1].k);
-	point->list = other.list + t * (point->list - other.list);
-	point->code = other.code + t * (point->code - other.code);
+	point->list = between(other.list, point->list, t);
+	point->code = between(other.code, point->code, t);
 	point->probes = (int) ceil(other.probes + t * (point->probes - other.probes));
 }

@@ -48,7 +48,7 @@ assign_batch(const PqTrained *trained, const float *points, int n, int32 *lists,
 {
 	const PqModel *model = trained->model;
 	int			ngroups = PqRoundTile(model->ngroups);
-	const float *norms = PqModelArray(model, norms, float);
+	const float *bias = PqModelArray(model, bias, float);
 	const int32 *starts = PqModelArray(model, group_starts, int32);
 	float		best[BATCH];
 
@@ -59,7 +59,7 @@ assign_batch(const PqTrained *trained, const float *points, int n, int32 *lists,
 	}
 	if (model->ngroups == 1)
 	{
-		pq_nearest(points, model->padded, NULL, n, model->inner, trained->tiles, norms,
+		pq_nearest(points, model->padded, NULL, n, model->inner, trained->tiles, bias,
 				   model->ntiles, 0, best, lists);
 		return;
 	}
@@ -68,14 +68,14 @@ assign_batch(const PqTrained *trained, const float *points, int n, int32 *lists,
 	for (int t = 0; t < ngroups / PQ_TILE; t++)
 	{
 		const float *tile = PqModelArray(model, group_tiles, float) + (size_t) t * model->inner * PQ_TILE;
-		float		dots[BATCH * PQ_TILE];
+		float		squares[BATCH * PQ_TILE];
 
-		memset(dots, 0, sizeof(float) * PQ_TILE * n);
-		pq_kernels->tile_dots(points, model->padded, n, tile, model->inner, dots);
+		memset(squares, 0, sizeof(float) * PQ_TILE * n);
+		pq_kernels->tile_l2(points, model->padded, n, tile, model->inner, squares);
 		for (int p = 0; p < n; p++)
 			for (int c = 0; c < PQ_TILE; c++)
 				scores[p * ngroups + t * PQ_TILE + c] =
-					PqModelArray(model, group_norms, float)[t * PQ_TILE + c] - 2 * dots[p * PQ_TILE + c];
+					PqModelArray(model, group_bias, float)[t * PQ_TILE + c] + squares[p * PQ_TILE + c];
 	}
 	for (int p = 0; p < n; p++)
 	{
@@ -101,7 +101,7 @@ assign_batch(const PqTrained *trained, const float *points, int n, int32 *lists,
 			}
 		pq_nearest(points, model->padded, who, count, model->inner,
 				   trained->tiles + (size_t) starts[g] * model->inner * PQ_TILE,
-				   norms + starts[g] * PQ_TILE, starts[g + 1] - starts[g],
+				   bias + starts[g] * PQ_TILE, starts[g + 1] - starts[g],
 				   starts[g] * PQ_TILE, gbest, glist);
 		for (int i = 0; i < count; i++)
 		{
@@ -132,14 +132,51 @@ pq_assign(const PqTrained *trained, const float *points, int n, int32 *lists)
 	pfree(looks);
 }
 
+/* The group that a list belongs to. */
+int
+pq_list_group(const PqModel *model, uint32 list)
+{
+	const int32 *starts = PqModelArray(model, group_starts, int32);
+	int			low = 0;
+	int			high = model->ngroups - 1;
+
+	while (low < high)
+	{
+		int			middle = (low + high) / 2;
+
+		if ((int) (list / PQ_TILE) < starts[middle + 1])
+			high = middle;
+		else
+			low = middle + 1;
+	}
+	return low;
+}
+
+/*
+ * The origin of a list, of which the centroid is given; that may be NULL unless
+ * the list is its own origin.
+ */
+void
+pq_list_origin(const PqModel *model, uint32 list, const float *centroid, float *origin)
+{
+	if (!PqListIsOwn(model, list))
+	{
+		memcpy(origin, PqModelArray(model, group_means, float) + (Size) pq_list_group(model, list) * model->inner,
+			   sizeof(float) * model->inner);
+		return;
+	}
+	for (int j = 0; j < model->inner; j++)
+		origin[j] = model->whole ? rintf(centroid[j]) : centroid[j];
+}
+
 /*
  * The refine code of a point, which lost so much when it became one.  It is cut
- * between the least and the greatest of its coordinates, each in units of that
- * dimension's spread, so its error is in proportion to the point itself wherever
- * the points are that the spread was learned from.
+ * between the least and the greatest of its coordinates, as its list's origin sees
+ * them, each in units of that dimension's spread, so its error is in proportion to
+ * its distance from there.
  */
 static void
-encode_refine(const PqModel *model, const float *inverse, const float *point, float lost, float *scaled, char *out)
+encode_refine(const PqModel *model, const float *inverse, const float *point, const float *origin, float lost, float *scaled, char *out)
 {
 	const float *spread = PqModelArray(model, spread, float);
 	uint8	   *code = (uint8 *) out + sizeof(PqRefineHeader);
@@ -151,7 +188,7 @@ encode_refine(const PqModel *model, const float *inverse, const float *point, fl
 	double		norm = 0;
 
 	for (int j = 0; j < model->inner; j++)
-		scaled[j] = point[j] * inverse[j];
+		scaled[j] = (point[j] - (model->absolute ? 0 : origin[j])) * inverse[j];
 	header.low = high = scaled[0];
 	for (int j = 1; j < model->inner; j++)
 	{
@@ -172,10 +209,11 @@ encode_refine(const PqModel *model, const float *inverse, const float *point, fl
 	}
 	for (int j = 0; j < model->inner; j++)
 	{
-		double		rest = point[j] - (double) spread[j] * ((double) header.low + (double) header.step * code[j]);
+		double		exact = point[j] - (model->absolute ? 0 : (double) origin[j]);
+		double		rest = exact - (double) spread[j] * ((double) header.low + (double) header.step * code[j]);
 
 		square += rest * rest;
-		norm += (double) point[j] * point[j];
+		norm += exact * exact;
 	}
 	header.error = (float) (sqrt(square) * 1.0001 + lost);
 	if (!isfinite(header.error))
@@ -186,27 +224,37 @@ encode_refine(const PqModel *model, const float *inverse, const float *point, fl
 }
 
 /*
- * The point that a refine code stands for, and how far that may be off.
+ * The point that a refine code in a list of some origin stands for, and how far
+ * that may be off.
  */
 float
-pq_refine_decode(const PqModel *model, const char *code, float *point)
+pq_refine_decode(const PqModel *model, const char *code, const float *origin, float *point)
 {
 	const float *spread = PqModelArray(model, spread, float);
 	const uint8 *bytes = (const uint8 *) code + sizeof(PqRefineHeader);
 	PqRefineHeader header;
+	double		rounded = 0;
 
 	memcpy(&header, code, PqModelIsFlat(model) ? sizeof(header.error) : sizeof(header));
 	if (PqModelIsFlat(model))
+	{
 		memcpy(point, code + sizeof(header.error), sizeof(float) * model->inner);
-	else
-		for (int j = 0; j < model->inner; j++)
-			point[j] = spread[j] * (header.low + header.step * bytes[j]);
-	return header.error;
+		return header.error;
+	}
+	for (int j = 0; j < model->inner; j++)
+	{
+		double		exact = (model->absolute ? 0 : (double) origin[j]) +
+			(double) spread[j] * ((double) header.low + (double) header.step * bytes[j]);
+
+		point[j] = (float) exact;
+		rounded += (exact - point[j]) * (exact - point[j]);
+	}
+	return header.error + (float) (sqrt(rounded) * 1.0001);
 }
 
 /*
  * Product codes of n points (rows of padded floats), two to a byte, and their
- * terms; codes may be NULL.  Each point's list and its centroid are given.
+ * terms, which see the centroid from the list's origin; codes may be NULL.  Each point's list and its centroid are given.
  */
 void
 pq_code(const PqModel *model, const float *points, const int32 *lists,
@@ -218,9 +266,12 @@ pq_code(const PqModel *model, const float *points, const int32 *lists,
 	float	   *residuals = palloc0(sizeof(float) * (Size) n * padded);
 	float	   *best = palloc(sizeof(float) * n);
 	int32	   *nearest = palloc(sizeof(int32) * n);
+	float	   *offsets = palloc0(sizeof(float) * (Size) n * padded);
+	const float bias[PQ_TILE] = {0};
 
 	for (int i = 0; i < n; i++)
 	{
+		float	   *offset = offsets + (size_t) i * padded;
 		float		scale = 1 / scales[lists[i]];
 		double		norm = 0;
 
@@ -232,6 +283,9 @@ pq_code(const PqModel *model, const float *points, const int32 *lists,
 			norm += (double) r * r;
 		}
 		terms[i] = norm;
+		pq_list_origin(model, lists[i], centroids[i], offset);
+		for (int j = 0; j < model->inner; j++)
+			offset[j] = PqListIsOwn(model, lists[i]) ? 0 : centroids[i][j] - offset[j];
 		if (codes)
 			memset(codes[i], 0, model->nquads * 2);
 	}
@@ -244,20 +298,20 @@ pq_code(const PqModel *model, const float *points, const int32 *lists,
 			best[i] = INFINITY;
 			nearest[i] = 0;
 		}
-		pq_nearest(residuals + m * width, padded, NULL, n, width, codebook,
-				   PqModelArray(model, code_norms, float) + (size_t) m * PQ_TILE, 1, 0, best, nearest);
+		pq_nearest(residuals + m * width, padded, NULL, n, width, codebook, bias, 1, 0, best, nearest);
 		for (int i = 0; i < n; i++)
 		{
 			double		dot = 0;
 
 			for (int j = 0; j < width && m * width + j < model->inner; j++)
-				dot += (double) centroids[i][m * width + j] * codebook[j * PQ_TILE + nearest[i]];
+				dot += (double) offsets[(size_t) i * padded + m * width + j] * codebook[j * PQ_TILE + nearest[i]];
 			terms[i] += 2 * dot * scales[lists[i]];
 			if (codes)
 				codes[i][m / 2] |= nearest[i] << (m % 2 * 4);
 		}
 	}
 	pfree(residuals);
+	pfree(offsets);
 	pfree(best);
 	pfree(nearest);
 }
@@ -276,6 +330,7 @@ pq_encode(const PqModel *model, const PqLayout *layout, const float *points, con
 	double	   *terms;
 	float	   *inverse;
 	float	   *scaled;
+	float	   *origin;
 
 	if (PqModelIsFlat(model))
 	{
@@ -291,6 +346,7 @@ pq_encode(const PqModel *model, const PqLayout *layout, const float *points, con
 	terms = palloc(sizeof(double) * n);
 	inverse = palloc(sizeof(float) * model->inner);
 	scaled = palloc(sizeof(float) * model->inner);
+	origin = palloc(sizeof(float) * model->inner);
 	for (int j = 0; j < model->inner; j++)
 		inverse[j] = 1 / spread[j];
 	for (int i = 0; i < n; i++)
@@ -307,7 +363,8 @@ pq_encode(const PqModel *model, const PqLayout *layout, const float *points, con
 		if (step > 0)
 			term = rint((terms[i] - PqModelArray(model, term_mins, float)[lists[i]]) / step);
 		entries[i]->term = term > 0 ? (uint8) Min(255, term) : 0;
-		encode_refine(model, inverse, points + (size_t) i * model->padded, lost[i], scaled,
+		pq_list_origin(model, lists[i], centroids[i], origin);
+		encode_refine(model, inverse, points + (size_t) i * model->padded, origin, lost[i], scaled,
 					  (char *) PqEntryRefine(entries[i], layout));
 	}
 	pfree(lists);
@@ -315,4 +372,5 @@ pq_encode(const PqModel *model, const PqLayout *layout, const float *points, con
 	pfree(terms);
 	pfree(inverse);
 	pfree(scaled);
+	pfree(origin);
 }

@@ -121,7 +121,7 @@ pq_flat_distances(PqSearch *search, Page page, double *distances, float *errors)
 		if (search->pq->model->metric != PQ_METRIC_IP && search->pq->model->metric != PQ_METRIC_L1)
 			value = sqrtf(value);
 		distances[i] = isfinite(value) ? value : 0;
-		errors[i] = isfinite(value) && error >= 0 ? error + search->slack : INFINITY;
+		errors[i] = isfinite(value) && error >= 0 ? error + search->lost : INFINITY;
 	}
 	for (int part = 0; part < layout->refine_parts; part++)
 		if (BufferIsValid(buffers[part]))

@@ -11,8 +11,8 @@
  * way from the query to the row and that from c1 to c form an angle with a
  * cosine of at least (|q - c|^2 - |q - c1|^2) / (2 d |c - c1|).  A list is left
  * out if that is more than the rule says; instead of |c - c1|, which is not
- * known, |q - c1| or, far from all rows, half of the usual distance of centroids
- * stands there.  What a code tells of a vector is wrong by a vector of length e,
+ * known, the root of the mean of |q - c|^2 and |q - c1|^2 stands there, or, far from
+ * all rows, half of the usual distance of centroids.  What a code tells of a vector is wrong by a vector of length e,
  * which changes the squared distance by up to 2 |q - c| e times another such
  * cosine, so a candidate whose estimate is above d^2 by more than the rule's
  * part of that is not looked at.  Under inner product, where lists are ranked by
@@ -60,6 +60,20 @@ pq_list_length(const PqModel *model, uint32 slot)
 }
 
 /*
+ * The list with the longest residuals.
+ */
+uint32
+pq_longest_list(const PqModel *model)
+{
+	uint32		longest = 0;
+
+	for (int s = 1; s < PqModelSlots(model); s++)
+		if (!isinf(PqModelArray(model, bias, float)[s]) && pq_list_length(model, s) > pq_list_length(model, longest))
+			longest = s;
+	return longest;
+}
+
+/*
  * The cosine that leads to rows of a list, of a score, that are as near as d (as
  * pq_comparable() has it), where the nearest list has another score.
  */
@@ -71,21 +85,24 @@ pq_list_cosine(const PqSearch *search, double nearest, uint32 slot, double score
 
 	if (search->pq->model->metric == PQ_METRIC_IP)
 		return (score - d) / Max(sqrt(search->norm) * meta->spread * pq_list_length(search->pq->model, slot), 1e-30);
-	way = Min(sqrt(Max(nearest, 0)), meta->separation / 2);
+	way = Min(sqrt(Max((score + nearest) / 2, 0)), meta->separation / 2);
 	return (score - nearest) / Max(2 * sqrt(Max(d, 0)) * way, 1e-30);
 }
 
 /*
- * How much an estimate differs from the distance if the cosine is 1.
+ * How much an estimate differs from the distance if the cosine is 1: by the error
+ * of the code, and by the steps of its parts.
  */
 double
 pq_code_reach(const PqSearch *search, const PqProbe *probe)
 {
-	double		wrong = search->pq->meta.code_error * pq_list_length(search->pq->model, probe->slot);
+	const PqModel *model = search->pq->model;
+	double		wrong = search->pq->meta.code_error * pq_list_length(model, probe->slot);
+	double		steps = probe->unit * sqrt(model->subvectors) + PqModelArray(model, term_steps, float)[probe->slot];
 
-	if (search->pq->model->metric == PQ_METRIC_IP)
-		return sqrt(search->norm) * wrong;
-	return 2 * sqrt(Max(probe->score, 0)) * wrong;
+	if (model->metric == PQ_METRIC_IP)
+		return sqrt(search->norm) * wrong + steps;
+	return 2 * sqrt(Max(probe->score, 0)) * wrong + steps;
 }
 
 /* The largest estimate that is looked at in a list. */
@@ -99,14 +116,34 @@ code_limit(const PqGather *g, const PqProbe *probe)
 	return pq_comparable(g->search, g->kth) + g->rule.code * pq_code_reach(g->search, probe);
 }
 
+/* Is a list, or a list of this slot and the same score, left out? */
 static inline bool
-list_left_out(const PqGather *g, int i)
+list_left_out(const PqGather *g, int i, uint32 slot)
 {
+	return !isinf(g->kth) &&
+		pq_list_cosine(g->search, g->search->probes[0].score, slot, g->search->probes[i].score,
+					   pq_comparable(g->search, g->kth)) > g->rule.list;
+}
+
+/*
+ * Are all lists from one on left out?  Under inner products long lists reach
+ * farther than others.
+ */
+static inline bool
+rest_left_out(const PqGather *g, int i)
+{
+	const PqSearch *search = g->search;
+
 	if (g->probes > 0)
 		return i >= g->probes;
-	return !isinf(g->kth) &&
-		pq_list_cosine(g->search, g->search->probes[0].score, g->search->probes[i].slot, g->search->probes[i].score,
-					   pq_comparable(g->search, g->kth)) > g->rule.list;
+	return list_left_out(g, i, search->pq->model->metric == PQ_METRIC_IP ? search->pq->longest : search->probes[i].slot);
+}
+
+/* How many candidates show about where the k-th nearest row is. */
+static inline int
+first_candidates(const PqGather *g)
+{
+	return Max(FIRST * (g->k - g->nnearest), FIRST_LEAST);
 }
 
 /*
@@ -123,7 +160,8 @@ pq_gather_begin(PqSearch *search, int k, const PqRule *rule)
 	g->kth = INFINITY;
 	g->k = k;
 	g->nearest = palloc_extended(sizeof(float) * k, MCXT_ALLOC_HUGE);
-	search->candidates = palloc(sizeof(PqCandidate) * (MOST_CANDIDATES + search->pq->layout.nslots));
+	g->maxcandidates = Min(CHOICE * first_candidates(g), MOST_CANDIDATES);
+	search->candidates = palloc(sizeof(PqCandidate) * (g->maxcandidates + search->pq->layout.nslots));
 	search->ncandidates = 0;
 	return g;
 }
@@ -155,9 +193,22 @@ pq_gather_begin(PqSearch *search, int k, const PqRule *rule)
 		} \
 	} while (0)
 
+/*
+ * A row may be farther than its code.  Where codes are precise, that makes no
+ * difference; where they are not, more is looked at.
+ */
 static void
-see_distance(PqGather *g, float distance)
+see_distance(PqGather *g, const PqFound *found)
 {
+	const PqModel *model = g->search->pq->model;
+	float		distance = found->distance;
+
+	if (model->metric == PQ_METRIC_IP)
+		distance += found->error * sqrtf(g->search->norm);
+	else
+		distance += found->error * (model->metric == PQ_METRIC_L1 ? sqrtf(model->inner) : 1);
+	if (!isfinite(distance))
+		return;
 	KEEP_LEAST(float, g->nearest, g->nnearest, g->k, distance);
 	g->kth = Min(g->bound, g->nnearest == g->k ? g->nearest[0] : INFINITY);
 }
@@ -173,7 +224,7 @@ pq_gather_widen(PqGather *g, int k)
 	g->nnearest = 0;
 	g->kth = g->bound;
 	for (int i = 0; i < g->nfound; i++)
-		see_distance(g, g->found[i].distance);
+		see_distance(g, &g->found[i]);
 }
 
 /*
@@ -195,13 +246,6 @@ pq_gather_refine(PqGather *g, int refine)
 	g->refine = refine;
 	g->nestimates = 0;
 	g->estimates = palloc_extended(sizeof(float) * refine, MCXT_ALLOC_HUGE);
-}
-
-/* How many candidates show about where the k-th nearest row is. */
-static inline int
-first_candidates(const PqGather *g)
-{
-	return Max(FIRST * (g->k - g->nnearest), FIRST_LEAST);
 }
 
 /*
@@ -227,7 +271,7 @@ rank_candidates(PqGather *g, int from, int end)
 
 		search->candidates += start;
 		search->ncandidates = some;
-		pq_search_refine(search, distances, errors);
+		pq_search_refine(search, NULL, distances, errors);
 		search->candidates -= start;
 		for (int i = 0; i < some; i++)
 		{
@@ -237,7 +281,7 @@ rank_candidates(PqGather *g, int from, int end)
 			found->distance = distances[i];
 			found->error = errors[i];
 			ItemPointerSet(&found->tid, PqCandidateBlock(c), c->offset);
-			see_distance(g, distances[i]);
+			see_distance(g, found);
 		}
 	}
 	search->ncandidates = all;
@@ -303,7 +347,7 @@ collect_page(PqGather *g, const PqProbe *probe, Page page)
 	scan.terms = (uint8 *) page + layout->terms;
 	scan.nblocks = nblocks;
 	scan.nquads = layout->nquads;
-	scan.table = search->table;
+	scan.table = probe->frame->table;
 	scan.term_factor = Max(probe->term_factor, 0);
 	scan.limit = pq_scan_limit(probe, limit);
 	scan.masks = masks;
@@ -351,6 +395,7 @@ collect_list(PqGather *g, PqProbe *probe)
 	BlockNumber block;
 	BlockNumber steps = 0;
 
+	pq_probe_prepare(search, probe);
 	probe->limit = code_limit(g, probe);
 	if (probe->limit <= probe->taken)
 		return;
@@ -368,6 +413,11 @@ collect_list(PqGather *g, PqProbe *probe)
 		UnlockReleaseBuffer(buffer);
 		if (search->ncandidates >= MOST_CANDIDATES)
 			rank_collected(g);
+		else if (search->ncandidates >= g->maxcandidates)
+		{
+			g->maxcandidates = Min(4 * g->maxcandidates, MOST_CANDIDATES);
+			search->candidates = repalloc(search->candidates, sizeof(PqCandidate) * (g->maxcandidates + pq->layout.nslots));
+		}
 		if ((++steps & 1023) == 0)
 		{
 			CHECK_FOR_INTERRUPTS();
@@ -395,8 +445,10 @@ pq_gather(PqGather *g)
 
 		if (i >= search->nprobes)
 			pq_search_rank(search, i == 0 ? Max(g->expected, 8) : 2 * i);
-		if (i >= search->nprobes || list_left_out(g, i))
+		if (i >= search->nprobes || rest_left_out(g, i))
 			break;
+		if (g->probes == 0 && list_left_out(g, i, search->probes[i].slot))
+			continue;
 		if (i + 1 < search->nprobes)
 			pq_prefetch(search->pq, search->pq->heads[search->probes[i + 1].slot]);
 		collect_list(g, &search->probes[i]);

@@ -72,10 +72,10 @@ mark(Walk *walk, BlockNumber block)
  * learned the code from an older one, which is as far off as it says.
  */
 static bool
-refine_fits(const PqModel *model, const char *code, const float *point, float lost)
+refine_fits(const PqModel *model, const char *code, const float *origin, const float *point, float lost)
 {
 	float	   *decoded = palloc(sizeof(float) * model->inner);
-	float		error = pq_refine_decode(model, code, decoded);
+	float		error = pq_refine_decode(model, code, origin, decoded);
 	double		square = 0;
 	double		norm = 0;
 
@@ -93,7 +93,7 @@ refine_fits(const PqModel *model, const char *code, const float *point, float lo
  * that of its row.
  */
 static void
-check_refine(Walk *walk, const BlockNumber *blocks, int slot, const float *point, float lost)
+check_refine(Walk *walk, const BlockNumber *blocks, int slot, const float *origin, const float *point, float lost)
 {
 	const PqLayout *layout = &walk->pq->layout;
 	char	   *code = palloc(layout->refine_parts * PQ_REFINE_BYTES);
@@ -106,7 +106,7 @@ check_refine(Walk *walk, const BlockNumber *blocks, int slot, const float *point
 		memcpy(code + part * PQ_REFINE_BYTES, at, Min(layout->refine_size - part * PQ_REFINE_BYTES, PQ_REFINE_BYTES));
 		ReleaseBuffer(buffer);
 	}
-	if (!refine_fits(walk->pq->model, code, point, lost))
+	if (!refine_fits(walk->pq->model, code, origin, point, lost))
 		ix_corrupt(walk->index, blocks[0], "A refine code does not fit its row.");
 	pfree(code);
 }
@@ -138,6 +138,7 @@ check_codes(Walk *walk, Page page, BlockNumber block, uint32 list, int slot, con
 	Datum		values[INDEX_MAX_KEYS];
 	bool		nulls[INDEX_MAX_KEYS];
 	float	   *point;
+	float	   *origin;
 	float		lost;
 	PqEntry    *entry;
 	uint8	   *codes;
@@ -169,7 +170,10 @@ check_codes(Walk *walk, Page page, BlockNumber block, uint32 list, int slot, con
 	 */
 	if (walk->pq->meta.generation == 1 && (wrong > 1 + model->subvectors / 16 || abs(term - entry->term) > 1 + wrong))
 		ix_corrupt(walk->index, block, "An entry's codes do not fit its row.");
-	check_refine(walk, &PqPostingGetHeader(page)->refine[PqRefineNumber(layout, slot)], slot, point, lost);
+	origin = palloc(sizeof(float) * model->inner);
+	if (!PqModelIsFlat(model))
+		pq_list_origin(model, list, centroid, origin);
+	check_refine(walk, &PqPostingGetHeader(page)->refine[PqRefineNumber(layout, slot)], slot, origin, point, lost);
 	check_filters(walk, page, block, slot, values, nulls);
 	ResetPerTupleExprContext(walk->estate);
 }

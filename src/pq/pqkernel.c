@@ -33,6 +33,26 @@ portable_tile_dots(const float *x, size_t stride, int n, const float *tile,
 }
 
 static void
+portable_tile_l2(const float *x, size_t stride, int n, const float *tile,
+				 int dims, float *acc)
+{
+	for (int p = 0; p < n; p++)
+	{
+		float		sum[PQ_TILE];
+
+		memcpy(sum, acc + p * PQ_TILE, sizeof(sum));
+		for (int j = 0; j < dims; j++)
+			for (int c = 0; c < PQ_TILE; c++)
+			{
+				float		d = x[p * stride + j] - tile[j * PQ_TILE + c];
+
+				sum[c] += d * d;
+			}
+		memcpy(acc + p * PQ_TILE, sum, sizeof(sum));
+	}
+}
+
+static void
 portable_tiles_best(const float *const *x, int n, const float *tiles,
 					int ntiles, int dims, const float *bias,
 					float *best, int32 *index)
@@ -45,10 +65,10 @@ portable_tiles_best(const float *const *x, int n, const float *tiles,
 		{
 			float		sum[PQ_TILE] = {0};
 
-			portable_tile_dots(x[p], 0, 1, tile, dims, sum);
+			portable_tile_l2(x[p], 0, 1, tile, dims, sum);
 			for (int c = 0; c < PQ_TILE; c++)
 			{
-				float		score = bias[t * PQ_TILE + c] - 2.0f * sum[c];
+				float		score = bias[t * PQ_TILE + c] + sum[c];
 
 				if (score < best[p * PQ_TILE + c])
 				{
@@ -191,6 +211,7 @@ portable_half_to_float(const uint16 *in, float *out, int dims)
 const PqKernels pq_kernels_portable = {
 	.name = "portable",
 	.tile_dots = portable_tile_dots,
+	.tile_l2 = portable_tile_l2,
 	.tiles_best = portable_tiles_best,
 	.tile_least = portable_tile_least,
 	.scan_blocks = portable_scan_blocks,

@@ -43,9 +43,16 @@ typedef struct PqKernels
 							  const float *tile, int dims, float *acc);
 
 	/*
+	 * The same for the sum of (x - tile)^2: what is near is told apart
+	 * however far both are from the origin.
+	 */
+	void		(*tile_l2) (const float *x, size_t stride, int n,
+							const float *tile, int dims, float *acc);
+
+	/*
 	 * Score n points against the columns of ntiles tiles, score = bias[t * 16
-	 * + c] - 2 * dot.  Where a score is less than best[p * 16 + c], that
-	 * becomes it, and index[p * 16 + c] the number of the tile.
+	 * + c] + squared distance.  Where a score is less than best[p * 16 + c],
+	 * that becomes it, and index[p * 16 + c] the number of the tile.
 	 */
 	void		(*tiles_best) (const float *const *x, int n, const float *tiles,
 							   int ntiles, int dims, const float *bias,

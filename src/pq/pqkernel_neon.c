@@ -14,16 +14,28 @@
 
 #include <arm_neon.h>
 
-/* How many points are multiplied with a tile at once: 16 of 32 registers. */
+/* How many points are compared with a tile at once: 16 of 32 registers. */
 #define POINTS 4
 /* Vectors of four floats to a tile's row. */
 #define PARTS (PQ_TILE / 4)
 /* Quads whose values can be added in 16 bits: 4 * 255 each. */
 #define QUADS 64
 
+/* Add a product, or the square of a difference. */
+static inline __attribute__((always_inline)) float32x4_t
+add(float x, float32x4_t row, float32x4_t sum, bool l2)
+{
+	float32x4_t d;
+
+	if (!l2)
+		return vfmaq_n_f32(sum, row, x);
+	d = vsubq_f32(vdupq_n_f32(x), row);
+	return vfmaq_f32(sum, d, d);
+}
+
 static inline __attribute__((always_inline))
 void
-dots(const float *x, size_t stride, int n, const float *tile, int dims, float32x4_t * sum)
+sums(const float *x, size_t stride, int n, const float *tile, int dims, float32x4_t * sum, bool l2)
 {
 	for (int j = 0; j < dims; j++)
 	{
@@ -35,13 +47,13 @@ dots(const float *x, size_t stride, int n, const float *tile, int dims, float32x
 		for (int p = 0; p < n; p++)
 #pragma GCC unroll 4
 			for (int i = 0; i < PARTS; i++)
-				sum[p * PARTS + i] = vfmaq_n_f32(sum[p * PARTS + i], row[i], x[p * stride + j]);
+				sum[p * PARTS + i] = add(x[p * stride + j], row[i], sum[p * PARTS + i], l2);
 	}
 }
 
-static void
-neon_tile_dots(const float *x, size_t stride, int n, const float *tile,
-			   int dims, float *acc)
+static inline __attribute__((always_inline))
+void
+tile_sums(const float *x, size_t stride, int n, const float *tile, int dims, float *acc, bool l2)
 {
 	for (int p = 0; p < n;)
 	{
@@ -51,19 +63,31 @@ neon_tile_dots(const float *x, size_t stride, int n, const float *tile,
 		for (int i = 0; i < m * PARTS; i++)
 			sum[i] = vld1q_f32(acc + p * PQ_TILE + i * 4);
 		if (m == POINTS)
-			dots(x + p * stride, stride, POINTS, tile, dims, sum);
+			sums(x + p * stride, stride, POINTS, tile, dims, sum, l2);
 		else
-			dots(x + p * stride, stride, 1, tile, dims, sum);
+			sums(x + p * stride, stride, 1, tile, dims, sum, l2);
 		for (int i = 0; i < m * PARTS; i++)
 			vst1q_f32(acc + p * PQ_TILE + i * 4, sum[i]);
 		p += m;
 	}
 }
 
+static void
+neon_tile_dots(const float *x, size_t stride, int n, const float *tile, int dims, float *acc)
+{
+	tile_sums(x, stride, n, tile, dims, acc, false);
+}
+
+static void
+neon_tile_l2(const float *x, size_t stride, int n, const float *tile, int dims, float *acc)
+{
+	tile_sums(x, stride, n, tile, dims, acc, true);
+}
+
 static inline void
 keep_best(float32x4_t sum, const float *bias, int32 number, float *best, int32 *index)
 {
-	float32x4_t score = vfmsq_n_f32(vld1q_f32(bias), sum, 2.0f);
+	float32x4_t score = vaddq_f32(vld1q_f32(bias), sum);
 	float32x4_t old = vld1q_f32(best);
 	uint32x4_t	less = vcltq_f32(score, old);
 
@@ -91,7 +115,7 @@ best_of_tile(const float *const *x, int n, const float *tile, int dims,
 		for (int p = 0; p < n; p++)
 #pragma GCC unroll 4
 			for (int i = 0; i < PARTS; i++)
-				sum[p * PARTS + i] = vfmaq_n_f32(sum[p * PARTS + i], row[i], x[p][j]);
+				sum[p * PARTS + i] = add(x[p][j], row[i], sum[p * PARTS + i], true);
 	}
 	for (int i = 0; i < n * PARTS; i++)
 		keep_best(sum[i], bias + i % PARTS * 4, number, best + i * 4, index + i * 4);
@@ -308,6 +332,7 @@ neon_half_to_float(const uint16 *in, float *out, int dims)
 const PqKernels pq_kernels_neon = {
 	.name = "neon",
 	.tile_dots = neon_tile_dots,
+	.tile_l2 = neon_tile_l2,
 	.tiles_best = neon_tiles_best,
 	.tile_least = neon_tile_least,
 	.scan_blocks = neon_scan_blocks,

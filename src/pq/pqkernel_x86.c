@@ -21,16 +21,29 @@
 #include <immintrin.h>
 
 #define AVX2 __attribute__((target("avx2,fma,f16c")))
+#define AVX2_INLINE AVX2 static inline __attribute__((always_inline))
 #define AVX512 __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vbmi,avx512vnni,avx2,fma,f16c")))
+#define AVX512_INLINE AVX512 static inline __attribute__((always_inline))
 
-/* How many points are multiplied with a tile at once. */
+/* How many points are compared with a tile at once. */
 #define POINTS512 8
 #define POINTS2 4
 
-AVX512 static inline
-__attribute__((always_inline))
-void
-			dots512(const float *x, size_t stride, int n, const float *tile, int dims, __m512 * sum)
+/* Add a product, or the square of a difference. */
+AVX512_INLINE __m512
+add512(float x, __m512 row, __m512 sum, bool l2)
+{
+	__m512		value = _mm512_set1_ps(x);
+	__m512		d;
+
+	if (!l2)
+		return _mm512_fmadd_ps(value, row, sum);
+	d = _mm512_sub_ps(value, row);
+	return _mm512_fmadd_ps(d, d, sum);
+}
+
+AVX512_INLINE void
+sums512(const float *x, size_t stride, int n, const float *tile, int dims, __m512 * sum, bool l2)
 {
 	for (int j = 0; j < dims; j++)
 	{
@@ -38,14 +51,13 @@ void
 
 #pragma GCC unroll 8
 		for (int p = 0; p < n; p++)
-			sum[p] = _mm512_fmadd_ps(_mm512_set1_ps(x[p * stride + j]), row, sum[p]);
+			sum[p] = add512(x[p * stride + j], row, sum[p], l2);
 	}
 }
 
-/* One point: two sums, since one would wait for itself. */
-AVX512 static inline
-__attribute__((always_inline)) __m512
-dot512_one(const float *x, const float *tile, int dims, __m512 sum)
+/* One point: four sums, since one would wait for itself. */
+AVX512_INLINE __m512
+sum512_one(const float *x, const float *tile, int dims, __m512 sum, bool l2)
 {
 	__m512		s1 = _mm512_setzero_ps();
 	__m512		s2 = _mm512_setzero_ps();
@@ -56,20 +68,18 @@ dot512_one(const float *x, const float *tile, int dims, __m512 sum)
 	{
 		const float *row = tile + (size_t) j * PQ_TILE;
 
-		sum = _mm512_fmadd_ps(_mm512_set1_ps(x[j]), _mm512_loadu_ps(row), sum);
-		s1 = _mm512_fmadd_ps(_mm512_set1_ps(x[j + 1]), _mm512_loadu_ps(row + 16), s1);
-		s2 = _mm512_fmadd_ps(_mm512_set1_ps(x[j + 2]), _mm512_loadu_ps(row + 32), s2);
-		s3 = _mm512_fmadd_ps(_mm512_set1_ps(x[j + 3]), _mm512_loadu_ps(row + 48), s3);
+		sum = add512(x[j], _mm512_loadu_ps(row), sum, l2);
+		s1 = add512(x[j + 1], _mm512_loadu_ps(row + 16), s1, l2);
+		s2 = add512(x[j + 2], _mm512_loadu_ps(row + 32), s2, l2);
+		s3 = add512(x[j + 3], _mm512_loadu_ps(row + 48), s3, l2);
 	}
 	for (; j < dims; j++)
-		sum = _mm512_fmadd_ps(_mm512_set1_ps(x[j]),
-							  _mm512_loadu_ps(tile + (size_t) j * PQ_TILE), sum);
+		sum = add512(x[j], _mm512_loadu_ps(tile + (size_t) j * PQ_TILE), sum, l2);
 	return _mm512_add_ps(_mm512_add_ps(sum, s1), _mm512_add_ps(s2, s3));
 }
 
-AVX512 static void
-avx512_tile_dots(const float *x, size_t stride, int n, const float *tile,
-				 int dims, float *acc)
+AVX512_INLINE void
+tile512(const float *x, size_t stride, int n, const float *tile, int dims, float *acc, bool l2)
 {
 	__m512		sum[POINTS512];
 	int			p = 0;
@@ -78,7 +88,7 @@ avx512_tile_dots(const float *x, size_t stride, int n, const float *tile,
 	{
 		for (int i = 0; i < POINTS512; i++)
 			sum[i] = _mm512_loadu_ps(acc + (p + i) * PQ_TILE);
-		dots512(x + p * stride, stride, POINTS512, tile, dims, sum);
+		sums512(x + p * stride, stride, POINTS512, tile, dims, sum, l2);
 		for (int i = 0; i < POINTS512; i++)
 			_mm512_storeu_ps(acc + (p + i) * PQ_TILE, sum[i]);
 	}
@@ -86,19 +96,29 @@ avx512_tile_dots(const float *x, size_t stride, int n, const float *tile,
 	{
 		sum[0] = _mm512_loadu_ps(acc + p * PQ_TILE);
 		if (stride == 0)
-			sum[0] = dot512_one(x, tile, dims, sum[0]);
+			sum[0] = sum512_one(x, tile, dims, sum[0], l2);
 		else
-			dots512(x + p * stride, stride, 1, tile, dims, sum);
+			sums512(x + p * stride, stride, 1, tile, dims, sum, l2);
 		_mm512_storeu_ps(acc + p * PQ_TILE, sum[0]);
 	}
 }
 
-AVX512 static inline
-__attribute__((always_inline))
-void
-			keep_best512(__m512 sum, __m512 bias, __m512i number, float *best, int32 *index)
+AVX512 static void
+avx512_tile_dots(const float *x, size_t stride, int n, const float *tile, int dims, float *acc)
 {
-	__m512		score = _mm512_fnmadd_ps(_mm512_set1_ps(2.0f), sum, bias);
+	tile512(x, stride, n, tile, dims, acc, false);
+}
+
+AVX512 static void
+avx512_tile_l2(const float *x, size_t stride, int n, const float *tile, int dims, float *acc)
+{
+	tile512(x, stride, n, tile, dims, acc, true);
+}
+
+AVX512_INLINE void
+keep_best512(__m512 sum, __m512 bias, __m512i number, float *best, int32 *index)
+{
+	__m512		score = _mm512_add_ps(sum, bias);
 	__mmask16	less = _mm512_cmp_ps_mask(score, _mm512_loadu_ps(best), _CMP_LT_OQ);
 
 	_mm512_mask_storeu_ps(best, less, score);
@@ -110,11 +130,9 @@ void
  * sums are added in the same order whether it comes alone or with others, so
  * that what it is assigned to does not depend on its neighbours.
  */
-AVX512 static inline
-__attribute__((always_inline))
-void
-			pair512(const float *const *x, const float *tile, int dims,
-					const float *bias, int32 number, float *best, int32 *index)
+AVX512_INLINE void
+pair512(const float *const *x, const float *tile, int dims,
+		const float *bias, int32 number, float *best, int32 *index)
 {
 	const float *tile1 = tile + (size_t) dims * PQ_TILE;
 	__m512		sum0[POINTS512];
@@ -131,10 +149,8 @@ void
 #pragma GCC unroll 8
 		for (int p = 0; p < POINTS512; p++)
 		{
-			__m512		value = _mm512_set1_ps(x[p][j]);
-
-			sum0[p] = _mm512_fmadd_ps(value, row0, sum0[p]);
-			sum1[p] = _mm512_fmadd_ps(value, row1, sum1[p]);
+			sum0[p] = add512(x[p][j], row0, sum0[p], true);
+			sum1[p] = add512(x[p][j], row1, sum1[p], true);
 		}
 	}
 #pragma GCC unroll 8
@@ -147,11 +163,9 @@ void
 	}
 }
 
-AVX512 static inline
-__attribute__((always_inline))
-void
-			single512(const float *const *x, const float *tile, int dims,
-					  const float *bias, int32 number, float *best, int32 *index)
+AVX512_INLINE void
+single512(const float *const *x, const float *tile, int dims,
+		  const float *bias, int32 number, float *best, int32 *index)
 {
 	__m512		sum[POINTS512];
 
@@ -164,7 +178,7 @@ void
 
 #pragma GCC unroll 8
 		for (int p = 0; p < POINTS512; p++)
-			sum[p] = _mm512_fmadd_ps(_mm512_set1_ps(x[p][j]), row, sum[p]);
+			sum[p] = add512(x[p][j], row, sum[p], true);
 	}
 #pragma GCC unroll 8
 	for (int p = 0; p < POINTS512; p++)
@@ -226,10 +240,8 @@ avx512_tile_least(const float *scores, const int32 *numbers, int n,
 }
 
 /* Add one quad's values to the sums of 32 vectors. */
-AVX512 static inline
-__attribute__((always_inline))
-void
-			quad512(__m512i codes, __m512i table, __m512i *low, __m512i *high)
+AVX512_INLINE void
+quad512(__m512i codes, __m512i table, __m512i *low, __m512i *high)
 {
 	const __m512i nibble = _mm512_set1_epi8(0x0f);
 	const __m512i entry = _mm512_set1_epi32(0x30201000);
@@ -253,10 +265,8 @@ __m512i
 	return _mm512_srai_epi32(_mm512_madd_epi16(t, factor), 8);
 }
 
-AVX512 static inline
-__attribute__((always_inline))
-void
-			emit512(const PqBlockScan *scan, int b, __m512i low, __m512i high, __m512i limit)
+AVX512_INLINE void
+emit512(const PqBlockScan *scan, int b, __m512i low, __m512i high, __m512i limit)
 {
 	uint32		mask = (uint32) _mm512_cmple_epi32_mask(low, limit) |
 		(uint32) _mm512_cmple_epi32_mask(high, limit) << 16;
@@ -309,15 +319,13 @@ avx512_scan_blocks(const PqBlockScan *scan)
 	}
 }
 
-AVX512 static inline
-__attribute__((always_inline)) __m512
+AVX512_INLINE __m512
 codes512(const uint8 *code)
 {
 	return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *) code)));
 }
 
-AVX512 static inline
-__attribute__((always_inline)) __m512
+AVX512_INLINE __m512
 codes512_tail(const uint8 *code, __mmask16 m)
 {
 	return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_maskz_loadu_epi8(m, code)));
@@ -416,10 +424,19 @@ avx2_half_to_float(const uint16 *in, float *out, int dims)
 	pq_kernels_portable.half_to_float(in + j, out + j, dims - j);
 }
 
-AVX2 static inline
-__attribute__((always_inline))
-void
-			dots2(const float *x, size_t stride, int n, const float *tile, int dims, __m256 * sum)
+AVX2_INLINE __m256
+add2(__m256 value, __m256 row, __m256 sum, bool l2)
+{
+	__m256		d;
+
+	if (!l2)
+		return _mm256_fmadd_ps(value, row, sum);
+	d = _mm256_sub_ps(value, row);
+	return _mm256_fmadd_ps(d, d, sum);
+}
+
+AVX2_INLINE void
+sums2(const float *x, size_t stride, int n, const float *tile, int dims, __m256 * sum, bool l2)
 {
 	for (int j = 0; j < dims; j++)
 	{
@@ -431,15 +448,14 @@ void
 		{
 			__m256		value = _mm256_broadcast_ss(x + p * stride + j);
 
-			sum[2 * p] = _mm256_fmadd_ps(value, left, sum[2 * p]);
-			sum[2 * p + 1] = _mm256_fmadd_ps(value, right, sum[2 * p + 1]);
+			sum[2 * p] = add2(value, left, sum[2 * p], l2);
+			sum[2 * p + 1] = add2(value, right, sum[2 * p + 1], l2);
 		}
 	}
 }
 
-AVX2 static void
-avx2_tile_dots(const float *x, size_t stride, int n, const float *tile,
-			   int dims, float *acc)
+AVX2_INLINE void
+tile2(const float *x, size_t stride, int n, const float *tile, int dims, float *acc, bool l2)
 {
 	int			p = 0;
 
@@ -449,7 +465,7 @@ avx2_tile_dots(const float *x, size_t stride, int n, const float *tile,
 
 		for (int i = 0; i < 2 * POINTS2; i++)
 			sum[i] = _mm256_loadu_ps(acc + p * PQ_TILE + i * 8);
-		dots2(x + p * stride, stride, POINTS2, tile, dims, sum);
+		sums2(x + p * stride, stride, POINTS2, tile, dims, sum, l2);
 		for (int i = 0; i < 2 * POINTS2; i++)
 			_mm256_storeu_ps(acc + p * PQ_TILE + i * 8, sum[i]);
 	}
@@ -459,18 +475,28 @@ avx2_tile_dots(const float *x, size_t stride, int n, const float *tile,
 
 		sum[0] = _mm256_loadu_ps(acc + p * PQ_TILE);
 		sum[1] = _mm256_loadu_ps(acc + p * PQ_TILE + 8);
-		dots2(x + p * stride, stride, 1, tile, dims, sum);
+		sums2(x + p * stride, stride, 1, tile, dims, sum, l2);
 		_mm256_storeu_ps(acc + p * PQ_TILE, sum[0]);
 		_mm256_storeu_ps(acc + p * PQ_TILE + 8, sum[1]);
 	}
 }
 
-AVX2 static inline
-__attribute__((always_inline))
-void
-			keep_best2(__m256 sum, const float *bias, int32 number, float *best, int32 *index)
+AVX2 static void
+avx2_tile_dots(const float *x, size_t stride, int n, const float *tile, int dims, float *acc)
 {
-	__m256		score = _mm256_fnmadd_ps(_mm256_set1_ps(2.0f), sum, _mm256_loadu_ps(bias));
+	tile2(x, stride, n, tile, dims, acc, false);
+}
+
+AVX2 static void
+avx2_tile_l2(const float *x, size_t stride, int n, const float *tile, int dims, float *acc)
+{
+	tile2(x, stride, n, tile, dims, acc, true);
+}
+
+AVX2_INLINE void
+keep_best2(__m256 sum, const float *bias, int32 number, float *best, int32 *index)
+{
+	__m256		score = _mm256_add_ps(sum, _mm256_loadu_ps(bias));
 	__m256		old = _mm256_loadu_ps(best);
 	__m256		less = _mm256_cmp_ps(score, old, _CMP_LT_OQ);
 	__m256i		old_index = _mm256_loadu_si256((const __m256i *) index);
@@ -482,11 +508,9 @@ void
 }
 
 /* Some points against one tile. */
-AVX2 static inline
-__attribute__((always_inline))
-void
-			best2(const float *const *x, int n, const float *tile, int dims,
-				  const float *bias, int32 number, float *best, int32 *index)
+AVX2_INLINE void
+best2(const float *const *x, int n, const float *tile, int dims,
+	  const float *bias, int32 number, float *best, int32 *index)
 {
 	__m256		sum[2 * POINTS2];
 
@@ -503,8 +527,8 @@ void
 		{
 			__m256		value = _mm256_broadcast_ss(x[p] + j);
 
-			sum[2 * p] = _mm256_fmadd_ps(value, left, sum[2 * p]);
-			sum[2 * p + 1] = _mm256_fmadd_ps(value, right, sum[2 * p + 1]);
+			sum[2 * p] = add2(value, left, sum[2 * p], true);
+			sum[2 * p + 1] = add2(value, right, sum[2 * p + 1], true);
 		}
 	}
 #pragma GCC unroll 8
@@ -565,10 +589,8 @@ avx2_tile_least(const float *scores, const int32 *numbers, int n,
  * Transpose a quad: out[s] has subvector s of vectors 0..15 (in the bytes' low
  * halves) in some order that is the same for every s and quad; see avx2_order.
  */
-AVX2 static inline
-__attribute__((always_inline))
-void
-			transpose2(const uint8 *codes, __m256i * out)
+AVX2_INLINE void
+transpose2(const uint8 *codes, __m256i * out)
 {
 	const		__m256i by_subvector = _mm256_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15,
 														0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
@@ -663,8 +685,7 @@ float
 	return _mm_cvtss_f32(s);
 }
 
-AVX2 static inline
-__attribute__((always_inline)) __m256
+AVX2_INLINE __m256
 codes2(const uint8 *code)
 {
 	return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *) code)));
@@ -728,6 +749,7 @@ avx2_l2(const float *a, const float *b, int dims)
 const PqKernels pq_kernels_avx2 = {
 	.name = "avx2",
 	.tile_dots = avx2_tile_dots,
+	.tile_l2 = avx2_tile_l2,
 	.tiles_best = avx2_tiles_best,
 	.tile_least = avx2_tile_least,
 	.scan_blocks = avx2_scan_blocks,
@@ -741,6 +763,7 @@ const PqKernels pq_kernels_avx2 = {
 const PqKernels pq_kernels_avx512 = {
 	.name = "avx512",
 	.tile_dots = avx512_tile_dots,
+	.tile_l2 = avx512_tile_l2,
 	.tiles_best = avx512_tiles_best,
 	.tile_least = avx512_tile_least,
 	.scan_blocks = avx512_scan_blocks,

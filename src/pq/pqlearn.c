@@ -140,7 +140,7 @@ pq_update_meta(Relation index, const PqMetaPageData *meta)
 
 /* Decode the refine code of a slot of a copied posting page. */
 static float
-read_point(Relation index, PqIndex *pq, Page page, int slot, char *code, float *point)
+read_point(Relation index, PqIndex *pq, Page page, int slot, const float *origin, char *code, float *point)
 {
 	const PqLayout *layout = &pq->layout;
 
@@ -158,7 +158,7 @@ read_point(Relation index, PqIndex *pq, Page page, int slot, char *code, float *
 			   Min(layout->refine_size - part * PQ_REFINE_BYTES, PQ_REFINE_BYTES));
 		ReleaseBuffer(buffer);
 	}
-	return pq_refine_decode(pq->model, code, point);
+	return pq_refine_decode(pq->model, code, origin, point);
 }
 
 /*
@@ -172,6 +172,7 @@ each_entry(PqLearn *learn, PqEntryAction action)
 	const PqLayout *layout = &pq->layout;
 	char	   *code = palloc(layout->refine_parts * PQ_REFINE_BYTES);
 	float	   *point = palloc0(sizeof(float) * pq->model->padded);
+	float	   *origin = palloc0(sizeof(float) * pq->model->padded);
 	PGAlignedBlock page;
 
 	learn->met = 0;
@@ -180,6 +181,8 @@ each_entry(PqLearn *learn, PqEntryAction action)
 		BlockNumber block = pq_list_head(pq, learn->index, list);
 		BlockNumber steps = 0;
 
+		if (block != InvalidBlockNumber)
+			pq_read_origin(learn->index, pq, list, origin);
 		while (block != InvalidBlockNumber)
 		{
 			Buffer		buffer = pq_read(pq, learn->index, block);
@@ -206,7 +209,7 @@ each_entry(PqLearn *learn, PqEntryAction action)
 				for (; mask; mask &= mask - 1)
 				{
 					int			slot = b * PQ_BLOCK + pg_rightmost_one_pos32(mask);
-					float		error = read_point(learn->index, pq, page.data, slot, code, point);
+					float		error = read_point(learn->index, pq, page.data, slot, origin, code, point);
 
 					action(learn, point, error, page.data, slot);
 					learn->met++;
@@ -219,6 +222,7 @@ each_entry(PqLearn *learn, PqEntryAction action)
 	}
 	pfree(code);
 	pfree(point);
+	pfree(origin);
 }
 
 static void

@@ -348,7 +348,7 @@ select_least(IxRow *rows, int count, int n)
 
 /* Rank the entries of a posting page that lie behind those read before. */
 static void
-read_page(IndexScanDesc scan, Page page, const IxRow *from, int first, int most)
+read_page(IndexScanDesc scan, uint32 list, Page page, const IxRow *from, int first, int most)
 {
 	PqScanOpaque *so = scan->opaque;
 	PqSearch   *search = so->search;
@@ -356,7 +356,7 @@ read_page(IndexScanDesc scan, Page page, const IxRow *from, int first, int most)
 	float		errors[64 * PQ_BLOCK];
 	IxRanking  *ranking = &so->ranking;
 
-	pq_search_page(search, page, distances, errors);
+	pq_search_page(search, list, page, distances, errors);
 	ix_ranking_reserve(ranking, search->ncandidates);
 	for (int i = 0; i < search->ncandidates; i++)
 	{
@@ -409,7 +409,7 @@ read_entries(IndexScanDesc scan)
 			memcpy(copy->data, BufferGetPage(buffer), BLCKSZ);
 			UnlockReleaseBuffer(buffer);
 			block = PqPostingGetHeader(copy->data)->next;
-			read_page(scan, copy->data, again ? &from : NULL, first, most);
+			read_page(scan, list, copy->data, again ? &from : NULL, first, most);
 			if ((++steps & 1023) == 0 && steps > RelationGetNumberOfBlocks(scan->indexRelation))
 				ix_corrupt(scan->indexRelation, block, "The pages of a list form a circle.");
 		}

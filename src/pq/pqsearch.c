@@ -3,8 +3,10 @@
  *		Finding candidates: rank lists, scan codes, refine.
  *
  * A distance is estimated as base(list) + unit(list) * (table sum + term), where
- * what is in brackets is a whole number; see pqtrain.c for what the parts stand
- * for.  Estimates of one query are the same whenever they are computed, so each
+ * what is in brackets is a whole number.  With centroid c, origin o and residual r
+ * of a vector x, |q - x|^2 is |q - c|^2 + (|r|^2 + 2 <c - o, r>) - 2 <q - o, r>: the
+ * first part is the list's score, the second the term, and the last comes from a
+ * table for the origin, made when a list of that origin is scanned first.  Estimates of one query are the same whenever they are computed, so each
  * list remembers up to which estimate its entries were taken, and is scanned
  * again for the others if more are wanted (pqgather.c).
  *
@@ -20,6 +22,7 @@
 #include <math.h>
 
 #include "miscadmin.h"
+#include "utils/memutils.h"
 #include "utils/rel.h"
 
 #include "pq/pq.h"
@@ -40,22 +43,23 @@ pq_search_begin(Relation index, PqIndex *pq)
 	search->index = index;
 	search->pq = pq;
 	search->query = palloc0(sizeof(float) * model->padded);
-	search->table = (uint8 *) TYPEALIGN(64, palloc0(model->nquads * PQ_QUAD_BYTES + 64));
-	search->refine_query = palloc(sizeof(float) * model->inner);
+	if (PqModelIsFlat(model))
+		return search;
+	search->frame_context = AllocSetContextCreate(CurrentMemoryContext, "pq frames", ALLOCSET_DEFAULT_SIZES);
+	search->frames = palloc0(sizeof(PqFrame *) * model->ngroups);
+	search->origin = palloc0(sizeof(float) * model->padded);
 	search->refine_weight = palloc(sizeof(float) * model->inner);
 	return search;
 }
 
 /*
- * Tables for estimating distances, in 8 bits per entry.
+ * The table of a frame for estimating distances to a query, in 8 bits per entry.
  */
 static void
-make_tables(PqSearch *search)
+make_table(const PqModel *model, const float *query, PqFrame *frame)
 {
-	const PqModel *model = search->pq->model;
-	int			entries = model->subvectors * PQ_TILE;
-	float	   *values = palloc0(sizeof(float) * entries);
-	float	   *low = palloc(sizeof(float) * model->subvectors);
+	float		values[PQ_MAX_SUBVECTORS * PQ_TILE];
+	float		low[PQ_MAX_SUBVECTORS];
 	float		factor = model->metric == PQ_METRIC_IP ? -1.0f : -2.0f;
 	float		range = 0;
 	double		bias = 0;
@@ -66,7 +70,8 @@ make_tables(PqSearch *search)
 		float	   *v = values + m * PQ_TILE;
 		float		high;
 
-		pq_kernels->tile_dots(search->query + m * model->width, 0, 1,
+		memset(v, 0, sizeof(float) * PQ_TILE);
+		pq_kernels->tile_dots(query + m * model->width, 0, 1,
 							  PqModelArray(model, codebooks, float) + (size_t) m * model->width * PQ_TILE,
 							  model->width, v);
 		low[m] = high = v[0] * factor;
@@ -82,18 +87,89 @@ make_tables(PqSearch *search)
 	scale = range / 255;
 	if (!(scale > 1e-30f) || !isfinite(scale))
 		scale = 1e-30f;
-	memset(search->table, 0, model->nquads * PQ_QUAD_BYTES);
 	for (int m = 0; m < model->subvectors; m++)
 		for (int k = 0; k < PQ_TILE; k++)
 		{
 			float		entry = (values[m * PQ_TILE + k] - low[m]) / scale + 0.5f;
 
-			search->table[m * PQ_TILE + k] = entry < 255 ? (uint8) entry : 255;
+			frame->table[m * PQ_TILE + k] = entry < 255 ? (uint8) (int32) entry : 255;
 		}
-	search->table_scale = scale;
-	search->table_bias = bias;
-	pfree(values);
-	pfree(low);
+	frame->table_scale = scale;
+	frame->table_bias = bias;
+}
+
+/* Room for a frame. */
+static PqFrame *
+alloc_frame(PqSearch *search)
+{
+	const PqModel *model = search->pq->model;
+	Size		table = model->nquads * PQ_QUAD_BYTES;
+	PqFrame    *frame = MemoryContextAllocZero(search->frame_context, sizeof(PqFrame) + 64 + table + sizeof(float) * model->inner);
+
+	frame->table = (uint8 *) TYPEALIGN(64, frame + 1);
+	frame->refine_query = (float *) (frame->table + table);
+	return frame;
+}
+
+/*
+ * Look at the query from an origin.  Under inner products, which are sums of those
+ * with the origin and with the way from there, the table is the same for all.
+ */
+static void
+fill_frame(PqSearch *search, const float *origin, PqFrame *frame)
+{
+	const PqModel *model = search->pq->model;
+	const float *spread = PqModelArray(model, spread, float);
+	float		way[PQ_MAX_SUBVECTORS * PQ_MAX_WIDTH];
+	const float *from = model->absolute ? search->query : way;
+	bool		whole = model->whole && search->lost == 0;
+
+	if (model->metric == PQ_METRIC_IP)
+	{
+		frame->refine_bias = search->refine_bias;
+		for (int j = 0; j < model->inner; j++)
+		{
+			frame->refine_query[j] = search->query[j] * spread[j];
+			frame->refine_bias += model->absolute ? 0 : (double) search->query[j] * origin[j];
+		}
+		frame->slack = search->lost + sqrtf(search->norm) * FLT_EPSILON;
+		make_table(model, search->query, frame);
+		return;
+	}
+	memset(way + model->inner, 0, sizeof(float) * (model->padded - model->inner));
+	for (int j = 0; j < model->inner; j++)
+	{
+		way[j] = search->query[j] - origin[j];
+		frame->refine_query[j] = from[j] / spread[j];
+		whole = whole && from[j] == rintf(from[j]);
+	}
+	frame->slack = search->lost;
+	if (!whole)
+		frame->slack += sqrtf(pq_kernels->dot(from, from, model->inner)) * FLT_EPSILON;
+	make_table(model, way, frame);
+}
+
+/*
+ * The frame of a list.  That of a list which is its own origin is valid until the
+ * next one, unless it is to be kept.
+ */
+static PqFrame *
+list_frame(PqSearch *search, uint32 list, bool keep)
+{
+	const PqModel *model = search->pq->model;
+	PqFrame   **frame = &search->own;
+
+	if (!PqListIsOwn(model, list))
+	{
+		frame = &search->frames[pq_list_group(model, list)];
+		if (*frame)
+			return *frame;
+	}
+	if (keep || !*frame)
+		*frame = alloc_frame(search);
+	pq_read_origin(search->index, search->pq, list, search->origin);
+	fill_frame(search, search->origin, *frame);
+	return *frame;
 }
 
 /*
@@ -105,7 +181,6 @@ pq_search_query(PqSearch *search, const float *query, float lost)
 {
 	const PqModel *model = search->pq->model;
 	const float *spread = PqModelArray(model, spread, float);
-	bool		whole = model->whole && lost == 0;
 
 	memcpy(search->query, query, sizeof(float) * model->padded);
 	search->norm = pq_kernels->dot(query, query, model->inner);
@@ -113,24 +188,19 @@ pq_search_query(PqSearch *search, const float *query, float lost)
 	search->ncandidates = 0;
 	search->refine_bias = 0;
 	search->refine_sum = 0;
-	search->slack = lost;
+	search->lost = lost;
 	if (PqModelIsFlat(model))
 		return;
-	make_tables(search);
-	for (int j = 0; j < model->inner && whole; j++)
-		whole = query[j] == rintf(query[j]);
-	if (!whole)
-		search->slack += sqrtf(search->norm) * FLT_EPSILON;
+	memset(search->frames, 0, sizeof(PqFrame *) * model->ngroups);
+	search->own = NULL;
+	MemoryContextReset(search->frame_context);
 	for (int j = 0; j < model->inner; j++)
 	{
 		if (model->metric == PQ_METRIC_IP)
 		{
-			search->refine_query[j] = query[j] * spread[j];
-			search->refine_sum += search->refine_query[j];
+			search->refine_sum += query[j] * spread[j];
 			search->refine_bias += (double) query[j] * PqModelArray(model, centre, float)[j];
 		}
-		else
-			search->refine_query[j] = query[j] / spread[j];
 		search->refine_weight[j] = model->metric == PQ_METRIC_L1 ? spread[j] : spread[j] * spread[j];
 	}
 }
@@ -184,16 +254,31 @@ select_scored(ScoredList *lists, int count, int n)
 	}
 }
 
-/* How far the query is from a centroid: smaller is nearer. */
-static inline float
-list_score(const PqSearch *search, float dot, float norm)
-{
-	float		score;
+/* Are lists ranked by inner products? */
+#define BY_PRODUCT(search) ((search)->pq->model->metric == PQ_METRIC_IP && !(search)->assign)
 
-	if (isinf(norm))
+/*
+ * How far the query is from a centroid, smaller being nearer, given the sum of a
+ * tile's column.
+ */
+static inline float
+list_score(const PqSearch *search, float sum, float bias)
+{
+	float		score = BY_PRODUCT(search) ? -sum : sum;
+
+	if (isinf(bias))
 		return INFINITY;
-	score = search->pq->model->metric == PQ_METRIC_IP && !search->assign ? -dot : search->norm + norm - 2 * dot;
 	return isfinite(score) ? score : FLT_MAX;
+}
+
+/* Add rows of a tile to the sums of its columns. */
+static inline void
+add_rows(const PqSearch *search, int first, const float *tile, int rows, float *sums)
+{
+	if (BY_PRODUCT(search))
+		pq_kernels->tile_dots(search->query + first, 0, 1, tile, rows, sums);
+	else
+		pq_kernels->tile_l2(search->query + first, 0, 1, tile, rows, sums);
 }
 
 /*
@@ -204,7 +289,7 @@ static int
 score_tiles(PqSearch *search, int first, int end, const uint32 *taken, ScoredList *out)
 {
 	const PqModel *model = search->pq->model;
-	const float *norms = PqModelArray(model, norms, float);
+	const float *bias = PqModelArray(model, bias, float);
 	Size		row = (Size) first * model->inner;
 	Buffer		buffer = InvalidBuffer;
 	BlockNumber at = InvalidBlockNumber;
@@ -212,7 +297,7 @@ score_tiles(PqSearch *search, int first, int end, const uint32 *taken, ScoredLis
 
 	for (int t = first; t < end; t++)
 	{
-		float		dots[PQ_TILE] = {0};
+		float		sums[PQ_TILE] = {0};
 
 		for (int j = 0; j < model->inner;)
 		{
@@ -228,16 +313,14 @@ score_tiles(PqSearch *search, int first, int end, const uint32 *taken, ScoredLis
 				pq_page_check(search->index, buffer, PQ_PAGE_TILES);
 				at = block;
 			}
-			pq_kernels->tile_dots(search->query + j, 0, 1,
-								  (float *) ((char *) BufferGetPage(buffer) + PQ_STREAM_START + offset * PQ_ROW_BYTES),
-								  rows, dots);
+			add_rows(search, j, (float *) ((char *) BufferGetPage(buffer) + PQ_STREAM_START + offset * PQ_ROW_BYTES), rows, sums);
 			j += rows;
 			row += rows;
 		}
 		for (int c = 0; c < PQ_TILE; c++)
 		{
 			uint32		slot = t * PQ_TILE + c;
-			float		score = list_score(search, dots[c], norms[slot]);
+			float		score = list_score(search, sums[c], bias[slot]);
 
 			if (!isinf(score) && !(taken && taken[slot / 32] >> (slot % 32) & 1))
 			{
@@ -262,17 +345,15 @@ rank_groups(PqSearch *search)
 
 	for (int t = 0; t < PqModelGroupTiles(model); t++)
 	{
-		float		dots[PQ_TILE] = {0};
+		float		sums[PQ_TILE] = {0};
 
-		pq_kernels->tile_dots(search->query, 0, 1,
-							  PqModelArray(model, group_tiles, float) + (size_t) t * model->inner * PQ_TILE,
-							  model->inner, dots);
+		add_rows(search, 0, PqModelArray(model, group_tiles, float) + (size_t) t * model->inner * PQ_TILE, model->inner, sums);
 		for (int c = 0; c < PQ_TILE; c++)
 		{
 			int			g = t * PQ_TILE + c;
 
 			groups[g].slot = g;
-			groups[g].score = list_score(search, dots[c], PqModelArray(model, group_norms, float)[g]);
+			groups[g].score = list_score(search, sums[c], PqModelArray(model, group_bias, float)[g]);
 		}
 	}
 	sort_scored(groups, model->ngroups);
@@ -280,21 +361,45 @@ rank_groups(PqSearch *search)
 }
 
 /*
- * How a list's codes make estimates.
+ * How much farther than the nearest group another one is, whatever the scale.
  */
-static void
-set_units(PqSearch *search, PqProbe *probe)
+static inline float
+group_excess(const PqSearch *search, float score, float nearest)
+{
+	return (score - nearest) / Max(BY_PRODUCT(search) ? sqrtf(search->norm) : nearest, 1e-30f);
+}
+
+/* That of all groups, by their numbers. */
+float *
+pq_search_groups(PqSearch *search)
+{
+	int			ngroups = search->pq->model->ngroups;
+	ScoredList *groups = rank_groups(search);
+	float	   *excess = palloc(sizeof(float) * ngroups);
+
+	for (int g = 0; g < ngroups; g++)
+		excess[groups[g].slot] = group_excess(search, groups[g].score, groups[0].score);
+	pfree(groups);
+	return excess;
+}
+
+/*
+ * See that a probe has its frame, and how its codes make estimates.
+ */
+void
+pq_probe_prepare(PqSearch *search, PqProbe *probe)
 {
 	const PqModel *model = search->pq->model;
 	double		scale;
 	double		factor;
 
-	if (PqModelIsFlat(model))
+	if (probe->frame || PqModelIsFlat(model))
 		return;
+	probe->frame = list_frame(search, probe->slot, true);
 	scale = PqModelArray(model, scales, float)[probe->slot];
-	factor = PqModelArray(model, term_steps, float)[probe->slot] / (scale * search->table_scale) * 256;
-	probe->unit = scale * search->table_scale;
-	probe->base = probe->score + scale * search->table_bias + PqModelArray(model, term_mins, float)[probe->slot];
+	factor = PqModelArray(model, term_steps, float)[probe->slot] / (scale * probe->frame->table_scale) * 256;
+	probe->unit = scale * probe->frame->table_scale;
+	probe->base = probe->score + scale * probe->frame->table_bias + PqModelArray(model, term_mins, float)[probe->slot];
 	/* terms that are large against the table are added later */
 	probe->term_factor = factor <= MAX_TERM_FACTOR ? (int32) rint(factor) : -1;
 	probe->term_step = factor <= MAX_TERM_FACTOR ? 0 : PqModelArray(model, term_steps, float)[probe->slot];
@@ -329,11 +434,12 @@ pq_search_rank(PqSearch *search, int nprobes)
 	lists = palloc_extended(sizeof(ScoredList) * PqModelSlots(model), MCXT_ALLOC_HUGE);
 	groups = rank_groups(search);
 	look = 6 * nprobes + 160;
-	for (int g = 0; g < model->ngroups && (n < look || n + old < nprobes); g++)
+	for (int g = 0; g < model->ngroups; g++)
 	{
-		int			group = groups[g].slot;
-
-		n += score_tiles(search, starts[group], starts[group + 1], taken, lists + n);
+		if (n >= look && n + old >= nprobes &&
+			group_excess(search, groups[g].score, groups[0].score) > search->pq->meta.look)
+			break;
+		n += score_tiles(search, starts[groups[g].slot], starts[groups[g].slot + 1], taken, lists + n);
 	}
 	more = Min(n, nprobes - old);
 	if (more < n)
@@ -349,7 +455,8 @@ pq_search_rank(PqSearch *search, int nprobes)
 
 		probe->score = lists[i].score;
 		probe->slot = lists[i].slot;
-		set_units(search, probe);
+		probe->frame = NULL;
+		probe->unit = 0;
 		probe->taken = probe->limit = -INFINITY;
 	}
 	search->nprobes = old + more;
@@ -466,12 +573,12 @@ pq_search_bound(const PqSearch *search, double result)
 }
 
 /*
- * Make all live entries of a copy of a posting page that pass the filters
+ * Make all live entries of a copy of a list's posting page that pass the filters
  * candidates, and tell the distances of their refine codes, as
  * pq_search_refine() does.
  */
 void
-pq_search_page(PqSearch *search, Page page, double *distances, float *errors)
+pq_search_page(PqSearch *search, uint32 list, Page page, double *distances, float *errors)
 {
 	const PqLayout *layout = &search->pq->layout;
 	const PqPostingHeader *header = PqPostingGetHeader(page);
@@ -498,7 +605,7 @@ pq_search_page(PqSearch *search, Page page, double *distances, float *errors)
 	if (PqModelIsFlat(search->pq->model))
 		pq_flat_distances(search, page, distances, errors);
 	else
-		pq_search_refine(search, distances, errors);
+		pq_search_refine(search, list_frame(search, list, false), distances, errors);
 }
 
 /*
@@ -536,7 +643,8 @@ pq_search_least(const PqSearch *search, double distance, float error)
 
 /*
  * For each candidate the distance to its refine code (or minus the inner
- * product), and how far that may be off.  Candidates that share a page mostly
+ * product), and how far that may be off; in its probe's frame, or where that is
+ * not NULL in this one.  Candidates that share a page mostly
  * follow each other, since they were found that way.
  *
  * Refine pages are neither locked nor checked: the bytes of a live entry do not
@@ -544,7 +652,7 @@ pq_search_least(const PqSearch *search, double distance, float error)
  * a wrong distance at worst.
  */
 void
-pq_search_refine(PqSearch *search, double *distances, float *errors)
+pq_search_refine(PqSearch *search, const PqFrame *frame, double *distances, float *errors)
 {
 	const PqModel *model = search->pq->model;
 	const PqLayout *layout = &search->pq->layout;
@@ -556,6 +664,7 @@ pq_search_refine(PqSearch *search, double *distances, float *errors)
 	{
 		int			k = i - (AHEAD - 1);
 		const char *code;
+		const PqFrame *f;
 		PqRefineHeader header;
 		double		value;
 
@@ -587,27 +696,41 @@ pq_search_refine(PqSearch *search, double *distances, float *errors)
 		code = PageGetContents(BufferGetPage(ring[k % AHEAD])) + (c[k].place & 0xffff) * layout->refine_size;
 		memcpy(&header, code, sizeof(header));
 		code += sizeof(header);
+		f = frame ? frame : search->probes[c[k].probe].frame;
 		if (model->metric == PQ_METRIC_IP)
-			value = -(search->refine_bias + header.low * search->refine_sum +
-					  (double) header.step * pq_kernels->code_dot(search->refine_query, (const uint8 *) code, model->inner));
+			value = -(f->refine_bias + header.low * search->refine_sum +
+					  (double) header.step * pq_kernels->code_dot(f->refine_query, (const uint8 *) code, model->inner));
 		else if (model->metric == PQ_METRIC_L1)
-			value = pq_l1_code(search->refine_query, search->refine_weight, header.low, header.step,
+			value = pq_l1_code(f->refine_query, search->refine_weight, header.low, header.step,
 							   (const uint8 *) code, model->inner);
 		else
-			value = sqrtf(pq_kernels->code_l2(search->refine_query, search->refine_weight, header.low, header.step,
+			value = sqrtf(pq_kernels->code_l2(f->refine_query, search->refine_weight, header.low, header.step,
 											  (const uint8 *) code, model->inner));
 		distances[k] = isfinite(value) ? value : 0;
-		errors[k] = isfinite(value) && header.error >= 0 ? header.error + search->slack : INFINITY;
+		errors[k] = isfinite(value) && header.error >= 0 ? header.error + f->slack : INFINITY;
 		ReleaseBuffer(ring[k % AHEAD]);
 	}
 }
 
 /*
- * The point that the refine code of an entry of a posting page stands for, and
- * how far that is off.
+ * The origin of a list, with its centroid read from pages if need be.
  */
 void
-pq_read_refined(Relation index, PqIndex *pq, Page page, int slot, float *point, float *error)
+pq_read_origin(Relation index, PqIndex *pq, uint32 list, float *origin)
+{
+	if (PqModelIsFlat(pq->model))
+		return;
+	if (PqListIsOwn(pq->model, list))
+		pq_read_centroid(index, pq, list, origin);
+	pq_list_origin(pq->model, list, origin, origin);
+}
+
+/*
+ * The point that the refine code of an entry of a posting page stands for, where
+ * the list has this origin, and how far that is off.
+ */
+void
+pq_read_refined(Relation index, PqIndex *pq, Page page, int slot, const float *origin, float *point, float *error)
 {
 	const PqLayout *layout = &pq->layout;
 	BlockNumber block = PqPostingGetHeader(page)->refine[PqRefineNumber(layout, slot)];
@@ -617,7 +740,7 @@ pq_read_refined(Relation index, PqIndex *pq, Page page, int slot, float *point, 
 		ix_corrupt(index, block, "An entry has no refine page.");
 	buffer = pq_read(pq, index, block);
 	*error = pq_refine_decode(pq->model, PageGetContents(BufferGetPage(buffer)) +
-							  slot % layout->refine_slots * layout->refine_size, point);
+							  slot % layout->refine_slots * layout->refine_size, origin, point);
 	ReleaseBuffer(buffer);
 }
 
@@ -638,7 +761,6 @@ pq_nearest_list(Relation index, PqIndex *pq, const float *point)
 	search.index = index;
 	search.pq = pq;
 	search.query = unconstify(float *, point);
-	search.norm = pq_kernels->dot(point, point, model->inner);
 	search.assign = true;
 	groups = rank_groups(&search);
 	for (int g = 0; g < Min(model->ngroups, 8); g++)

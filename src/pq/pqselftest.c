@@ -76,9 +76,14 @@ compare(const PqKernels *a, const PqKernels *b, const TestData *m)
 		for (int k = 0; k < POINTS * PQ_TILE; k++)
 			if (!close_to(u[k], v[k]))
 				return "tile_dots";
+		a->tile_l2(m->x, DIMS, POINTS, m->tile, dims, u);
+		b->tile_l2(m->x, DIMS, POINTS, m->tile, dims, v);
+		for (int k = 0; k < POINTS * PQ_TILE; k++)
+			if (!close_to(u[k], v[k]))
+				return "tile_l2";
 		/* as many tiles as fit, so that pairs and odd ones are tried */
 		for (int k = 0; k < POINTS * PQ_TILE; k++)
-			u[k] = v[k] = 0;
+			u[k] = v[k] = 1e6;
 		for (int p = 0; p < POINTS; p++)
 			x[p] = m->x + p * DIMS;
 		a->tiles_best(x, POINTS, m->tile, Min(TILES, DIMS / dims), dims, m->bias, u, i);
@@ -131,11 +136,13 @@ static bool
 indifferent(const PqKernels *kernels, const TestData *m)
 {
 	float		together[POINTS * PQ_TILE] = {0};
-	float		best[POINTS * PQ_TILE] = {0};
+	float		best[POINTS * PQ_TILE];
 	int32		numbers[POINTS * PQ_TILE] = {0};
 	const float *x[POINTS];
 	bool		same = true;
 
+	for (int k = 0; k < POINTS * PQ_TILE; k++)
+		best[k] = INFINITY;
 	for (int p = 0; p < POINTS; p++)
 		x[p] = m->x + p * DIMS;
 	kernels->tile_dots(m->x, DIMS, POINTS, m->tile, DIMS, together);
@@ -143,9 +150,11 @@ indifferent(const PqKernels *kernels, const TestData *m)
 	for (int p = 0; p < POINTS; p++)
 	{
 		float		alone[PQ_TILE] = {0};
-		float		alone_best[PQ_TILE] = {0};
+		float		alone_best[PQ_TILE];
 		int32		number[PQ_TILE] = {0};
 
+		for (int c = 0; c < PQ_TILE; c++)
+			alone_best[c] = INFINITY;
 		kernels->tile_dots(x[p], DIMS, 1, m->tile, DIMS, alone);
 		kernels->tiles_best(&x[p], 1, m->tile, 1, DIMS, m->bias, alone_best, number);
 		same &= memcmp(alone, together + p * PQ_TILE, sizeof(alone)) == 0 &&
@@ -254,7 +263,7 @@ jflow_pq_kmeans(PG_FUNCTION_ARGS)
 	float	   *centroids = palloc(sizeof(float) * 64 * MEANS_DIMS);
 	float	   *again = palloc(sizeof(float) * 64 * MEANS_DIMS);
 	float	   *tiles = palloc(sizeof(float) * 64 * MEANS_DIMS);
-	float		norms[64];
+	float		bias[64];
 	float		best[MEANS_POINTS];
 	int32		index[MEANS_POINTS];
 	double		error = 0;
@@ -279,10 +288,10 @@ jflow_pq_kmeans(PG_FUNCTION_ARGS)
 	if (error > MEANS_DIMS * 0.2 * 0.2)
 		complain_kmeans("clusters far apart were not found");
 
-	pq_make_tiles(centroids, MEANS, MEANS_DIMS, tiles, norms);
+	pq_make_tiles(centroids, MEANS, MEANS_DIMS, tiles, bias);
 	for (int i = 0; i < MEANS_POINTS; i++)
 		best[i] = INFINITY;
-	pq_nearest(points, MEANS_DIMS, NULL, MEANS_POINTS, MEANS_DIMS, tiles, norms, PqRoundTile(MEANS) / PQ_TILE, 0, best, index);
+	pq_nearest(points, MEANS_DIMS, NULL, MEANS_POINTS, MEANS_DIMS, tiles, bias, PqRoundTile(MEANS) / PQ_TILE, 0, best, index);
 	for (int i = 0; i < MEANS_POINTS; i++)
 		if (index[i] != nearest_plainly(points + i * MEANS_DIMS, centroids, MEANS, MEANS_DIMS, &distance))
 			complain_kmeans("the nearest centroid is another one");

@@ -28,6 +28,8 @@
 #define BATCH 256
 /* What all lists have in common counts as much as so many points of a list's own. */
 #define PRIOR 6
+/* A list is its own origin if its group's mean is so many of its units away. */
+#define FAR_LIST 16
 /* Whole numbers up to here are centred without rounding. */
 #define LARGEST_WHOLE 1048576
 
@@ -79,11 +81,12 @@ model_header(const PqSpace *space, int dims, int nlists, int ntiles,
 	m.ngroups = ngroups;
 #define PLACE(field, n) (m.field = size, size += sizeof(float) * (Size) (n))
 	PLACE(group_tiles, PqRoundTile(ngroups) * inner);
-	PLACE(group_norms, PqRoundTile(ngroups));
+	PLACE(group_bias, PqRoundTile(ngroups));
+	PLACE(group_means, flat ? 0 : ngroups * inner);
 	PLACE(group_starts, ngroups + 1);
-	PLACE(norms, ntiles * PQ_TILE);
+	PLACE(bias, ntiles * PQ_TILE);
+	PLACE(offsets, flat ? 0 : ntiles * PQ_TILE);
 	PLACE(codebooks, flat ? 0 : count * width * PQ_TILE);
-	PLACE(code_norms, flat ? 0 : count * PQ_TILE);
 	PLACE(centre, flat ? 0 : inner);
 	PLACE(spread, flat ? 0 : inner);
 	PLACE(scales, flat ? 0 : ntiles * PQ_TILE);
@@ -142,6 +145,7 @@ pq_model_verify(const PqModel *model, Size size)
 
 		header.centred = model->centred;
 		header.whole = model->whole;
+		header.absolute = model->absolute;
 		header.distortion = model->distortion;
 		sound = memcmp(&header, model, sizeof(PqModel)) == 0 && groups_are_sound(model);
 	}
@@ -178,46 +182,45 @@ pq_fill_centroids(PqTrained *trained)
 }
 
 /*
- * Group tiles, norms and tiles of lists from the centroids; norms of unused
- * slots are infinite already.
+ * Means and tiles of groups and tiles of lists from the centroids; the bias of
+ * unused slots is infinite already.
  */
 static void
 place_centroids(PqTrained *trained)
 {
 	PqModel    *model = trained->model;
 	int			inner = model->inner;
-	float	   *norms = PqModelArray(model, norms, float);
+	const float *bias = PqModelArray(model, bias, float);
 	int32	   *starts = PqModelArray(model, group_starts, int32);
 	float	   *means = palloc0(sizeof(float) * (Size) model->ngroups * inner);
+	double	   *sums = palloc(sizeof(double) * inner);
 	float		unused[PQ_TILE];
 
 	for (int g = 0; g < model->ngroups; g++)
 	{
 		int			count = 0;
-		float	   *mean = means + (size_t) g * inner;
 
+		memset(sums, 0, sizeof(double) * inner);
 		for (int s = starts[g] * PQ_TILE; s < starts[g + 1] * PQ_TILE; s++)
 		{
-			if (isinf(norms[s]))
+			if (isinf(bias[s]))
 				continue;
 			count++;
 			for (int j = 0; j < inner; j++)
-				mean[j] += trained->centroids[(size_t) s * inner + j];
+				sums[j] += trained->centroids[(size_t) s * inner + j];
 		}
 		for (int j = 0; j < inner && count > 0; j++)
-			mean[j] /= count;
+			means[(size_t) g * inner + j] = (float) (sums[j] / count);
 	}
 	pq_make_tiles(means, model->ngroups, inner, PqModelArray(model, group_tiles, float),
-				  PqModelArray(model, group_norms, float));
+				  PqModelArray(model, group_bias, float));
+	if (!PqModelIsFlat(model))
+		memcpy(PqModelArray(model, group_means, float), means, sizeof(float) * (Size) model->ngroups * inner);
 	for (int t = 0; t < model->ntiles; t++)
-	{
 		pq_make_tiles(trained->centroids + (size_t) t * PQ_TILE * inner, PQ_TILE, inner,
 					  trained->tiles + (size_t) t * inner * PQ_TILE, unused);
-		for (int c = 0; c < PQ_TILE; c++)
-			if (!isinf(norms[t * PQ_TILE + c]))
-				norms[t * PQ_TILE + c] = unused[c];
-	}
 	pfree(means);
+	pfree(sums);
 }
 
 /*
@@ -240,15 +243,16 @@ repair_lists(PqTrained *trained, const float *sample, int n, int32 *lists)
 		for (int i = 0; i < n; i++)
 		{
 			float	   *sum = sums + (size_t) lists[i] * inner;
+			const float *centroid = trained->centroids + (size_t) lists[i] * inner;
 			const float *point = sample + (size_t) i * model->padded;
 
 			counts[lists[i]]++;
 			for (int j = 0; j < inner; j++)
-				sum[j] += point[j];
+				sum[j] += point[j] - centroid[j];
 		}
 		for (int s = 0; s < nslots; s++)
 			for (int j = 0; j < inner && counts[s] > 0; j++)
-				trained->centroids[(size_t) s * inner + j] = sums[(size_t) s * inner + j] / counts[s];
+				trained->centroids[(size_t) s * inner + j] += sums[(size_t) s * inner + j] / counts[s];
 		place_centroids(trained);
 	}
 	pfree(counts);
@@ -267,7 +271,7 @@ train_lists(const PqSpace *space, int dims, const float *sample, int n,
 		(int) Min(ceil(sqrt(nlists)), nlists / (2 * PQ_TILE));
 	float	   *coarse = palloc(sizeof(float) * (Size) ngroups * inner);
 	float	   *tiles = palloc(sizeof(float) * (Size) PqRoundTile(ngroups) * inner);
-	float	   *norms = palloc(sizeof(float) * PqRoundTile(ngroups));
+	float	   *bias = palloc(sizeof(float) * PqRoundTile(ngroups));
 	float	   *best = palloc(sizeof(float) * Max(n, 1));
 	int32	   *group = palloc0(sizeof(int32) * Max(n, 1));
 	int		   *sizes = palloc0(sizeof(int) * ngroups);
@@ -282,10 +286,10 @@ train_lists(const PqSpace *space, int dims, const float *sample, int n,
 		pq_kmeans(sample, stride, Min(n, ngroups * 256), inner, ngroups, COARSE_ITERATIONS, coarse, 1);
 	else
 		memset(coarse, 0, sizeof(float) * inner);
-	pq_make_tiles(coarse, ngroups, inner, tiles, norms);
+	pq_make_tiles(coarse, ngroups, inner, tiles, bias);
 	for (int i = 0; i < n; i++)
 		best[i] = INFINITY;
-	pq_nearest(sample, stride, NULL, n, inner, tiles, norms, PqRoundTile(ngroups) / PQ_TILE, 0, best, group);
+	pq_nearest(sample, stride, NULL, n, inner, tiles, bias, PqRoundTile(ngroups) / PQ_TILE, 0, best, group);
 	for (int i = 0; i < n; i++)
 		sizes[group[i]]++;
 	for (int g = 0; g < ngroups; g++)
@@ -301,7 +305,7 @@ train_lists(const PqSpace *space, int dims, const float *sample, int n,
 	trained = pq_trained_alloc(pq_model_alloc(space, dims, total, ntiles, ngroups, subvectors, false));
 	starts = PqModelArray(trained->model, group_starts, int32);
 	for (int s = 0; s < PqModelSlots(trained->model); s++)
-		PqModelArray(trained->model, norms, float)[s] = INFINITY;
+		PqModelArray(trained->model, bias, float)[s] = INFINITY;
 	for (int g = 0; g < ngroups; g++)
 	{
 		int			count = 0;
@@ -316,13 +320,13 @@ train_lists(const PqSpace *space, int dims, const float *sample, int n,
 		pq_kmeans(members, inner, count, inner, share[g], LIST_ITERATIONS,
 				  trained->centroids + (size_t) starts[g] * PQ_TILE * inner, g + 2);
 		for (int c = 0; c < share[g]; c++)
-			PqModelArray(trained->model, norms, float)[starts[g] * PQ_TILE + c] = 0;
+			PqModelArray(trained->model, bias, float)[starts[g] * PQ_TILE + c] = 0;
 		pfree(members);
 	}
 	place_centroids(trained);
 	pfree(coarse);
 	pfree(tiles);
-	pfree(norms);
+	pfree(bias);
 	pfree(best);
 	pfree(group);
 	pfree(sizes);
@@ -346,6 +350,7 @@ train_codes(PqTrained *trained, const float *sample, const int32 *lists, int n)
 	float	   *residuals = palloc_extended(sizeof(float) * (Size) Max(n, 1) * model->padded,
 											MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
 	float	   *codes = palloc(sizeof(float) * PQ_TILE * width);
+	float		unused[PQ_TILE];
 
 	for (int i = 0; i < n; i++)
 	{
@@ -360,8 +365,7 @@ train_codes(PqTrained *trained, const float *sample, const int32 *lists, int n)
 		CHECK_FOR_INTERRUPTS();
 		pq_kmeans(residuals + m * width, model->padded, n, width, PQ_TILE, CODE_ITERATIONS, codes, m);
 		pq_make_tiles(codes, PQ_TILE, width,
-					  PqModelArray(model, codebooks, float) + (size_t) m * width * PQ_TILE,
-					  PqModelArray(model, code_norms, float) + (size_t) m * PQ_TILE);
+					  PqModelArray(model, codebooks, float) + (size_t) m * width * PQ_TILE, unused);
 	}
 	pfree(residuals);
 	pfree(codes);
@@ -410,13 +414,16 @@ train_scales(PqTrained *trained, const float *sample, const int32 *lists, int n)
 		typical = typical > 0 ? typical / count : all / Max(n, 1);
 		for (int s = starts[g] * PQ_TILE; s < starts[g + 1] * PQ_TILE; s++)
 		{
-			double		square = (squares[s] + 2 * typical) / (Max(counts[s] - 1, 0) + 2);
+			int			told = Max(counts[s] - 1, 0);
+			double		square = typical;
 
 			/*
+			 * the mean of logarithms, since lists of a group may differ, too;
 			 * that of a list of copies has to do for what may come beside
 			 * them
 			 */
-			square = Max(square, typical * 1e-12);
+			if (told > 0 && typical > 0)
+				square = typical * pow(Max(squares[s] / told / typical, 1e-12), told / (told + 2.0));
 
 			/*
 			 * codes that most lists share are learned better than by units
@@ -435,7 +442,7 @@ train_scales(PqTrained *trained, const float *sample, const int32 *lists, int n)
 /*
  * Where the terms of each list lie: their mean is about the square of its unit,
  * and how far they spread about that goes with its unit and how far its centroid
- * is away, so few points of a list tell enough.  A term beyond the range is cut
+ * is from the origin, so few points of a list tell enough.  A term beyond the range is cut
  * off, which costs that vector some precision.
  */
 static void
@@ -444,7 +451,7 @@ train_terms(PqTrained *trained, const float *sample, const int32 *lists, int n)
 	PqModel    *model = trained->model;
 	int			nslots = PqModelSlots(model);
 	const float *scales = PqModelArray(model, scales, float);
-	const float *norms = PqModelArray(model, norms, float);
+	const float *offsets = PqModelArray(model, offsets, float);
 	const float **centroids = palloc(sizeof(float *) * Max(n, 1));
 	double	   *terms = palloc(sizeof(double) * Max(n, 1));
 	double	   *sums = palloc0(sizeof(double) * nslots);
@@ -461,7 +468,7 @@ train_terms(PqTrained *trained, const float *sample, const int32 *lists, int n)
 			centroids[i] = trained->centroids + (size_t) lists[i] * model->inner;
 		pq_code(model, sample + (size_t) start * model->padded, lists + start, centroids + start, m, NULL, terms + start);
 	}
-#define UNIT(slot) (scales[slot] * (sqrt(norms[slot]) + scales[slot]))
+#define UNIT(slot) (scales[slot] * ((double) offsets[slot] + scales[slot]))
 	for (int i = 0; i < n; i++)
 	{
 		int			s = lists[i];
@@ -479,7 +486,7 @@ train_terms(PqTrained *trained, const float *sample, const int32 *lists, int n)
 		float		from;
 		float		step;
 
-		if (isinf(norms[s]) || model->metric == PQ_METRIC_IP)
+		if (isinf(PqModelArray(model, bias, float)[s]) || model->metric == PQ_METRIC_IP)
 			continue;
 		from = (float) ((double) scales[s] * scales[s] + (mean - 5.5 * deviation) * UNIT(s));
 		step = (float) (11 * deviation * UNIT(s) / 255);
@@ -497,19 +504,18 @@ train_terms(PqTrained *trained, const float *sample, const int32 *lists, int n)
 }
 
 /*
- * Centre the sample, and set the centre and the unit of refine codes in each
- * dimension.  Whole numbers stay whole, so that vectors of bytes can be kept
- * without error and need no second look at all.
+ * Centre the sample, and set the centre.  Whole numbers stay whole, so that
+ * vectors of bytes can be kept without error and need no second look at all.
+ * Under L2 and L1 nothing depends on where the origin is, and vectors are kept as they
+ * are: small ones beside large ones would lose digits by a centre of them all.
  */
 static void
 train_centre(PqModel *model, float *sample, int n)
 {
 	float	   *centre = PqModelArray(model, centre, float);
-	float	   *spread = PqModelArray(model, spread, float);
 	double	   *sums = palloc0(sizeof(double) * model->inner);
 	float		lowest = FLT_MAX;
 	float		highest = -FLT_MAX;
-	double		total = 0;
 	bool		whole = n > 0;
 
 	for (int i = 0; i < n; i++)
@@ -526,33 +532,64 @@ train_centre(PqModel *model, float *sample, int n)
 			whole = point[j] == rintf(point[j]);
 	}
 	model->whole = whole && lowest >= -LARGEST_WHOLE && highest <= LARGEST_WHOLE;
-	for (int j = 0; j < model->inner && n > 0; j++)
+	model->absolute = model->whole && highest - lowest <= 255;
+	for (int j = 0; j < model->inner && n > 0 && (model->metric == PQ_METRIC_IP || model->metric == PQ_METRIC_COSINE); j++)
 	{
-		centre[j] = sums[j] / n;
-		if (model->whole)
-			centre[j] = highest - lowest > 255 ? rintf(centre[j]) : lowest >= 0 && highest <= 255 ? 0 : lowest;
+		centre[j] = model->whole ? rintf(sums[j] / n) : sums[j] / n;
 		model->centred |= centre[j] != 0;
-		sums[j] = 0;
 	}
 	for (int i = 0; i < n; i++)
 	{
 		float	   *point = sample + (size_t) i * model->padded;
 
 		for (int j = 0; j < model->inner; j++)
-		{
 			point[j] = (float) ((double) point[j] - centre[j]);
-			sums[j] += (double) point[j] * point[j];
-		}
 	}
-	for (int j = 0; j < model->inner; j++)
+	pfree(sums);
+}
+
+/*
+ * Set the origins of all lists, and the unit of refine codes in each dimension:
+ * how far points are from their origins there, each against how far it is in all.
+ */
+static void
+train_origins(PqTrained *trained, const float *sample, const int32 *lists, int n)
+{
+	PqModel    *model = trained->model;
+	int			inner = model->inner;
+	float	   *means = PqModelArray(model, group_means, float);
+	float	   *offsets = PqModelArray(model, offsets, float);
+	float	   *spread = PqModelArray(model, spread, float);
+	float	   *origin = palloc(sizeof(float) * inner);
+	double	   *sums = palloc0(sizeof(double) * inner);
+	double		total = 0;
+
+	for (int i = 0; i < model->ngroups * inner && model->whole; i++)
+		means[i] = rintf(means[i]);
+	for (int s = 0; s < PqModelSlots(model); s++)
+	{
+		float	   *mean = means + (size_t) pq_list_group(model, s) * inner;
+
+		offsets[s] = sqrtf(pq_kernels->l2(trained->centroids + (size_t) s * inner, mean, inner));
+		if (!(offsets[s] <= FAR_LIST * PqModelArray(model, scales, float)[s]))
+			offsets[s] = 0;
+	}
+	for (int i = 0; i < n; i++)
+	{
+		const float *point = sample + (size_t) i * model->padded;
+		double		square;
+
+		pq_list_origin(model, lists[i], trained->centroids + (size_t) lists[i] * inner, origin);
+		square = pq_kernels->l2(point, origin, inner);
+		for (int j = 0; j < inner && square > 0 && isfinite(square); j++)
+			sums[j] += ((double) point[j] - origin[j]) * ((double) point[j] - origin[j]) / square;
+	}
+	for (int j = 0; j < inner; j++)
 		total += sums[j];
 	/* dimensions of little spread tell little: nothing is gained by more bits */
-	for (int j = 0; j < model->inner; j++)
-	{
-		double		square = Max(sums[j], total / model->inner / 16) / Max(n, 1);
-
-		spread[j] = model->whole || square < 1e-60 ? 1 : sqrt(square);
-	}
+	for (int j = 0; j < inner; j++)
+		spread[j] = model->whole || total <= 0 ? 1 : sqrt(Max(sums[j], total / inner / 16) / total * inner);
+	pfree(origin);
 	pfree(sums);
 }
 
@@ -562,8 +599,8 @@ take_frame(PqModel *model, const PqModel *frame)
 {
 	model->centred = frame->centred;
 	model->whole = frame->whole;
+	model->absolute = frame->absolute;
 	memcpy(PqModelArray(model, centre, float), PqModelArray(frame, centre, float), sizeof(float) * model->inner);
-	memcpy(PqModelArray(model, spread, float), PqModelArray(frame, spread, float), sizeof(float) * model->inner);
 }
 
 /* How far distances of the inner space are off, relatively, by projection. */
@@ -612,6 +649,7 @@ pq_train(const PqSpace *space, int dims, float *sample, int n, double expected,
 	trained = train_lists(space, dims, sample, n, count * width, lists, subvectors, of_points);
 	take_frame(trained->model, frame);
 	train_scales(trained, sample, of_points, n);
+	train_origins(trained, sample, of_points, n);
 	pq_assign(trained, sample, ncoded, of_points);
 	train_codes(trained, sample, of_points, ncoded);
 	train_terms(trained, sample, of_points, ncoded);
@@ -630,7 +668,7 @@ pq_train_nothing(const PqSpace *space, int dims, int subvectors)
 	PqTrained  *trained = pq_trained_alloc(pq_model_alloc(space, dims, 1, 1, 1, subvectors, true));
 
 	for (int s = 0; s < PQ_TILE; s++)
-		PqModelArray(trained->model, norms, float)[s] = s == 0 ? 0 : INFINITY;
+		PqModelArray(trained->model, bias, float)[s] = s == 0 ? 0 : INFINITY;
 	PqModelArray(trained->model, group_starts, int32)[1] = 1;
 	place_centroids(trained);
 	set_distortion(trained->model);

@@ -1,0 +1,50 @@
+/*
+ * pqcalibrate.h
+ *		What the parts of calibration share: the true neighbours of some queries.
+ */
+#ifndef PQ_CALIBRATE_H
+#define PQ_CALIBRATE_H
+
+#include "pq/pq.h"
+
+/* An entry that is near to a query. */
+typedef struct PqNeighbour
+{
+	float		distance;		/* as pq_comparable() has it */
+	uint32		list;
+	BlockNumber block;
+	uint16		slot;
+} PqNeighbour;
+
+typedef struct PqCalibration
+{
+	Relation	index;
+	PqIndex    *pq;
+	PqSearch   *search;
+	PqMetaPageData *meta;
+	const float *queries;		/* [nqueries][padded] */
+	int			nqueries;
+	int			nrows;			/* of these, the first, are rows */
+	int			depth;			/* neighbours of each */
+	float	   *tiles;			/* of the queries */
+	float	   *norms;			/* squared, of the queries */
+	float	   *origin;			/* of the list that is read */
+	PqNeighbour *neighbours;	/* [nqueries][depth] */
+	PqNeighbour *own;			/* [nrows], the rows that queries are */
+	int		   *counts;
+	float	   *limits;			/* distances that are not near enough */
+	double		entries;
+	double		lengths;		/* squared, of all entries */
+} PqCalibration;
+
+/*
+ * One row is not enough to measure recall by: the first, second and so on
+ * stand for the nearest, as if there were no nearer ones.
+ */
+#define PQ_NEAREST_TRIED 5
+
+/* pqrule.c */
+extern void pq_measure_groups(PqCalibration *c);
+extern void pq_measure_rows(PqCalibration *c, int k, PqCurve *curve);
+
+#endif							/* PQ_CALIBRATE_H */

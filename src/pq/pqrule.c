@@ -1,0 +1,542 @@
+/*
+ * pqrule.c
+ *		The cheapest rules that reach goals of recall.
+ *
+ * Of each true neighbour of a query it is known in which list it lies and what
+ * its code says of it, and so which cosines (pqgather.c) a rule has to allow for
+ * it to be found.  The recall that a rule has for the k nearest is the share of
+ * neighbours whose cosines it allows, given the distance of the k-th; of the rules
+ * that reach a goal the cheapest is kept.  While a scan gathers, its k-th distance
+ * is larger than the true one, so it sees rather more than it must.
+ */
+#include "postgres.h"
+
+#include <math.h>
+
+#include "miscadmin.h"
+#include "utils/rel.h"
+
+#include "pq/pqbuild.h"
+#include "pq/pqcalibrate.h"
+
+static const float goals[] = {0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.875, 0.9, 0.92, 0.94, 0.95, 0.96, 0.97, 0.975, 0.98, 0.985, 0.99, 0.993, 0.995, 0.997, 0.999};
+
+/* Parts of what may be missed that are tried for codes to miss. */
+static const float code_parts[] = {0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8};
+
+/* A query that is a row's vector misses that row less often than others. */
+#define OWN_PART 0.2
+/* Of many neighbours some are measured. */
+#define MOST_MEASURED 100
+/* Queries of which one is used to count entries. */
+#define COUNT_EACH 4
+/* Neighbours that may be missed since their groups are not looked at. */
+#define GROUPS_MISS 0.002
+
+/* The worst twentieth of queries may fall short of a goal by so much. */
+#define WORST_SHORT 0.15
+/* A neighbour's cosines, by which it is found or not. */
+typedef struct Cosines
+{
+	float		list;
+	float		code;
+} Cosines;
+
+/* What the codes say of an entry's distance. */
+static double
+estimate_of(PqCalibration *c, const PqNeighbour *neighbour, PqProbe *probe)
+{
+	Buffer		buffer = pq_read(c->pq, c->index, neighbour->block);
+	uint8		codes[PQ_MAX_SUBVECTORS + 4];
+	uint8		term;
+	int32		sum;
+
+	pq_probe_prepare(c->search, probe);
+	pq_posting_get(BufferGetPage(buffer), &c->pq->layout, neighbour->slot, codes, &term);
+	ReleaseBuffer(buffer);
+	sum = (term * Max(probe->term_factor, 0)) >> 8;
+	for (int m = 0; m < c->pq->model->subvectors; m++)
+		sum += probe->frame->table[m * PQ_TILE + codes[m]];
+	return probe->base + probe->unit * sum + probe->term_step * term;
+}
+
+/* The cosines of an entry if the k-th nearest is so far. */
+static Cosines
+cosines_of(PqCalibration *c, const PqNeighbour *neighbour, PqProbe *probe, double d)
+{
+	double		estimate = estimate_of(c, neighbour, probe);
+	Cosines		cosines;
+
+	cosines.list = pq_list_cosine(c->search, c->search->probes[0].score, probe->slot, probe->score, d);
+	cosines.code = (estimate - d) / Max(pq_code_reach(c->search, probe), 1e-30);
+	return cosines;
+}
+
+/*
+ * The cosines of the neighbours from first to last - 1 of a query, as seen when
+ * the last of them is the farthest row wanted.  probes tells where lists are
+ * among those of the search, all of which are ranked.
+ */
+static int
+measure_cosines(PqCalibration *c, int q, const int *probes, int first, int last, Cosines *out)
+{
+	const PqNeighbour *neighbours = c->neighbours + (size_t) q * c->depth;
+	int			step = Max(1, (last - first) / MOST_MEASURED);
+	int			n = 0;
+	double		d;
+
+	if (last > c->counts[q])
+		return 0;
+	d = neighbours[last - 1].distance;
+	for (int j = first; j < last; j += step)
+	{
+		PqProbe    *probe = &c->search->probes[probes[neighbours[j].list]];
+
+		out[n++] = cosines_of(c, &neighbours[j], probe, d);
+	}
+	return n;
+}
+
+/* The neighbours of all queries for one k, and how many each query has. */
+typedef struct Measured
+{
+	int			k;
+	Cosines    *cosines;
+	int		   *ends;			/* of each query's */
+	int			nqueries;
+	int			nrows;			/* of these are like rows */
+	float	   *seen;			/* [nqueries][nlists], cosines of all lists,
+								 * sorted */
+	double	   *farthest;		/* distance of the last of each query */
+	float	   *lists;			/* cosines of all, sorted */
+	float	   *codes;
+	int			n;
+	float	   *own_lists;		/* of the rows that queries are, sorted */
+	float	   *own_codes;
+	int			nown;
+} Measured;
+
+static int
+compare_floats(const void *a, const void *b)
+{
+	float		x = *(const float *) a;
+	float		y = *(const float *) b;
+
+	return x < y ? -1 : x > y;
+}
+
+static int
+compare_doubles(const void *a, const void *b)
+{
+	double		x = *(const double *) a;
+	double		y = *(const double *) b;
+
+	return x < y ? -1 : x > y;
+}
+
+/*
+ * Does a rule reach a goal for the queries from first to last - 1?  If strictly,
+ * what was found is taken less a standard error, since the queries are but a
+ * sample, and where many rows are wanted the worst queries count, too.
+ */
+static bool
+reaches_for(const Measured *m, int first, int last, const PqRule *rule, double goal, bool strictly, double *recall)
+{
+	double	   *found = palloc(sizeof(double) * (last - first + 1));
+	double		sum = 0;
+	double		square = 0;
+	int			start = first > 0 ? m->ends[first - 1] : 0;
+	int			n = 0;
+	bool		enough;
+
+	for (int q = first; q < last; q++)
+	{
+		int			count = 0;
+
+		for (int i = start; i < m->ends[q]; i++)
+			count += m->cosines[i].list <= rule->list && m->cosines[i].code <= rule->code;
+		if (m->ends[q] > start)
+		{
+			found[n] = (double) count / (m->ends[q] - start);
+			sum += found[n];
+			square += found[n] * found[n];
+			n++;
+		}
+		start = m->ends[q];
+	}
+	*recall = 1;
+	if (n == 0)
+	{
+		pfree(found);
+		return true;
+	}
+	sum /= n;
+	*recall = strictly ? sum - sqrt(Max(square / n - sum * sum, 0) / n) : sum;
+	qsort(found, n, sizeof(double), compare_doubles);
+	enough = *recall >= goal && (!strictly || m->k < 10 || found[n / 20] >= goal - WORST_SHORT);
+	pfree(found);
+	return enough;
+}
+
+/* Does a rule reach a goal for each kind of queries?  Tells the lesser recall. */
+static bool
+reaches(const Measured *m, const PqRule *rule, double goal, double *recall)
+{
+	double		between;
+	bool		enough = reaches_for(m, 0, m->nrows, rule, goal, true, recall);
+
+	if (m->nqueries == m->nrows)
+		return enough;
+	enough &= reaches_for(m, m->nrows, m->nqueries, rule, goal, false, &between);
+	*recall = Min(*recall, between);
+	return enough;
+}
+
+/* The cosine that lets so much of all through. */
+static float
+quantile(const float *sorted, int n, double part)
+{
+	return sorted[Max(0, Min(n - 1, (int) ceil(part * n) - 1))];
+}
+
+/*
+ * Of the rules with some limit for codes the one with the least limit for lists
+ * that reaches a goal; false if none does.
+ */
+static bool
+least_lists(const Measured *m, double goal, PqRule *rule, double *recall)
+{
+	int			low = 0;
+	int			high = m->n - 1;
+
+	rule->list = m->lists[high];
+	if (!reaches(m, rule, goal, recall))
+		return false;
+	while (low < high)
+	{
+		int			middle = (low + high) / 2;
+
+		rule->list = m->lists[middle];
+		if (reaches(m, rule, goal, recall))
+			high = middle;
+		else
+			low = middle + 1;
+	}
+	rule->list = m->lists[high];
+	reaches(m, rule, goal, recall);
+	return true;
+}
+
+/* How many lists a rule scans, on average. */
+static double
+lists_scanned(const PqCalibration *c, const Measured *m, const PqRule *rule)
+{
+	int			nlists = c->pq->model->nlists;
+	double		sum = 0;
+
+	for (int q = 0; q < m->nqueries; q++)
+	{
+		const float *seen = m->seen + (size_t) q * nlists;
+		int			low = 0;
+		int			high = nlists;
+
+		while (low < high)
+		{
+			int			middle = (low + high) / 2;
+
+			if (seen[middle] <= rule->list)
+				low = middle + 1;
+			else
+				high = middle;
+		}
+		sum += low;
+	}
+	return sum / Max(m->nqueries, 1);
+}
+
+/* Bins of cosines, of lists and of codes. */
+#define BINS 24
+/* Entries looked at for each query. */
+#define MOST_COUNTED 100000
+
+/* How many entries there are to each pair of cosines, on average. */
+typedef struct Density
+{
+	float		lists_from;
+	float		lists_width;
+	float		codes_from;
+	float		codes_width;
+	double		counts[BINS][BINS];
+} Density;
+
+static int
+bin_of(double value, double from, double width)
+{
+	double		bin = (value - from) / Max(width, 1e-30);
+
+	return bin <= 0 ? 0 : bin >= BINS - 1 ? BINS - 1 : (int) bin;
+}
+
+/* Count the entries of a list of the search's query. */
+static double
+count_list(PqCalibration *c, PqProbe *probe, double d, Density *density)
+{
+	PqIndex    *pq = c->pq;
+	double		reach = Max(pq_code_reach(c->search, probe), 1e-30);
+	double	   *counts = density->counts[bin_of(pq_list_cosine(c->search, c->search->probes[0].score, probe->slot, probe->score, d), density->lists_from, density->lists_width)];
+	double		entries = 0;
+	BlockNumber block = pq_list_head(pq, c->index, probe->slot);
+
+	pq_probe_prepare(c->search, probe);
+	while (block != InvalidBlockNumber)
+	{
+		Buffer		buffer = pq_read(pq, c->index, block);
+		Page		page = BufferGetPage(buffer);
+		const PqPostingHeader *header = PqPostingGetHeader(page);
+		uint32		masks[64];
+		int32		sums[64 * PQ_BLOCK];
+		PqBlockScan scan = {0};
+
+		LockBuffer(buffer, BUFFER_LOCK_SHARE);
+		scan.codes = (uint8 *) page + pq->layout.codes;
+		scan.terms = (uint8 *) page + pq->layout.terms;
+		scan.nblocks = (header->nused + PQ_BLOCK - 1) / PQ_BLOCK;
+		scan.nquads = pq->layout.nquads;
+		scan.table = probe->frame->table;
+		scan.term_factor = Max(probe->term_factor, 0);
+		scan.limit = PG_INT32_MAX;
+		scan.masks = masks;
+		scan.sums = sums;
+		pq_kernels->scan_blocks(&scan);
+		for (int i = 0; i < header->nused; i++)
+		{
+			double		estimate = probe->base + probe->unit * sums[i] + probe->term_step * scan.terms[i];
+
+			counts[bin_of((estimate - d) / reach, density->codes_from, density->codes_width)]++;
+		}
+		entries += header->nused;
+		block = header->next;
+		UnlockReleaseBuffer(buffer);
+		CHECK_FOR_INTERRUPTS();
+	}
+	return entries;
+}
+
+/* Count what a query's lists hold, as far as rules may want to see them. */
+static void
+count_query(PqCalibration *c, double d, Density *density)
+{
+	double		most = density->lists_from + density->lists_width * BINS;
+	bool		by_length = c->pq->model->metric == PQ_METRIC_IP;
+	double		entries = 0;
+
+	for (int i = 0; i < c->search->nprobes && entries < MOST_COUNTED; i++)
+	{
+		if (pq_list_cosine(c->search, c->search->probes[0].score, c->search->probes[i].slot,
+						   c->search->probes[i].score, d) > most)
+		{
+			if (by_length)
+				continue;
+			break;
+		}
+		entries += count_list(c, &c->search->probes[i], d, density);
+	}
+}
+
+/* How many candidates a rule ranks, on average. */
+static double
+codes_ranked(const Density *density, int nqueries, const PqRule *rule)
+{
+	int			lists = bin_of(rule->list, density->lists_from, density->lists_width);
+	int			codes = bin_of(rule->code, density->codes_from, density->codes_width);
+	double		sum = 0;
+
+	for (int i = 0; i <= lists; i++)
+		for (int j = 0; j <= codes; j++)
+			sum += density->counts[i][j];
+	return sum / Max(nqueries / COUNT_EACH, 1);
+}
+
+/*
+ * The cheapest rule that reaches a goal; false if none does.
+ */
+static bool
+cheapest_rule(PqCalibration *c, const Measured *m, const Density *density, double goal, PqCurvePoint *point)
+{
+	const PqModel *model = c->pq->model;
+	double		per_list = c->entries / model->nlists;
+	double		best = INFINITY;
+	double		own_goal = 1 - (1 - goal) * OWN_PART;
+
+	for (int i = 0; i < (int) lengthof(code_parts); i++)
+	{
+		PqRule		rule;
+		double		recall;
+		double		lists;
+		double		cost;
+
+		rule.code = quantile(m->codes, m->n, 1 - (1 - goal) * code_parts[i]);
+		if (m->nown > 0)
+			rule.code = Max(rule.code, quantile(m->own_codes, m->nown, own_goal));
+		if (!least_lists(m, goal, &rule, &recall))
+			continue;
+		if (m->nown > 0)
+			rule.list = Max(rule.list, quantile(m->own_lists, m->nown, own_goal));
+		lists = lists_scanned(c, m, &rule);
+		/* nanoseconds, roughly */
+		cost = lists * (300 + per_list * (0.4 + 0.15 * model->nquads)) +
+			codes_ranked(density, m->nqueries, &rule) * (120 + 0.25 * model->inner);
+		if (cost < best)
+		{
+			best = cost;
+			/* what is more than the goal may be the worst queries' due */
+			point->recall = goal;
+			point->list = rule.list;
+			point->code = rule.code;
+			point->probes = (int) ceil(Max(lists, 1));
+		}
+	}
+	return !isinf(best);
+}
+
+/*
+ * The curve for one k: for each goal the cheapest rule that reaches it, and at
+ * its end the rule that finds most.
+ */
+static void
+fill_curve(PqCalibration *c, const Measured *m, const Density *density, PqCurve *curve)
+{
+	curve->k = m->k;
+	curve->n = 0;
+	for (int g = 0; g < (int) lengthof(goals); g++)
+	{
+		PqCurvePoint point;
+
+		if (!cheapest_rule(c, m, density, goals[g], &point))
+			break;
+		curve->points[curve->n++] = point;
+	}
+	if (curve->n < PQ_MAX_CURVE)
+	{
+		PqCurvePoint *point = &curve->points[curve->n++];
+		PqRule		rule = {m->lists[m->n - 1], m->codes[m->n - 1]};
+		double		recall = 0;
+
+		reaches(m, &rule, 0, &recall);
+		point->recall = recall;
+		point->list = rule.list;
+		point->code = rule.code;
+		point->probes = (int) ceil(Max(lists_scanned(c, m, &rule), 1));
+		if (curve->n > 1 && point->recall <= point[-1].recall)
+			curve->n--;
+	}
+}
+
+/*
+ * How much farther than the nearest group others are that hold neighbours, for
+ * both kinds of queries.  Rules are made for lists that were all looked at.
+ */
+void
+pq_measure_groups(PqCalibration *c)
+{
+	float	   *excess = palloc(sizeof(float) * (Size) c->nqueries * MOST_MEASURED);
+	int			starts[] = {0, c->nrows, c->nqueries};
+
+	for (int kind = 0; kind < 2; kind++)
+	{
+		int			n = 0;
+
+		for (int q = starts[kind]; q < starts[kind + 1]; q++)
+		{
+			float	   *of_groups;
+
+			CHECK_FOR_INTERRUPTS();
+			pq_search_query(c->search, c->queries + (size_t) q * c->pq->model->padded, 0);
+			of_groups = pq_search_groups(c->search);
+			for (int j = 0; j < Min(c->counts[q], MOST_MEASURED); j++)
+				excess[n++] = of_groups[pq_list_group(c->pq->model, c->neighbours[(size_t) q * c->depth + j].list)];
+			pfree(of_groups);
+		}
+		qsort(excess, n, sizeof(float), compare_floats);
+		if (n > 0)
+			c->meta->look = Max(c->meta->look, quantile(excess, n, 1 - GROUPS_MISS));
+	}
+	pfree(excess);
+}
+
+/* Measure all queries for one k, and make its curve. */
+void
+pq_measure_rows(PqCalibration *c, int k, PqCurve *curve)
+{
+	const PqModel *model = c->pq->model;
+	int			tries = k == 1 ? PQ_NEAREST_TRIED : 1;
+	Measured	m = {.k = k,.nrows = c->nrows};
+	Density    *density = palloc0(sizeof(Density));
+	int		   *probes = palloc0(sizeof(int) * PqModelSlots(model));
+
+	m.cosines = palloc_extended(sizeof(Cosines) * (Size) c->nqueries * k * tries, MCXT_ALLOC_HUGE);
+	m.seen = palloc_extended(sizeof(float) * (size_t) c->nqueries * model->nlists, MCXT_ALLOC_HUGE);
+	m.ends = palloc(sizeof(int) * c->nqueries);
+	m.farthest = palloc(sizeof(double) * c->nqueries);
+	m.own_lists = palloc(sizeof(float) * (c->nrows + 1));
+	m.own_codes = palloc(sizeof(float) * (c->nrows + 1));
+	for (int pass = 0; pass < 2; pass++)
+		for (int q = 0; q < c->nqueries; q++)
+		{
+			float	   *seen = m.seen + (size_t) q * model->nlists;
+
+			CHECK_FOR_INTERRUPTS();
+			pq_search_query(c->search, c->queries + (size_t) q * model->padded, 0);
+			pq_search_rank(c->search, model->nlists);
+			m.farthest[q] = c->counts[q] >= k ? c->neighbours[(size_t) q * c->depth + k - 1].distance : INFINITY;
+			if (pass == 1)
+			{
+				if (!isinf(m.farthest[q]) && q % COUNT_EACH == 0)
+					count_query(c, m.farthest[q], density);
+				continue;
+			}
+			for (int i = 0; i < model->nlists; i++)
+			{
+				const PqProbe *probe = &c->search->probes[i];
+
+				seen[i] = INFINITY;
+				if (i >= c->search->nprobes)
+					continue;
+				probes[probe->slot] = i;
+				seen[i] = pq_list_cosine(c->search, c->search->probes[0].score, probe->slot, probe->score, m.farthest[q]);
+			}
+			if (model->metric == PQ_METRIC_IP)
+				qsort(seen, model->nlists, sizeof(float), compare_floats);
+			for (int try = 0; try < tries; try++)
+				m.n += measure_cosines(c, q, probes, try, try + k, m.cosines + m.n);
+			m.ends[q] = m.n;
+			if (q < c->nrows && c->own[q].block != InvalidBlockNumber && !isinf(m.farthest[q]))
+			{
+				Cosines		own = cosines_of(c, &c->own[q], &c->search->probes[probes[c->own[q].list]], m.farthest[q]);
+
+				m.own_lists[m.nown] = own.list;
+				m.own_codes[m.nown++] = own.code;
+			}
+			m.nqueries = q + 1;
+			if (q < c->nqueries - 1)
+				continue;
+			m.lists = palloc_extended(sizeof(float) * (m.n + 1), MCXT_ALLOC_HUGE);
+			m.codes = palloc_extended(sizeof(float) * (m.n + 1), MCXT_ALLOC_HUGE);
+			for (int i = 0; i < m.n; i++)
+			{
+				m.lists[i] = m.cosines[i].list;
+				m.codes[i] = m.cosines[i].code;
+			}
+			qsort(m.lists, m.n, sizeof(float), compare_floats);
+			qsort(m.own_lists, m.nown, sizeof(float), compare_floats);
+			qsort(m.own_codes, m.nown, sizeof(float), compare_floats);
+			qsort(m.codes, m.n, sizeof(float), compare_floats);
+			if (m.n == 0)
+				return;
+			density->lists_from = m.lists[0];
+			density->lists_width = (m.lists[m.n - 1] - m.lists[0]) / BINS;
+			density->codes_from = m.codes[0];
+			density->codes_width = (m.codes[m.n - 1] - m.codes[0]) / BINS;
+		}
+	fill_curve(c, &m, density, curve);
+}
