@@ -43,6 +43,7 @@
 #include "storage/indexfsm.h"
 #include "storage/ipc.h"
 #include "storage/lmgr.h"
+#include "storage/proc.h"
 #include "storage/procarray.h"
 #include "tcop/tcopprot.h"
 #include "utils/hsearch.h"
@@ -501,6 +502,19 @@ pq_learn_wanted(Relation index, PqIndex *pq)
 }
 
 /*
+ * Tell VACUUM of other tables that it need not keep rows for us, as it does for
+ * its own kind: we look at no rows, and nobody vacuums our table meanwhile.
+ */
+static void
+hold_back_nobody(void)
+{
+	LWLockAcquire(ProcArrayLock, LW_EXCLUSIVE);
+	MyProc->statusFlags |= PROC_IN_VACUUM;
+	ProcGlobal->statusFlags[MyProc->pgxactoff] = MyProc->statusFlags;
+	LWLockRelease(ProcArrayLock);
+}
+
+/*
  * The worker: it reads pages of one index and writes others, and runs no code of
  * anybody's.
  */
@@ -517,6 +531,7 @@ jflow_pq_learn_worker(Datum arg)
 	BackgroundWorkerUnblockSignals();
 	BackgroundWorkerInitializeConnectionByOid(DatumGetObjectId(arg), InvalidOid, 0);
 	StartTransactionCommand();
+	hold_back_nobody();
 	pgstat_report_activity(STATE_RUNNING, "learning a pq index anew");
 	table = IndexGetRelation(oid, true);
 	/* VACUUM does it, too, so it need not be waited for */

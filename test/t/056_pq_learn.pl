@@ -40,6 +40,42 @@ ok($node->poll_query_until('postgres', q{SELECT lists > 1 FROM jflow_pq_info('it
 is($node->safe_psql('postgres', 'SELECT * FROM wrong()'), '0|0|0', 'every row is there once');
 ok($node->safe_psql('postgres', q{SELECT jflow_pq_check('items_v')}) == 4000, 'the index is sound');
 
+# a learner that is at work keeps VACUUM of other tables from nothing
+$node->safe_psql(
+	'postgres', q{
+	CREATE TABLE other (id int, v vector(12));
+	INSERT INTO other SELECT i, v(i) FROM generate_series(1, 1500) i;
+	CREATE INDEX other_v ON other USING pq (v vector_l2_ops);
+	CREATE TABLE large (v vector(200));
+	CREATE INDEX large_v ON large USING pq (v vector_l2_ops)});
+my $writer = $node->background_psql('postgres', on_error_stop => 0);
+my $watcher = $node->background_psql('postgres');
+my $pid = '';
+# it may have come to its end before we see or stop it
+for my $try (1 .. 20)
+{
+	$writer->query_safe("INSERT INTO large SELECT array_agg(sin(i * j * 0.37 + $try))::vector FROM generate_series(1, 200) j, generate_series(1, 2500) i GROUP BY i");
+	for my $look (1 .. 200)
+	{
+		$pid = $watcher->query_safe(q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'jflow pq learner' AND backend_xmin IS NOT NULL LIMIT 1});
+		last if $pid ne '';
+	}
+	next if $pid eq '';
+	kill 'STOP', $pid;
+	last if $watcher->query_safe("SELECT count(*) FROM pg_stat_activity WHERE pid = $pid AND backend_xmin IS NOT NULL") eq '1';
+	kill 'CONT', $pid;
+	$pid = '';
+}
+isnt($pid, '', 'a learner was met at its work');
+$node->safe_psql('postgres', 'DELETE FROM other WHERE id % 2 = 0');
+$node->safe_psql('postgres', 'VACUUM other');
+my $left = $node->safe_psql('postgres', q{SELECT jflow_pq_check('other_v')});
+kill 'CONT', $pid if $pid ne '';
+is($left, 750, 'VACUUM removes what was deleted meanwhile');
+$_->quit for $writer, $watcher;
+$node->poll_query_until('postgres', q{SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'jflow pq learner'}) or die;
+$node->safe_psql('postgres', 'DROP TABLE other, large');
+
 # A crash at any step is what replay up to any record leaves: all of it from here
 # on is replayed in parts.
 $node->poll_query_until('postgres', q{SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'jflow pq learner'}) or die;
