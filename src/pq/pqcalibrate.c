@@ -12,6 +12,7 @@
 #include <math.h>
 
 #include "miscadmin.h"
+#include "port/pg_bitutils.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 
@@ -68,10 +69,46 @@ compare_neighbours(const void *a, const void *b)
 }
 
 /*
- * See which entries of a posting page are near to queries.  A query may be the
- * vector of a row, so what lies on it is that row or a copy and does not count;
- * but such a row has to be found, too.
- * Under inner products nothing lies on a query.
+ * See to which queries of a tile an entry is near, given sums of its column's.  A
+ * query may be the vector of a row, so what lies on it is that row or a copy and
+ * does not count; but such a row has to be found, too.  Under inner products
+ * nothing lies on a query.
+ */
+static void
+compare_entry(PqCalibration *c, int t, const float *point, float error, const float *sums, const PqNeighbour *entry)
+{
+	const PqModel *model = c->pq->model;
+	float		distances[PQ_TILE] = {0};
+	uint32		near = 0;
+
+	for (int k = 0; k < PQ_TILE; k++)
+	{
+		int			q = t * PQ_TILE + k;
+
+		if (model->metric == PQ_METRIC_IP)
+			distances[k] = -sums[k];
+		else if (model->metric != PQ_METRIC_L1)
+			distances[k] = sums[k];
+		else if (q < c->nqueries)
+			distances[k] = pq_l1_comparable(pq_l1(point, c->queries + (size_t) q * model->padded, model->inner), model->inner);
+		near |= (uint32) (distances[k] < c->limits[q]) << k;
+	}
+	for (; near; near &= near - 1)
+	{
+		int			k = pg_rightmost_one_pos32(near);
+		int			q = t * PQ_TILE + k;
+		PqNeighbour neighbour = *entry;
+
+		neighbour.distance = distances[k];
+		if (model->metric == PQ_METRIC_IP || sums[k] > error * error * 1.01f + 2e-13f * c->norms[q])
+			keep(c, q, &neighbour);
+		else if (q < c->nrows && c->own[q].block == InvalidBlockNumber)
+			c->own[q] = neighbour;
+	}
+}
+
+/*
+ * See to which queries the entries of a posting page are near.
  */
 static void
 measure_page(PqCalibration *c, Page page, BlockNumber block, uint32 list, float *points, float *errors)
@@ -80,7 +117,6 @@ measure_page(PqCalibration *c, Page page, BlockNumber block, uint32 list, float 
 	const PqPostingHeader *header = PqPostingGetHeader(page);
 	int			slots[64 * PQ_BLOCK];
 	float		sums[PQ_BLOCK * PQ_TILE];
-	float		sign = model->metric == PQ_METRIC_IP ? -1 : 1;
 	int			n = 0;
 
 	for (int slot = 0; slot < header->nused; slot++)
@@ -91,7 +127,13 @@ measure_page(PqCalibration *c, Page page, BlockNumber block, uint32 list, float 
 		int			some = Min(PQ_BLOCK, n - start);
 
 		for (int i = 0; i < some; i++)
-			pq_read_refined(c->index, c->pq, page, slots[start + i], c->origin, points + (size_t) i * model->inner, &errors[i]);
+		{
+			float	   *point = points + (size_t) i * model->inner;
+
+			pq_read_refined(c->index, c->pq, page, slots[start + i], c->origin, point, &errors[i]);
+			c->lengths += pq_kernels->dot(point, point, model->inner);
+			c->entries++;
+		}
 		for (int t = 0; t < PqRoundTile(c->nqueries) / PQ_TILE; t++)
 		{
 			const float *tile = c->tiles + (size_t) t * model->inner * PQ_TILE;
@@ -103,33 +145,9 @@ measure_page(PqCalibration *c, Page page, BlockNumber block, uint32 list, float 
 				pq_kernels->tile_l2(points, model->inner, some, tile, model->inner, sums);
 			for (int i = 0; i < some; i++)
 			{
-				const float *point = points + (size_t) i * model->inner;
+				PqNeighbour entry = {0, list, block, slots[start + i]};
 
-				if (t == 0)
-				{
-					c->lengths += pq_kernels->dot(point, point, model->inner);
-					c->entries++;
-				}
-				for (int k = 0; k < PQ_TILE && t * PQ_TILE + k < c->nqueries; k++)
-				{
-					int			q = t * PQ_TILE + k;
-					float		distance = sign * sums[i * PQ_TILE + k];
-					PqNeighbour neighbour = {0, list, block, slots[start + i]};
-
-					if (model->metric == PQ_METRIC_L1)
-						distance = pq_l1_comparable(pq_l1(point, c->queries + (size_t) q * model->padded, model->inner), model->inner);
-					if (!(distance < c->limits[q]))
-						continue;
-					if (sign > 0 && sums[i * PQ_TILE + k] <= errors[i] * errors[i] * 1.01f + 2e-13f * c->norms[q])
-					{
-						neighbour.distance = distance;
-						if (q < c->nrows && c->own[q].block == InvalidBlockNumber)
-							c->own[q] = neighbour;
-						continue;
-					}
-					neighbour.distance = distance;
-					keep(c, q, &neighbour);
-				}
+				compare_entry(c, t, points + (size_t) i * model->inner, errors[i], sums + i * PQ_TILE, &entry);
 			}
 		}
 	}

@@ -19,10 +19,10 @@
 #include "pq/pqbuild.h"
 #include "pq/pqcalibrate.h"
 
-static const float goals[] = {0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.875, 0.9, 0.92, 0.94, 0.95, 0.96, 0.97, 0.975, 0.98, 0.985, 0.99, 0.993, 0.995, 0.997, 0.999};
+static const float goals[] = {0.5, 0.7, 0.8, 0.85, 0.875, 0.9, 0.92, 0.935, 0.95, 0.96, 0.97, 0.98, 0.985, 0.99, 0.995, 0.999};
 
 /* Parts of what may be missed that are tried for codes to miss. */
-static const float code_parts[] = {0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8};
+static const float code_parts[] = {0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9};
 
 /* A query that is a row's vector misses that row less often than others. */
 #define OWN_PART 0.2
@@ -30,8 +30,11 @@ static const float code_parts[] = {0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7
 #define MOST_MEASURED 100
 /* Queries of which one is used to count entries. */
 #define COUNT_EACH 4
-/* Neighbours that may be missed since their groups are not looked at. */
-#define GROUPS_MISS 0.002
+/*
+ * Neighbours that may be missed since their groups are not looked at, of rows'
+ * queries and of those between rows.
+ */
+static const double groups_miss[] = {0.004, 0.02};
 
 /* The worst twentieth of queries may fall short of a goal by so much. */
 #define WORST_SHORT 0.15
@@ -358,16 +361,16 @@ codes_ranked(const Density *density, int nqueries, const PqRule *rule)
 }
 
 /*
- * The cheapest rule that reaches a goal; false if none does.
+ * The cheapest rule that reaches a goal, and what it costs; false if none does.
  */
 static bool
-cheapest_rule(PqCalibration *c, const Measured *m, const Density *density, double goal, PqCurvePoint *point)
+cheapest_rule(PqCalibration *c, const Measured *m, const Density *density, double goal, PqCurvePoint *point, double *best)
 {
 	const PqModel *model = c->pq->model;
 	double		per_list = c->entries / model->nlists;
-	double		best = INFINITY;
 	double		own_goal = 1 - (1 - goal) * OWN_PART;
 
+	*best = INFINITY;
 	for (int i = 0; i < (int) lengthof(code_parts); i++)
 	{
 		PqRule		rule;
@@ -386,9 +389,9 @@ cheapest_rule(PqCalibration *c, const Measured *m, const Density *density, doubl
 		/* nanoseconds, roughly */
 		cost = lists * (300 + per_list * (0.4 + 0.15 * model->nquads)) +
 			codes_ranked(density, m->nqueries, &rule) * (120 + 0.25 * model->inner);
-		if (cost < best)
+		if (cost < *best)
 		{
-			best = cost;
+			*best = cost;
 			/* what is more than the goal may be the worst queries' due */
 			point->recall = goal;
 			point->list = rule.list;
@@ -396,7 +399,7 @@ cheapest_rule(PqCalibration *c, const Measured *m, const Density *density, doubl
 			point->probes = (int) ceil(Max(lists, 1));
 		}
 	}
-	return !isinf(best);
+	return !isinf(*best);
 }
 
 /*
@@ -406,15 +409,21 @@ cheapest_rule(PqCalibration *c, const Measured *m, const Density *density, doubl
 static void
 fill_curve(PqCalibration *c, const Measured *m, const Density *density, PqCurve *curve)
 {
+	double		costs[lengthof(goals)];
+
 	curve->k = m->k;
 	curve->n = 0;
-	for (int g = 0; g < (int) lengthof(goals); g++)
+	while (curve->n < (int) lengthof(goals) &&
+		   cheapest_rule(c, m, density, goals[curve->n], &curve->points[curve->n], &costs[curve->n]))
+		curve->n++;
+	for (int i = curve->n - 2; i >= 0; i--)
 	{
-		PqCurvePoint point;
-
-		if (!cheapest_rule(c, m, density, goals[g], &point))
-			break;
-		curve->points[curve->n++] = point;
+		/* other rules are tried for a higher goal, and one may be cheaper */
+		if (costs[i] <= costs[i + 1])
+			continue;
+		costs[i] = costs[i + 1];
+		curve->points[i] = curve->points[i + 1];
+		curve->points[i].recall = goals[i];
 	}
 	if (curve->n < PQ_MAX_CURVE)
 	{
@@ -459,7 +468,7 @@ pq_measure_groups(PqCalibration *c)
 		}
 		qsort(excess, n, sizeof(float), compare_floats);
 		if (n > 0)
-			c->meta->look = Max(c->meta->look, quantile(excess, n, 1 - GROUPS_MISS));
+			c->meta->look = Max(c->meta->look, quantile(excess, n, 1 - groups_miss[kind]));
 	}
 	pfree(excess);
 }
