@@ -12,7 +12,6 @@
 #include <math.h>
 
 #include "miscadmin.h"
-#include "port/pg_bitutils.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 
@@ -78,27 +77,30 @@ static void
 compare_entry(PqCalibration *c, int t, const float *point, float error, const float *sums, const PqNeighbour *entry)
 {
 	const PqModel *model = c->pq->model;
-	float		distances[PQ_TILE] = {0};
-	uint32		near = 0;
+	const float *limits = c->limits + t * PQ_TILE;
+	const float *distances = sums;
+	float		others[PQ_TILE] = {0};
+	int			any = 0;
 
+	if (model->metric == PQ_METRIC_IP || model->metric == PQ_METRIC_L1)
+	{
+		for (int k = 0; k < PQ_TILE && t * PQ_TILE + k < c->nqueries; k++)
+			others[k] = model->metric == PQ_METRIC_IP ? -sums[k] :
+				pq_l1_comparable(pq_l1(point, c->queries + (size_t) (t * PQ_TILE + k) * model->padded, model->inner), model->inner);
+		distances = others;
+	}
+	/* mostly there is none, which is seen without a branch for each */
+	for (int k = 0; k < PQ_TILE; k++)
+		any |= distances[k] < limits[k];
+	if (!any)
+		return;
 	for (int k = 0; k < PQ_TILE; k++)
 	{
 		int			q = t * PQ_TILE + k;
-
-		if (model->metric == PQ_METRIC_IP)
-			distances[k] = -sums[k];
-		else if (model->metric != PQ_METRIC_L1)
-			distances[k] = sums[k];
-		else if (q < c->nqueries)
-			distances[k] = pq_l1_comparable(pq_l1(point, c->queries + (size_t) q * model->padded, model->inner), model->inner);
-		near |= (uint32) (distances[k] < c->limits[q]) << k;
-	}
-	for (; near; near &= near - 1)
-	{
-		int			k = pg_rightmost_one_pos32(near);
-		int			q = t * PQ_TILE + k;
 		PqNeighbour neighbour = *entry;
 
+		if (!(distances[k] < limits[k]))
+			continue;
 		neighbour.distance = distances[k];
 		if (model->metric == PQ_METRIC_IP || sums[k] > error * error * 1.01f + 2e-13f * c->norms[q])
 			keep(c, q, &neighbour);
