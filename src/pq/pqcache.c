@@ -151,10 +151,15 @@ make_copy(Relation index, const PqMetaPageData *meta)
 	pq->file = rel_file_compat(index);
 	pq->meta = *meta;
 	if (meta->nslots < 1 || meta->nslots > PQ_MAX_LISTS * PQ_TILE ||
-		meta->nfilters < 0 || meta->nfilters > IX_MAX_FILTERS ||
+		meta->nfilters != RelationGetDescr(index)->natts - 1 ||
 		meta->directory_start >= nblocks || meta->model_size > MaxAllocSize ||
 		!pq_curves_valid(meta))
 		ix_corrupt(index, PQ_META_BLOCK, "The meta page has impossible numbers.");
+	for (int i = 0; i < meta->nfilters; i++)
+	{
+		if (meta->filter_width[i] != ix_filter_width(index, i))
+			ix_corrupt(index, PQ_META_BLOCK, "A filter column is of another width.");
+	}
 	pq->model = read_model(index, meta);
 	pq_layout_init(&pq->layout, pq->model, meta->nfilters, meta->filter_width);
 	pq->layout.generation = meta->generation;

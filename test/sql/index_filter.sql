@@ -176,7 +176,7 @@ DEALLOCATE ALL;
 SELECT q, (SELECT count(*) FROM (SELECT 1 FROM t WHERE t.b = (q = 1) AND m = ANY (ARRAY[CASE q WHEN 1 THEN 'ok' ELSE 'sad' END]::mood[]) ORDER BY e <-> '[0,0,0,0,0,0]') x) = (SELECT count(*) FROM t WHERE b = (q = 1) AND m = CASE q WHEN 1 THEN 'ok' ELSE 'sad' END::mood) AS same
 FROM generate_series(0, 1) q;
 
--- conditions that a policy's must go before, and partitions
+-- partitions
 CREATE TABLE parts (id int, flag bool, name text, e vector(2)) PARTITION BY RANGE (id);
 CREATE TABLE parts1 PARTITION OF parts FOR VALUES FROM (0) TO (500);
 CREATE TABLE parts2 PARTITION OF parts FOR VALUES FROM (500) TO (1000);
@@ -185,6 +185,22 @@ INSERT INTO parts SELECT i, i % 2 = 0, 'name ' || i % 10, ARRAY[i, i % 7]::vecto
 ANALYZE parts;
 EXPLAIN (COSTS OFF) SELECT id FROM parts WHERE flag AND name IN ('name 2', 'name 4') ORDER BY e <-> '[500,1]' LIMIT 4;
 SELECT id, flag, name FROM parts WHERE flag AND name IN ('name 2', 'name 4') ORDER BY e <-> '[500,1]' LIMIT 4;
+
+-- a policy goes before conditions that could tell of rows which it hides
+CREATE TABLE guarded (id int, flag bool, price numeric, e vector(2));
+INSERT INTO guarded SELECT i, i % 2 = 0, i % 10, ARRAY[i, i % 7]::vector FROM generate_series(0, 999) i;
+CREATE INDEX ON guarded USING pq (e vector_l2_ops, flag, price);
+ANALYZE guarded;
+CREATE FUNCTION may_see(int) RETURNS bool STABLE COST 1 LANGUAGE plpgsql AS 'BEGIN RETURN $1 < 500; END';
+CREATE POLICY half ON guarded USING (may_see(id));
+ALTER TABLE guarded ENABLE ROW LEVEL SECURITY;
+CREATE ROLE index_filter_user;
+GRANT USAGE ON SCHEMA index_filter TO index_filter_user;
+GRANT SELECT ON guarded TO index_filter_user;
+SET ROLE index_filter_user;
+EXPLAIN (COSTS OFF) SELECT id FROM guarded WHERE flag AND price IN (2, 4) ORDER BY e <-> '[500,1]' LIMIT 4;
+SELECT id FROM guarded WHERE flag AND price IN (2, 4) ORDER BY e <-> '[500,1]' LIMIT 4;
+RESET ROLE;
 
 -- equal hashes: rows are looked at, whatever the hash function is like
 CREATE FUNCTION same_hash(inet, int8) RETURNS int8 IMMUTABLE STRICT LANGUAGE sql RETURN 42::int8;
@@ -217,3 +233,4 @@ EXPLAIN (COSTS OFF) SELECT 1 FROM refused WHERE x = 'a' ORDER BY e <-> '[0,0]' L
 -- all operator classes are complete
 SELECT opcname FROM pg_opclass c JOIN pg_am a ON a.oid = opcmethod WHERE amname IN ('pq', 'inverted') AND opcname <> 'half_ops' AND NOT amvalidate(c.oid);
 DROP SCHEMA index_filter CASCADE;
+DROP ROLE index_filter_user;

@@ -62,28 +62,28 @@ CREATE FUNCTION fill(first int, last int, kind int) RETURNS void LANGUAGE sql AS
 	FROM (SELECT i, point(i, 16, kind) AS p FROM generate_series(first, last) i) x $$;
 CREATE FUNCTION sparse_recall(k int) RETURNS float8 LANGUAGE sql AS $$
 	SELECT avg((SELECT count(*) FROM (SELECT s <+> q.s AS d FROM life ORDER BY s <+> q.s LIMIT k) n WHERE n.d <= x.most)::float8 / k)
-	FROM (SELECT s FROM life WHERE id % 97 = 5 LIMIT 15) q, LATERAL (SELECT max(d) AS most FROM (SELECT t.s <+> q.s AS d FROM (SELECT * FROM life OFFSET 0) t ORDER BY d LIMIT k) y) x $$;
+	FROM (SELECT s FROM life WHERE id % 47 = 5 LIMIT 40) q, LATERAL (SELECT max(d) AS most FROM (SELECT t.s <+> q.s AS d FROM (SELECT * FROM life OFFSET 0) t ORDER BY d LIMIT k) y) x $$;
 SELECT fill(1, 900, 1);
 SELECT e.recall = 1 AND e.in_order AS e, h.recall = 1 AND h.in_order AS h, sparse_recall(10) = 1 AS s FROM search('life', 'e', 16, 1, 10) e, search('life', 'h', 16, 1, 10) h;
 SELECT fill(901, 4000, 1);
 DELETE FROM life WHERE id % 2 = 0;
 VACUUM ANALYZE life;
-SELECT e.recall >= 0.93 AND e.in_order AS e, h.recall >= 0.93 AND h.in_order AS h, sparse_recall(10) >= 0.93 AS s FROM search('life', 'e', 16, 1, 10) e, search('life', 'h', 16, 1, 10) h;
+SELECT e.recall >= 0.9 AND e.in_order AS e, h.recall >= 0.9 AND h.in_order AS h, sparse_recall(10) >= 0.88 AS s FROM search('life', 'e', 16, 1, 10) e, search('life', 'h', 16, 1, 10) h;
 SELECT fill(4001, 9000, 0);
 VACUUM ANALYZE life;
 SELECT i.generation > 1 AS learned, i.metric, jflow_pq_check(x) = (SELECT count(*) FROM life) AS whole FROM unnest('{life_e,life_h,life_s}'::regclass[]) x, jflow_pq_info(x) i;
-SELECT e.recall >= 0.93 AND e.in_order AS e, h.recall >= 0.93 AND h.in_order AS h, sparse_recall(10) >= 0.93 AS s FROM search('life', 'e', 16, 1, 10) e, search('life', 'h', 16, 1, 10) h;
-SELECT e.recall >= 0.93 AND e.in_order AS e FROM search('life', 'e', 16, 0, 10) e;
+SELECT e.recall >= 0.9 AND e.in_order AS e, h.recall >= 0.9 AND h.in_order AS h, sparse_recall(10) >= 0.88 AS s FROM search('life', 'e', 16, 1, 10) e, search('life', 'h', 16, 1, 10) h;
+SELECT e.recall >= 0.9 AND e.in_order AS e FROM search('life', 'e', 16, 0, 10) e;
 REINDEX TABLE life;
-SELECT jflow_pq_recall('life_e', 50, 10) >= 0.93 AS e, jflow_pq_recall('life_h', 50, 10) >= 0.93 AS h, jflow_pq_recall('life_s', 50, 10) >= 0.93 AS s;
+SELECT jflow_pq_recall('life_e', 50, 10) >= 0.9 AS e, jflow_pq_recall('life_h', 50, 10) >= 0.9 AS h, jflow_pq_recall('life_s', 50, 10) >= 0.9 AS s;
 SELECT jflow_pq_calibrate('life_e', 'SELECT pq_l1.point(i, 16, 1) FROM generate_series(20000, 20200) i') > 0 AS calibrated;
-SELECT e.recall >= 0.93 AND e.in_order AS e FROM search('life', 'e', 16, 1, 10) e;
+SELECT e.recall >= 0.9 AND e.in_order AS e FROM search('life', 'e', 16, 1, 10) e;
 
 -- a codebook for taxicab distances, and for others
 SELECT jflow_train('pq_l1_book', 'SELECT e FROM pq_l1.life', 'l1', 20), jflow_train('pq_l2_book', 'SELECT e FROM pq_l1.life', 'l2', 20);
 CREATE INDEX life_book ON life USING pq (e vector_l1_ops) WITH (codebook = 'pq_l1_book');
 CREATE INDEX ON life USING pq (e vector_l1_ops) WITH (codebook = 'pq_l2_book');
-SELECT jflow_pq_recall('life_book', 50, 10) >= 0.93 AS by_book;
+SELECT jflow_pq_recall('life_book', 50, 10) >= 0.9 AS by_book;
 SELECT jflow_train('pq_l1_book', 'SELECT e FROM pq_l1.life', 'taxicab');
 
 -- what is not indexed, what is refused
