@@ -12,6 +12,7 @@
 #include "storage/condition_variable.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
+#include "utils/tuplestore.h"
 
 #include "common/args.h"
 #include "compat.h"

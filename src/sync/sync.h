@@ -15,6 +15,7 @@
 
 #include "storage/lock.h"
 #include "utils/jsonb.h"
+#include "utils/rel.h"
 #include "utils/timestamp.h"
 
 #include "doc/doc.h"
