@@ -66,6 +66,10 @@ TABLE made;
 SELECT wrong('ip', 'ip', 6000, 10), wrong('ip', 'ip', 6000, 5, 0, 40);
 SELECT store('ip', 1, 10);
 TABLE made;
+-- what a post under the old option has asked for
+UPDATE jflow.shard SET due = true;
+SELECT jflow.reshard_step('ip', 'store'), jflow.reshard_step('ip', 'store');
+TABLE made;
 SELECT jflow_reindex('ip', 'store', 'inverted');
 TABLE made;
 SELECT store('ip', 1, 100);

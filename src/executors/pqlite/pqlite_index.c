@@ -277,6 +277,14 @@ pqlite_index_one(PqliteStore *store, const PqliteShardRow *rows, int nrows)
 	if (leaf == NULL)
 		return;
 	SPI_connect();
+
+	/* a post that began before the option was changed has asked for it */
+	if (wanted_kind(store) == PQLITE_NO_INDEX)
+	{
+		pqlite_drop_indexes(store);
+		SPI_finish();
+		return;
+	}
 	pages = all ? pages_of(store) : store->trained_pages;
 	if (all && shares_codebook(store))
 		train(store);
