@@ -7,7 +7,7 @@ EXTENSION = jflow
 EXTVERSION = 0.1.0
 
 # Without libcurl, 7.87 or later, all but HttpExecutor works.
-with_curl ?= $(shell printf '\043include <curl/curl.h>\n\043if LIBCURL_VERSION_NUM < 0x075700\n\043error\n\043endif\n' | $(CC) -E -x c - >/dev/null 2>&1 && echo yes)
+with_curl ?= $(shell printf '\043include <curl/curl.h>\n\043if LIBCURL_VERSION_NUM < 0x075700\n\043error\n\043endif\n' | $$(command -v cc || command -v gcc || echo false) -E -x c - >/dev/null 2>&1 && echo yes)
 
 # The tree may be elsewhere than the build, as Debian's pg_buildext has it.
 tree := $(patsubst %/,%,$(dir $(lastword $(MAKEFILE_LIST))))
