@@ -19,7 +19,8 @@ $node->safe_psql(
 	'postgres', q{
 	CREATE EXTENSION vector;
 	CREATE EXTENSION jflow;
-	-- kinds: 0 uniform, 1 clustered, 2 whole numbers, 3 far from the origin, 4 tiny, 5 in copies
+	-- kinds: 0 uniform, 1 clustered, 2 whole numbers, 3 far from the origin, 4 tiny, 5 in copies,
+	-- 6 in two places far apart, 7 of scales apart, 8 of scales apart about places far apart
 	CREATE FUNCTION point(dims int, kind int) RETURNS vector LANGUAGE sql VOLATILE AS $$
 		SELECT array_agg(CASE kind
 			WHEN 1 THEN c * sin(j * (1 + floor(20 * r) * 1.7)) + 0.1 * random()
@@ -27,6 +28,9 @@ $node->safe_psql(
 			WHEN 3 THEN 1000 + random()
 			WHEN 4 THEN random() * 1e-6
 			WHEN 5 THEN floor(30 * r) * sin(j * (1 + floor(30 * r)))
+			WHEN 6 THEN floor(2 * r) * 1e4 + random()
+			WHEN 7 THEN 100 ^ floor(4 * r - 1) * (random() - 0.5)
+			WHEN 8 THEN 1000 * floor(3 * r) + 30 ^ floor(3 * r - 1) * (random() - 0.5)
 			ELSE random() - 0.5 END)::vector
 		FROM (SELECT random() AS r, 1.0 AS c) x, generate_series(1, dims) j $$;
 	-- distances in the order in which they come, and as they should
@@ -49,10 +53,10 @@ for my $seed ($first .. $first + $rounds - 1)
 {
 	srand($seed);
 	my $dims = (2, 8, 24, 48)[ rand 4 ];
-	my $kind = int rand 6;
+	my $kind = int rand 9;
 	my ($operator, $class) = @{ $operators[ rand @operators ] };
 	# there cosines differ by less than what they are rounded by
-	$kind = 0 if $kind == 3 && $operator eq '<=>';
+	$kind = 0 if ($kind == 3 || $kind == 6 || $kind == 8) && $operator eq '<=>';
 	my @sizes = (0, 300, 2000);
 	my $before = $sizes[ rand 3 ];
 	my $after = 500 + int rand 2500;
@@ -96,12 +100,11 @@ for my $seed ($first .. $first + $rounds - 1)
 	my $mean = 0;
 	$mean += $_ / @found for @found;
 	push @recalls, $mean;
-	cmp_ok($mean, '>=', 0.85, "recall, $life");
+	cmp_ok($mean, '>=', 0.9, "recall, $life");
 	$node->safe_psql('postgres', "SELECT jflow_pq_check('t_pq')");
 }
-my ($sum, $square) = (0, 0);
+my $sum = 0;
 $sum += $_ for @recalls;
-$square += ($_ - $sum / @recalls)**2 for @recalls;
-my $error = sqrt($square) / @recalls;
-cmp_ok($sum / @recalls, '>=', 0.945 - 2 * $error, 'recall of all rounds');
+cmp_ok($sum / @recalls, '>=', 0.945, 'recall of all rounds');
+note(join ' ', map { sprintf '%.3f', $_ } @recalls);
 done_testing();
