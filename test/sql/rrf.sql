@@ -85,6 +85,8 @@ SELECT jflow_add('h', 'w', uses => 'RRFRanker', uses_with => '{"weights": {"word
 SELECT jflow_add('h', 'w', uses => 'RRFRanker', needs => '{words,meaning}', uses_with => '{"weights": {"word": 2}}');
 SELECT * FROM show(:docs, '{"weights": {"word": 2}}');
 SELECT * FROM show(:docs, '{"limit": 1.5}');
+SELECT jflow_scale('h', 'fused', shards => 2);
+SELECT * FROM show(:docs);
 SELECT jflow_drop(flow) FROM jflow_flows ORDER BY flow;
 DROP FUNCTION branch, says, show, random_list, expected;
 DROP TABLE lists;

@@ -254,6 +254,13 @@ jflow_rrf_rank(PG_FUNCTION_ARGS)
 	int			nparts = context->nparts;
 	Ranker		ranker;
 
+	/* each would make a page, and their reduce a page of these */
+	if (context->shards > 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("executor \"%s\" of flow \"%s\" has %d shards, but a ranking cannot be divided",
+						context->executor->name, context->flow->name, context->shards),
+				 errhint("Use replicas, or set the number of shards to 1 with jflow_scale.")));
 	ranker.executor = context->executor;
 	rrf_options_read(context->executor, PG_GETARG_JSONB_P(1), &ranker.options);
 	jflow_highlight_read(PG_GETARG_JSONB_P(1), &ranker.highlight);
