@@ -191,6 +191,20 @@ add_server($node, 'proxied', "http://nowhere.invalid/tei?dim=3", provider => 'te
 add_http('proxied', 'proxied');
 is(vectors('proxied', "'a'"), '[0.632,-0.396,-0.557]', 'by a proxy');
 
+# TLS
+SKIP:
+{
+	my ($tls_port, $cert) = start_tls();
+	skip 'no openssl or python3 here', 5 unless $tls_port;
+	add_server($node, 'trusted', "https://localhost:$tls_port/tei?dim=3", provider => 'tei', ca_file => $cert);
+	add_server($node, 'untrusted', "https://localhost:$tls_port/tei?dim=3", provider => 'tei');
+	add_server($node, 'misnamed', "https://127.0.0.1:$tls_port/tei?dim=3", provider => 'tei', ca_file => $cert);
+	add_http($_, $_) for qw(trusted untrusted misnamed);
+	is(vectors('trusted', "'a'"), '[0.632,-0.396,-0.557]', 'a certificate of an authority that is named');
+	fails_with($node, "SELECT jflow_post('/x', ARRAY['a'], '$_')", '08001', qr/the certificate of server "$_" could not be verified/, "a certificate: $_")
+	  for qw(untrusted misnamed);
+}
+
 # cancels
 add_case('slow', 'tei?dim=3&delay=60000', undef, 'replicas => 1');
 add_server($node, 'hangs', 'http://hangs.invalid/', provider => 'tei');

@@ -7,9 +7,9 @@ use HTTP::Tiny;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-our @EXPORT = qw(start_service service_url service_stats add_server ask_service);
+our @EXPORT = qw(start_service start_tls service_url service_stats add_server ask_service);
 
-my ($pid, $port);
+my ($pid, $port, $tls_pid);
 
 sub start_service
 {
@@ -27,6 +27,30 @@ sub start_service
 	}
 	($port) = split /\n/, slurp_file($file);
 	return $port;
+}
+
+# The same behind TLS, with a certificate of its own for localhost; returns the port and the
+# certificate's file, or nothing where that cannot be had.
+sub start_tls
+{
+	my $dir = PostgreSQL::Test::Utils::tempdir();
+	my ($cert, $key, $file) = ("$dir/cert.pem", "$dir/key.pem", "$dir/tls_port");
+	my $made = eval { run_log([ 'openssl', 'req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-days', '2', '-subj', '/CN=localhost',
+		'-addext', 'subjectAltName=DNS:localhost', '-keyout', $key, '-out', $cert ]) };
+	return unless $made && -x '/usr/bin/python3' && -r ($ENV{JFLOW_TLS} || '');
+	$tls_pid = fork;
+	if ($tls_pid == 0)
+	{
+		open STDOUT, '>', '/dev/null';
+		exec '/usr/bin/python3', $ENV{JFLOW_TLS}, $cert, $key, $port, $file or exit 1;
+	}
+	for my $try (1 .. 10 * $PostgreSQL::Test::Utils::timeout_default)
+	{
+		last if -s $file;
+		select undef, undef, undef, 0.1;
+	}
+	my ($tls_port) = split /\n/, slurp_file($file);
+	return ($tls_port, $cert);
 }
 
 # The url of what a path and its parameters say.
@@ -70,8 +94,11 @@ sub add_server
 END
 {
 	my $status = $?;
-	kill 'KILL', $pid if $pid;
-	waitpid $pid, 0 if $pid;
+	for my $child (grep { $_ } $pid, $tls_pid)
+	{
+		kill 'KILL', $child;
+		waitpid $child, 0;
+	}
 	$? = $status;
 }
 
