@@ -24,6 +24,8 @@
 #include "sync/sync.h"
 
 #define MAX_ROUND_BYTES (16 * 1024 * 1024)	/* of documents */
+#define SMALL_READING (1024 * 1024) /* bytes */
+#define MAX_STEP 3200			/* rows */
 #define SWEEP_ROWS 10000
 #define MAX_BACKOFF_MS 300000
 
@@ -198,23 +200,41 @@ read_wanted(SyncRound *round, const SyncSource *source, const Wanted *wanted, in
 	MemoryContextSwitchTo(old);
 }
 
+/*
+ * How many rows to read at once next: more and more, while they are small, since
+ * each reading costs a plan.  "before" says how many bytes there were.
+ */
+static int
+next_step(const SyncRound *round, int step, Size before)
+{
+	if (round->bytes - before > SMALL_READING)
+		return round->sync->batch;
+	return Max(step, Min(step * 2, MAX_STEP));
+}
+
 /* Claim what is due. */
 static void
 claim_due(SyncRound *round, const SyncSource *source, int limit, TimestampTz now)
 {
 	int			n;
 	Wanted	   *wanted = select_due(round, limit, now, &n);
+	int			step = round->sync->batch;
 
 	round->more |= n == limit;
-	for (int i = 0; i < n; i += round->sync->batch)
+	for (int i = 0; i < n;)
 	{
+		int			some = Min(step, n - i);
+		Size		before = round->bytes;
+
 		CHECK_FOR_INTERRUPTS();
 		if (round->bytes > MAX_ROUND_BYTES)
 		{
 			round->more = true; /* the rest stays due */
 			break;
 		}
-		read_wanted(round, source, wanted + i, Min(round->sync->batch, n - i));
+		read_wanted(round, source, wanted + i, some);
+		i += some;
+		step = next_step(round, step, before);
 	}
 }
 
@@ -253,18 +273,18 @@ leave_out_known(const Sync *sync, SyncRow *rows, int n)
 	return kept;
 }
 
-/* Compare a batch of the source; claims what differs.  Returns whether that was the end. */
+/* Compare some rows of the source; claims what differs.  Returns whether that was the end. */
 static bool
-compare_batch(SyncRound *round, const SyncSource *source, TimestampTz now)
+compare_some(SyncRound *round, const SyncSource *source, int step, TimestampTz now)
 {
 	Sync	   *sync = round->sync;
-	SyncRow    *rows = more_rows(round, sync->batch);
+	SyncRow    *rows = more_rows(round, step);
 	MemoryContext old = MemoryContextSwitchTo(round->context);
-	int			n = sync_source_scan(source, sync->position, sync->batch, rows);
+	int			n = sync_source_scan(source, sync->position, step, rows);
 	Datum		last = n > 0 ? rows[n - 1].key : (Datum) 0;
 	JflowCatalogState state;
 	Datum	   *keys;
-	bool		end = n < sync->batch;
+	bool		end = n < step;
 	int			kept = leave_out_known(sync, rows, n);
 
 	keys = palloc(sizeof(Datum) * Max(kept, 1));
@@ -287,12 +307,16 @@ static void
 compare(SyncRound *round, const SyncSource *source, int limit, TimestampTz now)
 {
 	Sync	   *sync = round->sync;
+	int			step = Min(sync->batch, limit);
 	bool		end = false;
 
 	while (!end && round->nrows < limit && round->bytes <= MAX_ROUND_BYTES)
 	{
+		Size		before = round->bytes;
+
 		CHECK_FOR_INTERRUPTS();
-		end = compare_batch(round, source, now);
+		end = compare_some(round, source, step, now);
+		step = next_step(round, step, before);
 	}
 	if (end)
 		sync_set_phase(sync, sync->phase == PHASE_FILL ? PHASE_FOLLOW : PHASE_SWEEP, (Datum) 0);
