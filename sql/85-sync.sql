@@ -17,7 +17,8 @@ CREATE TABLE jflow.sync (
 );
 
 -- What the store is known to have.  Rows without a hash are to be posted, the
--- sooner the earlier "due" is; infinity: set aside.
+-- sooner the earlier "due" is; infinity: set aside; NULL: they are on their way.
+-- A row that goes and arrives changes no index if there is room in its page.
 CREATE TABLE jflow.sync_row (
 	sync pg_catalog.int4 NOT NULL,
 	key pg_catalog.text COLLATE pg_catalog."C" NOT NULL,
@@ -28,8 +29,8 @@ CREATE TABLE jflow.sync_row (
 	sqlstate pg_catalog.text,
 	message pg_catalog.text,
 	PRIMARY KEY (sync, key)
-) WITH (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_cost_delay = 0);
-CREATE INDEX sync_row_due ON jflow.sync_row (sync, due) WHERE hash IS NULL;
+) WITH (fillfactor = 45, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_cost_delay = 0);
+CREATE INDEX sync_row_due ON jflow.sync_row (sync, due) WHERE due IS NOT NULL;
 
 -- Where a sync is at work.  Not dumped: a restored database is another one.
 CREATE TABLE jflow.sync_state (
@@ -138,7 +139,7 @@ CREATE VIEW @extschema@.jflow_sync_status WITH (security_barrier) AS
 		CROSS JOIN LATERAL (SELECT pg_catalog.count(*) FILTER (WHERE due < 'infinity') AS waiting,
 				pg_catalog.count(*) FILTER (WHERE attempts > 0) AS failed,
 				pg_catalog.min(due) FILTER (WHERE attempts = 0) AS oldest
-			FROM jflow.sync_row WHERE sync = s.id AND hash IS NULL) r
+			FROM jflow.sync_row WHERE sync = s.id AND due IS NOT NULL) r
 	WHERE jflow.may_see(s.flow);
 
 CREATE VIEW @extschema@.jflow_sync_errors WITH (security_barrier) AS
@@ -146,7 +147,7 @@ CREATE VIEW @extschema@.jflow_sync_errors WITH (security_barrier) AS
 		CASE WHEN jflow.is_owner(s.flow) THEN r.message END AS message, r.failed AS at,
 		CASE WHEN r.due < 'infinity' THEN r.due END AS next_try
 	FROM jflow.sync s JOIN jflow.sync_row r ON r.sync = s.id
-	WHERE r.hash IS NULL AND r.attempts > 0 AND jflow.may_see(s.flow);
+	WHERE r.due IS NOT NULL AND r.attempts > 0 AND jflow.may_see(s.flow);
 
 CREATE VIEW @extschema@.jflow_metrics AS
 	SELECT * FROM jflow.metrics()

@@ -80,7 +80,7 @@ jflow_sync_retry(PG_FUNCTION_ARGS)
 	jflow_param_int(&params, sync->id);
 	jflow_catalog_begin(&state);
 	n = jflow_catalog_run("UPDATE jflow.sync_row SET due = pg_catalog.now(), attempts = 0, failed = NULL, "
-						  "sqlstate = NULL, message = NULL WHERE sync = $1 AND hash IS NULL AND attempts > 0", &params);
+						  "sqlstate = NULL, message = NULL WHERE sync = $1 AND due IS NOT NULL AND attempts > 0", &params);
 	jflow_catalog_end(&state);
 	sync_touch(sync->id, true);
 	PG_RETURN_INT64((int64) n);
@@ -132,7 +132,7 @@ nothing_is_due(const Sync *sync)
 	jflow_param_int(&params, sync->id);
 	jflow_catalog_begin(&state);
 	result = sync_statement("SELECT FROM jflow.sync_queue WHERE sync = $1 LIMIT 1", &params) == 0 &&
-		sync_statement("SELECT FROM jflow.sync_row WHERE sync = $1 AND hash IS NULL AND due < 'infinity' LIMIT 1",
+		sync_statement("SELECT FROM jflow.sync_row WHERE sync = $1 AND due < 'infinity' LIMIT 1",
 					   &params) == 0;
 	jflow_catalog_end(&state);
 	return result;

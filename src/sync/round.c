@@ -85,9 +85,12 @@ selected_texts(MemoryContext context, int column, int *n, bool *any_null)
 	return result;
 }
 
-/* Say that nobody knows what the store has of some keys, and that they are due. */
+/*
+ * Say that nobody knows what the store has of some keys.  They are due then or, at
+ * infinity's other end, already on their way.
+ */
 static void
-unset_hashes(const Sync *sync, const Datum *keys, int n, TimestampTz now)
+unset_hashes(const Sync *sync, const Datum *keys, int n, TimestampTz due)
 {
 	JflowParams params = {0};
 
@@ -95,7 +98,7 @@ unset_hashes(const Sync *sync, const Datum *keys, int n, TimestampTz now)
 		return;
 	jflow_param_int(&params, sync->id);
 	sync_param_texts(&params, keys, n);
-	sync_param_time(&params, now);
+	jflow_param(&params, TIMESTAMPTZOID, TimestampTzGetDatum(due), due == DT_NOBEGIN);
 	(void) sync_statement("INSERT INTO jflow.sync_row AS r (sync, key, due) SELECT $1, k, $3 "
 						  "FROM pg_catalog.unnest($2) k ON CONFLICT (sync, key) DO UPDATE "
 						  "SET hash = NULL, due = excluded.due, attempts = 0, failed = NULL, sqlstate = NULL, message = NULL",
@@ -156,7 +159,7 @@ select_due(SyncRound *round, int limit, TimestampTz now, int *n)
 	sync_param_time(&params, now);
 	jflow_param_int(&params, limit);
 	jflow_catalog_begin(&state);
-	*n = (int) sync_statement("SELECT key, attempts FROM jflow.sync_row WHERE sync = $1 AND hash IS NULL "
+	*n = (int) sync_statement("SELECT key, attempts FROM jflow.sync_row WHERE sync = $1 "
 							  "AND due <= $2 ORDER BY due LIMIT $3", &params);
 	wanted = MemoryContextAlloc(round->context, sizeof(Wanted) * Max(*n, 1));
 	for (int i = 0; i < *n; i++)
@@ -275,7 +278,7 @@ leave_out_known(const Sync *sync, SyncRow *rows, int n)
 
 /* Compare some rows of the source; claims what differs.  Returns whether that was the end. */
 static bool
-compare_some(SyncRound *round, const SyncSource *source, int step, TimestampTz now)
+compare_some(SyncRound *round, const SyncSource *source, int step)
 {
 	Sync	   *sync = round->sync;
 	SyncRow    *rows = more_rows(round, step);
@@ -295,7 +298,7 @@ compare_some(SyncRound *round, const SyncSource *source, int step, TimestampTz n
 	}
 	round->nrows += kept;
 	jflow_catalog_begin(&state);
-	unset_hashes(sync, keys, kept, now);
+	unset_hashes(sync, keys, kept, DT_NOBEGIN);
 	jflow_catalog_end(&state);
 	if (!end)
 		sync->position = TextDatumGetCString(last);
@@ -304,7 +307,7 @@ compare_some(SyncRound *round, const SyncSource *source, int step, TimestampTz n
 }
 
 static void
-compare(SyncRound *round, const SyncSource *source, int limit, TimestampTz now)
+compare(SyncRound *round, const SyncSource *source, int limit)
 {
 	Sync	   *sync = round->sync;
 	int			step = Min(sync->batch, limit);
@@ -315,7 +318,7 @@ compare(SyncRound *round, const SyncSource *source, int limit, TimestampTz now)
 		Size		before = round->bytes;
 
 		CHECK_FOR_INTERRUPTS();
-		end = compare_some(round, source, step, now);
+		end = compare_some(round, source, step);
 		step = next_step(round, step, before);
 	}
 	if (end)
@@ -376,7 +379,7 @@ sync_claim_keys(SyncRound *round, Datum *keys, int n)
 	qsort(keys, n, sizeof(Datum), compare_texts);
 	n = qunique(keys, n, sizeof(Datum), compare_texts);
 	jflow_catalog_begin(&state);
-	unset_hashes(round->sync, keys, n, GetCurrentTimestamp());
+	unset_hashes(round->sync, keys, n, DT_NOBEGIN);
 	jflow_catalog_end(&state);
 	wanted = palloc0(sizeof(Wanted) * Max(n, 1));
 	for (int i = 0; i < n; i++)
@@ -402,7 +405,7 @@ sync_claim(SyncRound *round, int limit)
 	if (round->sync->phase == PHASE_SWEEP)
 		sweep(round, source, now);
 	else if (round->sync->phase != PHASE_FOLLOW && round->nrows < limit)
-		compare(round, source, limit, now);
+		compare(round, source, limit);
 	MemoryContextSwitchTo(old);
 }
 
@@ -758,6 +761,24 @@ sync_settle(SyncRound *round, int64 wait_ms)
 	MemoryContextSwitchTo(old);
 }
 
+/*
+ * What was on its way when a round ended badly is due again.  Nothing is on its way
+ * now.  Looks at all rows of the sync.
+ */
+void
+sync_recover(const Sync *sync)
+{
+	JflowCatalogState state;
+	JflowParams params = {0};
+
+	jflow_param_int(&params, sync->id);
+	jflow_catalog_begin(&state);
+	(void) jflow_catalog_run("UPDATE jflow.sync_row SET due = pg_catalog.now() "
+							 "WHERE sync = $1 AND hash IS NULL AND due IS NULL", &params);
+	jflow_catalog_end(&state);
+	CommandCounterIncrement();
+}
+
 /* When the next row that has failed is due; DT_NOEND: none. */
 TimestampTz
 sync_next_due(const Sync *sync)
@@ -769,7 +790,7 @@ sync_next_due(const Sync *sync)
 
 	jflow_param_int(&params, sync->id);
 	jflow_catalog_begin(&state);
-	if (sync_statement("SELECT due FROM jflow.sync_row WHERE sync = $1 AND hash IS NULL AND due < 'infinity' "
+	if (sync_statement("SELECT due FROM jflow.sync_row WHERE sync = $1 AND due < 'infinity' "
 					   "ORDER BY due LIMIT 1", &params) > 0)
 		result = DatumGetTimestampTz(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
 	jflow_catalog_end(&state);

@@ -140,6 +140,7 @@ extern void sync_claim(SyncRound *round, int limit);
 extern void sync_post(SyncRound *round);
 extern void sync_claim_keys(SyncRound *round, Datum *keys, int n);
 extern void sync_settle(SyncRound *round, int64 wait_ms);
+extern void sync_recover(const Sync *sync);
 extern TimestampTz sync_next_due(const Sync *sync);
 
 /* worker.c */

@@ -36,6 +36,7 @@ typedef struct Worker
 	MemoryContext context;		/* of a round */
 	bool		locked;			/* the sync */
 	bool		noted;			/* the catalog has an error of ours, or may */
+	bool		recover;		/* a round may have ended badly */
 	int			failures;		/* rounds, in a row */
 	int			limit;			/* rows of the next round */
 	TimestampTz not_before;		/* after failures */
@@ -109,9 +110,12 @@ claim(Worker *worker, SyncRound *round)
 	{
 		round->sync = sync;
 		check_source(sync);
+		if (worker->recover)
+			sync_recover(sync);
 		sync_claim(round, Min(worker->limit, sync->batch * ROUND_BATCHES));
 	}
 	end_transaction();
+	worker->recover = false;
 	MemoryContextSwitchTo(old);
 	return wanted;
 }
@@ -246,6 +250,7 @@ run_round(Worker *worker, TimestampTz *due)
 		unlock(worker);
 		RESUME_INTERRUPTS();
 		MemoryContextSwitchTo(worker->context);
+		worker->recover = true;
 		count_round(worker, false);
 		note_error(worker, error);
 		again = false;
@@ -324,6 +329,7 @@ sync_worker_run(JflowReplica *me)
 	worker.pool = &jflow_pools[me->pool];
 	worker.limit = SYNC_MAX_BATCH;
 	worker.noted = true;		/* by who was here before */
+	worker.recover = true;
 	worker.context = AllocSetContextCreate(TopMemoryContext, "jflow sync", ALLOCSET_DEFAULT_SIZES);
 	MemoryContextSwitchTo(worker.context);
 	manual = is_manual(worker.pool->shards);
