@@ -81,6 +81,14 @@ jflow_object_aclcheck(Oid classid, Oid objectid, Oid roleid, AclMode mode)
 #define RelationGetPrimaryKeyIndexCompat(rel) RelationGetPrimaryKeyIndex(rel)
 #endif
 
+/* Since version 18 extensions may add to what EXPLAIN says of a node. */
+#if PG_VERSION_NUM >= 180000
+#include "commands/explain.h"
+#include "commands/explain_format.h"
+#include "commands/explain_state.h"
+#define JFLOW_EXPLAIN_NODES
+#endif
+
 /* Version 17 names the kinds of processes anew. */
 #if PG_VERSION_NUM >= 170000
 #define IsAutoVacuumWorkerProcess() AmAutoVacuumWorkerProcess()

@@ -19,6 +19,7 @@
 #include "executors/splitter/splitter.h"
 #include "executors/terms/terms.h"
 #include "flow/flow.h"
+#include "index/effort.h"
 #include "index/limit.h"
 #include "index/match.h"
 #include "inverted/inverted.h"
@@ -67,6 +68,9 @@ _PG_init(void)
 	jflow_define_settings();
 	ix_limit_init();
 	ix_match_init();
+	ix_effort_init();
+	ix_effort_method(pq_beginscan, "Lists Probed", true);
+	ix_effort_method(inv_beginscan, "Terms Searched", false);
 	ix_match_method(pq_costestimate);
 	ix_match_method(inv_costestimate);
 	pq_am_init();

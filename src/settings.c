@@ -13,6 +13,7 @@
 #include "miscadmin.h"
 #include "utils/guc.h"
 
+#include "index/effort.h"
 #include "pq/pq.h"
 #include "settings.h"
 
@@ -64,6 +65,15 @@ define_settings_a_to_o(void)
 							 &jflow_enabled,
 							 true,
 							 PGC_SIGHUP,
+							 0,
+							 NULL, NULL, NULL);
+
+	DefineCustomBoolVariable("jflow.explain_scans",
+							 "Tells in a notice what each scan of a pq or inverted index has done.",
+							 NULL,
+							 &jflow_explain_scans,
+							 false,
+							 PGC_USERSET,
 							 0,
 							 NULL, NULL, NULL);
 

@@ -22,6 +22,7 @@
 
 #include "sparsevec.h"
 
+#include "index/effort.h"
 #include "index/limit.h"
 #include "inverted/invsearch.h"
 
@@ -43,6 +44,7 @@ typedef enum Stage
 
 typedef struct InvScanOpaque
 {
+	IxEffort	effort;
 	MemoryContext context;		/* of one scan */
 	MemoryContext search_context;	/* of one view of the index */
 	const ScanKeyData *orderbys;	/* as the executor knows them */
@@ -112,11 +114,13 @@ inv_rescan(IndexScanDesc scan, ScanKey keys, int nkeys, ScanKey orderbys, int no
 	MemoryContext context = so->context;
 	MemoryContext search_context = so->search_context;
 	const ScanKeyData *known = so->orderbys;
+	IxEffort	effort = so->effort;
 
 	end_search(so);
 	MemoryContextDelete(search_context);
 	MemoryContextReset(context);
 	memset(so, 0, sizeof(*so));
+	so->effort = effort;
 	so->context = context;
 	so->search_context = AllocSetContextCreate(context, "inverted search", ALLOCSET_DEFAULT_SIZES);
 	if (keys && scan->numberOfKeys > 0)
@@ -134,6 +138,7 @@ inv_endscan(IndexScanDesc scan)
 {
 	InvScanOpaque *so = scan->opaque;
 
+	ix_effort_end(scan);
 	end_search(so);
 	MemoryContextDelete(so->context);
 	pfree(so);
@@ -264,6 +269,8 @@ start_scan(IndexScanDesc scan, InvScanOpaque *so)
 	read_query(so, scan->indexRelation, &scan->orderByData[0]);
 	read_keys(so, scan->indexRelation, scan);
 	ix_limit_wanted(so->orderbys, &so->wanted);
+	so->effort.searches++;
+	so->effort.lists += so->query.nterms;
 	begin_search(scan, so);
 }
 
@@ -291,6 +298,7 @@ exact_distance(void *arg, IxRow *row)
 
 	if (so->unordered)
 		return true;
+	so->effort.fetched++;
 	if (!ix_fetch_value(so->fetch, &row->tid, scan->xs_snapshot, &value))
 		return false;
 	old = MemoryContextSwitchTo(ix_fetch_row_context(so->fetch));
@@ -315,6 +323,8 @@ search_more(IndexScanDesc scan, InvScanOpaque *so)
 	MemoryContext old = MemoryContextSwitchTo(so->search_context);
 
 	inv_search_more(search, so->want);
+	so->effort.rounds++;
+	so->effort.candidates += search->nhits;
 	if (!search->reader.stale)
 	{
 		ix_ranking_reserve(&so->ranking, search->nhits);

@@ -26,6 +26,7 @@
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
+#include "index/effort.h"
 #include "index/fetch.h"
 #include "index/limit.h"
 #include "pq/pq.h"
@@ -50,6 +51,7 @@ typedef enum PqPhase
 
 typedef struct PqScanOpaque
 {
+	IxEffort	effort;
 	MemoryContext context;		/* of one search */
 	const PqSpace *space;
 	const ScanKeyData *orderbys;	/* as the executor knows them */
@@ -95,7 +97,7 @@ void
 pq_rescan(IndexScanDesc scan, ScanKey keys, int nkeys, ScanKey orderbys, int norderbys)
 {
 	PqScanOpaque *so = scan->opaque;
-	PqScanOpaque fresh = {.context = so->context,.space = so->space,.orderbys = so->orderbys};
+	PqScanOpaque fresh = {.effort = so->effort,.context = so->context,.space = so->space,.orderbys = so->orderbys};
 
 	if (so->fetch)
 		ix_fetch_end(so->fetch);
@@ -116,6 +118,7 @@ pq_endscan(IndexScanDesc scan)
 {
 	PqScanOpaque *so = scan->opaque;
 
+	ix_effort_end(scan);
 	if (so->fetch)
 		ix_fetch_end(so->fetch);
 	MemoryContextDelete(so->context);
@@ -134,6 +137,7 @@ look_at_row(void *arg, IxRow *row)
 	Datum		value;
 	MemoryContext old;
 
+	so->effort.fetched++;
 	if (row->known)
 	{
 		if (ix_fetch_visible(so->fetch, &row->tid, scan->xs_snapshot))
@@ -229,6 +233,19 @@ set_rule(PqScanOpaque *so, double k)
 
 static void start_exact(PqScanOpaque *so);
 
+static void
+gather(PqScanOpaque *so)
+{
+	PqGather   *g = so->gather;
+	int			scanned = g->scanned;
+	int			nfound = g->nfound;
+
+	pq_gather(g);
+	so->effort.rounds++;
+	so->effort.lists += g->scanned - scanned;
+	so->effort.candidates += g->nfound - nfound;
+}
+
 /*
  * Gather until k rows, with those returned before, are known to be the nearest
  * ones found, and line them up.
@@ -246,9 +263,9 @@ line_up(IndexScanDesc scan, int k)
 
 		CHECK_FOR_INTERRUPTS();
 		set_rule(so, g->k);
-		pq_gather(g);
+		gather(so);
 		if (so->search->filters.n > 0 && set_rule(so, g->k))
-			pq_gather(g);
+			gather(so);
 		/* rows that are lined up may have to let others go first */
 		ix_ranking_reserve(&so->ranking, so->nout - so->next);
 		while (so->nout > so->next)
@@ -358,6 +375,7 @@ read_page(IndexScanDesc scan, uint32 list, Page page, const IxRow *from, int fir
 
 	pq_search_page(search, list, page, distances, errors);
 	ix_ranking_reserve(ranking, search->ncandidates);
+	so->effort.candidates += search->ncandidates;
 	for (int i = 0; i < search->ncandidates; i++)
 	{
 		ItemPointerData tid;
@@ -393,6 +411,9 @@ read_entries(IndexScanDesc scan)
 
 	so->started = true;
 	so->turned_away = false;
+	so->effort.all = true;
+	so->effort.rounds++;
+	so->effort.lists += pq->model->nlists;
 	for (uint32 list = 0; list < pq->meta.nslots; list++)
 	{
 		BlockNumber block = pq_list_head(pq, scan->indexRelation, list);
@@ -536,6 +557,8 @@ start_search(IndexScanDesc scan)
 	}
 	so->fetch = ix_fetch_begin(scan->heapRelation, index);
 	so->search = pq_search_begin(index, pq);
+	so->effort.searches++;
+	so->effort.calibrated = pq->meta.ncurves > 0;
 	so->search->cut_off = isinf(lost);
 	ix_filters_prepare(&so->search->filters, index, scan->keyData, scan->numberOfKeys);
 	/* no row is wanted whose distance is compared with NULL */
