@@ -106,6 +106,24 @@ CREATE FUNCTION @extschema@.jflow_call(
 	RETURNS pg_catalog.jsonb
 	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 
+CREATE FUNCTION @extschema@.jflow_explain(
+		endpoint pg_catalog.text,
+		docs pg_catalog.jsonb,
+		flow pg_catalog.text DEFAULT NULL,
+		parameters pg_catalog.jsonb DEFAULT '{}',
+		OUT request pg_catalog.int8,
+		OUT executor pg_catalog.text,
+		OUT shard pg_catalog.int4,
+		OUT replica pg_catalog.int4,
+		OUT docs_in pg_catalog.int4,
+		OUT docs_out pg_catalog.int4,
+		OUT queue_ms pg_catalog.float8,
+		OUT run_ms pg_catalog.float8,
+		OUT hop_ms pg_catalog.float8,
+		OUT plan pg_catalog.text)
+	RETURNS SETOF record
+	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+
 CREATE FUNCTION @extschema@.jflow_search(
 		query pg_catalog.text,
 		k pg_catalog.int8 DEFAULT 10,

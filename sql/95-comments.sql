@@ -105,6 +105,7 @@ COMMENT ON COLUMN @extschema@.jflow_executors.disable_reduce IS 'whether it gets
 COMMENT ON FUNCTION @extschema@.jflow_post_query IS 'post the rows of a query to an endpoint of a flow; returns counts';
 COMMENT ON FUNCTION @extschema@.jflow_call IS 'post documents as JSON; returns those that come out as JSON';
 COMMENT ON FUNCTION @extschema@.jflow_search IS 'post a text to /search; returns its matches';
+COMMENT ON FUNCTION @extschema@.jflow_explain IS 'post documents given as JSON and tell what each call did, with the plans of searches for the flow''s owner';
 COMMENT ON FUNCTION @extschema@.jflow_search_json IS 'post a text to /search, writing nothing; returns its matches as JSON';
 COMMENT ON FUNCTION jflow.progress IS 'rows of jflow_progress';
 COMMENT ON VIEW @extschema@.jflow_progress IS 'posts that are under way, of roles that the current one may see';

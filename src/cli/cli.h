@@ -96,6 +96,7 @@ typedef struct Column
 } Column;
 
 extern void print_table(FILE *file, const Column *columns, int ncolumns, char **cells, int nrows);
+extern void print_columns(FILE *file, PGresult *result, int ncolumns);
 extern void print_result(FILE *file, PGresult *result);
 
 /* ---- json.c ---- */

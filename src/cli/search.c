@@ -2,6 +2,7 @@
  * search.c
  *		jflow search and jflow explain.
  */
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -163,6 +164,44 @@ run_search(int nargs, char **args)
 	return EXIT_OK;
 }
 
+/* Print lines as they are, but for what could steer a terminal. */
+static void
+print_lines(const char *text)
+{
+	StrBuf		out = {0};
+
+	for (size_t len; *text; text +=len + (text[len] == '\n'))
+	{
+		len = strcspn(text, "\n");
+		put_text(&out, text, len, INT_MAX);
+		strbuf_add_char(&out, '\n');
+	}
+	fwrite(out.data, 1, out.len, stdout);
+	strbuf_free(&out);
+}
+
+/* The calls as a table, and below it the plans of those that have one. */
+static void
+print_calls(PGresult *calls)
+{
+	int			plan = PQfnumber(calls, "plan");
+
+	print_columns(stdout, calls, plan < 0 ? PQnfields(calls) : plan);
+	for (int row = 0; plan >= 0 && row < PQntuples(calls); row++)
+	{
+		char	   *title;
+
+		if (PQgetisnull(calls, row, plan))
+			continue;
+		title = format_string("%s, shard %s:", PQgetvalue(calls, row, PQfnumber(calls, "executor")),
+							  PQgetvalue(calls, row, PQfnumber(calls, "shard")));
+		putchar('\n');
+		print_lines(title);
+		print_lines(PQgetvalue(calls, row, plan));
+		free(title);
+	}
+}
+
 int
 run_explain(int nargs, char **args)
 {
@@ -200,7 +239,7 @@ run_explain(int nargs, char **args)
 		for (int row = 0; row < PQntuples(result); row++)
 			puts(PQgetvalue(result, row, 0));
 	else
-		print_result(stdout, result);
+		print_calls(result);
 	PQclear(result);
 	PQfinish(session.conn);
 	strbuf_free(&docs);

@@ -175,11 +175,10 @@ print_table(FILE *file, const Column *columns, int ncolumns, char **cells, int n
 	free(widths);
 }
 
-/* A result of the server's; numbers to the right, everything else may wrap. */
+/* The first columns of a result of the server's; numbers to the right, everything else may wrap. */
 void
-print_result(FILE *file, PGresult *result)
+print_columns(FILE *file, PGresult *result, int ncolumns)
 {
-	int			ncolumns = PQnfields(result);
 	int			nrows = PQntuples(result);
 	Column	   *columns = allocate(ncolumns * sizeof(Column));
 	char	  **cells = allocate((size_t) ncolumns * nrows * sizeof(char *));
@@ -198,4 +197,11 @@ print_result(FILE *file, PGresult *result)
 	print_table(file, columns, ncolumns, cells, nrows);
 	free(cells);
 	free(columns);
+}
+
+/* All of its columns. */
+void
+print_result(FILE *file, PGresult *result)
+{
+	print_columns(file, result, PQnfields(result));
 }

@@ -6,6 +6,7 @@
 #define JFLOW_CONTEXT_H
 
 #include "flow/flow.h"
+#include "lib/stringinfo.h"
 #include "port/atomics.h"
 
 #define JFLOW_MAX_COUNTERS 8
@@ -20,6 +21,13 @@ typedef struct JflowTally
 	pg_atomic_uint64 counts[JFLOW_MAX_COUNTERS];
 	pg_atomic_uint64 pause_until;	/* a TimestampTz */
 } JflowTally;
+
+/* The plans of an executor's statements, where somebody asks for them. */
+typedef struct JflowPlans
+{
+	StringInfoData text;
+	int64		elapsed;		/* microseconds that telling them took */
+} JflowPlans;
 
 /*
  * How the function of a class that waits can be called: it may return NULL and
@@ -54,6 +62,7 @@ typedef struct JflowContext
 	Oid			user;			/* whose rights the call has */
 	bool		read_only;		/* called as in a read-only transaction */
 	JflowTally *tally;			/* NULL: the class has no counters */
+	JflowPlans *plans;			/* NULL: nobody asks for them */
 	JflowWaiting *waiting;		/* NULL: the function must do all at once */
 	struct JflowContext *outer; /* the call this post was made from */
 } JflowContext;

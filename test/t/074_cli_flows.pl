@@ -142,6 +142,20 @@ $node->safe_psql('postgres', q{CREATE TABLE big AS SELECT repeat('long text ', 1
 ($code, $out, $err) = utf8_client({ COLUMNS => 60 }, 'search', '-f', 'find', '-k1', 'long text ' x 1000);
 cmp_ok(length($_), '<=', 60, 'COLUMNS is the width of a pipe') for (split /\n/, $out)[0];
 
+# explain: a line per call, and the plan of a search
+result_is([ client($node, '', 'explain', '-f', 'find', '--parameters', '{"limit": 1}', '/search', 'apples', 'and', 'pears') ], 0,
+	qr/^.*executor.*docs_in.*run_ms.*hop_ms *\n.*\n.*finder.*1.*1.*\n$/, qr/^$/, 'explain');
+$node->safe_psql('postgres', q{
+	SELECT jflow_create('stored');
+	SELECT jflow_add('stored', 'store', 'PQLiteIndexer', uses_with => '{"dim": 2}', replicas => 0);
+	SELECT count(*) FROM jflow_post('/index', '{"id": "a", "embedding": [1, 2]}'::jsonb, 'stored');
+});
+result_is([ client($node, '', 'explain', '-f', 'stored', '--docs', '{"embedding": [2, 1]}', '/search') ], 0,
+	qr/\n.*store.*1.*1.*\n\nstore, shard 0:\nLimit .*\n  ->  Sort .*actual.*\n.*Seq Scan on/s, qr/^$/, 'explain with a plan');
+like((client($node, '', 'explain', '-f', 'stored', '--json', '--docs', '{"embedding": [2, 1]}', '/search'))[1],
+	qr/^\{.*"plan": "Limit .*"executor": "store".*\}\n$/, 'explain as JSON');
+result_is([ client($node, '', 'explain', '-f', 'stored', '/search', 'x') ], 3, qr/^$/, qr/ERROR:  22004: /, 'explain what fails');
+
 # top, in a pipe
 result_is([ client($node, '', 'top', '-n1', '-f', 'shop') ], 0, qr/^jflow  memory.*^FLOW +EXECUTOR.*^shop +a +started +1\/1.*^ +PID FLOW.*^ +\d+ shop +a +0\.0 +idle/ms, qr/^$/, 'top in a pipe');
 

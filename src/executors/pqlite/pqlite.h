@@ -414,6 +414,9 @@ extern void pqlite_note_fields(PqliteStore *store, const JflowContext *context,
 extern void pqlite_note_columns(const PqliteStore *store, const JflowContext *context,
 								const JflowDocs *docs);
 
+/* pqlite_explain.c */
+extern void pqlite_explain(JflowPlans *plans, const char *sql, int nargs, Oid *types, ParamListInfo params);
+
 /* pqlite_search.c */
 extern double pqlite_measure_recall(PqliteStore *store, const JflowContext *context, int leaf,
 									const PqliteParameters *parameters);

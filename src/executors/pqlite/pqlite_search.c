@@ -162,21 +162,14 @@ set_page(Search *search)
 	search->skipped = alone ? search->parameters.offset : 0;
 }
 
-/* The statement that asks a leaf for so many rows. */
-static SPIPlanPtr
-leaf_plan(const Search *search, PqliteLeaf *leaf, int rows)
+/* The statement that asks a leaf for so many rows, and the types of its parameters. */
+static char *
+leaf_statement(const Search *search, const PqliteLeaf *leaf, int rows, Oid **types)
 {
-	PqliteStore *store = search->store;
+	const PqliteStore *store = search->store;
 	const PqliteCondition *condition = &search->condition;
-	bool		filtered = search->parameters.filter != NULL;
-	bool		remembered = !filtered && !search->as_caller && !search->parameters.grouped &&
-		!search->parameters.highlight.wanted;
-	SPIPlanPtr	plan;
-	Oid		   *types = palloc(sizeof(Oid) * (condition->nargs + 1));
 	StringInfoData sql;
 
-	if (remembered && leaf->search && leaf->search_limit == rows)
-		return leaf->search;
 	initStringInfo(&sql);
 	append_select(search, leaf, &sql);
 	if (OidIsValid(leaf->index))
@@ -185,9 +178,27 @@ leaf_plan(const Search *search, PqliteLeaf *leaf, int rows)
 		appendStringInfo(&sql, ", t.%s%s LIMIT %d", store->columns[store->id].quoted,
 						 store->own ? "" : "::pg_catalog.text COLLATE pg_catalog.\"C\"",
 						 rows);
-	memcpy(types, condition->types, sizeof(Oid) * condition->nargs);
-	types[condition->nargs] = store->columns[store->vector].sent_type;
-	plan = pqlite_plan(store, sql.data, condition->nargs + 1, types,
+	*types = palloc(sizeof(Oid) * (condition->nargs + 1));
+	memcpy(*types, condition->types, sizeof(Oid) * condition->nargs);
+	(*types)[condition->nargs] = store->columns[store->vector].sent_type;
+	return sql.data;
+}
+
+/* The same, planned. */
+static SPIPlanPtr
+leaf_plan(const Search *search, PqliteLeaf *leaf, int rows)
+{
+	bool		filtered = search->parameters.filter != NULL;
+	bool		remembered = !filtered && !search->as_caller && !search->parameters.grouped &&
+		!search->parameters.highlight.wanted;
+	SPIPlanPtr	plan;
+	Oid		   *types;
+	char	   *sql;
+
+	if (remembered && leaf->search && leaf->search_limit == rows)
+		return leaf->search;
+	sql = leaf_statement(search, leaf, rows, &types);
+	plan = pqlite_plan(search->store, sql, search->condition.nargs + 1, types,
 					   filtered ? CURSOR_OPT_CUSTOM_PLAN : CURSOR_OPT_GENERIC_PLAN);
 	if (remembered)
 	{
@@ -249,7 +260,8 @@ apply_settings(const Search *search)
  * Let statements without a filter use the index of a leaf.  The planner knows
  * what a scan of the index costs, but takes a distance for as cheap as an
  * addition and so the exact search for cheaper.  With a filter it decides: few
- * rows are better looked at one by one.  Plans that are there stay as they are.
+ * rows are better looked at one by one.  Plans that are there stay as they are, but
+ * to explain them is to plan anew.
  */
 static void
 prefer_indexes(const Search *search)
@@ -260,7 +272,7 @@ prefer_indexes(const Search *search)
 
 	for (int i = 0; i < search->store->nleaves; i++)
 		indexed |= OidIsValid(search->store->leaves[i].index);
-	if (!indexed || search->parameters.filter || all_planned(search))
+	if (!indexed || search->parameters.filter || (all_planned(search) && !search->context->plans))
 		return;
 	for (int i = 0; i < lengthof(settings); i++)
 		(void) set_config_option(settings[i], "off", PGC_USERSET, PGC_S_SESSION,
@@ -466,15 +478,14 @@ wants_more(Receiver *receiver, int rows)
 		DatumGetFloat8(receiver->matches[receiver->n - 1].values[MATCH_SCORE]) > receiver->last;
 }
 
-/* The matches of one query vector, in the current memory context. */
-static int
-search_one(Search *search, Datum vector, JflowMatch **matches)
+
+/* What the statement of a leaf is run with. */
+static ParamListInfo
+statement_params(const Search *search, Datum vector)
 {
-	PqliteStore *store = search->store;
+	const PqliteStore *store = search->store;
 	const PqliteCondition *condition = &search->condition;
 	ParamListInfo params = makeParamList(condition->nargs + 1);
-	SPIExecuteOptions options = {0};
-	Receiver	receiver;
 
 	for (int i = 0; i <= condition->nargs; i++)
 	{
@@ -486,8 +497,41 @@ search_one(Search *search, Datum vector, JflowMatch **matches)
 		param->ptype = i < condition->nargs ? condition->types[i] :
 			store->columns[store->vector].sent_type;
 	}
+	return params;
+}
+
+/*
+ * Tell how the statements for a query are planned.  The vector stays a parameter
+ * there, since as a constant it would be most of the text.
+ */
+static void
+explain_search(const Search *search, Datum vector)
+{
+	ParamListInfo params = statement_params(search, vector);
+
+	params->params[search->condition.nargs].pflags = 0;
+	for (int i = 0; i < search->store->nleaves; i++)
+	{
+		Oid		   *types;
+		const char *sql;
+
+		if (search->plans[i] == NULL)
+			continue;
+		sql = leaf_statement(search, &search->store->leaves[i], search->fetched, &types);
+		pqlite_explain(search->context->plans, sql, search->condition.nargs + 1, types, params);
+	}
+}
+
+/* The matches of one query vector, in the current memory context. */
+static int
+search_one(Search *search, Datum vector, JflowMatch **matches)
+{
+	PqliteStore *store = search->store;
+	SPIExecuteOptions options = {0};
+	Receiver	receiver;
+
 	receiver_init(&receiver, search);
-	options.params = params;
+	options.params = statement_params(search, vector);
 	options.read_only = true;
 	options.dest = &receiver.pub;
 	for (int i = 0; i < store->nleaves; i++)
@@ -562,10 +606,12 @@ search_docs(Search *search, JflowDocs *docs, MemoryContext outer)
 		JflowDoc   *doc = &docs->docs[i];
 		JflowMatch *matches = NULL;
 		Datum		vector = query_vector(search->store, doc);
-		int			n = vector && search->parameters.limit > 0 ?
-			search_one(search, vector, &matches) : 0;
+		bool		asks = vector && search->parameters.limit > 0;
+		int			n = asks ? search_one(search, vector, &matches) : 0;
 		MemoryContext old;
 
+		if (asks && search->context->plans && search->context->plans->text.len == 0)
+			explain_search(search, vector);
 		if (search->parameters.highlight.wanted)
 			highlight(search, doc, matches, n);
 		old = MemoryContextSwitchTo(outer);

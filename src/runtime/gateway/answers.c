@@ -257,6 +257,7 @@ jflow_answers_ask(JflowPost *post, const JflowCall *call)
 
 	waiting[n].post = post;
 	waiting[n].call = *call;
+	waiting[n].call.ndocs = jflow_docs_count(call->docs);
 	post->remote.out++;
 	if (request)
 		request->out++;

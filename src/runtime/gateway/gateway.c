@@ -84,13 +84,13 @@ is_plain(const JflowPlan *plan)
 static void
 plan(JflowPost *post)
 {
-	post->plan = jflow_plan_post(post->options);
-	warn_not_preloaded(post->plan->flow);
-	while (post->plan->remote && !jflow_remote_begin(post))
+	do
 	{
 		CHECK_FOR_INTERRUPTS();
 		post->plan = jflow_plan_post(post->options);
-	}
+		post->stranger = !has_privs_of_role(GetUserId(), jflow_flow_owner(post->plan->flow));
+		warn_not_preloaded(post->plan->flow);
+	} while (post->plan->remote && !jflow_remote_begin(post));
 	post->prefetch = choose_prefetch(post->plan);
 	post->plain = is_plain(post->plan);
 	post->contexts = MemoryContextAlloc(post->context, sizeof(MemoryContext) * (post->prefetch + 1));
@@ -99,7 +99,6 @@ plan(JflowPost *post)
 static void
 run_planned(JflowPost *post)
 {
-	post->stranger = !has_privs_of_role(GetUserId(), jflow_flow_owner(post->plan->flow));
 	jflow_meter_begin_post(post);
 	jflow_requests_run(post);
 }

@@ -17,6 +17,24 @@
  */
 typedef void (*JflowErrorSink) (void *arg, const JflowDoc *doc, const ErrorData *error, bool of_doc);
 
+/* A call that was answered, for who watches the post. */
+typedef struct JflowTraced
+{
+	int64		request;		/* number within the post, from 1 */
+	const char *executor;
+	int			shard;
+	int			replica;		/* -1: this process, where nothing is queued */
+	int			docs_in;
+	int			docs_out;
+	int64		queue_us;
+	int64		run_us;
+	int64		hop_us;			/* there and back, without these two */
+	const char *plans;			/* of its statements; NULL: none */
+} JflowTraced;
+
+/* Is told of each call, in the order in which they are answered. */
+typedef void (*JflowTrace) (void *arg, const JflowTraced *call);
+
 /* What the caller of a post asked for; pointers may be NULL. */
 typedef struct JflowPostOptions
 {
@@ -33,6 +51,8 @@ typedef struct JflowPostOptions
 	bool		ordered;
 	bool		read_only;		/* as in a read-only transaction */
 	int64		timeout_ms;		/* 0: none */
+	JflowTrace	trace;
+	void	   *trace_arg;
 } JflowPostOptions;
 
 /*

@@ -21,6 +21,24 @@
 #include "runtime/gateway/remote.h"
 #include "runtime/shared/tally.h"
 
+/* Tell who watches the post of a call. */
+static void
+trace_call(const JflowPost *post, const JflowCall *call, const JflowContext *context, Datum answer,
+		   int64 run_us)
+{
+	JflowTraced traced = {0};
+
+	traced.request = context->request;
+	traced.executor = context->executor->name;
+	traced.shard = call->shard;
+	traced.replica = -1;
+	traced.docs_in = jflow_docs_count(call->docs);
+	traced.docs_out = jflow_docs_count(answer);
+	traced.run_us = run_us;
+	traced.plans = context->plans && context->plans->text.len > 0 ? context->plans->text.data : NULL;
+	post->options->trace(post->options->trace_arg, &traced);
+}
+
 /* Run a call; returns its answer in the current memory context. */
 Datum
 jflow_local_call(JflowPost *post, const JflowCall *call)
@@ -28,6 +46,7 @@ jflow_local_call(JflowPost *post, const JflowCall *call)
 	const JflowStep *step = &post->plan->steps[call->step];
 	JflowContext context;
 	MemoryContext caller = CurrentMemoryContext;
+	JflowPlans	plans = {0};
 	TimestampTz started;
 	Datum		answer;
 	ErrorData  *error;
@@ -47,6 +66,11 @@ jflow_local_call(JflowPost *post, const JflowCall *call)
 	context.read_only = post->options->read_only;
 	context.tally = jflow_tally_find(context.flow->name, context.executor,
 									 jflow_flow_owner(context.flow));
+	if (post->options->trace && !post->stranger)
+	{
+		initStringInfo(&plans.text);
+		context.plans = &plans;
+	}
 	jflow_meter_begin_call(post, call->step);
 	started = GetCurrentTimestamp();
 	PG_TRY();
@@ -67,6 +91,8 @@ jflow_local_call(JflowPost *post, const JflowCall *call)
 	}
 	PG_END_TRY();
 	jflow_meter_end_call(post, call, started, COUNT_OK);
+	if (post->options->trace)
+		trace_call(post, call, &context, answer, GetCurrentTimestamp() - started - plans.elapsed);
 	return answer;
 }
 

@@ -452,7 +452,8 @@ plan_flow(const JflowPostOptions *options, bool fresh)
 	for (int i = 0; i < flow->nexecutors; i++)
 		if (plan->steps[i].active && plan->steps[i].stages == 0)
 			plan->steps[i].active = false;
-	if (plan->remote)
+	/* who watches wants to hear of each call */
+	if (plan->remote && !options->trace)
 		find_chains(plan);
 	return plan;
 }

@@ -35,6 +35,7 @@ PG_FUNCTION_INFO_V1(jflow_post_jsonb);
 PG_FUNCTION_INFO_V1(jflow_post_json);
 PG_FUNCTION_INFO_V1(jflow_post_query);
 PG_FUNCTION_INFO_V1(jflow_call);
+PG_FUNCTION_INFO_V1(jflow_explain);
 PG_FUNCTION_INFO_V1(jflow_search);
 PG_FUNCTION_INFO_V1(jflow_search_json);
 
@@ -355,6 +356,55 @@ jflow_call(PG_FUNCTION_ARGS)
 	if (!PG_ARGISNULL(1))
 		n = datums_of_jsonb(PG_GETARG_JSONB_P(1), &elems);
 	PG_RETURN_JSONB_P(jflow_docs_to_jsonb(post_and_collect(&options, elems, n)));
+}
+
+/* A row about a call of a post. */
+static void
+explain_trace(void *arg, const JflowTraced *call)
+{
+	ReturnSetInfo *rsinfo = arg;
+	bool		here = call->replica < 0;
+	Datum		values[10];
+	bool		nulls[10] = {false};
+
+	values[0] = Int64GetDatum(call->request);
+	values[1] = CStringGetTextDatum(call->executor);
+	values[2] = Int32GetDatum(call->shard);
+	values[3] = Int32GetDatum(call->replica);
+	values[4] = Int32GetDatum(call->docs_in);
+	values[5] = Int32GetDatum(call->docs_out);
+	values[6] = Float8GetDatum(call->queue_us / 1000.0);
+	values[7] = Float8GetDatum(call->run_us / 1000.0);
+	values[8] = Float8GetDatum(call->hop_us / 1000.0);
+	values[9] = call->plans ? CStringGetTextDatum(call->plans) : (Datum) 0;
+	nulls[3] = nulls[6] = nulls[8] = here;
+	nulls[9] = call->plans == NULL;
+	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+}
+
+/*
+ * jflow_explain(endpoint text, docs jsonb, flow text, parameters jsonb) RETURNS
+ * SETOF record: posts, and returns a row per call instead of the answers.
+ */
+Datum
+jflow_explain(PG_FUNCTION_ARGS)
+{
+	JflowPostOptions options;
+	JflowPostResult result;
+	ArraySource source;
+	Datum	   *elems = NULL;
+	int			n = 0;
+
+	get_options(fcinfo, &options);
+	options.ordered = true;
+	options.trace = explain_trace;
+	options.trace_arg = fcinfo->resultinfo;
+	if (!PG_ARGISNULL(1))
+		n = datums_of_jsonb(PG_GETARG_JSONB_P(1), &elems);
+	array_source_init(&source, elems, n);
+	InitMaterializedSRF(fcinfo, 0);
+	jflow_post_run(&options, &source.base, NULL, NULL, &result);
+	return (Datum) 0;
 }
 
 /* The parameters of a search: those given, with limit and filter. */

@@ -82,6 +82,28 @@ lost_message(JflowOutcome outcome)
 		"a replica of executor \"%s\" of flow \"%s\" went away while it ran request " INT64_FORMAT;
 }
 
+/* Tell who watches the post of an answer that is no error. */
+static void
+trace_answer(const JflowPost *post, const JflowAnswer *answer, const StringInfoData *plans)
+{
+	const JflowSlot *slot = &answer->slot;
+	JflowTraced traced = {0};
+
+	if (!post->options->trace || slot->outcome != OUTCOME_OK)
+		return;
+	traced.request = slot->request;
+	traced.executor = post->plan->steps[slot->step].executor->name;
+	traced.shard = slot->shard;
+	traced.replica = slot->replica_number;
+	traced.docs_in = answer->call.ndocs;
+	traced.docs_out = answer->docs ? jflow_docs_count(answer->docs) : 0;
+	traced.queue_us = slot->queue_us;
+	traced.run_us = slot->run_us;
+	traced.hop_us = Max(GetCurrentTimestamp() - slot->taken - slot->queue_us - slot->run_us, 0);
+	traced.plans = plans->len > 0 ? plans->data : NULL;
+	post->options->trace(post->options->trace_arg, &traced);
+}
+
 /* Raises the notices that came along; returns the error, or NULL. */
 static ErrorData *
 answer_error(const JflowPost *post, const JflowAnswer *answer)
@@ -89,9 +111,13 @@ answer_error(const JflowPost *post, const JflowAnswer *answer)
 	const JflowSlot *slot = &answer->slot;
 	const JflowExecutor *executor = post->plan->steps[slot->step].executor;
 	ErrorData  *error = NULL;
+	StringInfoData plans = {0};
 
+	if (post->options->trace)
+		initStringInfo(&plans);
 	if (answer->messages)
-		error = jflow_messages_read(answer->messages, answer->nmessages);
+		error = jflow_messages_read(answer->messages, answer->nmessages, plans.data ? &plans : NULL);
+	trace_answer(post, answer, &plans);
 	if (error && jflow_error_is_private(post, slot->step))
 		jflow_error_strip(error);
 	if (slot->outcome == OUTCOME_OK)

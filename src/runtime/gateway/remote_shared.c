@@ -106,6 +106,7 @@ jflow_post_shared_make(JflowPost *post)
 	shared->id = pg_atomic_fetch_add_u64(&jflow_shared->post_id, 1);
 	shared->post = post->progress.post;
 	shared->read_only = XactReadOnly || post->options->read_only;
+	shared->plans = post->options->trace && !post->stranger;
 
 	/* The limit is kept here; replicas have it, too, in case we are lost. */
 	shared->deadline = post->options->timeout_ms > 0 ?

@@ -162,6 +162,7 @@ typedef struct JflowCall
 	Datum		docs;
 	const int  *counts;			/* of unmerged parts */
 	int			ncounts;
+	int			ndocs;			/* that went in, once it is out */
 	int			number;			/* which of the visit's calls it is */
 	JflowPiece *piece;			/* NULL: all of it */
 } JflowCall;

@@ -76,6 +76,7 @@ typedef struct Running
 	int			nparts;
 	MemoryContext memory;		/* until the request is answered */
 	bool		waits;			/* may end the transaction and begin another */
+	JflowPlans	plans;
 } Running;
 
 int			jflow_my_replica = JFLOW_NONE;
@@ -280,10 +281,17 @@ call_stages(void *arg)
 	context.parts = running->parts;
 	context.nparts = running->nparts;
 	context.tally = prepared.tally;
+	if (running->shared->plans)
+	{
+		initStringInfo(&running->plans.text);
+		context.plans = &running->plans;
+	}
 	if (running->waits)
 		context.waiting = &waiting;
 	running->docs = jflow_run_stages(&prepared.runnables, running->slot->stages, &context,
 									 running->docs, known.parameters);
+	if (running->plans.text.len > 0)
+		jflow_messages_add_plans(running->plans.text.data);
 	if (waiting.wait)
 		wait_and_answer(running, &waiting);
 }
@@ -539,6 +547,9 @@ serve(int n)
 	/* Before the answer is given away: who has it can see it counted. */
 	count.ended = GetCurrentTimestamp();
 	count.run_us = count.ended - started;
+	slot->replica_number = me->number;
+	slot->queue_us = count.wait_us;
+	slot->run_us = count.run_us - running.plans.elapsed;
 	me->requests++;
 	me->errors += count.kind != COUNT_OK;
 	me->busy_us += count.run_us;

@@ -5,6 +5,7 @@
  * In a replica the protocol messages that ereport makes go into a buffer, with
  * every field; the gateway parses them as a client would.  The buffer is
  * bounded: of a flood of notices the first are kept, and the error always is.
+ * The plans of a request's statements go the same way, as a message of our own.
  */
 #include "postgres.h"
 
@@ -71,22 +72,35 @@ append_clipped(const char *bytes, size_t len)
 	appendStringInfoChar(&buffer, '\0');
 }
 
+/* A message in the buffer is its type, its length, and so many bytes. */
+static int
+begin_message(char type)
+{
+	appendStringInfoChar(&buffer, type);
+	appendStringInfoSpaces(&buffer, sizeof(uint32));
+	return buffer.len;
+}
+
+static void
+end_message(int start)
+{
+	uint32		n = (uint32) (buffer.len - start);
+
+	memcpy(buffer.data + start - sizeof(n), &n, sizeof(n));
+}
+
 static int
 put_message(char type, const char *bytes, size_t len)
 {
-	uint32		n;
 	int			start;
 
 	if (type != 'E' && type != 'N')
 		return 0;
 	if (type == 'N' && (++notices > MAX_NOTICES || buffer.len + len > MAX_NOTICE_BYTES))
 		return 0;
-	appendStringInfoChar(&buffer, type);
-	start = buffer.len;
-	appendStringInfoSpaces(&buffer, sizeof(n));
+	start = begin_message(type);
 	append_clipped(bytes, len);
-	n = (uint32) (buffer.len - start - sizeof(n));
-	memcpy(buffer.data + start, &n, sizeof(n));
+	end_message(start);
 	return 0;
 }
 
@@ -130,12 +144,27 @@ jflow_messages(void)
 	return &buffer;
 }
 
+/* Add plans of statements to what is collected; cut where they are many. */
+void
+jflow_messages_add_plans(const char *plans)
+{
+	int			room = (int) Min(jflow_payload_max() / MAX_FIELDS, MAX_NOTICE_BYTES) - buffer.len;
+	int			start;
+
+	if (room <= 0)
+		return;
+	start = begin_message('P');
+	appendBinaryStringInfo(&buffer, plans, pg_mbcliplen(plans, (int) strlen(plans), room));
+	end_message(start);
+}
+
 /*
- * Raise the notices among collected messages here; returns the error, if there
- * is one, allocated in the current memory context.
+ * Raise the notices among collected messages here, and append the plans to "plans"
+ * if that is not NULL; returns the error, if there is one, allocated in the current
+ * memory context.
  */
 ErrorData *
-jflow_messages_read(const char *bytes, Size len)
+jflow_messages_read(const char *bytes, Size len, StringInfo plans)
 {
 	ErrorData  *error = NULL;
 	const char *end = bytes + len;
@@ -145,10 +174,18 @@ jflow_messages_read(const char *bytes, Size len)
 		char		type = *bytes++;
 		uint32		n;
 		StringInfoData message;
-		ErrorData  *data = palloc0(sizeof(ErrorData));
+		ErrorData  *data;
 
 		memcpy(&n, bytes, sizeof(n));
 		bytes += sizeof(n);
+		if (type == 'P')
+		{
+			if (plans)
+				appendBinaryStringInfo(plans, bytes, n);
+			bytes += n;
+			continue;
+		}
+		data = palloc0(sizeof(ErrorData));
 		initStringInfo(&message);
 		appendBinaryStringInfo(&message, bytes, n);
 		bytes += n;

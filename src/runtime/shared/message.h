@@ -10,6 +10,7 @@
 extern void jflow_messages_collect(void);
 extern void jflow_messages_reset(void);
 extern StringInfo jflow_messages(void);
-extern ErrorData *jflow_messages_read(const char *bytes, Size len);
+extern void jflow_messages_add_plans(const char *plans);
+extern ErrorData *jflow_messages_read(const char *bytes, Size len, StringInfo plans);
 
 #endif							/* JFLOW_MESSAGE_H */

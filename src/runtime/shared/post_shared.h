@@ -35,6 +35,7 @@ typedef struct JflowPostShared
 	uint64		id;
 	int64		post;
 	bool		read_only;
+	bool		plans;			/* asked for, by who may see them */
 	TimestampTz deadline;		/* DT_NOEND: none */
 	Oid			database;
 	int			nchain;			/* pools that wait for this post */

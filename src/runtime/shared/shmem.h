@@ -82,6 +82,9 @@ typedef struct JflowSlot
 								 * written, and running it again would again */
 	bool		nested_wrote;	/* that is true of a post made by the replica
 								 * that runs it now */
+	int			replica_number; /* within its pool, of who has answered */
+	int64		queue_us;		/* in the queue, before that one took it */
+	int64		run_us;			/* there */
 } JflowSlot;
 
 typedef struct JflowPool
