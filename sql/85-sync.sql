@@ -121,7 +121,7 @@ CREATE VIEW @extschema@.jflow_sync_status WITH (security_barrier) AS
 			ELSE 'following' END AS state,
 		q.n + r.waiting AS pending, r.failed,
 		least(q.oldest, r.oldest) AS oldest,
-		CASE WHEN p.phase IN ('fill', 'compare') THEN p.position END AS position,
+		CASE WHEN p.phase IN ('fill', 'compare') AND jflow.is_owner(s.flow) THEN p.position END AS position,
 		w.docs, w.rate, w.pid,
 		CASE WHEN s.here = 'elsewhere' THEN 'the database was restored or copied; call jflow_sync_resume'
 			WHEN NOT jflow.is_owner(s.flow) THEN 'SQLSTATE ' || p.sqlstate
@@ -143,7 +143,7 @@ CREATE VIEW @extschema@.jflow_sync_status WITH (security_barrier) AS
 	WHERE jflow.may_see(s.flow);
 
 CREATE VIEW @extschema@.jflow_sync_errors WITH (security_barrier) AS
-	SELECT s.name, r.key AS id, r.attempts, r.sqlstate,
+	SELECT s.name, CASE WHEN jflow.is_owner(s.flow) THEN r.key END AS id, r.attempts, r.sqlstate,
 		CASE WHEN jflow.is_owner(s.flow) THEN r.message END AS message, r.failed AS at,
 		CASE WHEN r.due < 'infinity' THEN r.due END AS next_try
 	FROM jflow.sync s JOIN jflow.sync_row r ON r.sync = s.id

@@ -317,7 +317,7 @@ COMMENT ON COLUMN @extschema@.jflow_sync_status.state IS 'comparing, following, 
 COMMENT ON COLUMN @extschema@.jflow_sync_status.pending IS 'changes that are still to be posted';
 COMMENT ON COLUMN @extschema@.jflow_sync_status.failed IS 'rows that have failed, those set aside too';
 COMMENT ON COLUMN @extschema@.jflow_sync_status.oldest IS 'when the oldest change was made that is still to be posted';
-COMMENT ON COLUMN @extschema@.jflow_sync_status.position IS 'key that the comparison has come to';
+COMMENT ON COLUMN @extschema@.jflow_sync_status.position IS 'key that the comparison has come to, for the flow''s owner';
 COMMENT ON COLUMN @extschema@.jflow_sync_status.docs IS 'documents that the worker has posted since it began';
 COMMENT ON COLUMN @extschema@.jflow_sync_status.rate IS 'documents a second while it was busy';
 COMMENT ON COLUMN @extschema@.jflow_sync_status.pid IS 'process of the worker';
@@ -325,7 +325,7 @@ COMMENT ON COLUMN @extschema@.jflow_sync_status.last_error IS 'why it does not g
 COMMENT ON COLUMN @extschema@.jflow_sync_status.last_error_at IS 'when that was';
 COMMENT ON VIEW @extschema@.jflow_sync_errors IS 'rows of synced tables that have failed';
 COMMENT ON COLUMN @extschema@.jflow_sync_errors.name IS 'name of the sync';
-COMMENT ON COLUMN @extschema@.jflow_sync_errors.id IS 'key of the row';
+COMMENT ON COLUMN @extschema@.jflow_sync_errors.id IS 'key of the row, for the flow''s owner';
 COMMENT ON COLUMN @extschema@.jflow_sync_errors.attempts IS 'how often it has failed';
 COMMENT ON COLUMN @extschema@.jflow_sync_errors.sqlstate IS 'of the last error';
 COMMENT ON COLUMN @extschema@.jflow_sync_errors.message IS 'the last error, for the flow''s owner';
