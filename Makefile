@@ -22,9 +22,9 @@ DATA = $(call files,sql/jflow--*--*.sql)
 DATA_built = sql/jflow--$(EXTVERSION).sql
 SQL_PARTS = $(call files,sql/[0-9]*.sql)
 
-SHLIB_LINK = -lyaml
+SHLIB_LINK = -lyaml $(libpq)
 HTTP_LINK = -lcurl
-PG_CPPFLAGS = -I$(srcdir)/src -I$(INCLUDEDIR_VECTOR) -DJFLOW_VERSION=\"$(EXTVERSION)\"
+PG_CPPFLAGS = -I$(srcdir)/src -I$(INCLUDEDIR_VECTOR) -I$(libpq_srcdir) -DJFLOW_VERSION=\"$(EXTVERSION)\"
 PG_CFLAGS = -Wall -Wextra -Wno-unused-parameter -Wno-missing-field-initializers -Wno-sign-compare
 EXTRA_CLEAN = $(DATA_built) $(CLI_OBJS) jflow $(HTTP_OBJS) jflow_http$(DLSUFFIX) tmp_check output_iso results
 

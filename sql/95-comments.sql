@@ -138,6 +138,8 @@ COMMENT ON FUNCTION jflow.pools IS 'replicas and queues by executor and shard';
 COMMENT ON FUNCTION jflow.replicas IS 'rows of jflow_stat_replicas';
 COMMENT ON FOREIGN DATA WRAPPER jflow_http IS 'services behind HTTP, for the executor class HttpExecutor';
 COMMENT ON FUNCTION jflow.http_call IS 'executor function of HttpExecutor';
+COMMENT ON FUNCTION jflow.remote_call IS 'executor function of RemoteFlow';
+COMMENT ON FUNCTION jflow.remote_post IS 'what a RemoteFlow on another server calls to post to a flow here';
 COMMENT ON FUNCTION jflow.http_validator IS 'checks options of servers and user mappings of jflow_http';
 COMMENT ON FUNCTION jflow.split IS 'executor function of TextSplitter';
 COMMENT ON FUNCTION jflow.counters IS 'rows of jflow_stat_counters';

@@ -15,6 +15,7 @@
 #include "compat.h"
 #include "executors/http/http.h"
 #include "executors/pqlite/pqlite.h"
+#include "executors/remote/remote.h"
 #include "executors/rrf/rrf.h"
 #include "executors/splitter/splitter.h"
 #include "executors/terms/terms.h"
@@ -81,6 +82,7 @@ _PG_init(void)
 	jflow_register_class(&rrf_class);
 	jflow_register_class(&http_class);
 	jflow_register_class(&splitter_class);
+	jflow_register_class(&remote_class);
 	jflow_session_init();
 	sync_init();
 

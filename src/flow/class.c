@@ -512,7 +512,7 @@ jflow_executor_is_open(const JflowExecutor *executor)
 	if (executor->uses_before || executor->uses_after || executor->requests)
 		return false;
 	if (executor->class)
-		return executor->class->parameters != NULL;
+		return executor->class->parameters != NULL && !executor->class->any_parameters;
 	return executor->class_owner && strcmp(executor->class_owner, "") == 0;
 }
 

@@ -49,6 +49,12 @@ typedef struct JflowClass
 	 */
 	const char *const *parameters;
 
+	/* It hands parameters on, whose names it does not know. */
+	bool		any_parameters;
+
+	/* It wants to know which posts of other servers a post is made for. */
+	bool		takes_origin;
+
 	/*
 	 * The parameters that executors in front of one of this class get, which
 	 * has "own" itself, where they would have "given".  Raises what is wrong
@@ -80,6 +86,12 @@ typedef struct JflowClass
 	 * NULL: a table of its own.
 	 */
 	char	   *(*table) (Jsonb *uses_with);
+
+	/*
+	 * The shard of each of n ids, where polling is "hash"; NULL: by
+	 * jflow_shard_of_id.
+	 */
+	void		(*place) (const struct JflowExecutor *executor, struct varlena **ids, int n, int *shards);
 
 	/*
 	 * Endpoints whose functions only read, and may do so with the rights of

@@ -3,9 +3,9 @@
  *		Which shards of an executor get a request.
  *
  * A polling is one word or a map from endpoint to word.  What holds for an
- * endpoint is, first match: its entry in the executor's map; "any" for /index
- * and "all" for /search; its entry in the class's map; the executor's "*" or
- * single word; "any".
+ * endpoint is, first match: its entry in the executor's map; its entry in the map of
+ * a built-in class; "any" for /index and "all" for /search; its entry in the class's
+ * map; the executor's "*" or single word; the "*" of the class's map; "any".
  */
 #include "postgres.h"
 
@@ -113,6 +113,8 @@ jflow_polling_resolve(const JflowExecutor *executor, const char *endpoint)
 
 	if (map_entry(executor->polling, endpoint, &polling))
 		return polling;
+	if (executor->class && map_entry(executor->class_polling, endpoint, &polling))
+		return polling;
 	if (strcmp(endpoint, "/index") == 0)
 		return POLLING_ANY;
 	if (strcmp(endpoint, "/search") == 0)
@@ -124,6 +126,8 @@ jflow_polling_resolve(const JflowExecutor *executor, const char *endpoint)
 	if (executor->polling && JB_ROOT_IS_SCALAR(executor->polling) &&
 		JsonbExtractScalar(&executor->polling->root, &value) &&
 		polling_from_value(&value, &polling))
+		return polling;
+	if (map_entry(executor->class_polling, "*", &polling))
 		return polling;
 	return POLLING_ANY;
 }

@@ -22,6 +22,7 @@
 #include "common/session.h"
 #include "compat.h"
 #include "runtime/call.h"
+#include "runtime/deadline.h"
 #include "settings.h"
 
 static JflowRunnable *
@@ -185,6 +186,7 @@ run(JflowRunnable *runnable, JflowContext *context, Datum docs, Jsonb *parameter
 	if (guarded)
 		jflow_session_guard(&guard, "An executor with replicas has a session of its own.");
 	context->user = runnable->owner;
+	context->until = jflow_deadline_nearest();
 	context->outer = jflow_context;
 	jflow_context = context;
 	XactReadOnly |= context->read_only || runnable->as_caller;

@@ -29,16 +29,23 @@ deadline_handler(void)
 	SetLatch(MyLatch);
 }
 
-/* Set the timer for the nearest of the limits in force. */
-static void
-arm(void)
+/* The nearest of the limits in force, or DT_NOEND. */
+TimestampTz
+jflow_deadline_nearest(void)
 {
 	TimestampTz nearest = DT_NOEND;
 
 	for (JflowDeadline *d = innermost; d; d = d->outer)
 		nearest = Min(nearest, d->at);
+	return nearest;
+}
+
+/* Set the timer for it. */
+static void
+arm(void)
+{
 	if (innermost)
-		enable_timeout_at(timeout_id, nearest);
+		enable_timeout_at(timeout_id, jflow_deadline_nearest());
 }
 
 /*

@@ -21,6 +21,7 @@ typedef void (*JflowGuarded) (void *arg);
 
 extern void jflow_run_before_deadline(int64 timeout_ms, const char *what,
 									  JflowGuarded function, void *arg);
+extern TimestampTz jflow_deadline_nearest(void);
 extern bool jflow_deadline_raised(const ErrorData *error);
 
 #endif							/* JFLOW_DEADLINE_H */

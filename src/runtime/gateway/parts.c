@@ -62,27 +62,32 @@ jflow_parts_by_filter(JflowFilter *filter, Datum docs, int **place, Datum *parts
 }
 
 /*
- * A part for each shard, by the hash of the documents' ids.  Returns how many
- * documents there are.
+ * A part for each shard of an executor, by the hash of the documents' ids.  Returns
+ * how many documents there are.
  */
 int
-jflow_parts_by_id(Datum docs, int nshards, int **place, Datum *parts)
+jflow_parts_by_id(Datum docs, const JflowExecutor *executor, int **place, Datum *parts)
 {
 	Datum	   *elems;
 	int			ndocs = jflow_docs_to_datums(docs, "documents", &elems);
+	text	  **ids = palloc_extended(sizeof(text *) * Max(ndocs, 1), MCXT_ALLOC_HUGE);
 
-	*place = palloc(sizeof(int) * Max(ndocs, 1));
+	*place = palloc_extended(sizeof(int) * Max(ndocs, 1), MCXT_ALLOC_HUGE);
 	for (int i = 0; i < ndocs; i++)
 	{
 		JflowDoc	doc;
-		text	   *id;
 
 		CHECK_FOR_INTERRUPTS();
 		jflow_doc_deform(elems[i], &doc);
-		id = DatumGetTextPP(doc.values[DOC_ID]);
-		(*place)[i] = jflow_shard_of_id(VARDATA_ANY(id), VARSIZE_ANY_EXHDR(id), nshards);
+		ids[i] = DatumGetTextPP(doc.values[DOC_ID]);
 	}
-	split(elems, *place, ndocs, parts, nshards);
+	if (executor->class && executor->class->place)
+		executor->class->place(executor, ids, ndocs, *place);
+	else
+		for (int i = 0; i < ndocs; i++)
+			(*place)[i] = jflow_shard_of_id(VARDATA_ANY(ids[i]), VARSIZE_ANY_EXHDR(ids[i]),
+											executor->shards);
+	split(elems, *place, ndocs, parts, executor->shards);
 	return ndocs;
 }
 

@@ -14,10 +14,12 @@
 #include "miscadmin.h"
 #include "regex/regex.h"
 #include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
 #include "utils/numeric.h"
 
 #include "common/json.h"
 #include "compat.h"
+#include "flow/origin.h"
 #include "runtime/control/control.h"
 #include "runtime/gateway/parameters.h"
 #include "runtime/gateway/plan.h"
@@ -140,6 +142,19 @@ check_caller_rights(const JflowStep *step, const JflowPlan *plan)
 			 errhint("Set jflow.rights to \"owner\", or name that executor as the target_executor.")));
 }
 
+/* Parameters with the origin of the post that this one is made for. */
+static Jsonb *
+with_origin(Jsonb *parameters)
+{
+	JsonbInState state = {0};
+
+	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	jflow_json_push_json(&state, JFLOW_ORIGIN_PARAMETER, jflow_origin);
+	pushJsonbValue(&state, WJB_END_OBJECT, NULL);
+	return DatumGetJsonbP(DirectFunctionCall2(jsonb_concat, JsonbPGetDatum(parameters),
+											  JsonbPGetDatum(JsonbValueToJsonb(state.result))));
+}
+
 static void
 plan_step(JflowStep *step, JflowPlan *plan, Oid owner, const JflowPostParameters *parameters)
 {
@@ -186,6 +201,8 @@ plan_step(JflowStep *step, JflowPlan *plan, Oid owner, const JflowPostParameters
 		step->runnables.main->as_caller = true;
 	}
 	step->parameters = jflow_parameters_of(parameters, step - plan->steps);
+	if (jflow_origin && executor->class && executor->class->takes_origin)
+		step->parameters = with_origin(step->parameters);
 	step->polling = jflow_polling_resolve(executor, plan->endpoint);
 	if (executor->when)
 		step->when = jflow_filter_parse(executor->when, "when");

@@ -24,6 +24,7 @@
 #include "common/args.h"
 #include "common/json.h"
 #include "compat.h"
+#include "flow/origin.h"
 #include "runtime/gateway/gateway.h"
 #include "runtime/gateway/query_source.h"
 #include "settings.h"
@@ -38,6 +39,7 @@ PG_FUNCTION_INFO_V1(jflow_call);
 PG_FUNCTION_INFO_V1(jflow_explain);
 PG_FUNCTION_INFO_V1(jflow_search);
 PG_FUNCTION_INFO_V1(jflow_search_json);
+PG_FUNCTION_INFO_V1(jflow_remote_post);
 
 /* Documents that are all there: composite datums, cut into requests. */
 typedef struct ArraySource
@@ -493,4 +495,83 @@ jflow_search_json(PG_FUNCTION_ARGS)
 	JflowDocs  *docs = search(fcinfo, true);
 
 	PG_RETURN_JSONB_P(jflow_matches_to_jsonb(docs));
+}
+
+/* What another server says of the post that it makes this one for. */
+static void
+read_remote_options(Jsonb *json, const char *flow, JflowPostOptions *options, Jsonb **origin)
+{
+	JsonbValue	buffer;
+	JsonbValue *value = jflow_json_get(json, "version", &buffer);
+	int64		timeout;
+
+	if (value == NULL || value->type != jbvNumeric ||
+		DatumGetInt32(DirectFunctionCall1(numeric_int4, NumericGetDatum(value->val.numeric))) != JFLOW_ORIGIN_VERSION)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the server that posts has another version of jflow"),
+				 errdetail("This one is " JFLOW_VERSION ", and takes posts of version %d.", JFLOW_ORIGIN_VERSION),
+				 errhint("Update jflow on the older of the two.")));
+	value = jflow_json_get(json, "origin", &buffer);
+	if (value == NULL || value->type != jbvBinary)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("the origin of a post must be an array")));
+	*origin = JsonbValueToJsonb(value);
+	jflow_origin_check(*origin, flow);
+	value = jflow_json_get(json, "read_only", &buffer);
+	options->read_only = value && value->type == jbvBool && value->val.boolean;
+	value = jflow_json_get(json, "timeout", &buffer);
+	if (value == NULL || value->type != jbvNumeric)
+		return;
+	timeout = Max(DatumGetInt64(DirectFunctionCall1(numeric_int8, NumericGetDatum(value->val.numeric))), 1);
+	if (options->timeout_ms == 0 || timeout < options->timeout_ms)
+		options->timeout_ms = timeout;
+}
+
+/* Answers of all requests, as one array. */
+static Datum
+post_docs_collected(const JflowPostOptions *options, Datum docs)
+{
+	CollectSink sink = {CurrentMemoryContext, NULL, 0, 0};
+	JflowPostResult result;
+	ArraySource source;
+	Datum	   *elems;
+	int			n = jflow_docs_to_datums(docs, "docs", &elems);
+
+	array_source_init(&source, elems, n);
+	jflow_post_run(options, &source.base, collect_sink, &sink, &result);
+	return jflow_docs_from_datums(sink.elems, sink.n);
+}
+
+/*
+ * jflow.remote_post(endpoint text, docs jflow_doc[], flow text, parameters jsonb,
+ * options jsonb) RETURNS jflow_doc[]: what a RemoteFlow on another server calls.  It
+ * posts as whoever has called it.
+ */
+Datum
+jflow_remote_post(PG_FUNCTION_ARGS)
+{
+	JflowPostOptions options = {0};
+	Jsonb	   *outer = jflow_origin;
+	Jsonb	   *origin;
+	Datum		answer;
+
+	options.endpoint = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	options.flow = text_to_cstring(PG_GETARG_TEXT_PP(2));
+	options.parameters = PG_GETARG_JSONB_P(3);
+	options.timeout_ms = jflow_timeout;
+	options.ordered = true;
+	read_remote_options(PG_GETARG_JSONB_P(4), options.flow, &options, &origin);
+	PG_TRY();
+	{
+		jflow_origin = origin;
+		answer = post_docs_collected(&options, PG_GETARG_DATUM(1));
+	}
+	PG_FINALLY();
+	{
+		jflow_origin = outer;
+	}
+	PG_END_TRY();
+	PG_RETURN_DATUM(answer);
 }

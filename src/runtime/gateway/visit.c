@@ -200,7 +200,7 @@ spread(JflowPost *post, JflowVisit *visit, int step)
 	visit->next_part = 0;
 	visit->phase = PHASE_SHARDS;
 	if (plan->polling == POLLING_HASH && jflow_docs_count(visit->docs) > 0)
-		visit->nhashed = jflow_parts_by_id(visit->docs, visit->nparts, &visit->hashed,
+		visit->nhashed = jflow_parts_by_id(visit->docs, plan->executor, &visit->hashed,
 										   visit->parts);
 	else
 		for (int i = 0; i < visit->nparts; i++)

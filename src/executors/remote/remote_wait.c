@@ -1,0 +1,202 @@
+/*
+ * remote_wait.c
+ *		Waiting for another server.
+ *
+ * libpq is used without blocking, so that a cancel, a limit of time or the end of
+ * this process is seen while a server says nothing.  Where a transaction is being
+ * aborted nothing can be raised: there waits end after a time, and the connection
+ * with them.
+ */
+#include "postgres.h"
+
+#include "libpq-fe.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "storage/fd.h"
+#include "storage/latch.h"
+#include "utils/timestamp.h"
+#include "utils/wait_event.h"
+
+#include "compat.h"
+#include "executors/remote/remote.h"
+
+/*
+ * Wait for a socket until a time.  Quietly: neither is anything raised, nor does an
+ * interrupt end the wait.  False: the time has come.
+ */
+static bool
+wait_for_socket(pgsocket socket, int events, TimestampTz until, bool quiet)
+{
+	long		timeout = -1;
+	int			got;
+
+	if (!quiet)
+		CHECK_FOR_INTERRUPTS();
+	if (until != DT_NOEND)
+	{
+		timeout = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), until);
+		if (timeout <= 0)
+			return false;
+		events |= WL_TIMEOUT;
+	}
+	got = WaitLatchOrSocket(quiet ? NULL : MyLatch,
+							events | WL_EXIT_ON_PM_DEATH | (quiet ? 0 : WL_LATCH_SET),
+							socket, timeout, PG_WAIT_EXTENSION);
+	if (got & WL_LATCH_SET)
+		ResetLatch(MyLatch);
+	if (!quiet)
+		CHECK_FOR_INTERRUPTS();
+	return true;
+}
+
+static TimestampTz
+after(int timeout_ms)
+{
+	return timeout_ms <= 0 ? DT_NOEND :
+		TimestampTzPlusMilliseconds(GetCurrentTimestamp(), timeout_ms);
+}
+
+/* Bring a connection that was begun to its end; false: it failed, or it is late. */
+static bool
+complete(PGconn *conn, TimestampTz until, bool quiet, bool *late)
+{
+	PostgresPollingStatusType status = PGRES_POLLING_WRITING;
+
+	while (status == PGRES_POLLING_READING || status == PGRES_POLLING_WRITING)
+	{
+		if (!wait_for_socket(PQsocket(conn),
+							 status == PGRES_POLLING_READING ? WL_SOCKET_READABLE : WL_SOCKET_CONNECTED,
+							 until, quiet))
+		{
+			*late = true;
+			return false;
+		}
+		status = PQconnectPoll(conn);
+	}
+	return status == PGRES_POLLING_OK;
+}
+
+/*
+ * Connect, within a time unless that is 0.  Returns NULL, with the problem in the
+ * current memory context, where it fails.  Quietly: as in an abort.
+ */
+RemoteLink
+remote_link_open(const char *const *keywords, const char *const *values, int timeout_ms, bool quiet,
+				 char **problem)
+{
+	PGconn	   *conn;
+	bool		connected = false;
+
+	if (!AcquireExternalFD())
+	{
+		*problem = "there are too many open files";
+		return NULL;
+	}
+	conn = PQconnectStartParams(keywords, values, false);
+	if (conn == NULL)
+	{
+		ReleaseExternalFD();
+		*problem = "out of memory";
+		return NULL;
+	}
+	PG_TRY();
+	{
+		bool		late = false;
+
+		if (PQstatus(conn) != CONNECTION_BAD)
+			connected = complete(conn, after(timeout_ms), quiet, &late);
+		if (!connected)
+			*problem = late ? "the time for connecting is over" : pchomp(PQerrorMessage(conn));
+	}
+	PG_CATCH();
+	{
+		remote_link_close(conn);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	if (connected && PQsetnonblocking(conn, 1) == 0)
+		return conn;
+	remote_link_close(conn);
+	return NULL;
+}
+
+void
+remote_link_close(RemoteLink link)
+{
+	PQfinish(link);
+	ReleaseExternalFD();
+}
+
+/* Send what is still to be sent, and wait until there is an answer to take. */
+static bool
+await_answer(PGconn *conn, TimestampTz until, bool quiet)
+{
+	int			unsent;
+
+	while ((unsent = PQflush(conn)) == 1 || PQisBusy(conn))
+	{
+		if (!wait_for_socket(PQsocket(conn),
+							 WL_SOCKET_READABLE | (unsent == 1 ? WL_SOCKET_WRITEABLE : 0), until, quiet))
+			return false;
+		if (!PQconsumeInput(conn))
+			return true;		/* lost, which the result will say */
+	}
+	return true;
+}
+
+/*
+ * The last result of what was sent, or NULL where none comes because the
+ * connection is lost.  The caller clears it.  Raises what an interrupt raises.
+ */
+PGresult *
+remote_link_result(RemoteLink link)
+{
+	PGresult   *volatile last = NULL;
+
+	PG_TRY();
+	{
+		for (;;)
+		{
+			PGresult   *result;
+
+			(void) await_answer(link, DT_NOEND, false);
+			result = PQgetResult(link);
+			if (result == NULL)
+				break;
+			PQclear(last);
+			last = result;
+			if (PQstatus(link) == CONNECTION_BAD)
+				break;
+		}
+	}
+	PG_CATCH();
+	{
+		PQclear(last);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	return last;
+}
+
+/*
+ * Let what was sent come to its end, whatever that is; raises nothing.  False: it
+ * has not within the time, or the connection is lost.
+ */
+bool
+remote_link_finish(RemoteLink link, int timeout_ms)
+{
+	TimestampTz until = after(timeout_ms);
+	PGresult   *result;
+
+	for (;;)
+	{
+		if (!await_answer(link, until, true))
+			return false;
+		result = PQgetResult(link);
+		if (result == NULL)
+			return PQstatus(link) == CONNECTION_OK;
+		PQclear(result);
+		if (PQstatus(link) == CONNECTION_BAD)
+			return false;
+	}
+}
