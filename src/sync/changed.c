@@ -186,7 +186,15 @@ tell(const Trigger *trigger, TupleTableSlot *row, AttrNumber key)
 	Datum		value = key_of(row, key);
 
 	if (value == (Datum) 0)
+	{
+		/* a worker sees by itself that the key is another, or may be NULL */
+		if (is_immediate(trigger))
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("a row of a synced table has no id"),
+					 errhint("Call jflow_sync_resume, which looks for the column anew, or jflow_unsync.")));
 		return;
+	}
 	if (is_immediate(trigger))
 		sync_immediate_collect(id, value);
 	else
@@ -277,6 +285,8 @@ wake(const JflowReplica *replica)
 static void
 at_transaction_end(XactEvent event, void *arg)
 {
+	if (event == XACT_EVENT_PRE_COMMIT || event == XACT_EVENT_PRE_PREPARE)
+		sync_immediate_check();
 	if (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT && event != XACT_EVENT_PREPARE)
 		return;
 	sync_immediate_forget();
@@ -289,9 +299,17 @@ at_transaction_end(XactEvent event, void *arg)
 	asking = false;
 }
 
+static void
+at_subtransaction_end(SubXactEvent event, SubTransactionId id, SubTransactionId parent, void *arg)
+{
+	if (event == SUBXACT_EVENT_ABORT_SUB || event == SUBXACT_EVENT_COMMIT_SUB)
+		sync_immediate_end_level(GetCurrentTransactionNestLevel(), event == SUBXACT_EVENT_COMMIT_SUB);
+}
+
 /* For _PG_init. */
 void
 sync_changed_init(void)
 {
+	RegisterSubXactCallback(at_subtransaction_end, NULL);
 	RegisterXactCallback(at_transaction_end, NULL);
 }

@@ -4,8 +4,11 @@
  *
  * Rows collect their keys, and when the statement ends the newest rows that have
  * them are posted, as the flow's owner, within the writer's transaction.  An error
- * fails the statement.  Keys that a failed subtransaction leaves behind cost a look at
- * their rows, which are as they were.
+ * fails the statement.
+ *
+ * A statement within a subtransaction posts what was collected in it, and leaves
+ * what a statement around it has collected: else that would be lost where the
+ * subtransaction rolls back.
  */
 #include "postgres.h"
 
@@ -17,17 +20,53 @@
 #include "compat.h"
 #include "sync/sync.h"
 
-/* What the rows of a statement have collected, of one sync. */
+typedef struct Key
+{
+	Datum		key;			/* text */
+	int			level;			/* of the subtransaction that changed the row */
+} Key;
+
+/* What the rows of statements have collected, of one sync, by rising level. */
 typedef struct Collected
 {
 	int			id;
-	Datum	   *keys;
+	Key		   *keys;
 	int			n;
 	int			allocated;
 	struct Collected *next;
 } Collected;
 
 static Collected *all = NULL;	/* in the memory of the transaction */
+
+/* A subtransaction has ended: what it has collected is its parent's, or nobody's. */
+void
+sync_immediate_end_level(int level, bool committed)
+{
+	for (Collected *c = all; c; c = c->next)
+		for (int i = c->n - 1; i >= 0 && c->keys[i].level >= level; i--)
+		{
+			if (committed)
+				c->keys[i].level = level - 1;
+			else
+				c->n = i;
+		}
+}
+
+/*
+ * A transaction is about to commit.  Raise an error if it has changed rows by a way
+ * on which no trigger has told of the end of the statement.
+ */
+void
+sync_immediate_check(void)
+{
+	for (Collected *c = all; c; c = c->next)
+		if (c->n > 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("rows of a table with a sync of mode \"immediate\" have not been posted"),
+					 errdetail("They were changed by way of a table that theirs is a part of, or by logical replication."),
+					 errhint("Use mode \"live\".")));
+}
 
 /* A transaction has ended. */
 void
@@ -61,10 +100,11 @@ sync_immediate_collect(int id, Datum key)
 	if (mine->n == mine->allocated)
 	{
 		mine->allocated = Max(mine->allocated * 2, 64);
-		mine->keys = mine->keys ? repalloc_huge(mine->keys, sizeof(Datum) * mine->allocated) :
-			palloc(sizeof(Datum) * mine->allocated);
+		mine->keys = mine->keys ? repalloc_huge(mine->keys, sizeof(Key) * mine->allocated) :
+			palloc(sizeof(Key) * mine->allocated);
 	}
-	mine->keys[mine->n++] = PointerGetDatum(DatumGetTextPCopy(key));
+	mine->keys[mine->n].key = PointerGetDatum(DatumGetTextPCopy(key));
+	mine->keys[mine->n++].level = GetCurrentTransactionNestLevel();
 	MemoryContextSwitchTo(old);
 }
 
@@ -104,18 +144,33 @@ sync_immediate_fill(Sync *sync)
 	} while (more || sync->phase != PHASE_FOLLOW);
 }
 
-static void
-post_keys(Sync *sync, Collected *mine)
+/* Take the keys of the current subtransaction; returns how many they are. */
+static int
+take_keys(Collected *mine, Datum **keys)
 {
-	int			n = mine->n;
+	int			level = GetCurrentTransactionNestLevel();
+	int			first = mine->n;
+	int			n;
 
-	mine->n = 0;				/* a post may change the source itself */
+	while (first > 0 && mine->keys[first - 1].level >= level)
+		first--;
+	n = mine->n - first;
+	*keys = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(Datum) * Max(n, 1));
+	for (int i = 0; i < n; i++)
+		(*keys)[i] = mine->keys[first + i].key;
+	mine->n = first;			/* a post may change the source itself */
+	return n;
+}
+
+static void
+post_keys(Sync *sync, Datum *keys, int n)
+{
 	for (int i = 0; i < n; i += SYNC_MAX_BATCH)
 	{
 		SyncRound	round;
 
 		init_round(&round, sync);
-		sync_claim_keys(&round, mine->keys + i, Min(SYNC_MAX_BATCH, n - i));
+		sync_claim_keys(&round, keys + i, Min(SYNC_MAX_BATCH, n - i));
 		end_round(&round);
 	}
 }
@@ -127,14 +182,15 @@ post_keys(Sync *sync, Collected *mine)
 void
 sync_immediate_post(int id, bool truncated)
 {
-	Collected  *mine = collected(id);
+	Datum	   *keys;
+	int			n = take_keys(collected(id), &keys);
 	Sync	   *sync;
 	JflowFlow  *flow;
 	Oid			userid,
 				owner;
 	int			sec_context;
 
-	if (mine->n == 0 && !truncated)
+	if (n == 0 && !truncated)
 		return;
 	CommandCounterIncrement();
 	sync = sync_read_id(id);
@@ -144,13 +200,13 @@ sync_immediate_post(int id, bool truncated)
 	owner = jflow_flow_owner(flow);
 	GetUserIdAndSecContext(&userid, &sec_context);
 	SetUserIdAndSecContext(owner, jflow_owner_security(owner, userid, sec_context));
+	sync_check_source(sync);
 	if (truncated)
 	{
-		mine->n = 0;
 		sync_set_phase(sync, PHASE_SWEEP, (Datum) 0);
 		sync_immediate_fill(sync);
 	}
 	else
-		post_keys(sync, mine);
+		post_keys(sync, keys, n);
 	SetUserIdAndSecContext(userid, sec_context);
 }

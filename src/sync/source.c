@@ -279,6 +279,12 @@ void
 sync_source_check(const Sync *sync, Relation source)
 {
 	sync_source_check_kind(source);
+	if (sync->mode == SYNC_IMMEDIATE && has_superclass(RelationGetRelid(source)))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("table \"%s\" is a part of another", RelationGetRelationName(source)),
+				 errdetail("The end of a statement that changes it by way of the other fires no trigger of it."),
+				 errhint("Use mode \"live\".")));
 	check_key(sync, source);
 	check_row_security(source);
 }

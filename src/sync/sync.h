@@ -144,11 +144,14 @@ extern void sync_recover(const Sync *sync);
 extern TimestampTz sync_next_due(const Sync *sync);
 
 /* worker.c */
+extern void sync_check_source(const Sync *sync);
 extern void sync_worker_run(JflowReplica *me) JFLOW_NORETURN;
 
 /* immediate.c */
 extern void sync_immediate_collect(int id, Datum key);
 extern void sync_immediate_post(int id, bool truncated);
+extern void sync_immediate_end_level(int level, bool committed);
+extern void sync_immediate_check(void);
 extern void sync_immediate_forget(void);
 extern void sync_immediate_fill(Sync *sync);
 

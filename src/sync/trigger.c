@@ -117,13 +117,18 @@ sync_triggers_drop(const Sync *sync)
 	free_object_addresses(objects);
 }
 
-/* Do the triggers of a sync that works here still do what they shall? */
+/*
+ * Do the triggers of a sync that works here still do what they shall?  Another
+ * column may bear the name of one that they look at.
+ */
 bool
 sync_triggers_intact(const Sync *sync, Relation source)
 {
 	Oid			changed = trigger_function("sync_changed");
 	Oid			statement = trigger_function("sync_statement");
 	char	   *place = sync_place();
+	char	   *key = psprintf("%d", get_attnum(RelationGetRelid(source), sync->key));
+	char	   *watched = watched_attnums(sync, source);
 	int			found = 0;
 
 	for (int i = 0; source->trigdesc && i < source->trigdesc->numtriggers; i++)
@@ -131,7 +136,8 @@ sync_triggers_intact(const Sync *sync, Relation source)
 		const Trigger *trigger = &source->trigdesc->triggers[i];
 
 		found += is_of_sync(trigger, sync, changed, statement) &&
-			strcmp(trigger->tgargs[1], place) == 0 && trigger->tgenabled == TRIGGER_FIRES_ALWAYS;
+			strcmp(trigger->tgargs[1], place) == 0 && strcmp(trigger->tgargs[3], key) == 0 &&
+			strcmp(trigger->tgargs[4], watched) == 0 && trigger->tgenabled == TRIGGER_FIRES_ALWAYS;
 	}
 	return found == 2;
 }

@@ -64,9 +64,12 @@ end_transaction(void)
 	CommitTransactionCommand();
 }
 
-/* What a table that is not there, or not as it was, is told as. */
-static void
-check_source(const Sync *sync)
+/*
+ * Raise what has become wrong with a source since the sync was made, as the flow's
+ * owner: a round could miss rows.
+ */
+void
+sync_check_source(const Sync *sync)
 {
 	Relation	source = try_table_open(sync->source, AccessShareLock);
 
@@ -76,10 +79,11 @@ check_source(const Sync *sync)
 				 errmsg("the table of sync \"%s\" does not exist any more", sync->name),
 				 errhint("Forget the sync with jflow_unsync.")));
 	sync_source_check(sync, source);
+	(void) sync_source_open(sync);
 	if (!sync_triggers_intact(sync, source))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("the triggers of sync \"%s\" on table \"%s\" are gone or disabled", sync->name,
+				 errmsg("the triggers of sync \"%s\" on table \"%s\" are gone, disabled or look at other columns", sync->name,
 						RelationGetRelationName(source)),
 				 errhint("Call jflow_sync_resume, which makes them anew and compares all rows.")));
 	table_close(source, NoLock);
@@ -109,7 +113,7 @@ claim(Worker *worker, SyncRound *round)
 	if (wanted)
 	{
 		round->sync = sync;
-		check_source(sync);
+		sync_check_source(sync);
 		if (worker->recover)
 			sync_recover(sync);
 		sync_claim(round, Min(worker->limit, sync->batch * ROUND_BATCHES));

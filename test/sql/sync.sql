@@ -94,6 +94,14 @@ END $$;
 SELECT settled(3);
 SELECT name, id, attempts, sqlstate, message, at IS NOT NULL AS at, next_try FROM jflow_sync_errors ORDER BY id;
 SELECT what, id, left(text, 20) AS text FROM difference WHERE id NOT IN ('1', '3', '5');
+-- who may post sees that there are some, and nothing of the table
+SELECT jflow_grant('tickets', 'sync_other');
+RESET ROLE;
+SET ROLE sync_other;
+SELECT name, id, attempts, sqlstate, message FROM jflow_sync_errors;
+RESET ROLE;
+SET ROLE sync_owner;
+SELECT jflow_revoke('tickets', 'sync_other');
 SELECT failed, pending FROM jflow_sync_status;
 -- a row that is mended is posted, one that is asked for again fails again
 UPDATE ticket SET body = 'mended' WHERE id IN (1, 5);
@@ -273,6 +281,56 @@ RESET ROLE;
 INSERT INTO desk.foreign_table VALUES (1, 'poison');
 SELECT tgname FROM pg_trigger WHERE tgrelid = 'desk.foreign_table'::regclass;
 SET ROLE sync_owner;
+
+-- a statement that fails within another takes nothing along that the other has changed
+CREATE TABLE part (id int PRIMARY KEY, t text);
+SELECT jflow_sync('s', 'other', 'part', '{"text": "t"}', mode => 'immediate');
+CREATE FUNCTION try() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+	IF NEW.id < 50 THEN
+		BEGIN
+			INSERT INTO part VALUES (NEW.id + 50, 'nested');
+			IF NEW.id > 1 THEN PERFORM 1 / 0; END IF;
+		EXCEPTION WHEN division_by_zero THEN NULL; END;
+	END IF;
+	RETURN NULL;
+END $$;
+CREATE TRIGGER try AFTER INSERT ON part FOR EACH ROW EXECUTE FUNCTION try();
+INSERT INTO part VALUES (1, 'one'), (2, 'two'), (3, 'three');
+SELECT id, text FROM other_store ORDER BY id;
+-- and what has another way to the table is an error
+CREATE TABLE whole (id int NOT NULL, t text);
+ALTER TABLE part INHERIT whole;
+UPDATE whole SET t = 'unseen' WHERE id = 1;
+UPDATE part SET t = 'unseen' WHERE id = 1;
+ALTER TABLE part NO INHERIT whole;
+CREATE TABLE partitioned (id int PRIMARY KEY, t text) PARTITION BY LIST (id);
+CREATE TABLE partition PARTITION OF partitioned DEFAULT;
+SELECT jflow_unsync('s');
+SELECT jflow_sync('s', 'other', 'partition', '{"text": "t"}', mode => 'immediate');
+-- nor is a column another one that bears its name
+SELECT jflow_sync('s', 'other', 'part', '{"text": "t"}', mode => 'immediate');
+ALTER TABLE part RENAME id TO old; ALTER TABLE part ADD COLUMN id int UNIQUE; UPDATE part SET id = old;
+ALTER TABLE part ALTER id SET NOT NULL;
+INSERT INTO part VALUES (80, 'missed', 80);
+ALTER TABLE part DROP COLUMN old;
+INSERT INTO part VALUES ('missed', 80);
+SELECT jflow_sync_resume('s');
+INSERT INTO part VALUES ('found', 80);
+SELECT id, text FROM other_store ORDER BY id;
+SELECT jflow_unsync('s');
+CREATE TABLE changed (id int PRIMARY KEY, a text, b text);
+INSERT INTO changed VALUES (1, 'a', 'b');
+SELECT jflow_sync('s', 'other', 'changed', '{"text": "a"}', mode => 'manual');
+SELECT jflow_start('other');
+SELECT jflow_sync_run('s');
+ALTER TABLE changed RENAME a TO c; ALTER TABLE changed RENAME b TO a;
+UPDATE changed SET a = 'new';
+SELECT jflow_sync_run('s');
+SELECT last_error FROM jflow_sync_status WHERE name = 's';
+SELECT jflow_sync_resume('s');
+SELECT jflow_sync_run('s');
+SELECT id, text FROM other_store WHERE id = '1';
+SELECT jflow_unsync('s');
 
 -- the table is its own store
 CREATE TABLE note (id text PRIMARY KEY, words text, label text DEFAULT 'none', embedding vector(2));
