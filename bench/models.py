@@ -2,9 +2,9 @@
 
 The service is test/service, which answers at once or after the delay that its url
 says; its own processor time is printed."""
+import atexit
 import json
 import os
-import resource
 import subprocess
 import tempfile
 import time
@@ -18,6 +18,7 @@ subprocess.run(["gcc", "-O2", "-D_GNU_SOURCE", "-pthread", "-o", program,
                 os.path.join(TOP, "test", "service", "service.c")], check=True)
 port_file = os.path.join(folder, "port")
 service = subprocess.Popen([program, port_file])
+atexit.register(service.kill)
 while not os.path.exists(port_file) or not os.path.getsize(port_file):
     time.sleep(0.01)
 PORT = int(open(port_file).read())
@@ -100,4 +101,3 @@ print("| 5,000 texts × 768 dimensions, 2 replicas, against a loop with urllib a
 flow("python1", "openai?dim=768", {"concurrency": 4}, 0)
 took = best(post, "python1", 5000, 256)
 print("| the same in the caller's session | %.3f s: %.1f times as fast | |" % (took, loop / took))
-service.kill()
