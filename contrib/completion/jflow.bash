@@ -52,6 +52,7 @@ _jflow() {
 	plot) word='--flow --format --output' ;;
 	apply) word='--dry-run --start' ;;
 	sync) word='--json' ;;
+	metrics) word='--listen --format' ;;
 	*) word='' ;;
 	esac
 	mapfile -t COMPREPLY < <(compgen -W "$word $common" -- "$cur")

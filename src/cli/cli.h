@@ -190,6 +190,11 @@ extern void parse_options(int argc, char **argv, const Command *commands, const 
 extern void print_help(FILE *file, const Command *commands, const Command *command);
 extern void NORETURN usage_error(const Command *command, const char *format,...) PRINTF(2, 3);
 
+/* ---- metrics.c, listen.c ---- */
+
+extern PGresult *write_metrics(Session *session, StrBuf *out, bool openmetrics);
+extern void NORETURN listen_for_scrapes(Session *session, const char *address);
+
 /* ---- the subcommands ---- */
 
 extern int	run_apply(int nargs, char **args);
