@@ -159,6 +159,9 @@ typedef struct PqliteLeaf
 	Oid			relid;
 	char	   *name;			/* qualified and quoted */
 	bool		wanted;			/* not about to be dropped */
+	bool		foreign;		/* it, or a partition of it, is on another
+								 * server */
+	List	   *parts;			/* OIDs, where it is partitioned itself */
 	Oid			index;			/* a usable one, or InvalidOid */
 	bool		exact;			/* it is inverted */
 	Oid			made;			/* the one that we have made, or InvalidOid */

@@ -12,6 +12,7 @@
 #include "access/genam.h"
 #include "access/table.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_inherits.h"
 #include "commands/defrem.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
@@ -40,18 +41,15 @@ is_made_name(const char *name, const char *method)
 }
 
 /*
- * The indexes of a leaf that can be scanned: one, an exact one if there is one, and
+ * The indexes of a table that can be scanned: one, an exact one if there is one, and
  * the one that we made.
  */
 static void
-find_indexes(PqliteLeaf *leaf)
+find_table_indexes(Oid relid, PqliteLeaf *leaf)
 {
-	Relation	rel;
+	Relation	rel = table_open(relid, AccessShareLock);
 	ListCell   *lc;
 
-	if (get_rel_relkind(leaf->relid) != RELKIND_RELATION)
-		return;
-	rel = table_open(leaf->relid, AccessShareLock);
 	foreach(lc, RelationGetIndexList(rel))
 	{
 		Relation	index = index_open(lfirst_oid(lc), AccessShareLock);
@@ -71,6 +69,46 @@ find_indexes(PqliteLeaf *leaf)
 		index_close(index, AccessShareLock);
 	}
 	table_close(rel, AccessShareLock);
+}
+
+/*
+ * The indexes of a leaf.  One that is partitioned itself, as a user's table is that is
+ * searched as a whole, has an index if all of its partitions have one.
+ */
+static void
+find_indexes(PqliteLeaf *leaf)
+{
+	char		kind = get_rel_relkind(leaf->relid);
+	bool		exact = true;
+	bool		covered = true;
+	Oid			index = InvalidOid;
+	ListCell   *lc;
+
+	leaf->foreign = kind == RELKIND_FOREIGN_TABLE;
+	if (kind == RELKIND_RELATION)
+		find_table_indexes(leaf->relid, leaf);
+	if (kind != RELKIND_PARTITIONED_TABLE)
+		return;
+	leaf->parts = find_all_inheritors(leaf->relid, AccessShareLock, NULL);
+	foreach(lc, leaf->parts)
+	{
+		PqliteLeaf	part = {0};
+
+		kind = get_rel_relkind(lfirst_oid(lc));
+		if (kind == RELKIND_PARTITIONED_TABLE)
+			continue;
+		leaf->foreign |= kind == RELKIND_FOREIGN_TABLE;
+		if (kind == RELKIND_RELATION)
+			find_table_indexes(lfirst_oid(lc), &part);
+		covered &= OidIsValid(part.index);
+		exact &= part.exact;
+		index = part.index;
+	}
+	if (covered && OidIsValid(index))
+	{
+		leaf->index = index;
+		leaf->exact = exact;
+	}
 }
 
 /* The leaf that holds a shard, by partition bound; NULL if there is none. */
@@ -187,7 +225,12 @@ check_shards(PqliteStore *store, const PqliteShardRow *rows, int nrows)
 	{
 		PqliteLeaf *leaf = leaf_of_shard(store, rows[i].shard);
 
-		if (leaf == NULL || get_rel_relkind(leaf->relid) != RELKIND_RELATION)
+		if (leaf && get_rel_relkind(leaf->relid) != RELKIND_RELATION)
+			ereport(ERROR,
+					(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+					 errmsg("partition %s of the %s is not a table", leaf->name, store->what),
+					 errhint("Detach it, and attach the table of the shard. A shard on another server is one of a RemoteFlow.")));
+		if (leaf == NULL)
 			ereport(ERROR,
 					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 					 errmsg("shard %d of the %s has no partition", rows[i].shard, store->what),

@@ -174,6 +174,8 @@ leaf_statement(const Search *search, const PqliteLeaf *leaf, int rows, Oid **typ
 	append_select(search, leaf, &sql);
 	if (OidIsValid(leaf->index))
 		appendStringInfo(&sql, " FETCH FIRST %d ROWS WITH TIES", rows);
+	else if (leaf->foreign)		/* what postgres_fdw lets the server do */
+		appendStringInfo(&sql, " LIMIT %d", rows);
 	else
 		appendStringInfo(&sql, ", t.%s%s LIMIT %d", store->columns[store->id].quoted,
 						 store->own ? "" : "::pg_catalog.text COLLATE pg_catalog.\"C\"",
@@ -453,7 +455,7 @@ ask_leaf(Receiver *receiver, PqliteLeaf *leaf, SPIPlanPtr plan, const SPIExecute
 {
 	int			result;
 
-	receiver->in_order = !OidIsValid(leaf->index) || leaf->exact;
+	receiver->in_order = !leaf->foreign && (!OidIsValid(leaf->index) || leaf->exact);
 	receiver->last = -get_float8_infinity();
 	receiver->ended = false;
 	result = SPI_execute_plan_extended(plan, options);

@@ -64,7 +64,7 @@ store_has_relation(const PqliteStore *store, Oid relid)
 	if (relid == store->relid)
 		return true;
 	for (int i = 0; i < store->nleaves; i++)
-		if (relid == store->leaves[i].relid)
+		if (relid == store->leaves[i].relid || list_member_oid(store->leaves[i].parts, relid))
 			return true;
 	return false;
 }
