@@ -139,6 +139,16 @@ fails_with($front, "SELECT jflow_post('/x', ARRAY['words'], 'broken')", '22012',
 add_remote('nothing', '{"servers": ["n2"], "flow": "nothing"}');
 fails_with($front, "SELECT jflow_post('/x', ARRAY['words'], 'nothing')", '42704', qr/flow "nothing" does not exist.*server "n2"/s, 'no such flow');
 
+# what a server says beside is said here, by the post that it belongs to
+owner_sql($far, q{CREATE FUNCTION warn(docs jflow_doc[], parameters jsonb) RETURNS jflow_doc[] LANGUAGE plpgsql AS $$ BEGIN
+	RAISE WARNING 'first %', docs[1].text; RAISE WARNING 'second %', docs[1].text;
+	IF docs[1].text = 'bad' THEN RAISE 'bad'; END IF; RETURN NULL; END $$;
+	SELECT jflow_create('warn'); SELECT jflow_add('warn', 'e', uses => 'warn', replicas => 0)}, 'n1');
+add_remote('warn', '{"servers": ["n1"], "flow": "warn"}');
+my (undef, undef, $warnings) = $front->psql('postgres', "SELECT jflow_post('/x', ARRAY['bad'], 'warn'); SELECT jflow_post('/x', ARRAY['good'], 'warn')", on_error_stop => 0);
+like($warnings, qr/WARNING:  first good.*WARNING:  second good/s, 'warnings');
+unlike($warnings, qr/WARNING:  first bad/, 'none of a post that has failed');
+
 # cycles
 owner_sql($far, qq{SELECT jflow_create('ring'); SELECT jflow_add('ring', 'back', uses => 'RemoteFlow', replicas => 0, uses_with => '{"servers": ["front"], "flow": "ring"}')}, 'n1');
 $far->safe_psql('n1', qq{SET client_min_messages = error; CREATE EXTENSION postgres_fdw; CREATE SERVER front FOREIGN DATA WRAPPER postgres_fdw OPTIONS (host '@{[$front->host]}', port '@{[$front->port]}', dbname 'postgres');

@@ -109,21 +109,27 @@ take_notice(void *arg, const PGresult *result)
 		free(notice->hint);
 }
 
+/* Forget what an earlier statement has left, which has failed. */
+static void
+drop_notices(void)
+{
+	for (int i = 0; i < nnotices; i++)
+	{
+		free(notices[i].message);
+		free(notices[i].hint);
+	}
+	nnotices = 0;
+}
+
 /* Say it here, too. */
 static void
 give_notices(void)
 {
-	while (nnotices > 0)
-	{
-		Notice	   *notice = &notices[--nnotices];
-		char	   *message = pstrdup(notice->message);
-		char	   *hint = notice->hint ? pstrdup(notice->hint) : NULL;
-
-		free(notice->message);
-		free(notice->hint);
-		ereport(notice->level,
-				(errmsg_internal("%s", message), hint ? errhint("%s", hint) : 0));
-	}
+	for (int i = 0; i < nnotices; i++)
+		ereport(notices[i].level,
+				(errmsg_internal("%s", notices[i].message),
+				 notices[i].hint ? errhint("%s", notices[i].hint) : 0));
+	drop_notices();
 }
 
 /* ----- failures ----- */
@@ -732,6 +738,7 @@ remote_query(RemoteConnection *connection, bool in_transaction, const char *sql,
 	char	   *volatile value = NULL;
 
 	*retry = false;
+	drop_notices();
 	if (in_transaction && !begin(connection, failure))
 	{
 		*retry = old && !begun && !connection->lost;
