@@ -180,7 +180,7 @@ append(int id, Datum key)
 }
 
 static void
-tell(const Trigger *trigger, TupleTableSlot *row, AttrNumber key)
+tell(const Trigger *trigger, TupleTableSlot *row, AttrNumber key, bool gone)
 {
 	int			id = atoi(trigger->tgargs[ARG_ID]);
 	Datum		value = key_of(row, key);
@@ -195,8 +195,17 @@ tell(const Trigger *trigger, TupleTableSlot *row, AttrNumber key)
 					 errhint("Call jflow_sync_resume, which looks for the column anew, or jflow_unsync.")));
 		return;
 	}
+	/* one that our index cannot have would hold up all others */
+	if (VARSIZE_ANY_EXHDR(DatumGetPointer(value)) > SYNC_MAX_KEY && !gone)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("the id of a row of a synced table is too long"),
+				 errdetail("It has %zu bytes, and may have %d.",
+						   (size_t) VARSIZE_ANY_EXHDR(DatumGetPointer(value)), SYNC_MAX_KEY)));
 	if (is_immediate(trigger))
 		sync_immediate_collect(id, value);
+	else if (VARSIZE_ANY_EXHDR(DatumGetPointer(value)) > SYNC_MAX_KEY)
+		append(id, (Datum) 0);	/* a sweep finds it, if the store has it */
 	else
 		append(id, value);
 }
@@ -218,12 +227,12 @@ jflow_sync_changed(PG_FUNCTION_ARGS)
 		bool		moved = !is_same(data->tg_trigslot, data->tg_newslot, key);
 
 		if (moved)
-			tell(trigger, data->tg_trigslot, key);
+			tell(trigger, data->tg_trigslot, key, true);
 		if (moved || has_changed(trigger, data->tg_trigslot, data->tg_newslot))
-			tell(trigger, data->tg_newslot, key);
+			tell(trigger, data->tg_newslot, key, false);
 	}
 	else
-		tell(trigger, data->tg_trigslot, key);
+		tell(trigger, data->tg_trigslot, key, TRIGGER_FIRED_BY_DELETE(data->tg_event));
 	return PointerGetDatum(NULL);
 }
 

@@ -431,8 +431,9 @@ next_docs(JflowSource *base, int size, Datum *docs)
 	return true;
 }
 
-static void
-fail_row(SyncRound *round, SyncRow *row, const ErrorData *error, bool of_doc)
+/* Note the error of a row, in the round's context; the first one counts. */
+void
+sync_fail_row(SyncRound *round, SyncRow *row, const ErrorData *error, bool of_doc)
 {
 	if (row->failed)
 		return;
@@ -471,9 +472,9 @@ take_error(void *arg, const JflowDoc *doc, const ErrorData *error, bool of_doc)
 
 	if (row == NULL)
 		for (int i = 0; i < round->nrows; i++)
-			fail_row(round, &round->rows[i], error, false);
+			sync_fail_row(round, &round->rows[i], error, false);
 	else
-		fail_row(round, row, error, of_doc);
+		sync_fail_row(round, row, error, of_doc);
 }
 
 /* A document of a key alone. */

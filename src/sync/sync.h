@@ -24,6 +24,7 @@
 
 #define SYNC_MAX_BATCH 10000
 #define SYNC_MAX_RETRIES 100
+#define SYNC_MAX_KEY 2048		/* bytes of a text in the index of sync_row */
 
 typedef enum SyncMode
 {
@@ -138,6 +139,7 @@ typedef struct SyncRound
 
 extern void sync_claim(SyncRound *round, int limit);
 extern void sync_post(SyncRound *round);
+extern void sync_fail_row(SyncRound *round, SyncRow *row, const ErrorData *error, bool of_doc);
 extern void sync_claim_keys(SyncRound *round, Datum *keys, int n);
 extern void sync_settle(SyncRound *round, int64 wait_ms);
 extern void sync_recover(const Sync *sync);

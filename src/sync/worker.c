@@ -130,15 +130,42 @@ wait_after(int failures)
 	return Min(INT64CONST(1000) << Min(failures, 20), MAX_WAIT_MS);
 }
 
+/*
+ * The second.  A document that is too large to be sent is raised as the post's
+ * error; once its row is alone it is the row's, which would hold up all others.
+ */
+static void
+post(SyncRound *round)
+{
+	PG_TRY();
+	{
+		begin_transaction(false);
+		sync_post(round);
+		end_transaction();
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		if (round->nrows != 1 ||
+			ERRCODE_TO_CATEGORY(geterrcode()) != ERRCODE_TO_CATEGORY(ERRCODE_PROGRAM_LIMIT_EXCEEDED))
+			PG_RE_THROW();
+		MemoryContextSwitchTo(round->context);
+		error = CopyErrorData();
+		AbortCurrentTransaction();
+		FlushErrorState();
+		MemoryContextSwitchTo(round->context);
+		sync_fail_row(round, &round->rows[0], error, true);
+	}
+	PG_END_TRY();
+}
+
 /* The second and the third. */
 static void
 post_and_settle(Worker *worker, SyncRound *round)
 {
 	worker->me->state = REPLICA_BUSY;
-	begin_transaction(false);
-	sync_post(round);
-	end_transaction();
-
+	post(round);
 	begin_transaction(true);
 	MemoryContextSwitchTo(round->context);
 	sync_settle(round, wait_after(worker->failures));

@@ -318,6 +318,16 @@ SELECT jflow_sync_resume('s');
 INSERT INTO part VALUES ('found', 80);
 SELECT id, text FROM other_store ORDER BY id;
 SELECT jflow_unsync('s');
+-- nor is an id one that our index cannot have
+CREATE TABLE long (id numeric PRIMARY KEY, t text);
+SELECT jflow_sync('s', 'other', 'long', '{"text": "t"}', mode => 'manual');
+INSERT INTO long VALUES (repeat('12345678', 250)::numeric, 'short enough');
+INSERT INTO long VALUES (repeat('12345678', 500)::numeric, 'too long');
+SELECT jflow_unsync('s');
+INSERT INTO long VALUES (repeat('12345678', 500)::numeric, 'too long');
+SELECT jflow_sync('s', 'other', 'long', '{"text": "t"}', mode => 'manual');
+DELETE FROM long WHERE t = 'too long';
+SELECT jflow_unsync('s');
 CREATE TABLE changed (id int PRIMARY KEY, a text, b text);
 INSERT INTO changed VALUES (1, 'a', 'b');
 SELECT jflow_sync('s', 'other', 'changed', '{"text": "a"}', mode => 'manual');

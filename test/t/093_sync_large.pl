@@ -1,0 +1,30 @@
+# Does a row that is too large for the memory of requests cost itself alone?
+use strict;
+use warnings;
+use FindBin;
+use lib $FindBin::RealBin;
+use Jflow;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $node = new_node('main', 'jflow.memory_limit = 16MB');
+prepare_database($node);
+$node->safe_psql('postgres', 'GRANT CREATE ON SCHEMA public TO flow_owner');
+owner_sql($node, q{
+	CREATE TABLE arrived (id text);
+	CREATE FUNCTION keep(docs jflow_doc[], parameters jsonb) RETURNS jflow_doc[] LANGUAGE plpgsql AS
+		$$ BEGIN INSERT INTO public.arrived SELECT d.id FROM unnest(docs) d; RETURN docs; END $$;
+	CREATE TABLE item (id int PRIMARY KEY, text text);
+	INSERT INTO item SELECT i, CASE i WHEN 2 THEN repeat('x', 40000000) ELSE 'small' END FROM generate_series(1, 10) i;
+	SELECT jflow_create('f');
+	SELECT jflow_add('f', 'keeper', uses => 'public.keep');
+	SELECT jflow_sync('s', 'f', 'item', '{"text": "text"}', retries => 0)});
+start_flow($node, 'f');
+wait_state($node, q{SELECT id = '2' FROM jflow_sync_errors WHERE next_try IS NULL}, 'the large row is set aside');
+wait_state($node, q{SELECT count(DISTINCT id) = 9 FROM arrived}, 'the others arrive');
+like($node->safe_psql('postgres', 'SELECT sqlstate, message FROM jflow_sync_errors'),
+	qr/^54000\|a request of \d+ bytes is too large/, 'the error is told');
+owner_sql($node, q{UPDATE item SET text = 'small' WHERE id = 2});
+wait_state($node, q{SELECT count(DISTINCT id) = 10 FROM arrived}, 'a smaller one arrives');
+$node->stop;
+done_testing();
