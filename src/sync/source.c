@@ -29,6 +29,7 @@
 
 #include "common/json.h"
 #include "compat.h"
+#include "flow/roles.h"
 #include "sync/sync.h"
 
 /* One attribute of documents, and the columns that it is made of. */
@@ -274,6 +275,23 @@ sync_source_check_kind(Relation source)
 				 errdetail("Changes of a child fire no trigger of its parent.")));
 }
 
+/*
+ * The owner of a table may give it a type whose cast is a function of his, or an
+ * index on one, and reading it would call that with the rights of the current user.
+ */
+static void
+check_owner(Relation source)
+{
+	if (jflow_role_trusts(GetUserId(), source->rd_rel->relowner))
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("permission denied for table %s", RelationGetRelationName(source)),
+			 errdetail("Reading it could run code of its owner as the flow's owner \"%s\".",
+					   GetUserNameFromId(GetUserId(), false)),
+			 errhint("The table must belong to the owner of the flow, to a role whose privileges he has, or to a superuser.")));
+}
+
 /* May the current user keep a table, which is locked, in step? */
 void
 sync_source_check(const Sync *sync, Relation source)
@@ -285,6 +303,7 @@ sync_source_check(const Sync *sync, Relation source)
 				 errmsg("table \"%s\" is a part of another", RelationGetRelationName(source)),
 				 errdetail("The end of a statement that changes it by way of the other fires no trigger of it."),
 				 errhint("Use mode \"live\".")));
+	check_owner(source);
 	check_key(sync, source);
 	check_row_security(source);
 }

@@ -244,6 +244,19 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON desk.foreign_table TO sync_other;
 SET ROLE sync_owner;
 SELECT count(*) FROM jflow_sync_status WHERE name = 's';
 
+-- its owner could have it run code of his as the flow's owner, now or later
+RESET ROLE;
+GRANT CREATE ON SCHEMA desk TO sync_other;
+SET ROLE sync_other;
+CREATE TABLE desk.trap (id int PRIMARY KEY, t text);
+GRANT SELECT, TRIGGER ON desk.trap TO sync_owner;
+RESET ROLE;
+SET ROLE sync_owner;
+SELECT jflow_sync('s', 'other', 'trap', '{"text": "t"}', mode => 'immediate');
+RESET ROLE;
+DROP TABLE desk.trap;
+SET ROLE sync_owner;
+
 -- within the writer's statement, with the rights of the flow's owner
 INSERT INTO ticket (id, title) VALUES (1, 'one'), (2, 'two');
 SELECT jflow_sync('s', 'tickets', 'foreign_table', '{"text": "t"}', mode => 'immediate');
