@@ -36,7 +36,9 @@ CREATE SCHEMA real_vector;
 BEGIN;
 DROP EXTENSION vector CASCADE;
 CREATE EXTENSION vector SCHEMA real_vector;
+\set VERBOSITY terse
 CREATE EXTENSION jflow SCHEMA forged;
+\set VERBOSITY default
 ROLLBACK;
 DROP SCHEMA forged CASCADE;
 DROP SCHEMA real_vector;

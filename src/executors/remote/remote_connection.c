@@ -393,7 +393,7 @@ undo(RemoteConnection *connection, const char *sql)
 static PGresult *
 run(RemoteConnection *connection, const char *sql, int nparams, const char *const *params)
 {
-	PGresult   *result = NULL;
+	PGresult   *volatile result = NULL;
 
 	PG_TRY();
 	{
