@@ -129,6 +129,11 @@ move_point(float *point, const float *centre, int inner, float times)
 /*
  * Queries that recall is calibrated with: the first points of a sample, which is
  * centred, and means of two others, for queries do come from where there are no rows.
+ *
+ * Under inner products a query is a direction, and those of rows that lie far from
+ * the origin are nearly one, along which rows may differ much or little.  What
+ * rules it teaches is no good for others, so means are directions from the
+ * centre, in which the rows differ, wherever they lie.
  */
 void
 pq_take_queries(PqBuild *build, const PqModel *model, const PqSample *sample)
@@ -157,8 +162,7 @@ pq_take_queries(PqBuild *build, const PqModel *model, const PqSample *sample)
 			move_point(query, centre, model->inner, -1);
 		}
 	}
-	/* queries for inner products are not centred */
-	for (int i = 0; i < build->nqueries && model->metric == PQ_METRIC_IP; i++)
+	for (int i = 0; i < build->nrows && model->metric == PQ_METRIC_IP; i++)
 		move_point(build->queries + (size_t) i * stride, centre, model->inner, 1);
 	build->meta.sampled = sample->n;
 }

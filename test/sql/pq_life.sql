@@ -84,6 +84,11 @@ CREATE INDEX far_cosine ON far USING pq (s sparsevec_cosine_ops);
 SELECT recall('far', 16, shift => 1e4) >= 0.9 AS l2, recall('far', 16, op => '<#>', col => 'h') >= 0.9 AS ip,
 	recall('far', 16, op => '<=>', shift => 100, col => 's') >= 0.9 AS cosine;
 SELECT jflow_pq_check('far_l2') AS l2, jflow_pq_check('far_ip') AS ip, jflow_pq_check('far_cosine') AS cosine;
+-- rows on a wall: the way there, which rows as queries have in common, is the one in which they do not differ
+CREATE TABLE wall (id serial, e vector(16));
+INSERT INTO wall (e) SELECT (ARRAY[1000]::real[] || vec(i, 15)::real[])::vector FROM generate_series(1, 4000) i;
+CREATE INDEX wall_ip ON wall USING pq (e vector_ip_ops);
+SELECT recall('wall', 16, op => '<#>') >= 0.9 AS wall, recall('wall', 16, 30, op => '<#>') >= 0.9 AS wall_30;
 CREATE TABLE city (id serial, e vector(2));
 INSERT INTO city (e) SELECT ARRAY[500000 + 1000 * abs(sin(i * 1.37)), 4649776 + 1000 * abs(cos(i * 0.73))]::vector FROM generate_series(1, 6000) i;
 CREATE INDEX ON city USING pq (e vector_l2_ops);
