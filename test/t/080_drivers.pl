@@ -5,12 +5,17 @@ use warnings;
 use FindBin;
 use lib $FindBin::RealBin;
 use Jflow;
+use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $folder = "$FindBin::RealBin/../drivers";
 my $jar = '/usr/share/java/postgresql.jar';
-my $node = new_node('main', "listen_addresses = '127.0.0.1'");
+my $node = PostgreSQL::Test::Cluster->new('main');
+# whatever the environment says: from SQL_ASCII psycopg 3 gives texts as bytes
+$node->init(extra => [ '--encoding=UTF8', '--locale=C' ]);
+$node->append_conf('postgresql.conf', "shared_preload_libraries = 'jflow'\nlisten_addresses = '127.0.0.1'");
+$node->start;
 prepare_database($node);
 $node->safe_psql('postgres', 'CREATE ROLE app LOGIN; GRANT CREATE ON SCHEMA public TO app');
 $node->safe_psql('postgres', q{SET ROLE app; SELECT jflow_create('f'); SELECT jflow_add('f', 'e', replicas => 0)});
