@@ -1,7 +1,7 @@
 # Is what psycopg 3 sends taken for what it is, or refused?
 import psycopg
 from psycopg.types.composite import CompositeInfo, register_composite
-from psycopg.types.json import Jsonb
+from psycopg.types.json import Json, Jsonb
 
 from cases import Cases
 
@@ -21,7 +21,8 @@ for prepare in (False, True):
     kind = "prepared" if prepare else "plain"
     cases.is_two_or_refused("a list, " + kind, run("SELECT id, text FROM jflow_post('/x', %s, 'f')", ["a", "b"], prepare=prepare))
     cases.is_refused("an empty list, " + kind, run("SELECT id FROM jflow_post('/x', %s, 'f')", [], prepare=prepare))
-cases.is_two("Jsonb", run("SELECT id, text FROM jflow_post('/x', %s, 'f')", Jsonb([{"text": "a"}, {"text": "b"}])))
+for wrapper in (Json, Jsonb):
+    cases.is_two(wrapper.__name__, run("SELECT id, text FROM jflow_post('/x', %s, 'f')", wrapper([{"text": "a"}, {"text": "b"}])))
 for binary in (False, True):
     for name in ("jflow_match", "jflow_doc"):
         register_composite(CompositeInfo.fetch(connection, name), connection)
