@@ -218,8 +218,9 @@ pq_index_get(Relation index, MemoryContext owner)
 	{
 		found = make_copy(index, &meta);
 		MemoryContextSetParent(found->context, CacheMemoryContext);
-		dlist_push_head(&indexes, &found->node);
+		/* before, or a large one that nobody holds yet would go itself */
 		shrink();
+		dlist_push_head(&indexes, &found->node);
 	}
 	found->refcount++;
 	callback->func = release_copy;
