@@ -277,7 +277,8 @@ bin_of(double value, double from, double width)
 {
 	double		bin = (value - from) / Max(width, 1e-30);
 
-	return bin <= 0 ? 0 : bin >= BINS - 1 ? BINS - 1 : (int) bin;
+	/* what is no number lies in the first bin */
+	return !(bin > 0) ? 0 : bin >= BINS - 1 ? BINS - 1 : (int) bin;
 }
 
 /* Count the entries of a list of the search's query. */
