@@ -327,7 +327,8 @@ rank_collected(PqGather *g)
 
 /*
  * Collect what a locked posting page has to offer: live entries that pass the
- * filters, with estimates above what was taken before and up to a limit.
+ * filters, with estimates above what was taken before and up to a limit.  There
+ * has to be room for a page of candidates.
  */
 static void
 collect_page(PqGather *g, const PqProbe *probe, Page page)
@@ -343,6 +344,7 @@ collect_page(PqGather *g, const PqProbe *probe, Page page)
 	int32		sums[64 * PQ_BLOCK];
 	PqBlockScan scan;
 
+	Assert(search->ncandidates <= g->maxcandidates);
 	scan.codes = (uint8 *) page + layout->codes;
 	scan.terms = (uint8 *) page + layout->terms;
 	scan.nblocks = nblocks;
@@ -413,9 +415,10 @@ collect_list(PqGather *g, PqProbe *probe)
 		UnlockReleaseBuffer(buffer);
 		if (search->ncandidates >= MOST_CANDIDATES)
 			rank_collected(g);
-		else if (search->ncandidates >= g->maxcandidates)
+		else if (search->ncandidates > g->maxcandidates)
 		{
-			g->maxcandidates = Min(4 * g->maxcandidates, MOST_CANDIDATES);
+			/* a page may hold several times what there was room for */
+			g->maxcandidates = Min(4 * search->ncandidates, MOST_CANDIDATES);
 			search->candidates = repalloc(search->candidates, sizeof(PqCandidate) * (g->maxcandidates + pq->layout.nslots));
 		}
 		if ((++steps & 1023) == 0)

@@ -209,4 +209,16 @@ FROM generate_series(0, 4799) i;
 CREATE INDEX t_pq ON t USING pq (e vector_l2_ops) WITH (lists = 16);
 SELECT imbalance < 4 AS balanced FROM jflow_pq_info('t_pq');
 DROP TABLE t;
+-- pages of far more entries than the list before them has: all are candidates, as nothing is known yet
+CREATE TABLE t (id int, e vector(2));
+INSERT INTO t SELECT i, ARRAY[CASE WHEN i <= 200 THEN i ELSE 1e6 + i END, 0]::vector FROM generate_series(1, 4000) i;
+CREATE INDEX t_pq ON t USING pq (e vector_l2_ops) WITH (lists = 2);
+-- in a session that has allocated little
+\c -
+SET search_path = pq_edge, public;
+SET enable_seqscan = off;
+SET client_min_messages = warning;
+SELECT count(*) FROM (SELECT id FROM t ORDER BY e <-> '[-1,0]' LIMIT 3) near WHERE id <= 200;
+SELECT count(*) FROM (SELECT id FROM t ORDER BY e <-> '[2e6,0]' LIMIT 3) near WHERE id > 200;
+DROP TABLE t;
 DROP SCHEMA pq_edge CASCADE;
