@@ -23,6 +23,7 @@
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
+#include "parser/parse_func.h"
 #include "storage/bufmgr.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -116,8 +117,8 @@ set_string(JsonbValue *value, const char *string)
 	value->val.string.len = strlen(string);
 }
 
-static JsonbValue *
-push_json(Choices *c, JsonbParseState **state, JsonbIteratorToken token, int depth)
+static void
+push_json(Choices *c, JsonbInState *state, JsonbIteratorToken token, int depth)
 {
 	JsonbValue	value;
 	unsigned	kind = choose(c, depth > 0 ? 12 : 8);
@@ -126,30 +127,35 @@ push_json(Choices *c, JsonbParseState **state, JsonbIteratorToken token, int dep
 	{
 		case 0:
 			value.type = jbvNull;
-			return pushJsonbValue(state, token, &value);
+			pushJsonbValue(state, token, &value);
+			break;
 		case 1:
 		case 2:
 			value.type = jbvBool;
 			value.val.boolean = kind == 1;
-			return pushJsonbValue(state, token, &value);
+			pushJsonbValue(state, token, &value);
+			break;
 		case 3:
 		case 4:
 			value.type = jbvNumeric;
 			value.val.numeric = DatumGetNumeric(DirectFunctionCall3(numeric_in,
 																	CStringGetDatum(numbers[choose(c, lengthof(numbers))]),
 																	ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1)));
-			return pushJsonbValue(state, token, &value);
+			pushJsonbValue(state, token, &value);
+			break;
 		case 5:
 		case 6:
 		case 7:
 			set_string(&value, words[choose(c, lengthof(words))]);
-			return pushJsonbValue(state, token, &value);
+			pushJsonbValue(state, token, &value);
+			break;
 		case 8:
 		case 9:
 			pushJsonbValue(state, WJB_BEGIN_ARRAY, NULL);
 			for (unsigned n = choose(c, 5); n > 0; n--)
 				push_json(c, state, WJB_ELEM, depth - 1);
-			return pushJsonbValue(state, WJB_END_ARRAY, NULL);
+			pushJsonbValue(state, WJB_END_ARRAY, NULL);
+			break;
 		default:
 			pushJsonbValue(state, WJB_BEGIN_OBJECT, NULL);
 			for (unsigned n = choose(c, 5); n > 0; n--)
@@ -158,7 +164,8 @@ push_json(Choices *c, JsonbParseState **state, JsonbIteratorToken token, int dep
 				pushJsonbValue(state, WJB_KEY, &value);
 				push_json(c, state, WJB_VALUE, depth - 1);
 			}
-			return pushJsonbValue(state, WJB_END_OBJECT, NULL);
+			pushJsonbValue(state, WJB_END_OBJECT, NULL);
+			break;
 	}
 }
 
@@ -166,8 +173,7 @@ push_json(Choices *c, JsonbParseState **state, JsonbIteratorToken token, int dep
 static Jsonb *
 json_of(Choices *c, bool array)
 {
-	JsonbParseState *state = NULL;
-	JsonbValue *result;
+	JsonbInState state = {0};
 	JsonbValue	key;
 
 	pushJsonbValue(&state, array ? WJB_BEGIN_ARRAY : WJB_BEGIN_OBJECT, NULL);
@@ -180,8 +186,8 @@ json_of(Choices *c, bool array)
 		}
 		push_json(c, &state, array ? WJB_ELEM : WJB_VALUE, 6);
 	}
-	result = pushJsonbValue(&state, array ? WJB_END_ARRAY : WJB_END_OBJECT, NULL);
-	return JsonbValueToJsonb(result);
+	pushJsonbValue(&state, array ? WJB_END_ARRAY : WJB_END_OBJECT, NULL);
+	return JsonbValueToJsonb(state.result);
 }
 
 static bool
