@@ -73,7 +73,7 @@ posted(\@r, '', 'post', '/index', 'server.jsonl', '--batch-size', 300, '--reques
 is($node->safe_psql('postgres', 'SELECT count(*), max(id::int) FROM log'), '16|16', 'everything in front of the document at fault, nothing behind');
 result_is(\@r, 3, undef, qr/^jflow: server\.jsonl:17: ERROR:  22012: a bad document\nDETAIL:  the detail\nHINT:  the hint\nCONTEXT:  .*executor "keep"/s, 'the error and its line');
 posted(\@r, '', 'post', '/index', 'server.jsonl', '--errors=server.out', '--batch-size=300', '--request-size=7');
-is($node->safe_psql('postgres', q{SELECT count(*), count(DISTINCT id), string_agg(id, ',') = string_agg(id, ',' ORDER BY id::int) FROM log l}), '1497|1497|t', 'all others, once, in order');
+is($node->safe_psql('postgres', q{SELECT count(*), count(DISTINCT id), string_agg(id, ',' ORDER BY n) = string_agg(id, ',' ORDER BY id::int) FROM log l}), '1497|1497|t', 'all others, once, in order');
 is(join(',', map { /"line":(\d+),"sqlstate":"22012","message":"a bad document","detail":"the detail","hint":"the hint","doc":\{"id":"\d+","text":"bad"\}\}$/ } split /\n/, read_file('server.out')),
 	'17,903,1400', 'the file for errors has them');
 write_file('refused.jsonl', join '', map { "{\"id\":\"$_\",\"text\":\"" . ($_ == 5 ? 'refused' : 'ok') . "\"}\n" } 1 .. 20);
