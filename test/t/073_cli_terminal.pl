@@ -78,7 +78,8 @@ sub shows
 sub type
 {
 	my ($command) = @_;
-	tmux('send-keys', 'clear', 'Enter');
+	# not every machine with tmux has the program clear
+	tmux('send-keys', q{printf '\033[H\033[2J\033[3J'}, 'Enter');
 	shows(qr/^\$ *\n?\z/, 'an empty screen');
 	tmux('send-keys', '-l', "$command; echo end=\$?");
 	tmux('send-keys', 'Enter');
