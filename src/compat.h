@@ -281,6 +281,48 @@ numeric_int4_compat(Numeric number, bool *error)
 #define numeric_int4_compat(number, error) numeric_int4_opt_error(number, error)
 #endif
 
+/*
+ * Dates and timestamps as others, *overflow 1 or -1 beyond their range.  Version 19
+ * reports it as a soft error.
+ */
+#if PG_VERSION_NUM >= 190000
+#include "utils/date.h"
+#include "utils/timestamp.h"
+static inline Timestamp
+date2timestamp_compat(DateADT value, int *overflow)
+{
+	ErrorSaveContext context = {T_ErrorSaveContext};
+	Timestamp	result = date2timestamp_safe(value, (Node *) &context);
+
+	*overflow = !context.error_occurred ? 0 : value > 0 ? 1 : -1;
+	return result;
+}
+
+static inline TimestampTz
+date2timestamptz_compat(DateADT value, int *overflow)
+{
+	ErrorSaveContext context = {T_ErrorSaveContext};
+	TimestampTz result = date2timestamptz_safe(value, (Node *) &context);
+
+	*overflow = !context.error_occurred ? 0 : value > 0 ? 1 : -1;
+	return result;
+}
+
+static inline TimestampTz
+timestamp2timestamptz_compat(Timestamp value, int *overflow)
+{
+	ErrorSaveContext context = {T_ErrorSaveContext};
+	TimestampTz result = timestamp2timestamptz_safe(value, (Node *) &context);
+
+	*overflow = !context.error_occurred ? 0 : value > 0 ? 1 : -1;
+	return result;
+}
+#else
+#define date2timestamp_compat(value, overflow) date2timestamp_opt_overflow(value, overflow)
+#define date2timestamptz_compat(value, overflow) date2timestamptz_opt_overflow(value, overflow)
+#define timestamp2timestamptz_compat(value, overflow) timestamp2timestamptz_opt_overflow(value, overflow)
+#endif
+
 /* Version 18 knows names and versions of modules. */
 #if PG_VERSION_NUM >= 180000
 #define JFLOW_MODULE_MAGIC(module) PG_MODULE_MAGIC_EXT(.name = module, .version = JFLOW_VERSION)

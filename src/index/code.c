@@ -24,6 +24,7 @@
 #include "utils/rel.h"
 #include "utils/timestamp.h"
 
+#include "compat.h"
 #include "index/code.h"
 #include "index/filter.h"
 
@@ -329,11 +330,11 @@ place_time(Oid column_type, Oid type, Datum value, IxCodePlace *place)
 	int			overflow = 0;
 
 	if (column_type == TIMESTAMPOID && type == DATEOID)
-		place->low = place->high = date2timestamp_opt_overflow(DatumGetDateADT(value), &overflow);
+		place->low = place->high = date2timestamp_compat(DatumGetDateADT(value), &overflow);
 	else if (column_type == TIMESTAMPTZOID && type == DATEOID)
-		place->low = place->high = date2timestamptz_opt_overflow(DatumGetDateADT(value), &overflow);
+		place->low = place->high = date2timestamptz_compat(DatumGetDateADT(value), &overflow);
 	else if (column_type == TIMESTAMPTZOID && type == TIMESTAMPOID)
-		place->low = place->high = timestamp2timestamptz_opt_overflow(DatumGetTimestamp(value), &overflow);
+		place->low = place->high = timestamp2timestamptz_compat(DatumGetTimestamp(value), &overflow);
 	else if ((column_type == DATEOID || column_type == TIMESTAMPOID) && type == TIMESTAMPTZOID)
 		place_local(DatumGetTimestampTz(value), place);
 	else if (column_type == DATEOID && type == TIMESTAMPOID)

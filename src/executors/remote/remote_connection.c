@@ -539,6 +539,16 @@ commit(RemoteConnection *connection)
 				 errmsg("the transaction on server \"%s\" has failed", connection->server)));
 }
 
+/* What holds for one transaction has ended. */
+static void
+end_transaction(RemoteConnection *connection)
+{
+	connection->depth = 0;
+	connection->lost = false;
+	if (connection->stale || !connection->keep)
+		close_link(connection);
+}
+
 static void
 roll_back(RemoteConnection *connection)
 {
@@ -579,12 +589,10 @@ at_transaction_end(XactEvent event, void *arg)
 			case XACT_EVENT_PARALLEL_ABORT:
 				if (open)
 					roll_back(connection);
-				/* FALLTHROUGH */
+				end_transaction(connection);
+				break;
 			default:
-				connection->depth = 0;
-				connection->lost = false;
-				if (connection->stale || !connection->keep)
-					close_link(connection);
+				end_transaction(connection);
 		}
 	}
 }
