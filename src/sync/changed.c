@@ -133,13 +133,13 @@ key_of(TupleTableSlot *slot, AttrNumber attnum)
 {
 	Oid			type = TupleDescAttr(slot->tts_tupleDescriptor, attnum - 1)->atttypid;
 	Oid			output;
-	bool		varlena,
+	bool		is_varlena,
 				isnull;
 	Datum		value = slot_getattr(slot, attnum, &isnull);
 
 	if (isnull)
 		return (Datum) 0;
-	getTypeOutputInfo(type, &output, &varlena);
+	getTypeOutputInfo(type, &output, &is_varlena);
 	if (output == F_TEXTOUT || output == F_VARCHAROUT)
 		return PointerGetDatum(PG_DETOAST_DATUM(value));
 	return CStringGetTextDatum(OidOutputFunctionCall(output, value));
