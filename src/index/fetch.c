@@ -12,7 +12,6 @@
 
 #include "access/genam.h"
 #include "access/tableam.h"
-#include "catalog/index.h"
 #include "executor/executor.h"
 #include "nodes/execnodes.h"
 #include "storage/bufmgr.h"
@@ -30,7 +29,7 @@ struct IxFetch
 	IndexFetchTableData *fetch;
 	TupleTableSlot *slot;
 	EState	   *estate;			/* for an indexed expression, else NULL */
-	IndexInfo  *info;
+	ExprState  *expression;
 	BlockNumber nblocks;		/* of the table, as far as known */
 };
 
@@ -50,8 +49,13 @@ ix_fetch_begin(Relation heap, Relation index)
 	fetch->slot = table_slot_create(heap, NULL);
 	if (index->rd_index->indkey.values[0] == 0)
 	{
+		/*
+		 * Only the expression that the query itself names: the other columns'
+		 * are the table owner's code, which the reader has not asked for and
+		 * must not run.
+		 */
 		fetch->estate = CreateExecutorState();
-		fetch->info = BuildIndexInfo(index);
+		fetch->expression = ExecPrepareExpr(linitial(RelationGetIndexExpressions(index)), fetch->estate);
 	}
 	return fetch;
 }
@@ -110,16 +114,13 @@ ix_fetch_value(IxFetch *fetch, const ItemPointerData *tid, Snapshot snapshot, Da
 	MemoryContextReset(fetch->row_context);
 	if (!fetch_row(fetch, tid, snapshot))
 		return false;
-	if (fetch->info)
+	if (fetch->expression)
 	{
-		Datum		values[INDEX_MAX_KEYS];
-		bool		nulls[INDEX_MAX_KEYS];
+		ExprContext *econtext = GetPerTupleExprContext(fetch->estate);
 
-		GetPerTupleExprContext(fetch->estate)->ecxt_scantuple = fetch->slot;
-		ResetPerTupleExprContext(fetch->estate);
-		FormIndexDatum(fetch->info, fetch->slot, fetch->estate, values, nulls);
-		*value = values[0];
-		isnull = nulls[0];
+		econtext->ecxt_scantuple = fetch->slot;
+		ResetExprContext(econtext);
+		*value = ExecEvalExprSwitchContext(fetch->expression, econtext, &isnull);
 	}
 	else
 		*value = slot_getattr(fetch->slot, column, &isnull);

@@ -347,7 +347,8 @@ search_more(IndexScanDesc scan, InvScanOpaque *so)
 		so->more = search->full;
 		if (search->nhits > 0)
 			so->floor = inv_search_distance(search, search->hits[search->nhits - 1].score);
-		so->want = (int) Min((Size) so->want * 4, Max(MOST_WANT, work_mem * (Size) 1024 / (sizeof(InvHit) + sizeof(IxRow))));
+		so->want = (int) Min(Min((Size) so->want * 4, PG_INT32_MAX / 4),
+							 Max(MOST_WANT, work_mem * (Size) 1024 / (sizeof(InvHit) + sizeof(IxRow))));
 	}
 	MemoryContextSwitchTo(old);
 }

@@ -4,9 +4,9 @@
  *
  * Each page is filled in memory and written once, as one WAL record, or without
  * WAL for an index that nobody else sees yet.  Where it will be is settled when
- * it is begun.  Nobody reads a segment before the meta page names it, and no
- * other process takes its unwritten pages: they left the free space map, and
- * VACUUM, which fills that, waits for the maintenance lock.
+ * it is begun: from then on the page bears the segment's number, so that no
+ * other process takes it, whatever the free space map says of it.  Nobody reads
+ * a segment before the meta page names it.
  */
 #include "postgres.h"
 
@@ -55,6 +55,22 @@ struct InvWriter
 	uint8		codes[INV_BLOCK];
 };
 
+/*
+ * Make a locked page the segment's own.  It is no valid page yet: all but its
+ * ends is a hole, of which the WAL record is spared.  If the segment is never
+ * completed, VACUUM gives the page back.
+ */
+static void
+claim_page(InvWriter *writer, OpenPage *page)
+{
+	GenericXLogState *state = GenericXLogStart(writer->index);
+	Page		image = GenericXLogRegisterBuffer(state, page->buffer, GENERIC_XLOG_FULL_IMAGE);
+
+	inv_page_init(image, page->kind, writer->id, InvalidBlockNumber);
+	((PageHeader) image)->pd_lower = SizeOfPageHeaderData;
+	GenericXLogFinish(state);
+}
+
 static void
 begin_page(InvWriter *writer, OpenPage *page, InvPageKind kind)
 {
@@ -62,6 +78,8 @@ begin_page(InvWriter *writer, OpenPage *page, InvPageKind kind)
 	page->buffer = ix_new_buffer(writer->index, MAIN_FORKNUM);
 	page->block = BufferGetBlockNumber(page->buffer);
 	page->kind = kind;
+	if (writer->logged)
+		claim_page(writer, page);
 	LockBuffer(page->buffer, BUFFER_LOCK_UNLOCK);
 	inv_page_init(page->image.data, kind, writer->id, writer->last);
 	writer->last = page->block;

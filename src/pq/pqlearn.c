@@ -591,7 +591,12 @@ pq_sweep(Relation index, BufferAccessStrategy strategy)
 				LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
 				LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
 				state = GenericXLogStart(index);
-				IxPageGetOpaque(GenericXLogRegisterBuffer(state, buffer, 0))->kind = IX_PAGE_FREE;
+
+				/*
+				 * whole: a standby may never have had what a failed learner
+				 * wrote here
+				 */
+				IxPageGetOpaque(GenericXLogRegisterBuffer(state, buffer, GENERIC_XLOG_FULL_IMAGE))->kind = IX_PAGE_FREE;
 				GenericXLogFinish(state);
 				usable = true;
 			}

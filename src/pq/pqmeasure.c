@@ -166,7 +166,8 @@ jflow_pq_calibrate(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_DATATYPE_MISMATCH),
 				 errmsg("query must return vectors of type %s, not %s", space->type_name, format_type_be(vectors.type))));
 	pq_read_meta(index, &meta);
-	pq = pq_index_get(index, CurrentMemoryContext);
+	/* a copy of our own: measuring changes it, and may be interrupted */
+	pq = pq_index_open(index, &meta);
 	queries = palloc_extended(sizeof(float) * (Size) (vectors.n + 1) * pq->model->padded, MCXT_ALLOC_HUGE);
 	for (int i = 0; i < vectors.n; i++)
 	{

@@ -302,6 +302,7 @@ count_list(PqCalibration *c, PqProbe *probe, double d, Density *density)
 		PqBlockScan scan = {0};
 
 		LockBuffer(buffer, BUFFER_LOCK_SHARE);
+		pq_posting_check(c->index, buffer, &pq->layout, probe->slot);
 		scan.codes = (uint8 *) page + pq->layout.codes;
 		scan.terms = (uint8 *) page + pq->layout.terms;
 		scan.nblocks = (header->nused + PQ_BLOCK - 1) / PQ_BLOCK;

@@ -404,7 +404,9 @@ read_entries(IndexScanDesc scan)
 	PqScanOpaque *so = scan->opaque;
 	PqIndex    *pq = so->search->pq;
 	int			first = so->ranking.nrows;
-	int			most = Max((int) (work_mem * (Size) 1024 / 3 / sizeof(IxRow)), 16384);
+
+	/* twice as many, and a page's, must be a number of rows, too */
+	int			most = Max((int) Min(work_mem * (Size) 1024 / 3 / sizeof(IxRow), PG_INT32_MAX / 4), 16384);
 	IxRow		from = so->horizon;
 	bool		again = so->started;
 	PGAlignedBlock *copy = palloc(sizeof(PGAlignedBlock));

@@ -90,6 +90,9 @@ write_stream(Relation index, ForkNumber fork, BlockNumber start, PqPageKind kind
 		CHECK_FOR_INTERRUPTS();
 		buffer = ReadBufferExtended(index, fork, start + done / per_page, RBM_NORMAL, NULL);
 		LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
+		/* a free space map that a crash left wrong can have given it away */
+		if (live && !PageIsNew(BufferGetPage(buffer)))
+			ix_corrupt(index, BufferGetBlockNumber(buffer), "A page that was kept for the index's model is in use.");
 		pq_page_init(BufferGetPage(buffer), kind, 0, generation);
 		memcpy((char *) BufferGetPage(buffer) + offset, data + done, Min(per_page, size - done));
 		finish_page(index, buffer, live);

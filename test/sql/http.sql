@@ -48,6 +48,17 @@ CREATE FOREIGN TABLE t (a int) SERVER closed OPTIONS (x '1');
 -- who may name a host
 SET ROLE http_owner;
 CREATE SERVER mine FOREIGN DATA WRAPPER jflow_http OPTIONS (url 'http://169.254.169.254/', provider 'tei');
+RESET ROLE;
+-- and, as one who may, still no file of the server
+GRANT USAGE ON FOREIGN DATA WRAPPER jflow_http TO http_owner;
+SET ROLE http_owner;
+CREATE SERVER mine FOREIGN DATA WRAPPER jflow_http OPTIONS (url 'https://h/', provider 'tei', ca_file '/dev/zero');
+CREATE SERVER mine FOREIGN DATA WRAPPER jflow_http OPTIONS (url 'https://h/', provider 'tei');
+ALTER SERVER mine OPTIONS (ca_file '/etc/passwd');
+DROP SERVER mine;
+RESET ROLE;
+REVOKE USAGE ON FOREIGN DATA WRAPPER jflow_http FROM http_owner;
+SET ROLE http_owner;
 CREATE USER MAPPING FOR http_owner SERVER keyed OPTIONS (api_key 'sk-1');
 RESET ROLE;
 

@@ -170,6 +170,21 @@ DELETE FROM mixed WHERE id = 2;
 REINDEX INDEX mixed_inverted;
 SELECT jflow_inverted_check('mixed_inverted');
 
+-- who reads by distance runs the expression that the query names, and no code of the index's other columns
+SET ROLE inv_mallory;
+CREATE TABLE inv_mallory.filtered (id int, s sparsevec);
+INSERT INTO inv_mallory.filtered SELECT id, s FROM inv_mallory.t;
+CREATE FUNCTION inv_mallory.named(i int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN RAISE WARNING 'run by %', current_user; RETURN i; END $$;
+SET client_min_messages = error;
+CREATE INDEX filtered_inv ON inv_mallory.filtered USING inverted ((s::sparsevec(100)) sparsevec_ip_ops, inv_mallory.named(id));
+RESET client_min_messages;
+RESET ROLE;
+SET enable_seqscan = off;
+SELECT count(*) FROM (SELECT id FROM inv_mallory.filtered ORDER BY s::sparsevec(100) <#> '{1:1}/100' LIMIT 2) near;
+SELECT count(*) FROM (SELECT id FROM inv_mallory.filtered ORDER BY s::sparsevec(100) <#> '{1:1}/100' OFFSET 0) near;
+RESET enable_seqscan;
+SET client_min_messages = warning;
+
 DROP VIEW calls;
 DROP FUNCTION attempt, seen;
 DROP TABLE o, parts, mixed;

@@ -220,5 +220,9 @@ SET enable_seqscan = off;
 SET client_min_messages = warning;
 SELECT count(*) FROM (SELECT id FROM t ORDER BY e <-> '[-1,0]' LIMIT 3) near WHERE id <= 200;
 SELECT count(*) FROM (SELECT id FROM t ORDER BY e <-> '[2e6,0]' LIMIT 3) near WHERE id > 200;
+-- more memory than rows can be counted
+SET work_mem = '1TB';
+SELECT count(*), min(id), max(id) FROM (SELECT id FROM t ORDER BY e <-> '[-1,0]' OFFSET 0) ordered;
+RESET work_mem;
 DROP TABLE t;
 DROP SCHEMA pq_edge CASCADE;

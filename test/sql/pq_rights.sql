@@ -208,6 +208,21 @@ RESET ROLE;
 CREATE INDEX o_hers ON o USING pq (e vector_l2_ops) WITH (codebook = 'hers');
 DELETE FROM jflow.codebook;
 
+-- who reads by distance runs the expression that the query names, and no code of the index's other columns
+SET ROLE pq_mallory;
+CREATE TABLE pq_mallory.filtered (id int, e vector);
+INSERT INTO pq_mallory.filtered SELECT i, ARRAY[i, i * 2]::vector FROM generate_series(1, 300) i;
+CREATE FUNCTION pq_mallory.named(i int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN RAISE WARNING 'run by %', current_user; RETURN i; END $$;
+SET client_min_messages = error;
+CREATE INDEX filtered_pq ON pq_mallory.filtered USING pq ((e::vector(2)) vector_l2_ops, pq_mallory.named(id));
+RESET client_min_messages;
+RESET ROLE;
+SET enable_seqscan = off;
+SELECT count(*) FROM (SELECT id FROM pq_mallory.filtered ORDER BY e::vector(2) <-> '[1,2]' LIMIT 2) near;
+SELECT count(*) FROM (SELECT id FROM pq_mallory.filtered ORDER BY e::vector(2) <-> '[1,2]' OFFSET 0) near;
+RESET enable_seqscan;
+SET client_min_messages = warning;
+
 DROP VIEW calls;
 DROP FUNCTION attempt, seen;
 DROP TABLE o, parts, mixed;

@@ -47,6 +47,8 @@ END $$;
 \set fit '''SELECT unnest(ARRAY[''''the cat sat'''', ''''the cat ran ran'''', ''''a dog ran''''])'''
 SELECT * FROM try('{"dense": true}', :fit, 'the cat ran ran');
 SELECT * FROM try('{"norm": "l1", "smooth_idf": false}', :fit, 'the cat ran ran');
+SELECT * FROM try('{"smooth_idf": false, "vocabulary": ["cat", "ran", "bird"]}', :fit, 'the cat, a bird');
+SELECT * FROM try('{"smooth_idf": false, "norm": null, "vocabulary": ["cat", "ran", "bird"]}', :fit, 'a bird');
 SELECT * FROM try('{"norm": null, "sublinear_tf": true}', :fit, 'the cat ran ran');
 SELECT * FROM try('{"use_idf": false, "binary": true, "norm": null}', :fit, 'the cat ran ran');
 SELECT * FROM try('{"ngram_range": [1, 2], "stop_words": "english", "norm": null, "use_idf": false}', :fit, 'the cat ran ran');

@@ -93,6 +93,15 @@ fails_with($node, qq{SELECT jflow_call('/x', '$matches', 'olrank')}, '0A000', qr
 add_case('far', 'jflow', '"model": "there"');
 is(ask($node, q{SELECT string_agg(id || text, ' ') FROM jflow_post('/encode', '[{"id": "1", "text": "a"}, {"id": "2", "text": "b"}]'::jsonb, 'far')}),
 	'1a 2b', 'documents of another flow');
+for my $n (1 .. 7)
+{
+	my $far = "far$n";
+	add_case($far, 'jflow', '"model": "there", "batch": 2');
+	is( ask($node, qq{SELECT string_agg(id || coalesce(text, '-') || coalesce(embedding::text, ''), ' ')
+		FROM jflow_post('/encode', (SELECT jsonb_agg(CASE i % 3 WHEN 0 THEN jsonb_build_object('id', i::text, 'text', 'x', 'embedding', '[1]'::jsonb)
+			ELSE jsonb_build_object('id', i::text, 'text', 't' || i) END ORDER BY i) FROM generate_series(1, $n) i), '$far')}),
+		join(' ', map { $_ . ($_ % 3 ? "t$_" : 'x[1]') } 1 .. $n), "each of $n documents once, in its place");
+}
 like(ask_service('stats?name=far'), qr/endpoint\\":\\"\/encode\\".*\\"flow\\":\\"there\\"/, 'and what it was asked');
 
 # what is sent, and what is not

@@ -298,10 +298,15 @@ give_documents(HttpJob *job)
 		CHECK_FOR_INTERRUPTS();
 		if (item == job->nitems || job->items[item].doc != i)
 			add_documents(result, &room, &one);
-		else if (batch && batch->first == item++)
+		else
 		{
-			add_documents(result, &room, read_documents(batch));
-			batch = batch->next;
+			/* an answer stands where its batch's first document was */
+			if (batch && batch->first == item)
+			{
+				add_documents(result, &room, read_documents(batch));
+				batch = batch->next;
+			}
+			item++;
 		}
 	}
 	return result;

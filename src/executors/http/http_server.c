@@ -148,6 +148,19 @@ check_request(const char *value)
 		wrong_value("request", "It must be JSON with the string \"$texts\" or \"$text\" as a value.");
 }
 
+/* The name of a file, which the server reads with its own rights. */
+static void
+check_file(const char *option, const char *name)
+{
+	if (!superuser())
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("only a superuser can set option \"%s\"", option),
+				 errdetail("It names a file that the server reads with its own rights.")));
+	if (!is_absolute_path(name))
+		wrong_value(option, "It must be an absolute path.");
+}
+
 static void
 check_server_option(const char *name, const char *value)
 {
@@ -167,8 +180,8 @@ check_server_option(const char *name, const char *value)
 		check_request(value);
 	else if (strcmp(name, "response") == 0 && !http_json_path_check(value))
 		wrong_value(name, "It must be a path such as $.data[*].embedding.");
-	else if (strcmp(name, "ca_file") == 0 && !is_absolute_path(value))
-		wrong_value(name, "It must be an absolute path.");
+	else if (strcmp(name, "ca_file") == 0)
+		check_file(name, value);
 }
 
 /* A key goes into a header: one line of what can stand there. */
@@ -187,15 +200,7 @@ check_mapping_option(const char *name, const char *value)
 	if (strcmp(name, "api_key") == 0 && !is_key(value))
 		wrong_value(name, "It must be printable ASCII characters without a space.");
 	if (strcmp(name, "api_key_file") == 0)
-	{
-		if (!superuser())
-			ereport(ERROR,
-					(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-					 errmsg("only a superuser can set option \"%s\" of a user mapping", name),
-					 errhint("Use api_key.")));
-		if (!is_absolute_path(value))
-			wrong_value(name, "It must be an absolute path.");
-	}
+		check_file(name, value);
 }
 
 static bool

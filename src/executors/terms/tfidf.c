@@ -40,6 +40,9 @@ compute_weights(TermCounts *counts, const TermOptions *options)
 			weight = log(weight) + 1;
 		if (options->use_idf)
 			weight *= counts->model->idf[counts->terms[i]];
+		/* of a given vocabulary's term that no document had, unsmoothed */
+		if (isinf(weight))
+			weight = 0;
 		norm += options->norm == TERM_NORM_L1 ? fabs(weight) : weight * weight;
 		counts->weights[i] = weight;
 	}
