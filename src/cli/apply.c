@@ -164,8 +164,9 @@ static bool
 show_plan(Plan *plan)
 {
 	bool		possible = true;
+	StrBuf		out = {0};
 
-	printf("flow \"%s\"%s\n", plan->flow, !plan->exists ? " is made" : plan->nchanges == 0 ? ": nothing to change" : "");
+	strbuf_addf(&out, "flow \"%s\"%s\n", plan->flow, !plan->exists ? " is made" : plan->nchanges == 0 ? ": nothing to change" : "");
 	for (int i = 0; i < plan->nchanges; i++)
 	{
 		const Change *change = &plan->changes[i];
@@ -175,19 +176,21 @@ show_plan(Plan *plan)
 		{
 			case KIND_ADD:
 				uses = uses_of(plan->session, change);
-				printf("  + %s  %s\n", change->executor, uses);
+				strbuf_addf(&out, "  + %s  %s\n", change->executor, uses);
 				free(uses);
 				break;
 			case KIND_REMOVE:
-				printf("  - %s  %s\n", change->executor, change->before);
+				strbuf_addf(&out, "  - %s  %s\n", change->executor, change->before);
 				break;
 			default:
-				printf("  ~ %s  %s: %s -> %s%s\n", change->executor, change->key, change->before, change->after,
-					   change->kind == KIND_OTHER ? "  (not possible in place)" : "");
+				strbuf_addf(&out, "  ~ %s  %s: %s -> %s%s\n", change->executor, change->key, change->before,
+							change->after, change->kind == KIND_OTHER ? "  (not possible in place)" : "");
 				if (change->kind == KIND_OTHER)
 					possible = false;
 		}
 	}
+	print_lines(stdout, out.data);
+	strbuf_free(&out);
 	return possible;
 }
 

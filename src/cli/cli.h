@@ -47,6 +47,7 @@ extern void strbuf_add_char(StrBuf *buf, char c);
 extern void strbuf_addf(StrBuf *buf, const char *format,...) PRINTF(2, 3);
 extern void NORETURN fail_with(int code, const char *hint, const char *format,...) PRINTF(3, 4);
 extern void complain(const char *format,...) PRINTF(1, 2);
+extern void complain_more(const char *title, const char *text);
 extern void finish_output(FILE *file, const char *name);
 extern double now_seconds(void);
 
@@ -82,6 +83,8 @@ extern int	display_width(const char *text);
 extern int	put_text(StrBuf *out, const char *text, size_t len, int columns);
 extern void put_blanks(StrBuf *out, int columns);
 extern void mark_words(const char *words);
+extern void print_lines(FILE *file, const char *text);
+extern char *utf8_of_locale(const char *text);
 extern size_t wrap_line(const char *text, size_t len, int columns, size_t *next);
 extern char *one_line(const char *text);
 
@@ -139,13 +142,18 @@ typedef struct ConnectOptions
 	const char *user;
 	const char *encoding;		/* NULL is UTF8 */
 	int			prompt;			/* -1 never, 0 if asked for, 1 at once */
+	bool		watches;		/* for days, so that a server that is gone is
+								 * noticed */
 } ConnectOptions;
 
 /* The signal that ended what we did, or 0. */
 extern volatile int interrupted;
 
+/* Called by what ends us at once, also by a handler of signals, if set. */
+extern void (*restore_terminal) (void);
+
 extern void connect_server(Session *session, const ConnectOptions *options, bool needs_extension);
-extern void catch_signals(PGconn *conn);
+extern bool reconnect(Session *session);
 extern void cancel_on_server(void);
 extern void NORETURN end_by_signal(void);
 extern PGresult *query(Session *session, int nparams, const char *const *params,
@@ -181,6 +189,7 @@ typedef struct Command
 extern ConnectOptions connect_options;
 
 extern const char *option_value(const char *name);
+extern const char *option_text(const char *name);
 extern int	option_count(const char *name);
 extern const char *option_value_nth(const char *name, int n);
 extern bool option_set(const char *name);

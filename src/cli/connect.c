@@ -22,6 +22,8 @@ volatile int interrupted;
 /* Read by the handler, so it is set whole and never freed while it is set. */
 static PGcancel *volatile cancel_handle;
 
+void		(*restore_terminal) (void);
+
 static void
 handle_signal(int signal_number)
 {
@@ -29,7 +31,11 @@ handle_signal(int signal_number)
 	char		error[256];
 
 	if (interrupted)
+	{
+		if (restore_terminal)
+			restore_terminal();
 		_exit(128 + signal_number);
+	}
 	interrupted = signal_number;
 	if (cancel_handle)
 		PQcancel(cancel_handle, error, sizeof(error));
@@ -37,16 +43,30 @@ handle_signal(int signal_number)
 }
 
 /*
+ * What cancels on this connection, in place of what did on the one before.  The
+ * handler runs in this thread, so it meets a handle whole or none.
+ */
+static void
+set_cancel_handle(PGconn *conn)
+{
+	PGcancel   *before = cancel_handle;
+
+	cancel_handle = NULL;
+	PQfreeCancel(before);
+	cancel_handle = PQgetCancel(conn);
+}
+
+/*
  * From now on SIGINT and its like cancel on the server and set "interrupted"; a
  * second one ends us at once.
  */
-void
+static void
 catch_signals(PGconn *conn)
 {
 	static const int signals[] = {SIGINT, SIGTERM, SIGHUP};
 	struct sigaction action;
 
-	cancel_handle = PQgetCancel(conn);
+	set_cancel_handle(conn);
 	memset(&action, 0, sizeof(action));
 	action.sa_handler = handle_signal;
 	sigemptyset(&action.sa_mask);
@@ -78,6 +98,8 @@ end_by_signal(void)
 	int			signal_number = interrupted;
 
 	fflush(stdout);
+	if (restore_terminal)
+		restore_terminal();
 	signal(signal_number, SIG_DFL);
 	raise(signal_number);
 	exit(128 + signal_number);
@@ -153,18 +175,25 @@ print_notice(void *arg, const PGresult *result)
 	last = copy_string(message);
 	complain("%s:  %s", severity ? severity : "NOTICE", message);
 	if (detail)
-		fprintf(stderr, "DETAIL:  %s\n", detail);
+		complain_more("DETAIL", detail);
 	if (hint)
-		fprintf(stderr, "HINT:  %s\n", hint);
+		complain_more("HINT", hint);
 }
 
+/*
+ * Who watches a server for days must notice that it is gone without a word; what
+ * stands in front of dbname is overridden by what a connection string says.
+ */
 static PGconn *
 try_connect(const ConnectOptions *options, const char *password)
 {
-	const char *keywords[] = {"host", "port", "user", "password", "dbname", "fallback_application_name",
+	bool		watch = options->watches;
+	const char *keywords[] = {"connect_timeout", "keepalives_idle", "keepalives_interval", "keepalives_count",
+		"tcp_user_timeout", "host", "port", "user", "password", "dbname", "fallback_application_name",
 	"client_encoding", NULL};
-	const char *values[] = {options->host, options->port, options->user, password, options->dbname, "jflow",
-	options->encoding ? options->encoding : "UTF8", NULL};
+	const char *values[] = {watch && !getenv("PGCONNECT_TIMEOUT") ? "5" : NULL, watch ? "10" : NULL,
+		watch ? "5" : NULL, watch ? "3" : NULL, watch ? "20000" : NULL, options->host, options->port, options->user,
+	password, options->dbname, "jflow", options->encoding ? options->encoding : "UTF8", NULL};
 	PGconn	   *conn = PQconnectdbParams(keywords, values, true);
 
 	if (!conn)
@@ -217,8 +246,7 @@ connect_server(Session *session, const ConnectOptions *options, bool needs_exten
 	}
 	if (PQstatus(conn) == CONNECTION_BAD)
 	{
-		/* libpq ends it with a newline */
-		fprintf(stderr, "jflow: error: %s", PQerrorMessage(conn));
+		complain("error: %s", PQerrorMessage(conn));
 		exit(EXIT_CONNECTION);
 	}
 	memset(session, 0, sizeof(*session));
@@ -226,6 +254,17 @@ connect_server(Session *session, const ConnectOptions *options, bool needs_exten
 	PQsetNoticeReceiver(conn, print_notice, NULL);
 	catch_signals(conn);
 	find_extension(session, needs_extension);
+}
+
+/* Connect a session anew whose connection was lost; false if that fails. */
+bool
+reconnect(Session *session)
+{
+	PQreset(session->conn);
+	if (PQstatus(session->conn) == CONNECTION_BAD)
+		return false;
+	set_cancel_handle(session->conn);
+	return true;
 }
 
 static PGresult *
@@ -276,7 +315,7 @@ print_field(const PGresult *result, int field, const char *title)
 	const char *value = PQresultErrorField(result, field);
 
 	if (value)
-		fprintf(stderr, "%s:  %s\n", title, value);
+		complain_more(title, value);
 }
 
 /* What the server said, with "where" (or NULL) in front. */
@@ -292,14 +331,7 @@ report_result(const PGresult *result, PGconn *conn, const char *where)
 		where = "";
 	if (!message)
 	{
-		char	   *text = copy_string(PQerrorMessage(conn));
-		size_t		len = strlen(text);
-
-		while (len > 0 && text[len - 1] == '\n')
-			text[	  --len] = '\0';
-
-		complain("%s%s%s", where, colon, text);
-		free(text);
+		complain("%s%s%s", where, colon, PQerrorMessage(conn));
 		return;
 	}
 	complain("%s%s%s:  %s: %s", where, colon, severity ? severity : "ERROR", state ? state : "?????", message);

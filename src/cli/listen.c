@@ -137,14 +137,8 @@ answer_metrics(int fd, Session *session, bool openmetrics, bool head)
 {
 	StrBuf		out = {0};
 	PGresult   *failed = NULL;
-	bool		lost = PQstatus(session->conn) == CONNECTION_BAD;
 
-	if (lost)
-	{
-		PQreset(session->conn);
-		catch_signals(session->conn);
-	}
-	if (PQstatus(session->conn) == CONNECTION_OK)
+	if (PQstatus(session->conn) == CONNECTION_OK || reconnect(session))
 	{
 		PQclear(try_query(session, 0, NULL, "SET statement_timeout = '" QUERY_TIMEOUT "'"));
 		failed = write_metrics(session, &out, openmetrics);

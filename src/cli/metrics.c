@@ -138,6 +138,7 @@ run_metrics(int nargs, char **args)
 		usage_error(NULL, "unknown format \"%s\"", format);
 	if (format && option_set("listen"))
 		usage_error(NULL, "with --listen the client that asks chooses the format");
+	connect_options.watches = option_set("listen");
 	connect_server(&session, &connect_options, true);
 	if (!has_view(&session, "jflow_metrics"))
 		fail_without(&session, "jflow_metrics");

@@ -212,6 +212,15 @@ option_value(const char *name)
 	return n > 0 ? option_value_nth(name, n - 1) : NULL;
 }
 
+/* The same, a text for the server. */
+const char *
+option_text(const char *name)
+{
+	const char *value = option_value(name);
+
+	return value ? utf8_of_locale(value) : NULL;
+}
+
 bool
 option_set(const char *name)
 {

@@ -251,7 +251,7 @@ run_plot(int nargs, char **args)
 		usage_error(NULL, "too many arguments");
 	params[1] = format_for(output);
 	connect_server(&session, &connect_options, true);
-	params[0] = choose_flow(&session, nargs > 0 ? args[0] : option_value("flow"));
+	params[0] = choose_flow(&session, nargs > 0 ? utf8_of_locale(args[0]) : option_text("flow"));
 	if (strcmp(params[1], "text") == 0)
 		text = draw_flow(&session, params[0]);
 
@@ -266,9 +266,14 @@ run_plot(int nargs, char **args)
 	}
 	if (output && strcmp(output, "-") != 0 && !(file = fopen(output, "w")))
 		fail_with(EXIT_USAGE, NULL, "could not open \"%s\": %s", output, strerror(errno));
-	fputs(text, file);
-	if (text[0] && text[strlen(text) - 1] != '\n')
-		fputc('\n', file);
+	if (isatty(fileno(file)))
+		print_lines(file, text);
+	else
+	{
+		fputs(text, file);
+		if (text[0] && text[strlen(text) - 1] != '\n')
+			fputc('\n', file);
+	}
 	finish_output(file, output ? output : "the standard output");
 	PQfinish(session.conn);
 	return EXIT_OK;

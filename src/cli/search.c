@@ -2,7 +2,6 @@
  * search.c
  *		jflow search and jflow explain.
  */
-#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -33,6 +32,7 @@ static char *
 join_words(int nargs, char **args)
 {
 	StrBuf		words = {0};
+	char	   *text;
 
 	for (int i = 0; i < nargs; i++)
 	{
@@ -41,7 +41,10 @@ join_words(int nargs, char **args)
 		strbuf_add(&words, args[i]);
 	}
 	strbuf_add(&words, "");
-	return words.data;
+	text = utf8_of_locale(words.data);
+
+	strbuf_free(&words);
+	return text;
 }
 
 /* Where the first of the words stands in a text, or 0. */
@@ -139,9 +142,9 @@ run_search(int nargs, char **args)
 	limit = format_string("%ld", option_number("limit", 10, 1, 1000000));
 	params[0] = words;
 	params[1] = limit;
-	params[2] = option_value("flow");
-	params[3] = option_value("filter");
-	params[4] = option_value("parameters");
+	params[2] = option_text("flow");
+	params[3] = option_text("filter");
+	params[4] = option_text("parameters");
 	connect_server(&session, &connect_options, true);
 	result = query(&session, 5, params,
 				   "SELECT %s FROM %s.jflow_search($1::pg_catalog.text, $2::pg_catalog.int4, "
@@ -164,22 +167,6 @@ run_search(int nargs, char **args)
 	return EXIT_OK;
 }
 
-/* Print lines as they are, but for what could steer a terminal. */
-static void
-print_lines(const char *text)
-{
-	StrBuf		out = {0};
-
-	for (size_t len; *text; text +=len + (text[len] == '\n'))
-	{
-		len = strcspn(text, "\n");
-		put_text(&out, text, len, INT_MAX);
-		strbuf_add_char(&out, '\n');
-	}
-	fwrite(out.data, 1, out.len, stdout);
-	strbuf_free(&out);
-}
-
 /* The calls as a table, and below it the plans of those that have one. */
 static void
 print_calls(PGresult *calls)
@@ -196,8 +183,8 @@ print_calls(PGresult *calls)
 		title = format_string("%s, shard %s:", PQgetvalue(calls, row, PQfnumber(calls, "executor")),
 							  PQgetvalue(calls, row, PQfnumber(calls, "shard")));
 		putchar('\n');
-		print_lines(title);
-		print_lines(PQgetvalue(calls, row, plan));
+		print_lines(stdout, title);
+		print_lines(stdout, PQgetvalue(calls, row, plan));
 		free(title);
 	}
 }
@@ -214,7 +201,7 @@ run_explain(int nargs, char **args)
 	if (nargs < 1)
 		usage_error(NULL, "an endpoint is missing");
 	if (option_set("docs"))
-		strbuf_add(&docs, option_value("docs"));
+		strbuf_add(&docs, option_text("docs"));
 	else
 	{
 		char	   *words = join_words(nargs - 1, args + 1);
@@ -224,10 +211,10 @@ run_explain(int nargs, char **args)
 		strbuf_add(&docs, "}]");
 		free(words);
 	}
-	params[0] = args[0];
+	params[0] = utf8_of_locale(args[0]);
 	params[1] = docs.data;
-	params[2] = option_value("flow");
-	params[3] = option_value("parameters");
+	params[2] = option_text("flow");
+	params[3] = option_text("parameters");
 	connect_server(&session, &connect_options, true);
 	if (!has_function(&session, "jflow_explain"))
 		fail_without(&session, "jflow_explain");

@@ -139,10 +139,10 @@ sender_start(Session *session, Progress *progress, const char *endpoint, char **
 	sender->keep_going = option_set("errors") || option_set("continue-on-error");
 	sender->errors = open_for_writing(option_value("errors"), "a");
 	sender->output = open_for_writing(option_value("output"), "w");
-	sender->params[0] = endpoint;
-	sender->params[2] = option_value("flow");
-	sender->params[3] = option_value("parameters");
-	sender->params[4] = option_value("target-executor");
+	sender->params[0] = utf8_of_locale(endpoint);
+	sender->params[2] = option_text("flow");
+	sender->params[3] = option_text("parameters");
+	sender->params[4] = option_text("target-executor");
 	sender->params[5] = option_value("request-size");
 	sender->params[6] = option_value("timeout");
 	sender->request_size = option_number("request-size", 0, 1, 1000000);

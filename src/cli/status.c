@@ -34,7 +34,7 @@ run_status(int nargs, char **args)
 
 	if (nargs > 0)
 		usage_error(NULL, "too many arguments");
-	params[0] = option_value("flow");
+	params[0] = option_text("flow");
 	connect_server(&session, &connect_options, true);
 	if (json)
 	{

@@ -38,6 +38,7 @@ run_sync(int nargs, char **args)
 	Session		session;
 	int			verb = 0;
 	char	   *function;
+	PGresult   *result;
 
 	if (nargs == 1 || nargs > 2)
 		usage_error(NULL, "give nothing, or what to do and the name of a sync");
@@ -50,15 +51,19 @@ run_sync(int nargs, char **args)
 	if (nargs == 0)
 		print_view(&session, "jflow_sync_status", NULL);
 	else if (!verbs[verb])
-		print_view(&session, "jflow_sync_errors", args[1]);
+		print_view(&session, "jflow_sync_errors", utf8_of_locale(args[1]));
 	else
 	{
-		const char *params[1] = {args[1]};
+		const char *params[1] = {utf8_of_locale(args[1])};
 
 		function = format_string("jflow_sync_%s", verbs[verb]);
 		if (!has_function(&session, function))
 			fail_without(&session, function);
-		PQclear(query(&session, 1, params, "SELECT %s.%s($1::pg_catalog.text)", session.schema, function));
+		result = query(&session, 1, params, "SELECT %s.%s($1::pg_catalog.text)", session.schema, function);
+		if (strcmp(args[0], "run") == 0 && PQgetvalue(result, 0, 0)[0] == 'f')
+			fail_with(EXIT_SERVER, "\"jflow sync errors\" and \"jflow sync\" say why.",
+					  "not all rows of \"%s\" are in its store", args[1]);
+		PQclear(result);
 		free(function);
 	}
 	PQfinish(session.conn);

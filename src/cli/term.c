@@ -31,12 +31,14 @@ static const Glyphs ascii_glyphs = {
 };
 
 static bool is_utf8;
+static bool is_ascii;
 
 void
 term_init(void)
 {
 	setlocale(LC_CTYPE, "");
 	is_utf8 = strcmp(nl_langinfo(CODESET), "UTF-8") == 0;
+	is_ascii = strcmp(nl_langinfo(CODESET), "ANSI_X3.4-1968") == 0;
 }
 
 bool
@@ -156,8 +158,7 @@ next_char(const char *text, size_t len, char *out, int *width)
 		else
 		{
 			out[written] = '\0';
-			if (is_utf8)
-				*width = wcwidth((wchar_t) code);
+			*width = wcwidth((wchar_t) code);
 			if (*width < 0)
 			{
 				strcpy(out, "?");
@@ -266,6 +267,72 @@ put_blanks(StrBuf *out, int columns)
 {
 	while (columns-- > 0)
 		strbuf_add_char(out, ' ');
+}
+
+/* Write lines as they are, but for what could steer a terminal. */
+void
+print_lines(FILE *file, const char *text)
+{
+	StrBuf		out = {0};
+
+	for (size_t len; *text; text +=len + (text[len] == '\n'))
+	{
+		len = strcspn(text, "\n");
+		put_text(&out, text, len, INT_MAX);
+		strbuf_add_char(&out, '\n');
+	}
+	if (out.len > 0)
+		fwrite(out.data, 1, out.len, file);
+	strbuf_free(&out);
+}
+
+static void
+put_utf8(StrBuf *out, unsigned long code)
+{
+	if (code < 0x80)
+		strbuf_add_char(out, (char) code);
+	else
+	{
+		int			more = code < 0x800 ? 1 : code < 0x10000 ? 2 : 3;
+		static const unsigned char first[] = {0, 0xc0, 0xe0, 0xf0};
+
+		strbuf_add_char(out, (char) (first[more] | code >> (6 * more)));
+		while (more-- > 0)
+			strbuf_add_char(out, (char) (0x80 | (code >> (6 * more) & 0x3f)));
+	}
+}
+
+/*
+ * What was typed in the locale's encoding, as the server takes it.  Where that is
+ * no text of the locale, or the locale knows ASCII alone, it is as it was: it may
+ * be UTF-8, or the server says what is wrong with it.
+ */
+char *
+utf8_of_locale(const char *text)
+{
+	StrBuf		out = {0};
+	mbstate_t	state = {0};
+	size_t		left = strlen(text);
+	const char *from = text;
+
+	if (is_utf8 || is_ascii)
+		return copy_string(text);
+	strbuf_add(&out, "");
+	while (left > 0)
+	{
+		wchar_t		code;
+		size_t		n = mbrtowc(&code, from, left, &state);
+
+		if (n == 0 || n > left)
+		{
+			strbuf_free(&out);
+			return copy_string(text);
+		}
+		put_utf8(&out, (unsigned long) code);
+		from += n;
+		left -= n;
+	}
+	return out.data;
 }
 
 /*

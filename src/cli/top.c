@@ -41,11 +41,16 @@ handle_resize(int signal_number)
 	resized = 1;
 }
 
+/* Also called by the handler of a signal that ends us. */
 static void
 leave_screen(void)
 {
 	static const char back[] = "\033[?25h\033[?1049l";
+	static bool left;
 
+	if (left)
+		return;
+	left = true;
 	tcsetattr(STDIN_FILENO, TCSADRAIN, &before);
 	if (write(STDOUT_FILENO, back, sizeof(back) - 1) < 0)
 		return;
@@ -59,12 +64,13 @@ enter_screen(void)
 
 	tcgetattr(STDIN_FILENO, &before);
 	atexit(leave_screen);
+	restore_terminal = leave_screen;
 	raw = before;
 	raw.c_lflag &= ~(ICANON | ECHO);
 	raw.c_cc[VMIN] = 0;
 	raw.c_cc[VTIME] = 0;
-	raw.c_cc[VSUSP] = _POSIX_VDISABLE;	/* stopped, we would leave the shell
-										 * this terminal */
+	/* stopped, we would leave the shell this terminal */
+	raw.c_cc[VSUSP] = raw.c_cc[VQUIT] = _POSIX_VDISABLE;
 	tcsetattr(STDIN_FILENO, TCSADRAIN, &raw);
 	fputs("\033[?1049h\033[?25l", stdout);
 	memset(&action, 0, sizeof(action));
@@ -178,15 +184,8 @@ look_again(Top *top)
 {
 	Look	   *look;
 
-	if (PQstatus(top->session->conn) == CONNECTION_BAD)
-	{
-		PQreset(top->session->conn);
-		if (PQstatus(top->session->conn) == CONNECTION_OK)
-		{
-			catch_signals(top->session->conn);
-			say(top, NULL);
-		}
-	}
+	if (PQstatus(top->session->conn) == CONNECTION_BAD && reconnect(top->session))
+		say(top, NULL);
 	look = take_look(top->session, top->flow, top->look);
 	if (!look)
 	{
@@ -292,13 +291,18 @@ run_top(int nargs, char **args)
 
 	if (nargs > 0)
 		usage_error(NULL, "too many arguments");
-	top.flow = option_value("flow");
+	top.flow = option_text("flow");
 	top.interval = option_number("interval", 2, 1, 3600);
+	connect_options.watches = true;
 	connect_server(&session, &connect_options, true);
 	if (option_set("once") || !isatty(STDOUT_FILENO) || !isatty(STDIN_FILENO))
 		return print_once(&top);
 	top.view.live = true;
 	top.view.colour = use_colour(STDOUT_FILENO);
 	watch(&top);
+	leave_screen();
+	if (interrupted && interrupted != SIGINT)	/* that is q by another key */
+		end_by_signal();
+	PQfinish(session.conn);
 	return EXIT_OK;
 }

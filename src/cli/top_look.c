@@ -143,7 +143,7 @@ take_look(Session *session, const char *flow, const Look *before)
 	if (good)
 	{
 		replicas = try_query(session, 1, params,
-							 "SELECT pid, flow, executor, shard || '.' || replica, state, endpoint, requests, errors, busy_ms, "
+							 "SELECT pid, flow, executor, pg_catalog.format('%%s.%%s', shard, replica), state, endpoint, requests, errors, busy_ms, "
 							 "last_error FROM %s.jflow_stat_replicas WHERE $1::pg_catalog.text IS NULL OR flow = $1 "
 							 "ORDER BY flow, executor, shard, replica", schema);
 		good = PQresultStatus(replicas) == PGRES_TUPLES_OK;
@@ -151,7 +151,9 @@ take_look(Session *session, const char *flow, const Look *before)
 	if (good)
 	{
 		posts = try_query(session, 1, params,
-						  "SELECT post, pid, flow, endpoint, steps_done || coalesce('/' || steps_total, ''), "
+						  "SELECT post, pid, flow, endpoint, "
+						  "CASE WHEN steps_total IS NULL THEN steps_done::pg_catalog.text "
+						  "ELSE pg_catalog.format('%%s/%%s', steps_done, steps_total) END, "
 						  "pg_catalog.round(docs_per_second::pg_catalog.numeric), "
 						  "pg_catalog.date_trunc('second', elapsed) FROM %s.jflow_progress "
 						  "WHERE $1::pg_catalog.text IS NULL OR flow = $1 ORDER BY post", schema);

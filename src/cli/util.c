@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "cli.h"
 
@@ -120,15 +121,39 @@ strbuf_addf(StrBuf *buf, const char *format,...)
 	buf->len += len;
 }
 
+/*
+ * A message may quote texts of anybody's: a terminal does not get what could
+ * steer it, a file gets the bytes as they are.
+ */
+static void
+write_text(const char *title, const char *text)
+{
+	char	   *line = format_string("%s%s", title, text);
+	size_t		len = strlen(line);
+
+	while (len > 0 && line[len - 1] == '\n')	/* as libpq ends its messages */
+		line[--len] = '\0';
+	if (isatty(STDERR_FILENO))
+		print_lines(stderr, line);
+	else
+		fprintf(stderr, "%s\n", line);
+	free(line);
+}
+
 static void
 PRINTF(1, 0)
 write_message(const char *format, va_list args)
 {
+	char	   *text = NULL;
+
+	if (vasprintf(&text, format, args) < 0)
+		text = NULL;
+
+	check_memory(text);
 	if (before_message)
 		before_message();
-	fputs("jflow: ", stderr);
-	vfprintf(stderr, format, args);
-	fputc('\n', stderr);
+	write_text("jflow: ", text);
+	free(text);
 }
 
 /* Say what is wrong, on the standard error. */
@@ -142,7 +167,17 @@ complain(const char *format,...)
 	va_end(args);
 }
 
-/* The same, with a hint unless that is NULL, and exit. */
+/* What follows a complaint: a detail or a hint. */
+void
+complain_more(const char *title, const char *text)
+{
+	char	   *start = format_string("%s:  ", title);
+
+	write_text(start, text);
+	free(start);
+}
+
+/* Complain, with a hint unless that is NULL, and exit. */
 void
 fail_with(int code, const char *hint, const char *format,...)
 {
@@ -152,7 +187,7 @@ fail_with(int code, const char *hint, const char *format,...)
 	write_message(format, args);
 	va_end(args);
 	if (hint)
-		fprintf(stderr, "HINT:  %s\n", hint);
+		complain_more("HINT", hint);
 	exit(code);
 }
 

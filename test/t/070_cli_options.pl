@@ -3,6 +3,7 @@
 use strict;
 use warnings;
 use FindBin;
+use IPC::Run;
 use lib $FindBin::RealBin;
 use JflowCli;
 use PostgreSQL::Test::Cluster;
@@ -32,6 +33,41 @@ result_is([ client($node, '', 'search', '-k', 'many', 'words') ], 1, undef, qr/"
 result_is([ client($node, '', 'search', '-k0', 'words') ], 1, undef, qr/wants a number/, 'a number that is too small');
 result_is([ client($node, '', 'post') ], 1, undef, qr/an endpoint is missing/, 'post without endpoint');
 result_is([ client($node, '', 'search') ], 1, undef, qr/words to search for are missing/, 'search without words');
+
+# completion and the man page know the same commands and options
+SKIP:
+{
+	my $source = $ENV{JFLOW_MONITORING} ? "$ENV{JFLOW_MONITORING}/../.." : '';
+	skip 'SKIPPED: completion, since JFLOW_MONITORING does not tell where the source is', 1 if $source eq '' || system('command -v bash >/dev/null 2>&1') != 0;
+	my $bash = "$source/contrib/completion/jflow.bash";
+	my $zsh = read_file("$source/contrib/completion/_jflow");
+	my $man = read_file("$source/docs/jflow.1");
+	my $completed = sub {
+		my ($out, $err) = ('', '');
+		IPC::Run::run([ 'bash', '-c', 'source "$0"; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _jflow; printf "%s\n" "${COMPREPLY[@]}"', $bash, @_ ],
+			'<', \undef, '>', \$out, '2>', \$err);
+		return join ' ', sort split(/\n/, $out), ($err ne '' ? $err : ());
+	};
+	my $help = (client($node, '', 'help'))[1];
+	my @commands = $help =~ /^  (\w+) +\w/mg;
+	is($completed->('jflow', ''), join(' ', sort @commands), 'bash completes the commands');
+	is(join(' ', sort $zsh =~ /^\t\t'(\w+):/mg), join(' ', sort @commands), 'zsh, too');
+	is(join(' ', sort $man =~ /^\.Ss (\w+)/mg), join(' ', 'Options', sort @commands), 'and the man page has each');
+	for my $command (@commands)
+	{
+		my $text = (client($node, '', 'help', $command))[1];
+		my @all = sort $text =~ /(--[a-z-]+)/g;
+		my ($own) = $text =~ /^Options:\n(.*?)\n\n/ms;
+		my @own = sort(($own // '') =~ /^ +(?:-\S, )?(--[a-z-]+)/mg);
+		is($completed->('jflow', $command, '--'), join(' ', @all), "bash completes the options of $command") if $command ne 'help';
+		my ($branch) = $zsh =~ /^\t\t$command\) (.*?);;/ms;
+		is(join(' ', sort(($branch // '') =~ /(--[a-z-]+)/g, ($branch // '') =~ /\$flow/ ? '--flow' : ())), join(' ', @own), "zsh those of $command") if @own;
+		my ($section) = $man =~ /^\.Ss $command\b(.*?)(?=^\.S[sh])/ms;
+		is(join(' ', grep { my $name = substr $_, 2; $section !~ /Fl Fl \Q$name\E\b/ } @own), '', "the man page tells of each of $command");
+	}
+	is($completed->('jflow', 'sync', ''), 'errors pause resume retry run', 'bash completes what sync can do');
+	like($man, qr/^\.Ss sync .*run \| pause \| resume \| retry \| errors/m, 'the man page says it');
+}
 
 # no connection
 result_is([ client($node, '', 'status', '-h', '/nowhere') ], 2, qr/^$/, qr/^jflow: error: connection to server .*failed/, 'no server');

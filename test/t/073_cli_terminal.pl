@@ -185,6 +185,32 @@ shows(qr/^end=0/m, 'an interrupt quits, too');
 type('true visible');
 like(shows($ended, 'another command'), qr/true visible; echo/, 'and what is typed can be seen');
 
+# a signal that ends it gives the terminal back, and NO_COLOR leaves an arrow
+my ($shell) = tmux('display-message', '-p', '#{pane_pid}') =~ /(\d+)/;
+sub child_of
+{
+	my ($parent) = @_;
+	for (glob '/proc/[0-9]*/stat')
+	{
+		open my $fh, '<', $_ or next;
+		my ($pid, $of) = (<$fh> // '') =~ /^(\d+) \(jflow\) \S (\d+)/;
+		return $pid if $of && $of == $parent;
+	}
+	return;
+}
+type('NO_COLOR=1 jflow top');
+shows(qr/^find +> finder.*^q quit/ms, 'top without colours marks the chosen row by an arrow');
+unlike(screen('-e'), qr/\e\[\d*(;\d+)*m/, 'and has none');
+kill 'TERM', child_of($shell);
+shows(qr/^end=143/m, 'a signal ends it');
+like(screen(), qr/^\$ NO_COLOR=1 jflow top/, 'and the screen is as before');
+type('true seen');
+like(shows($ended, 'another command'), qr/true seen; echo/, 'and what is typed can be seen');
+
+# what would steer a terminal does not get there in messages either
+type(q{jflow status -f "$(printf 'n\033[31mix')"});
+like(shows($ended, 'a name that is not what it seems'), qr/flow "n\?\[31mix" does not exist/, 'is shown as it is');
+
 # a password
 my $hba = $node->data_dir . '/pg_hba.conf';
 write_file($hba, "local all guarded scram-sha-256\n" . read_file($hba));
