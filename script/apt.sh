@@ -25,10 +25,9 @@ debian_mirror() {
 		awk '$2 == "Debian" && $1 !~ /security/ { print $1; exit }'
 }
 
-# build_vector DIR [OPTFLAGS [DESTDIR]]: builds pgvector in DIR from the source
-# package of the next release and installs it; with portable flags unless given.
-build_vector() {
-	local dir=$1 optflags=${2:-} destdir=${3:-} mirror
+# fetch_vector DIR: the source package of pgvector of the next release, not unpacked
+fetch_vector() {
+	local dir=$1 mirror
 	mirror=$(debian_mirror)
 	[ -n "$mirror" ] || die "cannot tell which Debian mirror this machine uses"
 	mkdir -p "$dir/lists/partial" "$dir/cache/archives/partial"
@@ -46,6 +45,13 @@ build_vector() {
 	cd "$dir"
 	apt_retry source --download-only pgvector || die "cannot fetch the source package of pgvector"
 	apt_config=
+}
+
+# build_vector DIR [OPTFLAGS [DESTDIR]]: builds pgvector in DIR from the source
+# package of the next release and installs it; with portable flags unless given.
+build_vector() {
+	local dir=$1 optflags=${2:-} destdir=${3:-}
+	fetch_vector "$dir"
 	mkdir "$dir/build"
 	tar -xf "$dir"/pgvector_*.orig.tar.gz -C "$dir/build" --strip-components=1
 	make -s -j2 -C "$dir/build" OPTFLAGS="$optflags" with_llvm=no PG_CONFIG="$PG_CONFIG" >"$log" 2>&1 ||
