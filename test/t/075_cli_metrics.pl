@@ -96,6 +96,18 @@ SKIP:
 	my ($said, $wrong) = ('', '');
 	ok(IPC::Run::run([ "$bin/promtool", 'check', 'metrics' ], '<', \$older, '>', \$said, '2>', \$wrong), 'promtool has nothing to say of the metrics') or diag($said, $wrong);
 	ok(IPC::Run::run([ "$bin/promtool", 'check', 'rules', "$files/alerts.yml" ], '>', \$said, '2>', \$wrong), 'nor of the rules') or diag($said, $wrong);
+	ok(IPC::Run::run([ "$bin/promtool", 'test', 'rules', "$files/alerts_test.yml" ], '>', \$said, '2>', \$wrong), 'each of which fires when it should') or diag($said, $wrong);
+	my $rules = read_file("$files/alerts.yml");
+	my $tests = read_file("$files/alerts_test.yml");
+	like($tests, qr/alertname: $_\n +exp_alerts:/, "$_ is made to fire") for $rules =~ /- alert: (\w+)/g;
+	my @samples = split /\n/, $older;
+	for my $asked ($rules =~ /(\bjflow_\w+(?:\{[^}]*\})?)(?= |\[|\)|\/)/g)
+	{
+		my ($name, $label, $value) = $asked =~ /^(\w+)(?:\{(\w+)(?:="|=~")([^"|]*))?/;
+		next if $name =~ /^jflow_(?:status|config|scale|stat_replicas|metrics)$/;	# of the words to people
+		next if $value && $value eq 'error';	# no post has failed yet
+		ok((grep { /^$name\{/ && (!$label || /\b$label="$value"/) } @samples), "there is $asked");
+	}
 
 	my $web = PostgreSQL::Test::Cluster::get_free_port();
 	write_file("$dir/prometheus.yml", "global: {scrape_interval: 1s, evaluation_interval: 1s}\nrule_files: ['$files/alerts.yml']\n"
