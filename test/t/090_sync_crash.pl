@@ -9,6 +9,10 @@ use Jflow;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
+# how many rows there are, and how often each is killed: more for a run by hand
+my $rows = $ENV{JFLOW_SYNC_ROWS} || 2000;
+my $times = $ENV{JFLOW_SYNC_KILLS} || 2;
+
 my $node = new_node('main', 'fsync = on', 'autovacuum_naptime = 1s');
 prepare_database($node);
 $node->safe_psql('postgres', 'GRANT CREATE ON DATABASE postgres TO flow_owner');
@@ -22,7 +26,7 @@ owner_sql($node, q{
 	END $$;
 	CREATE TABLE item (id int PRIMARY KEY, text text, other int);
 	CREATE TABLE done ();
-	INSERT INTO item SELECT i, 'first ' || i FROM generate_series(1, 2000) i;
+	INSERT INTO item SELECT i, 'first ' || i FROM generate_series(1, } . $rows . q{) i;
 	SELECT jflow_create('f');
 	SELECT jflow_add('f', 'encoder', uses => 'public.encode');
 	SELECT jflow_add('f', 'store', uses => 'PQLiteIndexer', workspace => 'public', uses_with => '{"dim": 2, "metric": "l2"}');
@@ -42,8 +46,7 @@ sub is_in_step
 }
 
 my $changes = PostgreSQL::Test::Utils::tempdir() . '/changes.sql';
-append_to_file($changes, q{\set a random(1, 2000)
-\set b random(1, 3000)
+append_to_file($changes, "\\set a random(1, $rows)\n\\set b random(1, $rows + $rows / 2)" . q{
 \set kind random(1, 10)
 SET client_min_messages = error;
 INSERT INTO done DEFAULT VALUES;
@@ -65,7 +68,7 @@ my %victims = (
 	replica => 'jflow replica',
 	launcher => 'jflow launcher');
 my $round = 0;
-for my $what (('worker', 'replica', 'crash', 'worker', 'launcher', 'replica', 'restart') x 2)
+for my $what (('worker', 'replica', 'crash', 'worker', 'launcher', 'replica', 'restart') x $times)
 {
 	$round++;
 	my ($out, $err) = ('', '');
