@@ -29,7 +29,8 @@ CREATE TABLE jflow.flow (
 		CHECK (pg_catalog.octet_length(flow) BETWEEN 1 AND 63),
 	owner pg_catalog.text NOT NULL,
 	description pg_catalog.text,
-	created pg_catalog.timestamptz NOT NULL DEFAULT pg_catalog.now()
+	created pg_catalog.timestamptz NOT NULL DEFAULT pg_catalog.now(),
+	stands_for pg_catalog.text COLLATE pg_catalog."C"	-- the flow that it will be exchanged with
 );
 
 CREATE TABLE jflow.executor (

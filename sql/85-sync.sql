@@ -13,7 +13,10 @@ CREATE TABLE jflow.sync (
 	batch pg_catalog.int4 NOT NULL CHECK (batch BETWEEN 1 AND 10000),
 	retries pg_catalog.int4 NOT NULL CHECK (retries >= 0),
 	in_place pg_catalog.bool NOT NULL,	-- the source is the store
-	created pg_catalog.timestamptz NOT NULL DEFAULT pg_catalog.now()
+	created pg_catalog.timestamptz NOT NULL DEFAULT pg_catalog.now(),
+	-- of one that takes another's place: changes of uses_with, and whether failed rows may be missing
+	uses_with pg_catalog.jsonb,
+	skip_failed pg_catalog.bool NOT NULL DEFAULT false
 );
 
 -- What the store is known to have.  Rows without a hash are to be posted, the
@@ -99,6 +102,13 @@ CREATE FUNCTION @extschema@.jflow_sync_retry(name pg_catalog.text) RETURNS pg_ca
 	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 CREATE FUNCTION @extschema@.jflow_sync_run(name pg_catalog.text, timeout pg_catalog.interval DEFAULT NULL)
 	RETURNS pg_catalog.bool
+	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+
+CREATE FUNCTION @extschema@.jflow_resync(
+		name pg_catalog.text,
+		uses_with pg_catalog.jsonb DEFAULT NULL,
+		skip_failed pg_catalog.bool DEFAULT false)
+	RETURNS pg_catalog.void
 	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 
 -- What the worker of a sync has done; of those that run.

@@ -310,6 +310,7 @@ COMMENT ON FUNCTION @extschema@.jflow_sync_pause IS 'let changes of a synced tab
 COMMENT ON FUNCTION @extschema@.jflow_sync_resume IS 'let a sync go on, after a comparison where changes may have been missed';
 COMMENT ON FUNCTION @extschema@.jflow_sync_retry IS 'try failed rows of a synced table again, now';
 COMMENT ON FUNCTION @extschema@.jflow_sync_run IS 'wait until the store has all that was committed before';
+COMMENT ON FUNCTION @extschema@.jflow_resync IS 'fill a sync''s store anew beside the one that is there, and exchange the two';
 COMMENT ON VIEW @extschema@.jflow_sync_status IS 'tables that are kept in step with flows';
 COMMENT ON COLUMN @extschema@.jflow_sync_status.name IS 'name of the sync';
 COMMENT ON COLUMN @extschema@.jflow_sync_status.flow IS 'flow whose store is kept in step';

@@ -21,6 +21,7 @@ typedef struct JflowGrant
 typedef struct JflowRights
 {
 	char	   *flow;
+	char	   *stands_for;		/* a flow that it stands in for, or NULL */
 	JflowRole	owner;
 	JflowGrant *grants;
 	int			ngrants;

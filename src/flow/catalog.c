@@ -68,7 +68,9 @@ enum
 {
 	Anum_flow_flow = 1,
 	Anum_flow_owner,
-	Anum_flow_description
+	Anum_flow_description,
+	Anum_flow_created,
+	Anum_flow_stands_for
 };
 
 enum
@@ -366,6 +368,8 @@ read_flow_row(const char *name, Oid relid, Snapshot snapshot, JflowRights *right
 		value = heap_getattr(tuple, Anum_flow_owner, RelationGetDescr(rel), &isnull);
 		rights->owner = jflow_role_read(TextDatumGetCString(value), snapshot);
 		read_grants(rights, snapshot);
+		value = heap_getattr(tuple, Anum_flow_stands_for, RelationGetDescr(rel), &isnull);
+		rights->stands_for = text_or_null(value, isnull);
 		value = heap_getattr(tuple, Anum_flow_description, RelationGetDescr(rel), &isnull);
 		if (description)
 			*description = text_or_null(value, isnull);

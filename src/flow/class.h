@@ -88,6 +88,19 @@ typedef struct JflowClass
 	char	   *(*table) (Jsonb *uses_with);
 
 	/*
+	 * Of an executor that stores: may another one, which is defined like it
+	 * but for uses_with, be filled beside it and then exchanged with it?
+	 * "check_stand_in" raises why not.  "prepare_exchange" does what takes
+	 * long and is in nobody's way; "exchange" gives the executor what the
+	 * other one has stored, and drops what it had.  The current user is the
+	 * flow's owner.  Without "exchange" it cannot.
+	 */
+	void		(*check_stand_in) (const struct JflowExecutor *executor, const struct JflowExecutor *stand_in);
+	void		(*prepare_exchange) (const struct JflowFlow *stand_in_flow, const struct JflowExecutor *stand_in);
+	void		(*exchange) (const struct JflowFlow *flow, const struct JflowExecutor *executor,
+							 const struct JflowFlow *stand_in_flow, const struct JflowExecutor *stand_in);
+
+	/*
 	 * The shard of each of n ids, where polling is "hash"; NULL: by
 	 * jflow_shard_of_id.
 	 */

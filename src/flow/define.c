@@ -267,8 +267,12 @@ check_needs(const JflowFlow *flow, JflowExecutor *executor)
 	}
 }
 
-static void
-check_options(JflowExecutor *executor)
+/*
+ * Raise what is wrong with the JSON of an executor, and fill in what its class
+ * has defaults for.  The class must be known.
+ */
+void
+jflow_executor_check_options(JflowExecutor *executor)
 {
 	jflow_json_check_size(executor->uses_with, "uses_with", JFLOW_MAX_USES_WITH);
 	jflow_json_check_size(executor->requests, "requests", JFLOW_MAX_MAP);
@@ -309,7 +313,7 @@ check_executor(JflowExecutor *executor, Oid owner)
 		executor->class = jflow_registered_class(executor->uses);
 	if (executor->uses_with == NULL)
 		executor->uses_with = jflow_json_empty();
-	check_options(executor);
+	jflow_executor_check_options(executor);
 	if (executor->requests)
 		jflow_requests_check(executor->requests, InvalidOid, &executor->requests);
 	jflow_check_range("replicas", executor->replicas, 0, JFLOW_MAX_REPLICAS);
@@ -476,6 +480,28 @@ jflow_remove(PG_FUNCTION_ARGS)
 }
 
 /*
+ * Drop a flow that the current user owns, and with "drop_data" what its executors
+ * have stored in tables of their own.  Raises insufficient_privilege.
+ */
+void
+jflow_flow_drop(const char *name, bool drop_data)
+{
+	JflowFlow  *flow = jflow_flow_open(name, false);
+	JflowCatalogState state;
+	JflowParams params = {0};
+
+	jflow_param_text(&params, name);
+	(void) jflow_change_begin(&state, name);
+	jflow_catalog_end(&state);
+	if (drop_data)
+		jflow_drop_data(flow);
+	jflow_catalog_begin(&state);
+	delete_belongings(&params, false);
+	(void) jflow_catalog_run("DELETE FROM jflow.flow WHERE flow = $1", &params);
+	jflow_catalog_end(&state);
+}
+
+/*
  * jflow_drop(flow text, if_exists bool, drop_data bool) RETURNS void
  */
 Datum
@@ -483,8 +509,6 @@ jflow_drop(PG_FUNCTION_ARGS)
 {
 	char	   *name = jflow_arg_text(fcinfo, 0, "flow");
 	JflowFlow  *flow = jflow_flow_open(name, jflow_arg_bool(fcinfo, 1));
-	JflowCatalogState state;
-	JflowParams params = {0};
 
 	if (flow == NULL)
 	{
@@ -495,14 +519,6 @@ jflow_drop(PG_FUNCTION_ARGS)
 	jflow_check_flow_owner(flow);
 	if (jflow_flow_drop_hook)
 		jflow_flow_drop_hook(name);
-	jflow_param_text(&params, name);
-	(void) jflow_change_begin(&state, name);
-	jflow_catalog_end(&state);
-	if (jflow_arg_bool(fcinfo, 2))
-		jflow_drop_data(flow);
-	jflow_catalog_begin(&state);
-	delete_belongings(&params, false);
-	(void) jflow_catalog_run("DELETE FROM jflow.flow WHERE flow = $1", &params);
-	jflow_catalog_end(&state);
+	jflow_flow_drop(name, jflow_arg_bool(fcinfo, 2));
 	PG_RETURN_VOID();
 }

@@ -97,11 +97,18 @@ extern JflowFlow *jflow_change_begin(JflowCatalogState *state, const char *name)
 extern void jflow_flow_create(const char *name, const char *description);
 extern void jflow_executor_init(JflowExecutor *executor, const char *name);
 extern void jflow_executor_add(const char *flow, JflowExecutor *executor);
+extern void jflow_executor_check_options(JflowExecutor *executor);
+extern void jflow_flow_drop(const char *name, bool drop_data);
 extern void jflow_executor_missing(const JflowFlow *flow, const char *name) JFLOW_NORETURN;
 extern int64 jflow_interval_ms(const Interval *interval);
 
 /* Called before a flow is dropped, by who may do so; NULL: nobody wants to know. */
 extern void (*jflow_flow_drop_hook) (const char *flow);
+
+/* stand_in.c: a flow that is filled beside another, and exchanged with it. */
+extern void jflow_stand_in_create(const JflowFlow *flow, const char *name, Jsonb *changes);
+extern void jflow_stand_in_prepare(const char *name);
+extern void jflow_stand_in_exchange(const char *name, Jsonb *changes);
 
 /* grant.c */
 extern void jflow_grants_save(const JflowFlow *flow, JsonbInState *json);

@@ -12,7 +12,7 @@
 /*
  * The flows that the current user may post to, at an endpoint or (NULL) at any.
  * Those are all that hints and defaults speak of: they must not tell more than
- * the views do.
+ * the views do.  One that stands in for another is never meant by itself.
  */
 static int
 usable_flows(const char *endpoint, const char ***names)
@@ -27,7 +27,8 @@ usable_flows(const char *endpoint, const char ***names)
 		JflowRights rights;
 
 		CHECK_FOR_INTERRUPTS();
-		if (jflow_rights_read(all[i], &rights) && jflow_may_post(&rights, GetUserId(), endpoint))
+		if (jflow_rights_read(all[i], &rights) && rights.stands_for == NULL &&
+			jflow_may_post(&rights, GetUserId(), endpoint))
 			(*names)[usable++] = all[i];
 	}
 	return usable;

@@ -148,13 +148,16 @@ read_where(const char *condition, JflowParams *params)
 
 	jflow_catalog_begin(&state);
 	if (jflow_catalog_run(psprintf("SELECT s.id, s.name, s.flow, s.source::pg_catalog.oid, s.key, s.columns, "
-								   "s.endpoint, s.mode, s.batch, s.retries, s.in_place, t.paused, p.phase, p.position "
+								   "s.endpoint, s.mode, s.batch, s.retries, s.in_place, t.paused, p.phase, p.position, "
+								   "f.stands_for, s.uses_with, s.skip_failed "
 								   "FROM jflow.sync s LEFT JOIN jflow.sync_state t ON t.sync = s.id "
 								   "AND t.system_identifier = $1 AND t.database = $2 "
-								   "LEFT JOIN jflow.sync_progress p ON p.sync = s.id WHERE %s", condition),
+								   "LEFT JOIN jflow.sync_progress p ON p.sync = s.id "
+								   "LEFT JOIN jflow.flow f ON f.flow = s.flow WHERE %s", condition),
 						  params) > 0)
 	{
 		char	   *phase;
+		Datum		json;
 
 		sync = MemoryContextAllocZero(context, sizeof(Sync));
 		sync->id = DatumGetInt32(selected(1, &isnull));
@@ -172,7 +175,12 @@ read_where(const char *condition, JflowParams *params)
 		phase = jflow_catalog_value(0, 13);
 		sync->phase = phase ? (SyncPhase) number_of(phase, phase_names, lengthof(phase_names)) : PHASE_COMPARE;
 		sync->position = selected_text(context, 14);
+		sync->stands_for = selected_text(context, 15);
+		sync->skip_failed = DatumGetBool(selected(17, &isnull));
 		sync->columns = copy_json(context, selected(6, &isnull));
+		json = selected(16, &isnull);
+		if (!isnull)
+			sync->uses_with = copy_json(context, json);
 	}
 	jflow_catalog_end(&state);
 	return sync;
@@ -216,6 +224,17 @@ sync_of_flow(const char *flow)
 	param_here(&params);
 	jflow_param_text(&params, flow);
 	return read_where("s.flow = $3", &params);
+}
+
+/* The sync that fills a store to be exchanged with a flow's, or NULL. */
+Sync *
+sync_stand_in(const char *flow)
+{
+	JflowParams params = {0};
+
+	param_here(&params);
+	jflow_param_text(&params, flow);
+	return read_where("f.stands_for = $3", &params);
 }
 
 /*
@@ -268,7 +287,10 @@ sync_wanted(const char *flow)
 	return result;
 }
 
-/* Write a new sync, which gets its number. */
+/*
+ * Write a new sync, which gets its number: one that no row is left of, and larger
+ * than that of a sync whose place it is to take.
+ */
 void
 sync_insert(Sync *sync)
 {
@@ -288,6 +310,8 @@ sync_insert(Sync *sync)
 	jflow_param_int(&params, sync->batch);
 	jflow_param_int(&params, sync->retries);
 	jflow_param_bool(&params, sync->in_place);
+	jflow_param_jsonb(&params, sync->uses_with);
+	jflow_param_bool(&params, sync->skip_failed);
 	if (jflow_catalog_run("SELECT name FROM jflow.sync WHERE name = $1", &params) > 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_DUPLICATE_OBJECT),
@@ -299,8 +323,10 @@ sync_insert(Sync *sync)
 				 errdetail("Its sync is \"%s\".", jflow_catalog_value(0, 1)),
 				 errhint("A store holds the rows of one table: give the other one a flow of its own.")));
 	(void) jflow_catalog_run("INSERT INTO jflow.sync (name, id, flow, source, key, columns, endpoint, mode, "
-							 "batch, retries, in_place) SELECT $1, coalesce(pg_catalog.max(id), 0) + 1, $2, $3, $4, $5, $6, $7, "
-							 "$8, $9, $10 FROM jflow.sync RETURNING id", &params);
+							 "batch, retries, in_place, uses_with, skip_failed) VALUES ($1, "
+							 "1 + greatest(0, (SELECT pg_catalog.max(id) FROM jflow.sync), "
+							 "(SELECT pg_catalog.max(sync) FROM jflow.sync_row)), "
+							 "$2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) RETURNING id", &params);
 	sync->id = DatumGetInt32(selected(1, &isnull));
 	jflow_catalog_end(&state);
 	CommandCounterIncrement();
@@ -325,6 +351,71 @@ sync_delete(const Sync *sync)
 	for (int i = 0; i < lengthof(statements); i++)
 		(void) jflow_catalog_run(statements[i], &params);
 	jflow_catalog_end(&state);
+}
+
+/*
+ * Let one sync be another: it gets its name, flow and mode, and the other is
+ * forgotten, but for its rows, which may be many.
+ */
+void
+sync_take_place(const Sync *stand_in, const Sync *sync)
+{
+	static const char *const statements[] = {
+		"UPDATE jflow.sync_state SET paused = (SELECT paused FROM jflow.sync_state o WHERE o.sync = $1 "
+		"AND o.system_identifier = sync_state.system_identifier AND o.database = sync_state.database) "
+		"WHERE sync = $2 AND EXISTS (SELECT FROM jflow.sync_state o WHERE o.sync = $1 "
+		"AND o.system_identifier = sync_state.system_identifier AND o.database = sync_state.database)",
+		"DELETE FROM jflow.sync_state WHERE sync = $1",
+		"DELETE FROM jflow.sync_progress WHERE sync = $1",
+		"DELETE FROM jflow.sync_queue WHERE sync = $1",
+		"DELETE FROM jflow.sync WHERE id = $1",
+		"UPDATE jflow.sync_progress SET sqlstate = NULL, message = NULL, hint = NULL, failed = NULL WHERE sync = $2",
+		"UPDATE jflow.sync SET name = $3, flow = $4, mode = $5, uses_with = NULL, skip_failed = false WHERE id = $2"
+	};
+	JflowCatalogState state;
+	JflowParams params = {0};
+
+	jflow_param_int(&params, sync->id);
+	jflow_param_int(&params, stand_in->id);
+	jflow_param_text(&params, sync->name);
+	jflow_param_text(&params, sync->flow);
+	jflow_param_text(&params, mode_names[sync->mode]);
+	jflow_catalog_begin(&state);
+	for (int i = 0; i < lengthof(statements); i++)
+		(void) jflow_catalog_run(statements[i], &params);
+	jflow_catalog_end(&state);
+	CommandCounterIncrement();
+}
+
+/* Forget the rows of a sync that is gone. */
+void
+sync_forget_rows(int id)
+{
+	JflowCatalogState state;
+	JflowParams params = {0};
+
+	jflow_param_int(&params, id);
+	jflow_catalog_begin(&state);
+	(void) jflow_catalog_run("DELETE FROM jflow.sync_row WHERE sync = $1", &params);
+	jflow_catalog_end(&state);
+}
+
+/* How many rows have been set aside that the other sync has brought to its store. */
+uint64
+sync_missing(const Sync *stand_in, const Sync *sync)
+{
+	JflowCatalogState state;
+	JflowParams params = {0};
+	uint64		n;
+
+	jflow_param_int(&params, stand_in->id);
+	jflow_param_int(&params, sync->id);
+	jflow_catalog_begin(&state);
+	n = sync_statement("SELECT FROM jflow.sync_row s WHERE s.sync = $1 AND s.due = 'infinity' "
+					   "AND NOT EXISTS (SELECT FROM jflow.sync_row r WHERE r.sync = $2 AND r.key = s.key "
+					   "AND r.attempts > 0)", &params);
+	jflow_catalog_end(&state);
+	return n;
 }
 
 /* Say that a sync is at work here. */
@@ -385,11 +476,15 @@ sync_note_error(const Sync *sync, const ErrorData *error)
 	jflow_catalog_end(&state);
 }
 
-static LOCKTAG held;			/* by the session */
+#define MAX_HELD 2
+
+static LOCKTAG held[MAX_HELD];	/* by the session */
+static int	nheld = 0;
 
 /*
  * The lock of a sync, which is taken before all others: as a session (a worker,
- * for a round) or until the transaction ends.  Waits.
+ * for a round) or until the transaction ends.  Waits.  Who takes two takes that of
+ * the smaller number first.
  */
 void
 sync_lock(int id, bool session)
@@ -398,13 +493,23 @@ sync_lock(int id, bool session)
 
 	SET_LOCKTAG_OBJECT(tag, MyDatabaseId, jflow_catalog_relid("sync"), (Oid) id, 0);
 	(void) LockAcquire(&tag, ExclusiveLock, session, false);
-	if (session)
-		held = tag;
+	if (!session)
+		return;
+	Assert(nheld < MAX_HELD);
+	held[nheld++] = tag;
 }
 
-/* Give the session's lock back, within a transaction or not. */
+/* A transaction was aborted, and took the session's locks with it. */
+void
+sync_locks_lost(void)
+{
+	nheld = 0;
+}
+
+/* Give back the lock that the session took last, within a transaction or not. */
 void
 sync_unlock(void)
 {
-	(void) LockRelease(&held, ExclusiveLock, true);
+	Assert(nheld > 0);
+	(void) LockRelease(&held[--nheld], ExclusiveLock, true);
 }

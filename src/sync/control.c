@@ -28,16 +28,6 @@ PG_FUNCTION_INFO_V1(jflow_sync_run);
 PG_FUNCTION_INFO_V1(jflow_sync_worker_rows);
 PG_FUNCTION_INFO_V1(jflow_sync_here);
 
-/* A sync of the current user's, its lock taken till the transaction ends. */
-static Sync *
-locked_sync(FunctionCallInfo fcinfo)
-{
-	char	   *name = jflow_arg_text(fcinfo, 0, "name");
-
-	sync_lock(sync_read_own(name)->id, false);
-	return sync_read_own(name);
-}
-
 /*
  * jflow_sync_pause(name text) RETURNS void: from the commit on no more is posted.
  * What changes is kept in the queue.
@@ -59,7 +49,7 @@ jflow_sync_pause(PG_FUNCTION_ARGS)
 Datum
 jflow_sync_resume(PG_FUNCTION_ARGS)
 {
-	Sync	   *sync = locked_sync(fcinfo);
+	Sync	   *sync = sync_lock_own(jflow_arg_text(fcinfo, 0, "name"));
 
 	sync_attach_as_owner(sync, jflow_flow_open(sync->flow, false), PHASE_COMPARE);
 	PG_RETURN_VOID();
@@ -190,7 +180,8 @@ jflow_sync_run(PG_FUNCTION_ARGS)
 		(void) ConditionVariableTimedSleep(&jflow_shared->changed, 100, PG_WAIT_EXTENSION);
 	} while (true);
 	ConditionVariableCancelSleep();
-	PG_RETURN_BOOL(answered && well && nothing_is_due(sync));
+	/* another may have taken its place */
+	PG_RETURN_BOOL(answered && well && nothing_is_due(sync_read(sync->name, false)));
 }
 
 /*

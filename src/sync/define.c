@@ -46,6 +46,25 @@ sync_read_own(const char *name)
 	return sync;
 }
 
+/*
+ * The same, locked until the transaction ends.  While that is waited for another
+ * may take its place under its name.
+ */
+Sync *
+sync_lock_own(const char *name)
+{
+	for (;;)
+	{
+		Sync	   *sync = sync_read_own(name);
+		int			id = sync->id;
+
+		sync_lock(id, false);
+		sync = sync_read_own(name);
+		if (sync->id == id)
+			return sync;
+	}
+}
+
 /* The user's table that an executor stores into; InvalidOid: none. */
 static Oid
 table_of(const JflowExecutor *executor)
@@ -219,16 +238,28 @@ jflow_sync(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
-/* Forget a sync that is locked; its documents stay in the store. */
-static void
-unsync(const char *name)
+/*
+ * Forget a sync that is locked; its documents stay in the store.  What was filled to
+ * take its place goes, too, and of one that was to take another's the store.
+ */
+void
+sync_unsync(const char *name)
 {
 	Sync	   *sync = sync_read(name, true);
+	Sync	   *stand_in;
 
 	if (sync == NULL)
 		return;
+	stand_in = sync_stand_in(sync->flow);
+	if (stand_in)
+	{
+		sync_lock(stand_in->id, false);
+		sync_unsync(stand_in->name);
+	}
 	sync_triggers_drop(sync);
 	sync_delete(sync);
+	if (sync->stands_for)
+		jflow_flow_drop(sync->flow, true);
 }
 
 /*
@@ -245,12 +276,12 @@ jflow_unsync(PG_FUNCTION_ARGS)
 				(errmsg("sync \"%s\" does not exist, skipping", name)));
 		PG_RETURN_VOID();
 	}
-	sync_lock(sync_read_own(name)->id, false);
-	unsync(name);
+	(void) sync_lock_own(name);
+	sync_unsync(name);
 	PG_RETURN_VOID();
 }
 
-/* A flow is about to be dropped. */
+/* A flow is about to be dropped, by who may do so. */
 static void
 drop_sync_of(const char *flow)
 {
@@ -258,8 +289,15 @@ drop_sync_of(const char *flow)
 
 	if (sync == NULL)
 		return;
-	sync_lock(sync->id, false);
-	unsync(sync->name);
+	sync = sync_lock_own(sync->name);
+	if (sync->stands_for)
+	{
+		/* the flow goes by itself */
+		sync_triggers_drop(sync);
+		sync_delete(sync);
+	}
+	else
+		sync_unsync(sync->name);
 }
 
 static const JflowSyncHooks hooks = {sync_wanted, sync_worker_run};

@@ -4,9 +4,10 @@
  *
  * Files, each of which calls only those before it: catalog.c reads and writes our
  * tables; source.c reads rows of a source as documents; trigger.c makes and drops
- * the triggers of a source; round.c claims, posts and settles; worker.c runs
+ * the triggers of a source; claim.c, post.c and settle.c are a round; worker.c runs
  * rounds; immediate.c is a round inside of a writer's statement; changed.c is what
- * the triggers call; define.c and control.c have the SQL functions.
+ * the triggers call; exchange.c lets a sync take another's place; define.c,
+ * control.c and resync.c have the SQL functions.
  *
  * docs/sync.md says why nothing is lost, and the order of locks.
  */
@@ -56,6 +57,10 @@ typedef struct Sync
 	int			batch;
 	int			retries;
 	bool		in_place;		/* the source is the store */
+	char	   *stands_for;		/* a flow: it shall take the place of that
+								 * one's sync; or NULL */
+	Jsonb	   *uses_with;		/* what changes then, or NULL */
+	bool		skip_failed;	/* then rows that have failed may be missing */
 
 	bool		here;			/* it is at work in this database */
 	bool		paused;
@@ -84,11 +89,16 @@ extern Sync *sync_read_id(int id);
 extern Sync *sync_of_flow(const char *flow);
 extern void sync_insert(Sync *sync);
 extern void sync_delete(const Sync *sync);
+extern Sync *sync_stand_in(const char *flow);
+extern void sync_take_place(const Sync *stand_in, const Sync *sync);
+extern void sync_forget_rows(int id);
+extern uint64 sync_missing(const Sync *stand_in, const Sync *sync);
 extern void sync_set_state(const Sync *sync, bool paused);
 extern void sync_set_phase(Sync *sync, SyncPhase phase, Datum position);
 extern void sync_note_error(const Sync *sync, const ErrorData *error);
 extern void sync_lock(int id, bool session);
 extern void sync_unlock(void);
+extern void sync_locks_lost(void);
 extern List *sync_wanted(const char *flow);
 extern uint64 sync_statement(const char *sql, JflowParams *params);
 extern void sync_param_texts(JflowParams *params, const Datum *texts, int n);
@@ -122,7 +132,7 @@ extern int	sync_source_scan(const SyncSource *source, const char *position, int 
 extern List *sync_columns_attnums(const Sync *sync, Relation source);
 extern AttrNumber sync_default_key(Relation source);
 
-/* round.c */
+/* A round: claim, post, settle. */
 typedef struct SyncRound
 {
 	MemoryContext context;
@@ -137,13 +147,19 @@ typedef struct SyncRound
 	ErrorData  *error;			/* one that says nothing about a row */
 } SyncRound;
 
+/* claim.c */
+extern int	sync_row_order(const void *a, const void *b);
 extern void sync_claim(SyncRound *round, int limit);
-extern void sync_post(SyncRound *round);
-extern void sync_fail_row(SyncRound *round, SyncRow *row, const ErrorData *error, bool of_doc);
 extern void sync_claim_keys(SyncRound *round, Datum *keys, int n);
-extern void sync_settle(SyncRound *round, int64 wait_ms);
 extern void sync_recover(const Sync *sync);
 extern TimestampTz sync_next_due(const Sync *sync);
+
+/* post.c */
+extern void sync_post(SyncRound *round);
+extern void sync_fail_row(SyncRound *round, SyncRow *row, const ErrorData *error, bool of_doc);
+
+/* settle.c */
+extern void sync_settle(SyncRound *round, int64 wait_ms);
 
 /* worker.c */
 extern void sync_check_source(const Sync *sync);
@@ -161,8 +177,14 @@ extern void sync_immediate_fill(Sync *sync);
 extern void sync_touch(int id, bool ask);
 extern void sync_changed_init(void);
 
+/* exchange.c */
+extern ErrorData *sync_why_not_yet(const Sync *stand_in, const Sync *sync);
+extern void sync_exchange(const Sync *stand_in, const Sync *sync);
+
 /* define.c */
 extern Sync *sync_read_own(const char *name);
+extern Sync *sync_lock_own(const char *name);
+extern void sync_unsync(const char *name);
 extern void sync_attach_as_owner(Sync *sync, const JflowFlow *flow, SyncPhase phase);
 extern void sync_init(void);
 

@@ -28,6 +28,7 @@
 #define ROUND_BATCHES 32
 #define LOOK_AGAIN_MS 1000		/* a prepared transaction wakes nobody */
 #define MAX_WAIT_MS 60000
+#define LOCK_TIMEOUT "300ms"	/* shorter than deadlock_timeout mostly is */
 
 typedef struct Worker
 {
@@ -41,6 +42,12 @@ typedef struct Worker
 	int			limit;			/* rows of the next round */
 	TimestampTz not_before;		/* after failures */
 	uint64		serving;		/* the last of jflow_sync_run's wishes */
+	bool		replaces;		/* the last round was of one that shall take
+								 * another's place, and left nothing to do */
+	bool		locked_other;	/* the sync whose place it takes */
+	bool		told;			/* why it does not take it yet */
+	int			place_failures; /* to take it, in a row */
+	TimestampTz place_not_before;
 } Worker;
 
 /* A transaction for statements on our tables or, for a post, without a snapshot. */
@@ -130,12 +137,21 @@ wait_after(int failures)
 	return Min(INT64CONST(1000) << Min(failures, 20), MAX_WAIT_MS);
 }
 
+/* The locks of the session go with a transaction that is aborted. */
+static void
+abort_transaction(Worker *worker)
+{
+	AbortCurrentTransaction();
+	sync_locks_lost();
+	worker->locked = worker->locked_other = false;
+}
+
 /*
  * The second.  A document that is too large to be sent is raised as the post's
  * error; once its row is alone it is the row's, which would hold up all others.
  */
 static void
-post(SyncRound *round)
+post(Worker *worker, SyncRound *round)
 {
 	PG_TRY();
 	{
@@ -152,7 +168,7 @@ post(SyncRound *round)
 			PG_RE_THROW();
 		MemoryContextSwitchTo(round->context);
 		error = CopyErrorData();
-		AbortCurrentTransaction();
+		abort_transaction(worker);
 		FlushErrorState();
 		MemoryContextSwitchTo(round->context);
 		sync_fail_row(round, &round->rows[0], error, true);
@@ -165,7 +181,7 @@ static void
 post_and_settle(Worker *worker, SyncRound *round)
 {
 	worker->me->state = REPLICA_BUSY;
-	post(round);
+	post(worker, round);
 	begin_transaction(true);
 	MemoryContextSwitchTo(round->context);
 	sync_settle(round, wait_after(worker->failures));
@@ -227,11 +243,30 @@ note_error(Worker *worker, const ErrorData *error)
 	{
 		MemoryContextSwitchTo(old);
 		EmitErrorReport();
-		AbortCurrentTransaction();
+		abort_transaction(worker);
 		FlushErrorState();
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(old);
+}
+
+/* In a PG_CATCH: the error is the sync's. */
+static void
+recover_from_error(Worker *worker)
+{
+	ErrorData  *error;
+
+	MemoryContextSwitchTo(worker->context);
+	error = CopyErrorData();
+	HOLD_INTERRUPTS();
+	EmitErrorReport();
+	abort_transaction(worker);
+	FlushErrorState();
+	QueryCancelPending = false;
+	RESUME_INTERRUPTS();
+	MemoryContextSwitchTo(worker->context);
+	worker->recover = true;
+	note_error(worker, error);
 }
 
 /*
@@ -247,6 +282,7 @@ run_round(Worker *worker, TimestampTz *due)
 
 	round->context = worker->context;
 	*due = DT_NOEND;
+	worker->replaces = false;
 	PG_TRY();
 	{
 		if (!claim(worker, round))
@@ -264,26 +300,17 @@ run_round(Worker *worker, TimestampTz *due)
 				begin_transaction(true);
 				*due = sync_next_due(round->sync);
 				end_transaction();
+				if (round->nrows == 0 && *due == DT_NOEND)
+					worker->failures = 0;	/* what has failed is gone */
+				worker->replaces = round->sync->stands_for && round->sync->phase == PHASE_FOLLOW &&
+					round->error == NULL && *due == DT_NOEND;
 			}
 		}
 	}
 	PG_CATCH();
 	{
-		ErrorData  *error;
-
-		MemoryContextSwitchTo(worker->context);
-		error = CopyErrorData();
-		HOLD_INTERRUPTS();
-		EmitErrorReport();
-		AbortCurrentTransaction();
-		FlushErrorState();
-		QueryCancelPending = false;
-		unlock(worker);
-		RESUME_INTERRUPTS();
-		MemoryContextSwitchTo(worker->context);
-		worker->recover = true;
+		recover_from_error(worker);
 		count_round(worker, false);
-		note_error(worker, error);
 		again = false;
 	}
 	PG_END_TRY();
@@ -294,6 +321,106 @@ run_round(Worker *worker, TimestampTz *due)
 		worker->me->busy_us += GetCurrentTimestamp() - started;
 	worker->me->state = REPLICA_IDLE;
 	return again;
+}
+
+/*
+ * Lock the sync whose place we are to take, if nothing forbids that.  What does is
+ * told once.
+ */
+static bool
+lock_other(Worker *worker)
+{
+	Sync	   *sync,
+			   *other = NULL;
+	ErrorData  *why_not = NULL;
+
+	begin_transaction(true);
+	MemoryContextSwitchTo(worker->context);
+	sync = sync_read_id(worker->pool->shards);
+	if (sync && sync->stands_for)
+		other = sync_of_flow(sync->stands_for);
+	if (other)
+		why_not = sync_why_not_yet(sync, other);
+	if (other && why_not == NULL)
+	{
+		sync_lock(other->id, true);
+		worker->locked_other = true;
+	}
+	if (why_not && !worker->told)
+		sync_note_error(sync, why_not);
+	worker->noted |= why_not != NULL;
+	worker->told = why_not != NULL;
+	end_transaction();
+	MemoryContextSwitchTo(worker->context);
+	return worker->locked_other;
+}
+
+/* The exchange itself, both syncs locked.  Nobody who reads or writes waits long for our locks. */
+static void
+exchange(Worker *worker)
+{
+	Sync	   *sync,
+			   *other;
+	int			guc_level = 0;
+	int			replaced = 0;
+
+	begin_transaction(true);
+	MemoryContextSwitchTo(worker->context);
+	sync = sync_read_id(worker->pool->shards);
+	if (sync)
+	{
+		sync_lock(sync->id, false);
+		sync = sync_read_id(sync->id);
+	}
+	other = sync && sync->stands_for ? sync_of_flow(sync->stands_for) : NULL;
+	if (other)
+	{
+		guc_level = NewGUCNestLevel();
+		(void) set_config_option("lock_timeout", LOCK_TIMEOUT, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+		sync_exchange(sync, other);
+		AtEOXact_GUC(true, guc_level);
+		replaced = other->id;
+	}
+	end_transaction();
+	worker->me->stop = true;	/* its place is the worker's of the other */
+	begin_transaction(true);
+	sync_forget_rows(replaced);
+	end_transaction();
+	MemoryContextSwitchTo(worker->context);
+}
+
+/*
+ * All rows of a sync that is to take another's place have been tried.  The other is
+ * locked first, and what has changed until then is posted: it cannot have brought
+ * anything to its store that ours has not, so no answer becomes older.
+ */
+static void
+take_place(Worker *worker)
+{
+	TimestampTz due;
+
+	if (worker->place_not_before > GetCurrentTimestamp())
+		return;
+	PG_TRY();
+	{
+		if (lock_other(worker))
+		{
+			while (!worker->me->stop && run_round(worker, &due))
+				CHECK_FOR_INTERRUPTS();
+			if (worker->replaces && worker->locked_other && !worker->me->stop)
+				exchange(worker);
+		}
+	}
+	PG_CATCH();
+	{
+		recover_from_error(worker);
+		worker->place_not_before = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), wait_after(worker->place_failures++));
+	}
+	PG_END_TRY();
+	if (worker->locked_other)
+		sync_unlock();
+	worker->locked_other = false;
+	worker->replaces = false;
 }
 
 /* Somebody waits until all that was changed before has been posted. */
@@ -390,12 +517,14 @@ sync_worker_run(JflowReplica *me)
 			MemoryContextReset(worker.context);
 			CHECK_FOR_INTERRUPTS();
 		}
+		if (worker.replaces && !me->stop)
+			take_place(&worker);
 		MemoryContextReset(worker.context);
 		if (asked)
 			answer(&worker);
 		pgstat_report_activity(STATE_IDLE, NULL);
 		if (!me->stop)
-			rest(worker.failures > 0 ? worker.not_before : due);
+			rest(Max(worker.not_before, due));
 	}
 	proc_exit(0);
 }

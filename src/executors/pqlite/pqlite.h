@@ -16,7 +16,8 @@
  * for a user's table; pqlite_index.c makes indexes, and pqlite_reindex.c
  * others in their place; pqlite_write.c, pqlite_search.c
  * and pqlite_read.c have the endpoints; pqlite_reshard.c moves rows when the number
- * of shards changes; pqlite_class.c tells the runtime of all that.
+ * of shards changes; pqlite_exchange.c puts another store in place of one;
+ * pqlite_class.c tells the runtime of all that.
  *
  * docs/pqlite.md says why racing posts and moving rows are right.
  */
@@ -291,6 +292,9 @@ extern void pqlite_shards_due(const char *flow, const char *executor, int shard)
 extern bool pqlite_shards_other_user(const char *schema, const char *table, const char *flow,
 									 const char *executor, char **other_flow,
 									 char **other_executor);
+extern void pqlite_shards_hand_over(const char *flow, const char *executor, int shard,
+									const char *to_flow, const char *to_executor,
+									const char *schema, const char *parent, const char *table);
 extern void pqlite_shards_forget_users(const char *schema, const char *table);
 
 /* pqlite_columns.c */
@@ -454,6 +458,12 @@ extern void pqlite_become_owner(const JflowFlow *flow, PqliteOwnerState *state);
 extern void pqlite_end_owner(const PqliteOwnerState *state);
 extern JflowMove pqlite_move_rows(const char *flow, const char *executor, int batch, bool busy);
 extern void pqlite_scale(const char *flow, const char *executor, int shards, bool at_once);
+
+/* pqlite_exchange.c */
+extern void pqlite_check_stand_in(const JflowExecutor *executor, const JflowExecutor *stand_in);
+extern void pqlite_prepare_exchange(const JflowFlow *flow, const JflowExecutor *executor);
+extern void pqlite_exchange(const JflowFlow *flow, const JflowExecutor *executor,
+							const JflowFlow *stand_in_flow, const JflowExecutor *stand_in);
 
 /*
  * Is this call the one that does the whole request?  Under "all" that is shard

@@ -57,5 +57,8 @@ const JflowClass pqlite_class = {
 	.move_rows = pqlite_move_rows,
 	.needs_mover = pqlite_shards_need_mover,
 	.table = table_of,
+	.check_stand_in = pqlite_check_stand_in,
+	.prepare_exchange = pqlite_prepare_exchange,
+	.exchange = pqlite_exchange,
 	.caller_endpoints = caller_endpoints,
 };

@@ -381,7 +381,8 @@ pqlite_add_leaves(const PqliteStore *store, int shards, bool has_mover)
 
 /*
  * Make a user's table the store of an executor, unless it is another's.  The
- * caller has checked that the current user may write to it.
+ * caller has checked that the current user may write to it.  Who stands in for
+ * another leaves the table to that one.
  */
 void
 pqlite_claim_table(PqliteStore *store)
@@ -397,6 +398,11 @@ pqlite_claim_table(PqliteStore *store)
 	}
 	pqlite_lock_store_name(store->flow, store->executor);
 	pqlite_check_not_used(store->schema, store->table, store->flow, store->executor, false);
+	if (jflow_flow_open(store->flow, false)->rights.stands_for)
+	{
+		store->claimed = true;
+		return;
+	}
 	pqlite_shards_forget_users(store->schema, store->table);
 	pqlite_shards_remove(store->flow, store->executor);
 	for (int i = 0; i < store->nleaves; i++)

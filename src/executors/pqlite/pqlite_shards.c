@@ -308,9 +308,27 @@ pqlite_shards_due(const char *flow, const char *executor, int shard)
 				  "WHERE flow = $1 AND executor = $2 AND shard = $3", &params);
 }
 
+/* A leaf has become another executor's, under another name. */
+void
+pqlite_shards_hand_over(const char *flow, const char *executor, int shard, const char *to_flow,
+						const char *to_executor, const char *schema, const char *parent, const char *table)
+{
+	JflowParams params = {0};
+
+	jflow_param_int(&params, shard);
+	jflow_param_text(&params, to_flow);
+	jflow_param_text(&params, to_executor);
+	jflow_param_text(&params, schema);
+	jflow_param_text(&params, parent);
+	jflow_param_text(&params, table);
+	(void) change(flow, executor, "UPDATE jflow.shard SET flow = $4, executor = $5, \"schema\" = $6, parent = $7, \"table\" = $8 "
+				  "WHERE flow = $1 AND executor = $2 AND shard = $3", &params);
+}
+
 /*
  * Is a table the store, or a leaf of the store, of another executor than this?  If
- * so it is told which.
+ * so it is told which.  A flow and the one that stands in for it share a user's
+ * table, of which each fills a column of its own.
  */
 bool
 pqlite_shards_other_user(const char *schema, const char *table, const char *flow,
@@ -329,7 +347,9 @@ pqlite_shards_other_user(const char *schema, const char *table, const char *flow
 	result = jflow_catalog_run("SELECT s.flow, s.executor FROM jflow.shard s "
 							   "JOIN jflow.executor e ON e.flow = s.flow AND e.name = s.executor "
 							   "WHERE s.\"schema\" = $1 AND (s.parent = $2 OR s.\"table\" = $2) "
-							   "AND (s.flow, s.executor) <> ($3, $4) LIMIT 1", &params) > 0;
+							   "AND (s.flow, s.executor) <> ($3, $4) "
+							   "AND NOT EXISTS (SELECT FROM jflow.flow f WHERE (f.flow = $3 AND f.stands_for = s.flow) "
+							   "OR (f.flow = s.flow AND f.stands_for = $3)) LIMIT 1", &params) > 0;
 	if (result)
 	{
 		*other_flow = MemoryContextStrdup(context, jflow_catalog_value(0, 1));

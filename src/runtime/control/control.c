@@ -141,13 +141,13 @@ count_wanted(const JflowFlow *flow)
 }
 
 /*
- * jflow_start(flow text) RETURNS int4: how many replicas will be wanted, once
- * this is committed.
+ * Start a flow that the current user owns, at commit; returns how many replicas will
+ * be wanted then.
  */
-Datum
-jflow_start(PG_FUNCTION_ARGS)
+int
+jflow_flow_start(const char *name)
 {
-	JflowFlow  *flow = own_flow(required_text(fcinfo, 0, "flow"));
+	JflowFlow  *flow = own_flow(name);
 	char	   *trouble;
 	int			wanted = count_wanted(flow);
 	Oid			owner;
@@ -167,7 +167,16 @@ jflow_start(PG_FUNCTION_ARGS)
 	on_run_state("INSERT INTO jflow.run_state (flow, system_identifier, database) "
 				 "VALUES ($1, $2, $3) ON CONFLICT DO NOTHING", flow->name);
 	jflow_pending_start(flow->name);
-	PG_RETURN_INT32(wanted);
+	return wanted;
+}
+
+/*
+ * jflow_start(flow text) RETURNS int4
+ */
+Datum
+jflow_start(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_INT32(jflow_flow_start(required_text(fcinfo, 0, "flow")));
 }
 
 /*

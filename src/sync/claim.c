@@ -1,33 +1,28 @@
 /*
- * round.c
- *		A round: claim what has changed, post it, settle what became of it.
+ * claim.c
+ *		A round's beginning: claim what is to be posted.
  *
- * The three are called in turn, each in a transaction of its own by the worker, or
- * all in one by a trigger.  What a claim has committed says what a crash before
- * the end of the round leaves to be done.
+ * A round is to claim, to post (post.c) and to settle (settle.c), each in a
+ * transaction of its own by the worker, or all in one by a trigger.  What a claim
+ * has committed says what a crash before the end of the round leaves to be done.
  */
 #include "postgres.h"
 
 #include "access/xact.h"
 #include "catalog/pg_type.h"
-#include "common/pg_prng.h"
 #include "executor/spi.h"
 #include "lib/qunique.h"
-#include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 
-#include "common/json.h"
 #include "compat.h"
-#include "runtime/gateway/gateway.h"
 #include "sync/sync.h"
 
 #define MAX_ROUND_BYTES (16 * 1024 * 1024)	/* of documents */
 #define SMALL_READING (1024 * 1024) /* bytes */
 #define MAX_STEP 3200			/* rows */
 #define SWEEP_ROWS 10000
-#define MAX_BACKOFF_MS 300000
 
 static int
 compare_texts(const void *a, const void *b)
@@ -41,8 +36,9 @@ compare_texts(const void *a, const void *b)
 	return order != 0 ? order : (la > lb) - (la < lb);
 }
 
-static int
-compare_rows(const void *a, const void *b)
+/* Of a round's rows, by key. */
+int
+sync_row_order(const void *a, const void *b)
 {
 	return compare_texts(&((const SyncRow *) a)->key, &((const SyncRow *) b)->key);
 }
@@ -188,11 +184,11 @@ read_wanted(SyncRound *round, const SyncSource *source, const Wanted *wanted, in
 	for (int i = 0; i < n; i++)
 		keys[i] = wanted[i].key;
 	nfound = sync_source_read(source, keys, n, found);
-	qsort(found, nfound, sizeof(SyncRow), compare_rows);
+	qsort(found, nfound, sizeof(SyncRow), sync_row_order);
 	for (int i = 0; i < n; i++)
 	{
 		SyncRow		wanted_row = {.key = wanted[i].key};
-		SyncRow    *row = bsearch(&wanted_row, found, nfound, sizeof(SyncRow), compare_rows);
+		SyncRow    *row = bsearch(&wanted_row, found, nfound, sizeof(SyncRow), sync_row_order);
 
 		rows[i] = row ? *row : wanted_row;
 		rows[i].attempts = wanted[i].attempts;
@@ -252,7 +248,7 @@ leave_out_known(const Sync *sync, SyncRow *rows, int n)
 
 	for (int i = 0; i < n; i++)
 		keys[i] = rows[i].key;
-	qsort(rows, n, sizeof(SyncRow), compare_rows);
+	qsort(rows, n, sizeof(SyncRow), sync_row_order);
 	jflow_param_int(&params, sync->id);
 	sync_param_texts(&params, keys, n);
 	jflow_catalog_begin(&state);
@@ -263,7 +259,7 @@ leave_out_known(const Sync *sync, SyncRow *rows, int n)
 		bool		isnull;
 		SyncRow		known = {.key = SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull)};
 		int64		hash = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2, &isnull));
-		SyncRow    *row = bsearch(&known, rows, n, sizeof(SyncRow), compare_rows);
+		SyncRow    *row = bsearch(&known, rows, n, sizeof(SyncRow), sync_row_order);
 
 		/* what has no hash is due, or will be, without our doing */
 		if (row && (isnull || row->hash == hash))
@@ -406,359 +402,6 @@ sync_claim(SyncRound *round, int limit)
 		sweep(round, source, now);
 	else if (round->sync->phase != PHASE_FOLLOW && round->nrows < limit)
 		compare(round, source, limit);
-	MemoryContextSwitchTo(old);
-}
-
-/* Documents of a round, cut into requests. */
-typedef struct RoundSource
-{
-	JflowSource base;
-	Datum	   *docs;
-	int			n;
-	int			position;
-} RoundSource;
-
-static bool
-next_docs(JflowSource *base, int size, Datum *docs)
-{
-	RoundSource *source = (RoundSource *) base;
-	int			n = Min(size, source->n - source->position);
-
-	if (n <= 0)
-		return false;
-	*docs = jflow_docs_from_datums(source->docs + source->position, n);
-	source->position += n;
-	return true;
-}
-
-/* Note the error of a row, in the round's context; the first one counts. */
-void
-sync_fail_row(SyncRound *round, SyncRow *row, const ErrorData *error, bool of_doc)
-{
-	if (row->failed)
-		return;
-	row->failed = true;
-	row->of_doc = of_doc;
-	row->sqlstate = error->sqlerrcode;
-	row->message = MemoryContextStrdup(round->context, error->message ? error->message : "");
-	if (error->hint)
-		row->hint = MemoryContextStrdup(round->context, error->hint);
-}
-
-/* The row that a document was made of; NULL: nobody knows. */
-static SyncRow *
-find_row(SyncRound *round, const JflowDoc *doc)
-{
-	SyncRow    *row = NULL;
-	SyncRow		key = {.key = doc->values[DOC_ID]};
-
-	if (!doc->nulls[DOC_ID])
-		row = bsearch(&key, round->rows, round->nrows, sizeof(SyncRow), compare_rows);
-	if (row || doc->nulls[DOC_PARENT_ID])
-		return row;
-	key.key = doc->values[DOC_PARENT_ID];
-	return bsearch(&key, round->rows, round->nrows, sizeof(SyncRow), compare_rows);
-}
-
-/*
- * The post goes on without a document.  If it is not one of ours nobody can tell
- * which row has not arrived, so none has.
- */
-static void
-take_error(void *arg, const JflowDoc *doc, const ErrorData *error, bool of_doc)
-{
-	SyncRound  *round = arg;
-	SyncRow    *row = find_row(round, doc);
-
-	if (row == NULL)
-		for (int i = 0; i < round->nrows; i++)
-			sync_fail_row(round, &round->rows[i], error, false);
-	else
-		sync_fail_row(round, row, error, of_doc);
-}
-
-/* A document of a key alone. */
-static Datum
-doc_of_key(Datum key)
-{
-	JflowDoc	doc;
-
-	jflow_doc_init(&doc);
-	doc.values[DOC_ID] = key;
-	doc.nulls[DOC_ID] = false;
-	return jflow_doc_form(&doc);
-}
-
-/* Does an executor say what it does for an endpoint? */
-static bool
-names_endpoint(const JflowExecutor *executor, const char *endpoint)
-{
-	JsonbValue	buffer;
-
-	return (executor->requests && jflow_json_get(executor->requests, endpoint, &buffer)) ||
-		(executor->class_requests && jflow_json_get(executor->class_requests, endpoint, &buffer));
-}
-
-/*
- * The executors that know how to delete, as a regular expression: a document to be
- * deleted is an id alone, which an encoder can do nothing with.  NULL: all.
- */
-static char *
-who_deletes(const char *flow_name)
-{
-	const JflowFlow *flow = jflow_flow_open(flow_name, false);
-	StringInfoData result;
-
-	initStringInfo(&result);
-	for (int i = 0; i < flow->nexecutors; i++)
-	{
-		if (!names_endpoint(&flow->executors[i], "/delete"))
-			continue;
-		if (result.len > 0)
-			appendStringInfoChar(&result, '|');
-		for (const char *c = flow->executors[i].name; *c; c++)
-		{
-			if (strchr("\\^$.[]|()*+?{}", *c))
-				appendStringInfoChar(&result, '\\');
-			appendStringInfoChar(&result, *c);
-		}
-	}
-	return result.len > 0 ? result.data : NULL;
-}
-
-/*
- * Post the rows that are to be deleted, or the others; and of these those that
- * have failed before, each in a request of its own, or the others.
- */
-static void
-post_some(SyncRound *round, bool deleted, bool alone)
-{
-	const Sync *sync = round->sync;
-	MemoryContext old = MemoryContextSwitchTo(round->context);
-	JflowPostOptions options;
-	JflowPostResult result;
-	RoundSource source;
-	JsonbInState json = {0};
-
-	memset(&options, 0, sizeof(options));
-	memset(&source, 0, sizeof(source));
-	source.docs = palloc(sizeof(Datum) * Max(round->nrows, 1));
-	for (int i = 0; i < round->nrows; i++)
-	{
-		const SyncRow *row = &round->rows[i];
-
-		if ((row->doc == (Datum) 0) == deleted && (row->attempts > 0) == alone)
-			source.docs[source.n++] = deleted ? doc_of_key(row->key) : row->doc;
-	}
-
-	/*
-	 * A row that is gone from a store that is the source is gone from the
-	 * store.
-	 */
-	if (source.n > 0 && !(deleted && sync->in_place))
-	{
-		source.base.next = next_docs;
-		source.base.total = source.n;
-		options.endpoint = deleted ? "/delete" : sync->endpoint;
-		options.flow = sync->flow;
-		options.target_executor = deleted ? who_deletes(sync->flow) : NULL;
-		pushJsonbValue(&json, WJB_BEGIN_OBJECT, NULL);
-		if (sync->in_place)
-			jflow_json_push_string(&json, "writes", "embedding");
-		pushJsonbValue(&json, WJB_END_OBJECT, NULL);
-		options.parameters = JsonbValueToJsonb(json.result);
-		options.request_size = alone ? 1 : sync->batch;
-		options.continue_on_error = !round->strict;
-		options.error_sink = round->strict ? NULL : take_error;
-		options.error_arg = round;
-		jflow_post_run(&options, &source.base, NULL, NULL, &result);
-	}
-	MemoryContextSwitchTo(old);
-}
-
-/*
- * Post what was claimed.  What is wrong with rows is noted in them; what is wrong
- * with the flow is raised.
- */
-void
-sync_post(SyncRound *round)
-{
-	qsort(round->rows, round->nrows, sizeof(SyncRow), compare_rows);
-	for (int deleted = 0; deleted <= 1; deleted++)
-		for (int alone = 0; alone <= 1; alone++)
-			post_some(round, deleted, alone);
-}
-
-/* Errors that pass, whatever the document is. */
-static bool
-passes(int sqlstate)
-{
-	int			category = ERRCODE_TO_CATEGORY(sqlstate);
-
-	return category == ERRCODE_TO_CATEGORY(ERRCODE_CONNECTION_EXCEPTION) ||
-		category == ERRCODE_TO_CATEGORY(ERRCODE_TRANSACTION_ROLLBACK) ||
-		category == ERRCODE_TO_CATEGORY(ERRCODE_INSUFFICIENT_RESOURCES) ||
-		category == ERRCODE_TO_CATEGORY(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE) ||
-		category == ERRCODE_TO_CATEGORY(ERRCODE_SYSTEM_ERROR) ||
-		(category == ERRCODE_TO_CATEGORY(ERRCODE_OPERATOR_INTERVENTION) && sqlstate != ERRCODE_QUERY_CANCELED);
-}
-
-/* The hashes of documents that arrived. */
-static void
-settle_arrived(SyncRound *round)
-{
-	JflowParams params = {0};
-	Datum	   *keys = palloc(sizeof(Datum) * Max(round->nrows, 1));
-	Datum	   *hashes = palloc(sizeof(Datum) * Max(round->nrows, 1));
-	int			n = 0;
-
-	for (int i = 0; i < round->nrows; i++)
-	{
-		if (round->rows[i].failed || round->rows[i].doc == (Datum) 0)
-			continue;
-		keys[n] = round->rows[i].key;
-		hashes[n++] = Int64GetDatum(round->rows[i].hash);
-	}
-	if (n == 0)
-		return;
-	jflow_param_int(&params, round->sync->id);
-	sync_param_texts(&params, keys, n);
-	jflow_param(&params, INT8ARRAYOID,
-				PointerGetDatum(construct_array(hashes, n, INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE)),
-				false);
-	(void) sync_statement("UPDATE jflow.sync_row r SET hash = v.hash, due = NULL, attempts = 0, failed = NULL, "
-						  "sqlstate = NULL, message = NULL FROM (SELECT (SELECT ctid FROM jflow.sync_row "
-						  "WHERE sync = $1 AND key = u.key) AS tid, u.hash "
-						  "FROM ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest($3)) u (key, hash) OFFSET 0) v "
-						  "WHERE r.ctid = v.tid", &params);
-}
-
-static void
-settle_deleted(SyncRound *round)
-{
-	JflowParams params = {0};
-	Datum	   *keys = palloc(sizeof(Datum) * Max(round->nrows, 1));
-	int			n = 0;
-
-	for (int i = 0; i < round->nrows; i++)
-		if (!round->rows[i].failed && round->rows[i].doc == (Datum) 0)
-			keys[n++] = round->rows[i].key;
-	if (n == 0)
-		return;
-	jflow_param_int(&params, round->sync->id);
-	sync_param_texts(&params, keys, n);
-	(void) sync_statement("DELETE FROM jflow.sync_row WHERE ctid = ANY (ARRAY(SELECT (SELECT ctid FROM jflow.sync_row "
-						  "WHERE sync = $1 AND key = k) FROM pg_catalog.unnest($2) k))", &params);
-}
-
-/* When a row that has failed so often is due again. */
-static TimestampTz
-due_again(int attempts)
-{
-	int64		ms = Min(INT64CONST(1000) << Min(attempts - 1, 20), MAX_BACKOFF_MS);
-
-	/* not all at once that have failed together */
-	ms += (int64) pg_prng_uint64_range(&pg_global_prng_state, 0, ms / 4);
-	return TimestampTzPlusMilliseconds(GetCurrentTimestamp(), ms);
-}
-
-/* A row has failed. */
-static void
-fail(SyncRound *round, const SyncRow *row, int attempts, TimestampTz due)
-{
-	JflowParams params = {0};
-
-	jflow_param_int(&params, round->sync->id);
-	jflow_param(&params, TEXTOID, row->key, false);
-	jflow_param_int(&params, attempts);
-	sync_param_time(&params, due);
-	sync_param_time(&params, GetCurrentTimestamp());
-	jflow_param_text(&params, unpack_sql_state(row->sqlstate));
-	jflow_param_text(&params, row->message);
-	(void) sync_statement("UPDATE jflow.sync_row SET attempts = $3, due = $4, failed = $5, sqlstate = $6, message = $7 "
-						  "WHERE sync = $1 AND key = $2", &params);
-}
-
-/* The error of a row that says nothing about it, and so is the sync's. */
-static void
-keep_error(SyncRound *round, const SyncRow *row)
-{
-	round->error = palloc0(sizeof(ErrorData));
-	round->error->elevel = ERROR;
-	round->error->sqlerrcode = row->sqlstate;
-	round->error->message = row->message;
-	round->error->hint = row->hint;
-}
-
-/*
- * What becomes of a row that has failed; docs/sync.md has the table.  Returns
- * whether its error is the sync's.
- */
-static bool
-settle_failed(SyncRound *round, const SyncRow *row)
-{
-	int			retries = round->sync->retries;
-	int			attempts = row->attempts + 1;
-	bool		passing = !row->of_doc && passes(row->sqlstate);
-
-	if (passing && round->arrived > 0)
-	{
-		attempts = Min(attempts, Max(retries, 1));
-		fail(round, row, attempts, due_again(attempts));
-	}
-	else if (row->of_doc || (!passing && (round->arrived > 0 || round->nrows == 1)))
-		fail(round, row, attempts, attempts > retries ? DT_NOEND : due_again(attempts));
-	else
-		return true;
-	return false;
-}
-
-/* Rows that are tried again with the others, once the sync has waited. */
-static void
-put_off(SyncRound *round, const Datum *keys, int n, int64 ms)
-{
-	JflowParams params = {0};
-
-	if (n == 0)
-		return;
-	jflow_param_int(&params, round->sync->id);
-	sync_param_texts(&params, keys, n);
-	sync_param_time(&params, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), ms));
-	(void) sync_statement("UPDATE jflow.sync_row SET due = $3 WHERE ctid = ANY (ARRAY(SELECT (SELECT ctid FROM jflow.sync_row "
-						  "WHERE sync = $1 AND key = k) FROM pg_catalog.unnest($2) k))", &params);
-}
-
-/*
- * Note what became of what was posted.  If the round's error is left behind, the
- * sync waits for "wait_ms", and then others come before those that have failed.
- */
-void
-sync_settle(SyncRound *round, int64 wait_ms)
-{
-	MemoryContext old = MemoryContextSwitchTo(round->context);
-	JflowCatalogState state;
-	Datum	   *keys = palloc(sizeof(Datum) * Max(round->nrows, 1));
-	int			n = 0;
-
-	for (int i = 0; i < round->nrows; i++)
-		round->arrived += !round->rows[i].failed;
-	jflow_catalog_begin(&state);
-	settle_arrived(round);
-	settle_deleted(round);
-	MemoryContextSwitchTo(round->context);
-	for (int i = 0; i < round->nrows; i++)
-	{
-		const SyncRow *row = &round->rows[i];
-
-		CHECK_FOR_INTERRUPTS();
-		if (!row->failed || !settle_failed(round, row))
-			continue;
-		keys[n++] = row->key;
-		if (round->error == NULL)
-			keep_error(round, row);
-	}
-	put_off(round, keys, n, wait_ms + 1000);
-	jflow_catalog_end(&state);
 	MemoryContextSwitchTo(old);
 }
 

@@ -1,0 +1,190 @@
+/*
+ * settle.c
+ *		A round's end: note what became of what was posted.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "common/pg_prng.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+
+#include "compat.h"
+#include "sync/sync.h"
+
+#define MAX_BACKOFF_MS 300000
+
+/* Errors that pass, whatever the document is. */
+static bool
+passes(int sqlstate)
+{
+	int			category = ERRCODE_TO_CATEGORY(sqlstate);
+
+	return category == ERRCODE_TO_CATEGORY(ERRCODE_CONNECTION_EXCEPTION) ||
+		category == ERRCODE_TO_CATEGORY(ERRCODE_TRANSACTION_ROLLBACK) ||
+		category == ERRCODE_TO_CATEGORY(ERRCODE_INSUFFICIENT_RESOURCES) ||
+		category == ERRCODE_TO_CATEGORY(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE) ||
+		category == ERRCODE_TO_CATEGORY(ERRCODE_SYSTEM_ERROR) ||
+		(category == ERRCODE_TO_CATEGORY(ERRCODE_OPERATOR_INTERVENTION) && sqlstate != ERRCODE_QUERY_CANCELED);
+}
+
+/* The hashes of documents that arrived. */
+static void
+settle_arrived(SyncRound *round)
+{
+	JflowParams params = {0};
+	Datum	   *keys = palloc(sizeof(Datum) * Max(round->nrows, 1));
+	Datum	   *hashes = palloc(sizeof(Datum) * Max(round->nrows, 1));
+	int			n = 0;
+
+	for (int i = 0; i < round->nrows; i++)
+	{
+		if (round->rows[i].failed || round->rows[i].doc == (Datum) 0)
+			continue;
+		keys[n] = round->rows[i].key;
+		hashes[n++] = Int64GetDatum(round->rows[i].hash);
+	}
+	if (n == 0)
+		return;
+	jflow_param_int(&params, round->sync->id);
+	sync_param_texts(&params, keys, n);
+	jflow_param(&params, INT8ARRAYOID,
+				PointerGetDatum(construct_array(hashes, n, INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE)),
+				false);
+	(void) sync_statement("UPDATE jflow.sync_row r SET hash = v.hash, due = NULL, attempts = 0, failed = NULL, "
+						  "sqlstate = NULL, message = NULL FROM (SELECT (SELECT ctid FROM jflow.sync_row "
+						  "WHERE sync = $1 AND key = u.key) AS tid, u.hash "
+						  "FROM ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest($3)) u (key, hash) OFFSET 0) v "
+						  "WHERE r.ctid = v.tid", &params);
+}
+
+static void
+settle_deleted(SyncRound *round)
+{
+	JflowParams params = {0};
+	Datum	   *keys = palloc(sizeof(Datum) * Max(round->nrows, 1));
+	int			n = 0;
+
+	for (int i = 0; i < round->nrows; i++)
+		if (!round->rows[i].failed && round->rows[i].doc == (Datum) 0)
+			keys[n++] = round->rows[i].key;
+	if (n == 0)
+		return;
+	jflow_param_int(&params, round->sync->id);
+	sync_param_texts(&params, keys, n);
+	(void) sync_statement("DELETE FROM jflow.sync_row WHERE ctid = ANY (ARRAY(SELECT (SELECT ctid FROM jflow.sync_row "
+						  "WHERE sync = $1 AND key = k) FROM pg_catalog.unnest($2) k))", &params);
+}
+
+/* When a row that has failed so often is due again. */
+static TimestampTz
+due_again(int attempts)
+{
+	int64		ms = Min(INT64CONST(1000) << Min(attempts - 1, 20), MAX_BACKOFF_MS);
+
+	/* not all at once that have failed together */
+	ms += (int64) pg_prng_uint64_range(&pg_global_prng_state, 0, ms / 4);
+	return TimestampTzPlusMilliseconds(GetCurrentTimestamp(), ms);
+}
+
+/* A row has failed. */
+static void
+fail(SyncRound *round, const SyncRow *row, int attempts, TimestampTz due)
+{
+	JflowParams params = {0};
+
+	jflow_param_int(&params, round->sync->id);
+	jflow_param(&params, TEXTOID, row->key, false);
+	jflow_param_int(&params, attempts);
+	sync_param_time(&params, due);
+	sync_param_time(&params, GetCurrentTimestamp());
+	jflow_param_text(&params, unpack_sql_state(row->sqlstate));
+	jflow_param_text(&params, row->message);
+	(void) sync_statement("UPDATE jflow.sync_row SET attempts = $3, due = $4, failed = $5, sqlstate = $6, message = $7 "
+						  "WHERE sync = $1 AND key = $2", &params);
+}
+
+/* The error of a row that says nothing about it, and so is the sync's. */
+static void
+keep_error(SyncRound *round, const SyncRow *row)
+{
+	round->error = palloc0(sizeof(ErrorData));
+	round->error->elevel = ERROR;
+	round->error->sqlerrcode = row->sqlstate;
+	round->error->message = row->message;
+	round->error->hint = row->hint;
+}
+
+/*
+ * What becomes of a row that has failed; docs/sync.md has the table.  Returns
+ * whether its error is the sync's.
+ */
+static bool
+settle_failed(SyncRound *round, const SyncRow *row)
+{
+	int			retries = round->sync->retries;
+	int			attempts = row->attempts + 1;
+	bool		passing = !row->of_doc && passes(row->sqlstate);
+
+	if (passing && round->arrived > 0)
+	{
+		attempts = Min(attempts, Max(retries, 1));
+		fail(round, row, attempts, due_again(attempts));
+	}
+	else if (row->of_doc || (!passing && (round->arrived > 0 || round->nrows == 1)))
+		fail(round, row, attempts, attempts > retries ? DT_NOEND : due_again(attempts));
+	else
+		return true;
+	return false;
+}
+
+/* Rows that are tried again with the others, once the sync has waited. */
+static void
+put_off(SyncRound *round, const Datum *keys, int n, int64 ms)
+{
+	JflowParams params = {0};
+
+	if (n == 0)
+		return;
+	jflow_param_int(&params, round->sync->id);
+	sync_param_texts(&params, keys, n);
+	sync_param_time(&params, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), ms));
+	(void) sync_statement("UPDATE jflow.sync_row SET due = $3 WHERE ctid = ANY (ARRAY(SELECT (SELECT ctid FROM jflow.sync_row "
+						  "WHERE sync = $1 AND key = k) FROM pg_catalog.unnest($2) k))", &params);
+}
+
+/*
+ * Note what became of what was posted.  If the round's error is left behind, the
+ * sync waits for "wait_ms", and then others come before those that have failed.
+ */
+void
+sync_settle(SyncRound *round, int64 wait_ms)
+{
+	MemoryContext old = MemoryContextSwitchTo(round->context);
+	JflowCatalogState state;
+	Datum	   *keys = palloc(sizeof(Datum) * Max(round->nrows, 1));
+	int			n = 0;
+
+	for (int i = 0; i < round->nrows; i++)
+		round->arrived += !round->rows[i].failed;
+	jflow_catalog_begin(&state);
+	settle_arrived(round);
+	settle_deleted(round);
+	MemoryContextSwitchTo(round->context);
+	for (int i = 0; i < round->nrows; i++)
+	{
+		const SyncRow *row = &round->rows[i];
+
+		CHECK_FOR_INTERRUPTS();
+		if (!row->failed || !settle_failed(round, row))
+			continue;
+		keys[n++] = row->key;
+		if (round->error == NULL)
+			keep_error(round, row);
+	}
+	put_off(round, keys, n, wait_ms + 1000);
+	jflow_catalog_end(&state);
+	MemoryContextSwitchTo(old);
+}
