@@ -4,7 +4,8 @@
  *		Times one prepared statement over a file of vectors, in one session.
  *
  * The parameter goes out and the rows come back in binary, so that what is
- * measured is the server and the protocol.  Prints one line of JSON.
+ * measured is the server and the protocol; or the file has lines, each of which
+ * goes out as it is.  Prints one line of JSON.
  *
  *-------------------------------------------------------------------------
  */
@@ -37,6 +38,7 @@ typedef struct Totals
 	long		found;			/* of the nearest k, how many were returned */
 	long		wanted;
 	long		returned;
+	double		processor;		/* seconds of the backend's */
 } Totals;
 
 typedef struct Job
@@ -48,6 +50,8 @@ typedef struct Job
 	Rows		vectors;
 	Rows		truth;
 	bool		sparse;
+	bool		text;			/* vectors are lines */
+	char	  **lines;
 	char	   *param;			/* the parameter being sent */
 } Job;
 
@@ -89,6 +93,35 @@ read_rows(const char *path)
 		die(path, "is no file of vectors");
 	rows.count = size / (4L * (rows.width + 1));
 	return rows;
+}
+
+/* The file's lines, and how many as the rows' count. */
+static char **
+read_lines(const char *path, Rows *rows)
+{
+	FILE	   *f = fopen(path, "r");
+	char	  **lines = NULL;
+	char	   *line = NULL;
+	size_t		room = 0;
+	ssize_t		length;
+
+	if (f == NULL)
+		die(path, "cannot open");
+	while ((length = getline(&line, &room, f)) > 0)
+	{
+		if (line[length - 1] == '\n')
+			line[length - 1] = '\0';
+		lines = realloc(lines, (rows->count + 1) * sizeof(char *));
+		if (lines == NULL)
+			die("realloc", "out of memory");
+		lines[rows->count++] = line;
+		line = NULL;
+		room = 0;
+	}
+	fclose(f);
+	if (rows->count == 0)
+		die(path, "is empty");
+	return lines;
 }
 
 static const uint32_t *
@@ -194,9 +227,9 @@ count_found(const Job *job, Totals *totals, PGresult *res, int i)
 static void
 run_one(PGconn *conn, Job *job, Totals *totals, int i)
 {
-	int			length = fill_param(job, row_at(&job->vectors, i));
-	const char *values[1] = {job->param};
-	int			formats[1] = {1};
+	int			length = job->text ? 0 : fill_param(job, row_at(&job->vectors, i));
+	const char *values[1] = {job->text ? job->lines[i] : job->param};
+	int			formats[1] = {!job->text};
 	struct timespec start;
 	struct timespec end;
 	PGresult   *res;
@@ -213,7 +246,22 @@ run_one(PGconn *conn, Job *job, Totals *totals, int i)
 		(end.tv_sec - start.tv_sec) * 1e6 + (end.tv_nsec - start.tv_nsec) / 1e3;
 }
 
-/* Whole rounds over the file, until the time is up. */
+/* Seconds of processor time that our backend has had. */
+static double
+backend_time(PGconn *conn)
+{
+	char		path[64];
+	FILE	   *f;
+	double		ns = 0;
+
+	snprintf(path, sizeof(path), "/proc/%d/schedstat", PQbackendPID(conn));
+	f = fopen(path, "r");
+	if (f == NULL || fscanf(f, "%lf", &ns) != 1)
+		die(path, "cannot read");
+	fclose(f);
+	return ns / 1e9;
+}
+
 /*
  * Put ourselves and our backend on one processor.  They take turns anyway, and
  * to wake an idle virtual processor for each query takes as long as the query.
@@ -230,11 +278,14 @@ share_processor(PGconn *conn)
 		die("sched_setaffinity", "the server must be on this machine, and ours");
 }
 
+/* Whole rounds over the file, until the time is up. */
 static void
 run_rounds(PGconn *conn, Job *job, Totals *totals)
 {
 	double		spent = 0;
 	long		room = 0;
+
+	totals->processor = -backend_time(conn);
 
 	do
 	{
@@ -248,6 +299,7 @@ run_rounds(PGconn *conn, Job *job, Totals *totals)
 			spent += totals->times[totals->queries - 1];
 		}
 	} while (spent < job->seconds * 1e6);
+	totals->processor += backend_time(conn);
 }
 
 static int
@@ -267,9 +319,10 @@ print_totals(Totals *t)
 	for (long i = 0; i < t->queries; i++)
 		sum += t->times[i];
 	qsort(t->times, t->queries, sizeof(double), compare_times);
-	printf("{\"queries\": %ld, \"qps\": %.1f, \"mean_us\": %.1f, \"p50_us\": %.1f, \"p95_us\": %.1f, \"p99_us\": %.1f",
+	printf("{\"queries\": %ld, \"qps\": %.1f, \"mean_us\": %.1f, \"p50_us\": %.1f, \"p95_us\": %.1f, \"p99_us\": %.1f, \"processor_us\": %.1f",
 		   t->queries, t->queries * 1e6 / sum, sum / t->queries, t->times[t->queries / 2],
-		   t->times[(long) (t->queries * 0.95)], t->times[(long) (t->queries * 0.99)]);
+		   t->times[(long) (t->queries * 0.95)], t->times[(long) (t->queries * 0.99)],
+		   t->processor * 1e6 / t->queries);
 	if (t->wanted > 0)
 		printf(", \"recall\": %.5f, \"returned\": %.2f", (double) t->found / t->wanted,
 			   (double) t->returned / t->queries);
@@ -286,10 +339,12 @@ main(int argc, char **argv)
 	int			option;
 	PGconn	   *conn;
 
-	while ((option = getopt(argc, argv, "k:w:t:s:")) != -1)
+	while ((option = getopt(argc, argv, "k:lw:t:s:")) != -1)
 	{
 		if (option == 'k')
 			job.k = atoi(optarg);
+		else if (option == 'l')
+			job.text = true;
 		else if (option == 'w')
 			job.warmups = atoi(optarg);
 		else if (option == 't')
@@ -297,12 +352,15 @@ main(int argc, char **argv)
 		else if (option == 's' && nsettings < MAX_SETTINGS)
 			settings[nsettings++] = optarg;
 		else
-			die("usage", "client [-k K] [-w WARMUPS] [-t SECONDS] [-s SQL]... STATEMENT VECTORS.fvecs [TRUTH.ivecs]");
+			die("usage", "client [-k K] [-w WARMUPS] [-t SECONDS] [-s SQL]... STATEMENT VECTORS.fvecs [TRUTH.ivecs] | -l STATEMENT LINES");
 	}
 	if (argc - optind < 2)
-		die("usage", "client [-k K] [-w WARMUPS] [-t SECONDS] [-s SQL]... STATEMENT VECTORS.fvecs [TRUTH.ivecs]");
+		die("usage", "client [-k K] [-w WARMUPS] [-t SECONDS] [-s SQL]... STATEMENT VECTORS.fvecs [TRUTH.ivecs] | -l STATEMENT LINES");
 	job.sql = argv[optind];
-	job.vectors = read_rows(argv[optind + 1]);
+	if (job.text)
+		job.lines = read_lines(argv[optind + 1], &job.vectors);
+	else
+		job.vectors = read_rows(argv[optind + 1]);
 	if (argc - optind > 2)
 		job.truth = read_rows(argv[optind + 2]);
 	if (job.truth.count > 0 && job.truth.count < job.vectors.count)
