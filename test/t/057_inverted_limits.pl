@@ -1,5 +1,5 @@
-# Does an inverted index keep to its memory, and leave no harm where a build or a
-# merge cannot go on: disk full, cancelled, several at a time?
+# Does an inverted index keep to its memory and its size, and leave no harm where a
+# build or a merge cannot go on: disk full, cancelled, several at a time?
 use strict;
 use warnings;
 use PostgreSQL::Test::Cluster;
@@ -21,19 +21,21 @@ $node->safe_psql('postgres', q{
 my $right = q{SET enable_seqscan = off; SET enable_sort = off;
 	SELECT count(*) || ' ' || count(DISTINCT id) FROM (SELECT id FROM items ORDER BY v <#> v(7) LIMIT 100000) x};
 
-# the greatest private memory of the process that builds, in kB
-sub build_memory
+# the greatest private memory of a process that has run statements, in kB
+sub memory_of
 {
-	my ($memory) = @_;
 	my $psql = $node->background_psql('postgres');
 	my $pid = $psql->query_safe('SELECT pg_backend_pid()');
-	$psql->query_safe($_) for 'SET max_parallel_maintenance_workers = 0', "SET maintenance_work_mem = '$memory'",
-	  'CREATE INDEX memory_v ON items USING inverted (v sparsevec_ip_ops)';
+	$psql->query_safe($_) for @_;
 	my %status = slurp_file("/proc/$pid/status") =~ /^(\w+):\s+(\d+) kB$/mg;
-	$psql->query_safe('DROP INDEX memory_v');
 	$psql->quit;
 	# what is shared does not count: RssFile and RssShmem of now are at least those of then
 	return $status{VmHWM} - $status{RssFile} - $status{RssShmem};
+}
+sub build_memory
+{
+	return memory_of('SET max_parallel_maintenance_workers = 0', "SET maintenance_work_mem = '$_[0]'",
+		'CREATE INDEX memory_v ON items USING inverted (v sparsevec_ip_ops)', 'DROP INDEX memory_v');
 }
 SKIP:
 {
@@ -56,6 +58,45 @@ is($node->safe_psql('postgres', "SELECT count(*), min(jflow_inverted_check(oid))
 is($node->safe_psql('postgres', "SELECT count(DISTINCT pg_relation_size(oid)) FROM pg_class WHERE relname ~ '^build_'"), '1', 'made the same index');
 $node->safe_psql('postgres', 'DROP INDEX build_2, build_3');
 is($node->safe_psql('postgres', $right), '15000 15000', 'which gives all rows');
+
+SKIP:
+{
+	skip 'no /proc', 2 unless -e '/proc/self/status';
+	# searches of few rows, of all, and of thousands of terms
+	my $search = q{DO $do$ BEGIN
+		FOR i IN 1 .. %d LOOP
+			PERFORM id FROM items ORDER BY v <#> v(i) LIMIT 10;
+			PERFORM count(*) FROM (SELECT id FROM items ORDER BY v <#> v(i) LIMIT 3000) x;
+			PERFORM id FROM items ORDER BY v <#> (SELECT format('{%%s}/5000', string_agg(d || ':1', ','))::sparsevec FROM generate_series(1, 5000) d) LIMIT 10;
+		END LOOP; END $do$};
+	my @settings = ('SET enable_seqscan = off', 'SET enable_sort = off', q{SET work_mem = '64kB'});
+	my $once = memory_of(@settings, sprintf($search, 1));
+	my $often = memory_of(@settings, sprintf($search, 40));
+	cmp_ok($often, '<', $once + 4096, "searches leave no memory behind ($often kB against $once kB)");
+	my $whole = memory_of(@settings, 'SELECT count(*) FROM (SELECT id FROM items ORDER BY v <#> v(7)) x');
+	cmp_ok($whole, '<', $once + 8192, "nor does a scan to the end need much ($whole kB)");
+}
+
+# one row that is updated again and again, with VACUUM
+my $updates = $ENV{INVERTED_UPDATES} || 20000;
+$node->safe_psql('postgres', q{
+	CREATE TABLE hot AS SELECT id, v FROM items WHERE id = 1;
+	CREATE INDEX hot_v ON hot USING inverted (v sparsevec_ip_ops);
+	CREATE PROCEDURE update_hot(n int) LANGUAGE plpgsql AS $$ BEGIN
+		FOR i IN 1 .. n LOOP
+			UPDATE hot SET v = format('{%s:1,%s:2}/5000', 1 + i % 7, 10 + i % 4900)::sparsevec;
+			IF i % 100 = 0 THEN COMMIT; END IF;
+		END LOOP; END $$});
+my @pages;
+for (1 .. 10)
+{
+	$node->safe_psql('postgres', 'CALL update_hot(' . int($updates / 10) . ')');
+	$node->safe_psql('postgres', 'VACUUM hot');
+	push @pages, $node->safe_psql('postgres', q{SELECT pages FROM jflow_inverted_info('hot_v')});
+}
+cmp_ok($pages[9], '<=', $pages[2] * 1.5 + 50, "$updates updates of a row do not let its index grow (@pages pages)");
+is($node->safe_psql('postgres', q{SELECT jflow_inverted_check('hot_v')}), '1', 'one row is in it');
+is($node->safe_psql('postgres', q{SET enable_seqscan = off; SELECT count(*) FROM (SELECT id FROM hot ORDER BY v <#> v(1) LIMIT 10) x}), '1', 'and found once');
 
 # a merge that is cancelled again and again does no harm
 $node->safe_psql('postgres', 'DELETE FROM items WHERE id % 2 = 0');
