@@ -100,6 +100,9 @@ extern void jflow_executor_add(const char *flow, JflowExecutor *executor);
 extern void jflow_executor_check_options(JflowExecutor *executor);
 extern void jflow_flow_drop(const char *name, bool drop_data);
 extern void jflow_executor_missing(const JflowFlow *flow, const char *name) JFLOW_NORETURN;
+
+/* No limit of time is longer, so that it can be added to a moment: 100 years. */
+#define JFLOW_MAX_TIMEOUT_MS INT64CONST(3155760000000)
 extern int64 jflow_interval_ms(const Interval *interval);
 
 /* Called before a flow is dropped, by who may do so; NULL: nobody wants to know. */

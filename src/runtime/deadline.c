@@ -15,6 +15,7 @@
 #include "utils/timeout.h"
 
 #include "compat.h"
+#include "flow/flow.h"
 #include "runtime/deadline.h"
 
 static TimeoutId timeout_id = MAX_TIMEOUTS;

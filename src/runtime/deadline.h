@@ -7,8 +7,6 @@
 
 #include "utils/timestamp.h"
 
-#define JFLOW_MAX_TIMEOUT_MS INT64CONST(3155760000000)	/* 100 years */
-
 typedef struct JflowDeadline
 {
 	TimestampTz at;

@@ -50,6 +50,47 @@ SELECT jflow_drop('named', drop_data => true);
 ALTER TABLE stores.named_store OWNER TO regress_store_owner;
 SELECT jflow_drop('named', drop_data => true);
 
+-- a partition of several shards, or of none, is refused by who reads the store's leaves
+SET ROLE regress_store_owner;
+SELECT jflow_create('parted');
+SELECT jflow_add('parted', 'store', uses => 'PQLiteIndexer', replicas => 0, workspace => 'stores', uses_with => '{"dim": 1, "metric": "l2"}');
+SELECT id FROM jflow_post('/index', ARRAY[jflow_doc(id => 'a', embedding => '[1]')], 'parted');
+CREATE TABLE stores.many (LIKE stores.parted_store INCLUDING ALL);
+DO $$ BEGIN
+	EXECUTE 'ALTER TABLE stores.parted_store ATTACH PARTITION stores.many FOR VALUES IN (' || (SELECT string_agg(i::text, ',') FROM generate_series(1, 800) i) || ')';
+END $$;
+SELECT jflow_post('/search', ARRAY[jflow_doc(embedding => '[1]')], 'parted');
+SELECT jflow_scale('parted', 'store', shards => 2);
+ALTER TABLE stores.parted_store DETACH PARTITION stores.many;
+ALTER TABLE stores.parted_store ATTACH PARTITION stores.many FOR VALUES IN (-5);
+SELECT jflow_post('/index', ARRAY[jflow_doc(id => 'b', embedding => '[2]')], 'parted');
+ALTER TABLE stores.parted_store DETACH PARTITION stores.many;
+SELECT jflow_scale('parted', 'store', shards => 2);
+SELECT jflow_drop('parted');
+ALTER TABLE stores.parted_store ATTACH PARTITION stores.many FOR VALUES IN (7, 8);
+SELECT jflow_create('parted');
+SELECT jflow_add('parted', 'store', uses => 'PQLiteIndexer', replicas => 0, workspace => 'stores', uses_with => '{"dim": 1, "metric": "l2"}');
+SELECT id FROM jflow_post('/index', ARRAY[jflow_doc(id => 'c', embedding => '[1]')], 'parted');
+ALTER TABLE stores.parted_store DETACH PARTITION stores.many;
+SELECT count(*) FROM jflow_post('/search', ARRAY[jflow_doc(embedding => '[1]')], 'parted');
+SELECT jflow_drop('parted', drop_data => true);
+DROP TABLE stores.many;
+RESET ROLE;
+
+-- a function that takes just the type of an array is not preferred to the server's
+CREATE TABLE stores.ids (id text PRIMARY KEY, embedding vector(1));
+ALTER TABLE stores.ids OWNER TO regress_store_owner;
+CREATE FUNCTION public.unnest(text[]) RETURNS SETOF text LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'trapped'; END $$;
+SET ROLE regress_store_owner;
+SELECT jflow_create('ids');
+SELECT jflow_add('ids', 'store', uses => 'PQLiteIndexer', replicas => 0, uses_with => '{"table": "stores.ids", "id": "id", "field": "embedding", "metric": "l2", "on_missing": "store"}');
+SELECT id FROM jflow_post('/index', ARRAY[jflow_doc(id => 'a')], 'ids');
+SELECT id FROM jflow_post('/update', ARRAY[jflow_doc(id => 'a')], 'ids');
+SELECT jflow_drop('ids');
+RESET ROLE;
+DROP FUNCTION public.unnest(text[]);
+DROP TABLE stores.ids;
+
 -- operators and functions of others that fit the operands better are not taken
 CREATE FUNCTION trap(anyelement, anyelement) RETURNS bool LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'trapped'; END $$;
 CREATE FUNCTION trap(jsonb, jsonb) RETURNS text LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'trapped'; END $$;

@@ -47,7 +47,7 @@ SELECT jflow_add('r', 'a', uses => 'r_tag', replicas => 2);
 SELECT jflow_add('r', 'b', uses => 'r_tag', replicas => 2);
 SELECT text FROM jflow_post('/x', ARRAY['hello'], 'r');
 SELECT jflow_start('r');
-SELECT jflow_wait('r');
+SELECT jflow_wait('r', '170000000 years');
 SELECT jflow_start('r');
 SELECT jflow_wait('r');
 SELECT flow, executor, started, wanted, running, starting, failing, last_error FROM jflow_status ORDER BY flow, executor;

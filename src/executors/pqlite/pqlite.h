@@ -308,6 +308,7 @@ extern Datum pqlite_array_of(const PqliteColumn *column, Datum *values, bool *nu
 
 /* pqlite_layout.c */
 extern bool pqlite_read_layout(PqliteStore *store);
+extern int	pqlite_own_leaves(Relation rel, int **shards, Oid **relids);
 
 /* pqlite_place.c */
 extern void pqlite_locate(const JflowContext *context, const char **schema, const char **table);

@@ -175,24 +175,15 @@ why_not_ours(Oid relid, const NewColumn *columns, int ncolumns)
 	return ours ? NULL : "It was not made for this executor's options.";
 }
 
-/* Leaves that a partitioned table has: names and numbers. */
+/*
+ * Leaves that a store's table has already.
+ */
 static int
 existing_leaves(Oid relid, int **shards, Oid **relids)
 {
 	Relation	rel = table_open(relid, ShareUpdateExclusiveLock);
-	PartitionDesc partdesc = RelationGetPartitionDesc(rel, true);
-	PartitionBoundInfo bounds = partdesc->boundinfo;
-	int			n = 0;
+	int			n = pqlite_own_leaves(rel, shards, relids);
 
-	*shards = palloc(sizeof(int) * Max(partdesc->nparts, 1));
-	*relids = palloc(sizeof(Oid) * Max(partdesc->nparts, 1));
-	for (int i = 0; bounds && i < bounds->ndatums; i++)
-	{
-		if (bounds->indexes[i] < 0)
-			continue;
-		(*shards)[n] = DatumGetInt32(bounds->datums[i][0]);
-		(*relids)[n++] = partdesc->oids[bounds->indexes[i]];
-	}
 	table_close(rel, NoLock);
 	return n;
 }

@@ -167,6 +167,47 @@ check_before_lock(const RangeVar *name, Oid relid, Oid old_relid, void *arg)
 }
 
 /*
+ * The leaves of an open table that we made, whose numbers are their bounds.  Its
+ * owner may have attached others since: those that hold no shard, or several,
+ * are refused.
+ */
+int
+pqlite_own_leaves(Relation rel, int **shards, Oid **relids)
+{
+	PartitionKey key = RelationGetPartitionKey(rel);
+	PartitionDesc partdesc = RelationGetPartitionDesc(rel, true);
+	PartitionBoundInfo bounds = partdesc->boundinfo;
+	int			n = 0;
+
+	*shards = palloc(sizeof(int) * Max(partdesc->nparts, 1));
+	*relids = palloc0(sizeof(Oid) * Max(partdesc->nparts, 1));
+	if (key->strategy != PARTITION_STRATEGY_LIST || key->parttypid[0] != INT4OID)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("table %s is not partitioned by a list of shards", pqlite_relation_name(RelationGetRelid(rel)))));
+	for (int i = 0; bounds && i < bounds->ndatums; i++)
+	{
+		int			part = bounds->indexes[i];
+		int			shard = DatumGetInt32(bounds->datums[i][0]);
+		bool		again = false;
+
+		if (part < 0)
+			continue;
+		for (int j = 0; j < n; j++)
+			again |= (*relids)[j] == partdesc->oids[part];
+		if (again || shard < 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("partition %s of table %s does not hold one shard",
+							pqlite_relation_name(partdesc->oids[part]), pqlite_relation_name(RelationGetRelid(rel))),
+					 errhint("Detach it with ALTER TABLE ... DETACH PARTITION.")));
+		(*shards)[n] = shard;
+		(*relids)[n++] = partdesc->oids[part];
+	}
+	return n;
+}
+
+/*
  * Leaves of a partitioned table.  Of our own, a leaf's number is its bound;
  * of a user's table, its place in the order of bounds.
  */
@@ -190,17 +231,17 @@ read_leaves(PqliteStore *store, Relation rel)
 		}
 		store->nleaves = partdesc->nparts;
 	}
-	else if (partdesc->boundinfo)
+	else
 	{
-		PartitionBoundInfo bounds = partdesc->boundinfo;
+		int		   *shards;
+		Oid		   *relids;
 
-		for (int i = 0; i < bounds->ndatums; i++)
+		store->nleaves = pqlite_own_leaves(rel, &shards, &relids);
+		for (int i = 0; i < store->nleaves; i++)
 		{
-			if (bounds->indexes[i] < 0)
-				continue;
-			store->leaves[store->nleaves].shard = DatumGetInt32(bounds->datums[i][0]);
-			check_owner(store, partdesc->oids[bounds->indexes[i]]);
-			store->leaves[store->nleaves++].relid = partdesc->oids[bounds->indexes[i]];
+			check_owner(store, relids[i]);
+			store->leaves[i].shard = shards[i];
+			store->leaves[i].relid = relids[i];
 		}
 		qsort(store->leaves, store->nleaves, sizeof(PqliteLeaf), leaf_order);
 	}

@@ -52,7 +52,12 @@ pqlite_append_unnest(const PqliteStore *store, StringInfo sql, const Bitmapset *
 {
 	int			nargs = bms_num_members(columns) + (with_tags ? 1 : 0);
 
-	appendStringInfoString(sql, "unnest(");
+	/*
+	 * The parser itself makes several arrays' unnest the server's; of one, a
+	 * function of another schema that takes just this type would be
+	 * preferred.
+	 */
+	appendStringInfoString(sql, nargs > 1 ? "unnest(" : "pg_catalog.unnest(");
 	for (int i = 1; i <= nargs; i++)
 		appendStringInfo(sql, "%s$%d", i > 1 ? ", " : "", i);
 	appendStringInfoString(sql, ") WITH ORDINALITY AS u(");
