@@ -41,7 +41,7 @@
 
 #define PQ_META_BLOCK 0
 #define PQ_MAGIC 0x50514a46
-#define PQ_VERSION 3
+#define PQ_VERSION 4
 #define PQ_PAGE_ID 0xFF95		/* for pg_filedump */
 
 typedef enum PqPageKind
@@ -514,6 +514,7 @@ typedef struct PqSearch
 	double		refine_bias;	/* inner product with the centre */
 	PqProbe    *probes;			/* in the order they are scanned */
 	int			nprobes;
+	double		near_lists;		/* mean score of the nearest few */
 	PqCandidate *candidates;
 	int			ncandidates;
 	IxFilters	filters;
@@ -584,7 +585,7 @@ typedef struct PqGather
 
 extern double pq_list_length(const PqModel *model, uint32 slot);
 extern uint32 pq_longest_list(const PqModel *model);
-extern double pq_list_cosine(const PqSearch *search, double nearest, uint32 slot, double score, double d);
+extern double pq_list_cosine(const PqSearch *search, uint32 slot, double score, double d);
 extern double pq_code_reach(const PqSearch *search, const PqProbe *probe);
 extern PqGather *pq_gather_begin(PqSearch *search, int k, const PqRule *rule);
 extern void pq_gather_bound(PqGather *g, double bound);

@@ -12,7 +12,12 @@
  * cosine of at least (|q - c|^2 - |q - c1|^2) / (2 d |c - c1|).  A list is left
  * out if that is more than the rule says; instead of |c - c1|, which is not
  * known, the root of the mean of |q - c|^2 and |q - c1|^2 stands there, or, far from
- * all rows, half of the usual distance of centroids.  What a code tells of a vector is wrong by a vector of length e,
+ * all rows, half of the usual distance of centroids.
+ *
+ * That a single centroid is very near may be by chance: that of few rows, of which
+ * the query is one.  It says nothing of the others then, where all neighbours are.
+ * So for |q - c1|^2 the mean of the nearest few stands, as far as these are no
+ * farther than neighbours may take them, by d^2.  What a code tells of a vector is wrong by a vector of length e,
  * which changes the squared distance by up to 2 |q - c| e times another such
  * cosine, so a candidate whose estimate is above d^2 by more than the rule's
  * part of that is not looked at.  Under inner product, where lists are ranked by
@@ -75,16 +80,18 @@ pq_longest_list(const PqModel *model)
 
 /*
  * The cosine that leads to rows of a list, of a score, that are as near as d (as
- * pq_comparable() has it), where the nearest list has another score.
+ * pq_comparable() has it).
  */
 double
-pq_list_cosine(const PqSearch *search, double nearest, uint32 slot, double score, double d)
+pq_list_cosine(const PqSearch *search, uint32 slot, double score, double d)
 {
 	const PqMetaPageData *meta = &search->pq->meta;
+	double		nearest;
 	double		way;
 
 	if (search->pq->model->metric == PQ_METRIC_IP)
 		return (score - d) / Max(sqrt(search->norm) * meta->spread * pq_list_length(search->pq->model, slot), 1e-30);
+	nearest = Min(search->near_lists, search->probes[0].score + Max(d, 0));
 	way = Min(sqrt(Max((score + nearest) / 2, 0)), meta->separation / 2);
 	return (score - nearest) / Max(2 * sqrt(Max(d, 0)) * way, 1e-30);
 }
@@ -121,8 +128,7 @@ static inline bool
 list_left_out(const PqGather *g, int i, uint32 slot)
 {
 	return !isinf(g->kth) &&
-		pq_list_cosine(g->search, g->search->probes[0].score, slot, g->search->probes[i].score,
-					   pq_comparable(g->search, g->kth)) > g->rule.list;
+		pq_list_cosine(g->search, slot, g->search->probes[i].score, pq_comparable(g->search, g->kth)) > g->rule.list;
 }
 
 /*

@@ -70,7 +70,7 @@ cosines_of(PqCalibration *c, const PqNeighbour *neighbour, PqProbe *probe, doubl
 	double		estimate = estimate_of(c, neighbour, probe);
 	Cosines		cosines;
 
-	cosines.list = pq_list_cosine(c->search, c->search->probes[0].score, probe->slot, probe->score, d);
+	cosines.list = pq_list_cosine(c->search, probe->slot, probe->score, d);
 	cosines.code = (estimate - d) / Max(pq_code_reach(c->search, probe), 1e-30);
 	return cosines;
 }
@@ -287,7 +287,7 @@ count_list(PqCalibration *c, PqProbe *probe, double d, Density *density)
 {
 	PqIndex    *pq = c->pq;
 	double		reach = Max(pq_code_reach(c->search, probe), 1e-30);
-	double	   *counts = density->counts[bin_of(pq_list_cosine(c->search, c->search->probes[0].score, probe->slot, probe->score, d), density->lists_from, density->lists_width)];
+	double	   *counts = density->counts[bin_of(pq_list_cosine(c->search, probe->slot, probe->score, d), density->lists_from, density->lists_width)];
 	double		entries = 0;
 	BlockNumber block = pq_list_head(pq, c->index, probe->slot);
 
@@ -337,8 +337,7 @@ count_query(PqCalibration *c, double d, Density *density)
 
 	for (int i = 0; i < c->search->nprobes && entries < MOST_COUNTED; i++)
 	{
-		if (pq_list_cosine(c->search, c->search->probes[0].score, c->search->probes[i].slot,
-						   c->search->probes[i].score, d) > most)
+		if (pq_list_cosine(c->search, c->search->probes[i].slot, c->search->probes[i].score, d) > most)
 		{
 			if (by_length)
 				continue;
@@ -514,7 +513,7 @@ pq_measure_rows(PqCalibration *c, int k, PqCurve *curve)
 				if (i >= c->search->nprobes)
 					continue;
 				probes[probe->slot] = i;
-				seen[i] = pq_list_cosine(c->search, c->search->probes[0].score, probe->slot, probe->score, m.farthest[q]);
+				seen[i] = pq_list_cosine(c->search, probe->slot, probe->score, m.farthest[q]);
 			}
 			if (model->metric == PQ_METRIC_IP)
 				qsort(seen, model->nlists, sizeof(float), compare_floats);

@@ -29,6 +29,8 @@
 
 /* Refine pages that are pinned ahead, so that their bytes are on their way. */
 #define AHEAD 8
+/* Lists that say how far a query is from where rows are. */
+#define NEAR_LISTS 6
 /* Largest factor of terms that kernels take. */
 #define MAX_TERM_FACTOR 32000
 /* What operators may be off by, for each square root of a dimension. */
@@ -460,6 +462,12 @@ pq_search_rank(PqSearch *search, int nprobes)
 		probe->taken = probe->limit = -INFINITY;
 	}
 	search->nprobes = old + more;
+	if (old == 0)
+	{
+		search->near_lists = 0;
+		for (int i = 0; i < Min(more, NEAR_LISTS); i++)
+			search->near_lists += search->probes[i].score / Min(more, NEAR_LISTS);
+	}
 	pfree(lists);
 	pfree(groups);
 	if (taken)
