@@ -36,7 +36,8 @@ static const float code_parts[] = {0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7
  */
 static const double groups_miss[] = {0.004, 0.02};
 
-/* The worst twentieth of queries may fall short of a goal by so much. */
+/* The worst part of queries may fall short of a goal by so much. */
+#define WORST_PART 0.05
 #define WORST_SHORT 0.15
 /* A neighbour's cosines, by which it is found or not. */
 typedef struct Cosines
@@ -138,9 +139,9 @@ compare_doubles(const void *a, const void *b)
 }
 
 /*
- * Does a rule reach a goal for the queries from first to last - 1?  If strictly,
- * what was found is taken less a standard error, since the queries are but a
- * sample, and where many rows are wanted the worst queries count, too.
+ * Does a rule reach a goal for the queries from first to last - 1, and where many
+ * rows are wanted for the worst of them?  If strictly, what was found is taken less
+ * a standard error, since the queries are but a sample.
  */
 static bool
 reaches_for(const Measured *m, int first, int last, const PqRule *rule, double goal, bool strictly, double *recall)
@@ -150,6 +151,7 @@ reaches_for(const Measured *m, int first, int last, const PqRule *rule, double g
 	double		square = 0;
 	int			start = first > 0 ? m->ends[first - 1] : 0;
 	int			n = 0;
+	double		worst;
 	bool		enough;
 
 	for (int q = first; q < last; q++)
@@ -176,7 +178,10 @@ reaches_for(const Measured *m, int first, int last, const PqRule *rule, double g
 	sum /= n;
 	*recall = strictly ? sum - sqrt(Max(square / n - sum * sum, 0) / n) : sum;
 	qsort(found, n, sizeof(double), compare_doubles);
-	enough = *recall >= goal && (!strictly || m->k < 10 || found[n / 20] >= goal - WORST_SHORT);
+	worst = n * WORST_PART;
+	if (strictly)
+		worst = Max(worst - sqrt(worst * (1 - WORST_PART)), 0);
+	enough = *recall >= goal && (m->k < 10 || found[(int) worst] >= goal - WORST_SHORT);
 	pfree(found);
 	return enough;
 }
