@@ -153,13 +153,14 @@ fill_frame(PqSearch *search, const float *origin, PqFrame *frame)
 
 /*
  * The frame of a list.  That of a list which is its own origin is valid until the
- * next one, unless it is to be kept.
+ * next one, unless it is to be kept; then no other shares it.
  */
 static PqFrame *
 list_frame(PqSearch *search, uint32 list, bool keep)
 {
 	const PqModel *model = search->pq->model;
-	PqFrame   **frame = &search->own;
+	PqFrame    *kept = NULL;
+	PqFrame   **frame = keep ? &kept : &search->own;
 
 	if (!PqListIsOwn(model, list))
 	{
@@ -167,7 +168,7 @@ list_frame(PqSearch *search, uint32 list, bool keep)
 		if (*frame)
 			return *frame;
 	}
-	if (keep || !*frame)
+	if (!*frame)
 		*frame = alloc_frame(search);
 	pq_read_origin(search->index, search->pq, list, search->origin);
 	fill_frame(search, search->origin, *frame);
@@ -312,10 +313,12 @@ score_tiles(PqSearch *search, int first, int end, const uint32 *taken, ScoredLis
 				if (BufferIsValid(buffer))
 					ReleaseBuffer(buffer);
 				buffer = pq_read(search->pq, search->index, block);
-				pq_page_check(search->index, buffer, PQ_PAGE_TILES);
 				at = block;
 			}
+			pq_hold(search->pq, search->index, buffer);
+			pq_page_check(search->index, buffer, PQ_PAGE_TILES);
 			add_rows(search, j, (float *) ((char *) BufferGetPage(buffer) + PQ_STREAM_START + offset * PQ_ROW_BYTES), rows, sums);
+			pq_let_go(search->pq, buffer);
 			j += rows;
 			row += rows;
 		}
@@ -655,9 +658,9 @@ pq_search_least(const PqSearch *search, double distance, float error)
  * not NULL in this one.  Candidates that share a page mostly
  * follow each other, since they were found that way.
  *
- * Refine pages are neither locked nor checked: the bytes of a live entry do not
- * change, whatever else is written to the page, and bytes of a damaged page are
- * a wrong distance at worst.
+ * On a primary, refine pages are neither locked nor checked: the bytes of a live
+ * entry do not change, whatever else is written to the page, and bytes of a damaged
+ * page are a wrong distance at worst.
  */
 void
 pq_search_refine(PqSearch *search, const PqFrame *frame, double *distances, float *errors)
@@ -701,6 +704,7 @@ pq_search_refine(PqSearch *search, const PqFrame *frame, double *distances, floa
 		}
 		if (k < 0)
 			continue;
+		pq_hold(search->pq, search->index, ring[k % AHEAD]);
 		code = PageGetContents(BufferGetPage(ring[k % AHEAD])) + (c[k].place & 0xffff) * layout->refine_size;
 		memcpy(&header, code, sizeof(header));
 		code += sizeof(header);
@@ -716,6 +720,7 @@ pq_search_refine(PqSearch *search, const PqFrame *frame, double *distances, floa
 											  (const uint8 *) code, model->inner));
 		distances[k] = isfinite(value) ? value : 0;
 		errors[k] = isfinite(value) && header.error >= 0 ? header.error + f->slack : INFINITY;
+		pq_let_go(search->pq, ring[k % AHEAD]);
 		ReleaseBuffer(ring[k % AHEAD]);
 	}
 }
@@ -747,8 +752,10 @@ pq_read_refined(Relation index, PqIndex *pq, Page page, int slot, const float *o
 	if (block == InvalidBlockNumber)
 		ix_corrupt(index, block, "An entry has no refine page.");
 	buffer = pq_read(pq, index, block);
+	pq_hold(pq, index, buffer);
 	*error = pq_refine_decode(pq->model, PageGetContents(BufferGetPage(buffer)) +
 							  slot % layout->refine_slots * layout->refine_size, origin, point);
+	pq_let_go(pq, buffer);
 	ReleaseBuffer(buffer);
 }
 
