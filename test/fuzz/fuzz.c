@@ -18,6 +18,7 @@
 #include "access/xact.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
+#include "catalog/storage.h"
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "mb/pg_wchar.h"
@@ -445,73 +446,178 @@ run_pqmodel(const uint8_t *data, size_t size)
 		pq_assign(trained, points, 1, &list);
 }
 
-static const char *damaged_index;
-static BlockNumber damaged_block = InvalidBlockNumber;
+/* A relation as it was before anything was damaged. */
+typedef struct Kept
+{
+	const char *name;
+	BlockNumber nblocks;		/* 0: not kept yet */
+	char	   *pages;
+} Kept;
+
+#define NSTATEMENTS 5
+#define WRITES 256				/* after which relations are what they were */
+
+/* A table with an index, and what reads the index or writes to it. */
+typedef struct Victim
+{
+	Kept		table;
+	Kept		index;
+	const char *statements[NSTATEMENTS];
+	SPIPlanPtr	plans[NSTATEMENTS];
+	int			writes;
+} Victim;
+
+#define PQ_VICTIM(t) {{t}, {t "_index"}, { \
+		"SELECT pg_catalog.count(*) FROM (SELECT id FROM " t " ORDER BY v OPERATOR(public.<->) '[1,2,3,4,5,6,7,8]' LIMIT 50) x", \
+		"SELECT pg_catalog.count(*) FROM (SELECT id FROM " t " WHERE n = 3 ORDER BY v OPERATOR(public.<->) '[1,2,3,4,5,6,7,8]') x", \
+		"SELECT jflow_pq_check('" t "_index')", \
+		"SELECT jflow_pq_info('" t "_index')", \
+		"INSERT INTO " t " (id, n, v) VALUES (0, 1, '[1,2,3,4,5,6,7,8]')"}}
+#define INVERTED_VICTIM(t) {{t}, {t "_index"}, { \
+		"SELECT pg_catalog.count(*) FROM (SELECT id FROM " t " ORDER BY s OPERATOR(public.<#>) '{1:1,7:2,30:1}/1000' LIMIT 50) x", \
+		"SELECT pg_catalog.count(*) FROM (SELECT id FROM " t " ORDER BY s OPERATOR(public.<#>) '{3:1,500:2}/1000') x", \
+		"SELECT jflow_inverted_check('" t "_index')", \
+		"SELECT jflow_inverted_info('" t "_index')", \
+		"INSERT INTO " t " (id, n, s) VALUES (0, 1, '{1:1,7:2,30:1}/1000')"}}
+
+/* Large ones have lists and segments of many pages; small ones are read fast. */
+static Victim victims[2][2] = {
+	{PQ_VICTIM("fuzz_pq"), INVERTED_VICTIM("fuzz_inverted")},
+	{PQ_VICTIM("fuzz_small_pq"), INVERTED_VICTIM("fuzz_small_inverted")}
+};
+static Victim *victim = NULL;	/* of the input that is being run */
+static BlockNumber damaged_block;
 static PGAlignedBlock sound;
 
 static Relation
-open_index(void)
+open_kept(const Kept *kept)
 {
-	return relation_openrv(makeRangeVar("public", pstrdup(damaged_index), -1), AccessShareLock);
+	return relation_openrv(makeRangeVar("public", pstrdup(kept->name), -1), AccessShareLock);
+}
+
+static void
+keep_pages(Kept *kept)
+{
+	Relation	rel = open_kept(kept);
+
+	kept->nblocks = RelationGetNumberOfBlocks(rel);
+	kept->pages = MemoryContextAllocHuge(TopMemoryContext, (Size) kept->nblocks * BLCKSZ);
+	for (BlockNumber block = 0; block < kept->nblocks; block++)
+	{
+		Buffer		buffer = ReadBuffer(rel, block);
+
+		LockBuffer(buffer, BUFFER_LOCK_SHARE);
+		memcpy(kept->pages + (Size) block * BLCKSZ, BufferGetPage(buffer), BLCKSZ);
+		UnlockReleaseBuffer(buffer);
+	}
+	relation_close(rel, AccessShareLock);
+}
+
+/* Make a relation again what it was. */
+static void
+mend(const Kept *kept)
+{
+	Relation	rel = open_kept(kept);
+
+	if (RelationGetNumberOfBlocks(rel) > kept->nblocks)
+		RelationTruncate(rel, kept->nblocks);
+	for (BlockNumber block = 0; block < kept->nblocks; block++)
+	{
+		const char *sound = kept->pages + (Size) block * BLCKSZ;
+		Buffer		buffer = ReadBuffer(rel, block);
+
+		LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
+		if (memcmp(BufferGetPage(buffer), sound, BLCKSZ) != 0)
+		{
+			memcpy(BufferGetPage(buffer), sound, BLCKSZ);
+			MarkBufferDirty(buffer);
+		}
+		UnlockReleaseBuffer(buffer);
+	}
+	relation_close(rel, AccessShareLock);
 }
 
 /* Put the damaged page back. */
 static void
 mend_page(void)
 {
-	Relation	index;
-	Buffer		buffer;
+	Relation	index = open_kept(&victim->index);
+	Buffer		buffer = ReadBuffer(index, damaged_block);
 
-	if (damaged_block == InvalidBlockNumber)
-		return;
-	index = open_index();
-	buffer = ReadBuffer(index, damaged_block);
 	LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
 	memcpy(BufferGetPage(buffer), sound.data, BLCKSZ);
 	MarkBufferDirty(buffer);
 	UnlockReleaseBuffer(buffer);
 	pq_index_forget(index);
 	relation_close(index, AccessShareLock);
-	damaged_block = InvalidBlockNumber;
+}
+
+/* An input has ended: what it has written stays for a while, so that an index grows. */
+static void
+mend_pages(void)
+{
+	if (victim == NULL)
+		return;
+	mend_page();
+	if (victim->writes >= WRITES)
+	{
+		mend(&victim->table);
+		mend(&victim->index);
+		victim->writes = 0;
+	}
+	victim = NULL;
+}
+
+/* Most statements are planned once: of an index that cannot be planned with, again. */
+static void
+run_statement(int statement, bool once)
+{
+	SPIPlanPtr *plan = &victim->plans[statement];
+
+	SPI_connect();
+	if (once)
+		SPI_execute(victim->statements[statement], false, 0);
+	else
+	{
+		if (*plan == NULL)
+		{
+			*plan = SPI_prepare(victim->statements[statement], 0, NULL);
+			SPI_keepplan(*plan);
+		}
+		SPI_execute_plan(*plan, NULL, NULL, false, 0);
+	}
+	SPI_finish();
 }
 
 /* Pages of an index, damaged: everything that reads them says so, or answers. */
 static void
 run_page(const uint8_t *data, size_t size)
 {
-	static const char *const statements[2][5] = {
-		{"SELECT pg_catalog.count(*) FROM (SELECT id FROM fuzz_items ORDER BY v OPERATOR(public.<->) '[1,2,3,4,5,6,7,8]' LIMIT 50) x",
-			"SELECT pg_catalog.count(*) FROM (SELECT id FROM fuzz_items WHERE n = 3 ORDER BY v OPERATOR(public.<->) '[1,2,3,4,5,6,7,8]') x",
-			"SELECT jflow_pq_check('fuzz_items_pq')",
-			"SELECT jflow_pq_info('fuzz_items_pq')",
-		"INSERT INTO fuzz_items (id, n, v) VALUES (0, 1, '[1,2,3,4,5,6,7,8]')"},
-		{"SELECT pg_catalog.count(*) FROM (SELECT id FROM fuzz_items ORDER BY s OPERATOR(public.<#>) '{1:1,7:2,30:1}/1000' LIMIT 50) x",
-			"SELECT pg_catalog.count(*) FROM (SELECT id FROM fuzz_items ORDER BY s OPERATOR(public.<#>) '{3:1,500:2}/1000') x",
-			"SELECT jflow_inverted_check('fuzz_items_inverted')",
-			"SELECT jflow_inverted_info('fuzz_items_inverted')",
-		"INSERT INTO fuzz_items (id, n, s) VALUES (0, 1, '{1:1,7:2,30:1}/1000')"}
-	};
 	Choices		c = {data, data + size};
-	int			which = choose(&c, 2);
-	const char *statement = statements[which][choose(&c, 5)];
+	int			which = choose(&c, 64);
+	int			statement = choose(&c, 8 * NSTATEMENTS);
+	BlockNumber block = choose(&c, 65536);
+	Victim	   *chosen = &victims[which >= 2][which % 2];
 	Relation	index;
-	BlockNumber block;
 	Buffer		buffer;
 
-	damaged_index = which == 0 ? "fuzz_items_pq" : "fuzz_items_inverted";
-	index = open_index();
-	block = choose(&c, 65536) % RelationGetNumberOfBlocks(index);
-	buffer = ReadBuffer(index, block);
+	if (chosen->index.nblocks == 0)
+	{
+		keep_pages(&chosen->table);
+		keep_pages(&chosen->index);
+	}
+	index = open_kept(&chosen->index);
+	damaged_block = block % RelationGetNumberOfBlocks(index);
+	buffer = ReadBuffer(index, damaged_block);
 	LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
 	memcpy(sound.data, BufferGetPage(buffer), BLCKSZ);
-	damaged_block = block;
+	victim = chosen;
+	chosen->writes += statement % NSTATEMENTS == NSTATEMENTS - 1;
 	patch(&c, BufferGetPage(buffer), BLCKSZ);
 	UnlockReleaseBuffer(buffer);
 	pq_index_forget(index);
 	relation_close(index, AccessShareLock);
-	SPI_connect();
-	SPI_execute(statement, false, 0);
-	SPI_finish();
+	run_statement(statement % NSTATEMENTS, statement < NSTATEMENTS);
 }
 
 static const Target targets[] = {
@@ -523,7 +629,7 @@ static const Target targets[] = {
 	{"words", run_words, false},
 	{"model", run_model, true},
 	{"pqmodel", run_pqmodel, true},
-	{"page", run_page, true, mend_page},
+	{"page", run_page, true, mend_pages},
 };
 
 static void
@@ -564,8 +670,10 @@ run_input(const uint8_t *data, size_t size)
 	RollbackAndReleaseCurrentSubTransaction();
 	MemoryContextSwitchTo(context);
 	CurrentResourceOwner = owner;
+	MemoryContextSwitchTo(input_context);
 	if (target->after)
 		target->after();
+	MemoryContextSwitchTo(context);
 	MemoryContextReset(input_context);
 	return 0;
 }
