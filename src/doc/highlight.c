@@ -10,6 +10,7 @@
 #include "catalog/namespace.h"
 #include "lib/stringinfo.h"
 #include "mb/pg_wchar.h"
+#include "miscadmin.h"
 #include "tsearch/ts_type.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
@@ -20,11 +21,14 @@
 #include "doc/highlight.h"
 
 /*
- * Each word of a text is compared with each lexeme of the query, so no more of
- * both are used than a reader could see.
+ * Each word of a text is compared with each lexeme of the query, fragments are
+ * looked for in a time that grows with the square of the text, all without a look
+ * whether somebody has cancelled, and the marks stand at each word.  So no more of
+ * all that is used than a reader could see.
  */
 #define MAX_LEXEMES 500
-#define MAX_QUERY_BYTES 100000
+#define MAX_BYTES 100000		/* of a query or text */
+#define MAX_OPTIONS 1000		/* bytes */
 
 #define DEFAULT_CONFIG "pg_catalog.simple"
 
@@ -46,6 +50,10 @@ jflow_highlight_read(Jsonb *parameters, JflowHighlight *highlight)
 	else if (value->type == jbvString)
 	{
 		highlight->wanted = true;
+		if (value->val.string.len > MAX_OPTIONS)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("parameter \"highlight\" must have at most %d bytes", MAX_OPTIONS)));
 		highlight->options = CStringGetTextDatum(jflow_json_string(value));
 	}
 	else
@@ -91,21 +99,29 @@ any_of(TSVector vector)
 	return DirectFunctionCall1(tsqueryin, CStringGetDatum(query.data));
 }
 
+/* The beginning of a text that is looked at. */
+static Datum
+beginning_of(Datum value)
+{
+	text	   *t = DatumGetTextPP(value);
+	int			len = VARSIZE_ANY_EXHDR(t);
+
+	if (len <= MAX_BYTES)
+		return PointerGetDatum(t);
+	len = pg_mbcliplen(VARDATA_ANY(t), len, MAX_BYTES);
+	return PointerGetDatum(cstring_to_text_with_len(VARDATA_ANY(t), len));
+}
+
 /* Take the words of a document to search with. */
 void
 jflow_highlight_query(JflowHighlight *highlight, const JflowDoc *doc)
 {
-	text	   *t;
-	int			len;
-
 	highlight->query = (Datum) 0;
 	if (doc->nulls[DOC_TEXT])
 		return;
-	t = DatumGetTextPP(doc->values[DOC_TEXT]);
-	len = pg_mbcliplen(VARDATA_ANY(t), VARSIZE_ANY_EXHDR(t), MAX_QUERY_BYTES);
 	highlight->query = any_of(DatumGetTSVector(DirectFunctionCall2(to_tsvector_byid,
 																   ObjectIdGetDatum(highlight->config),
-																   PointerGetDatum(cstring_to_text_with_len(VARDATA_ANY(t), len)))));
+																   beginning_of(doc->values[DOC_TEXT]))));
 }
 
 /* Add the marked text to the tags of a match that has a text. */
@@ -113,17 +129,20 @@ void
 jflow_highlight_match(const JflowHighlight *highlight, JflowMatch *match)
 {
 	JsonbInState state = {0};
+	Datum		shown;
 	Datum		headline;
 	Datum		tags;
 
 	if (match->nulls[MATCH_TEXT] || highlight->query == (Datum) 0)
 		return;
+	CHECK_FOR_INTERRUPTS();
+	shown = beginning_of(match->values[MATCH_TEXT]);
 	if (highlight->options)
 		headline = DirectFunctionCall4(ts_headline_byid_opt, ObjectIdGetDatum(highlight->config),
-									   match->values[MATCH_TEXT], highlight->query, highlight->options);
+									   shown, highlight->query, highlight->options);
 	else
 		headline = DirectFunctionCall3(ts_headline_byid, ObjectIdGetDatum(highlight->config),
-									   match->values[MATCH_TEXT], highlight->query);
+									   shown, highlight->query);
 	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	jflow_json_push_string(&state, JFLOW_HIGHLIGHT_TAG, TextDatumGetCString(headline));
 	pushJsonbValue(&state, WJB_END_OBJECT, NULL);

@@ -87,6 +87,20 @@ SELECT * FROM show(:docs, '{"weights": {"word": 2}}');
 SELECT * FROM show(:docs, '{"limit": 1.5}');
 SELECT jflow_scale('h', 'fused', shards => 2);
 SELECT * FROM show(:docs);
+
+-- the function that ranks, called by a function of the owner's with other documents than the branches', or with none
+CREATE FUNCTION ranks(docs jflow_doc[], parameters jsonb) RETURNS jflow_doc[] LANGUAGE sql
+	RETURN jflow.rrf_rank(CASE WHEN parameters ? 'same' THEN docs ELSE docs[1:(parameters->>'n')::int] END, parameters - 'n' - 'same');
+CREATE FUNCTION same(docs jflow_doc[], parameters jsonb) RETURNS jflow_doc[] LANGUAGE sql RETURN docs;
+SELECT jflow_create('called');
+SELECT jflow_add('called', 'a', uses => 'same', needs => '{gateway}', replicas => 0);
+SELECT jflow_add('called', 'b', uses => 'same', needs => '{gateway}', replicas => 0);
+SELECT jflow_add('called', 'plain', uses => 'ranks', needs => '{a,b}', disable_reduce => true, replicas => 0);
+SELECT jflow_add('called', 'ranked', uses => 'RRFRanker', requests => '{"/x": "ranks"}', needs => '{a,b}', replicas => 0);
+SELECT count(*) FROM jflow_post('/x', array_fill('a'::text, ARRAY[1000]), 'called', '{"n": 0}', target_executor => 'a|b|plain');
+SELECT count(*) FROM jflow_post('/x', array_fill('a'::text, ARRAY[1000]), 'called', '{"n": 0}', target_executor => 'a|b|ranked');
+SELECT count(*) FROM jflow_post('/x', array_fill('a'::text, ARRAY[1000]), 'called', '{"n": 199}', target_executor => 'a|b|ranked');
+SELECT count(*) FROM jflow_post('/x', array_fill('a'::text, ARRAY[1000]), 'called', '{"same": true}', target_executor => 'a|b|ranked');
 SELECT jflow_drop(flow) FROM jflow_flows ORDER BY flow;
-DROP FUNCTION branch, says, show, random_list, expected;
+DROP FUNCTION branch, says, show, random_list, expected, ranks, same;
 DROP TABLE lists;

@@ -67,6 +67,11 @@ SELECT id, tags->'highlight' AS highlight FROM jflow_search('foxes run with dogs
 SELECT id, tags FROM jflow_search('dog', 10, 'marked', parameters => '{"highlight": false}');
 SELECT id, tags->'highlight' AS highlight FROM jflow_search('dog ' || (SELECT string_agg('w''\' || i, ' ') FROM generate_series(1, 3000) i), 1, 'marked', parameters => '{"highlight": "HighlightAll=true"}');
 SELECT id FROM jflow_search('dog', 10, 'marked', parameters => '{"highlight": 1}');
+-- no more of a text and of options than a reader could see
+SELECT id FROM jflow_search('dog', 10, 'marked', parameters => jsonb_build_object('highlight', repeat(' ', 1001)));
+SELECT count(*) FROM jflow_post('/index', ARRAY[jflow_doc(id => '5', text => repeat('dog ', 30000))], 'marked');
+SELECT id, length(tags->>'highlight') FROM jflow_search('dog', 10, 'marked', parameters => '{"highlight": "HighlightAll=true, StartSel=<, StopSel=>"}') WHERE id = '5';
+SELECT count(*) FROM jflow_post('/delete', ARRAY[jflow_doc(id => '5', text => 'dog')], 'marked');
 -- the server's own error, whose words differ
 \set VERBOSITY sqlstate
 SELECT id FROM jflow_search('dog', 10, 'marked', parameters => '{"highlight": "MaxWords=-1"}');

@@ -95,3 +95,13 @@ DROP PROCEDURE split_store;
 DROP FUNCTION split_dense;
 DROP SCHEMA split_data CASCADE;
 SELECT jflow_drop('split');
+
+-- chunks that would be too large together, and separators that take long to look for
+SELECT jflow_create('large');
+SELECT jflow_add('large', 's', uses => 'TextSplitter', uses_with => '{"size": 1, "overlap": 0}', replicas => 0);
+SELECT count(*) FROM jflow_post('/index', ARRAY[jflow_doc(id => 'a', text => repeat('x ', 100000), tags => jsonb_build_object('t', repeat('y', 20000)))], 'large');
+SELECT count(*) FROM jflow_post('/index', ARRAY[jflow_doc(id => 'a', text => repeat('x ', 1000), tags => jsonb_build_object('t', repeat('y', 20000)))], 'large');
+SELECT jflow_add('large', 'w', uses => 'TextSplitter', uses_with => jsonb_build_object('unit', 'words', 'size', 4, 'overlap', 0,
+	'separators', (SELECT jsonb_agg(repeat('z', 15000) || i) FROM generate_series(1, 60) i)), replicas => 0);
+SELECT count(*) FROM jflow_post('/index', ARRAY[jflow_doc(id => 'a', text => 'b c ' || repeat('z', 5000000) || ' d e f g h')], 'large', target_executor => 'w', timeout => '1 s');
+SELECT jflow_drop('large');

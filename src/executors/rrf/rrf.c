@@ -241,6 +241,24 @@ fuse(void *arg, const JflowDoc *doc, const Datum *lists, int nbranches)
 }
 
 /*
+ * Raise an error unless the documents are those of the executor's branches.  Any
+ * function of the flow's owner can call this one, with other documents.
+ */
+static void
+check_parts(const JflowExecutor *executor, Datum docs, const int *counts, int nparts)
+{
+	int64		total = 0;
+
+	for (int i = 0; i < nparts; i++)
+		total += counts[i];
+	if (nparts > executor->nneeds || total != jflow_docs_count(docs))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("the documents are not those that the branches of executor \"%s\" have found",
+						executor->name)));
+}
+
+/*
  * jflow.rrf_rank(docs jflow_doc[], parameters jsonb) RETURNS jflow_doc[]: documents
  * of all branches merged, with one ranking of their matches.
  */
@@ -253,6 +271,11 @@ jflow_rrf_rank(PG_FUNCTION_ARGS)
 	const int  *counts = context->parts;
 	int			nparts = context->nparts;
 	Ranker		ranker;
+
+	if (context->executor->class != &rrf_class)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("executor \"%s\" is not an %s", context->executor->name, RRF_CLASS)));
 
 	/* each would make a page, and their reduce a page of these */
 	if (context->shards > 1)
@@ -273,6 +296,7 @@ jflow_rrf_rank(PG_FUNCTION_ARGS)
 		counts = whole;
 		nparts = 1;
 	}
+	check_parts(context->executor, docs, counts, nparts);
 	ranker.weights = palloc(sizeof(double) * nparts);
 	for (int i = 0; i < nparts; i++)
 		ranker.weights[i] = rrf_weight(&ranker.options, context->executor->needs[i]);

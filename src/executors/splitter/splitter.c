@@ -14,6 +14,7 @@
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/numeric.h"
 
@@ -51,6 +52,7 @@ typedef struct Chunks
 	JflowDoc   *docs;
 	int			n;
 	int			room;
+	Size		bytes;			/* of what they all have beside their texts */
 } Chunks;
 
 static void JFLOW_NORETURN
@@ -190,6 +192,7 @@ cut_before(const Options *options, Place from, Place limit)
 
 	for (Place place = from; place.at < limit.at; step(&place))
 	{
+		CHECK_FOR_INTERRUPTS();
 		for (int i = 0; i <= best_number && i < options->nseparators; i++)
 		{
 			size_t		len = strlen(options->separators[i]);
@@ -291,14 +294,43 @@ chunk_tags(const JflowDoc *parent, int offset, int length, int nchunks)
 	return DirectFunctionCall2(jsonb_concat, parent->values[DOC_TAGS], place);
 }
 
+/* What a chunk does not have of its document. */
+static const JflowDocAttr left_out[] = {DOC_BLOB, DOC_EMBEDDING, DOC_SPARSE_EMBEDDING, DOC_SCORES, DOC_MATCHES};
+
+/*
+ * Raise program_limit_exceeded for chunks that are too large together: each has what
+ * its document has beside the text.
+ */
+static void
+count_bytes(Chunks *chunks, const JflowDoc *parent, int nchunks)
+{
+	bool		counts[DOC_NATTS];
+	Size		bytes = 0;
+
+	memset(counts, true, sizeof(counts));
+	counts[DOC_TEXT] = false;
+	for (int i = 0; i < lengthof(left_out); i++)
+		counts[left_out[i]] = false;
+	for (int att = 0; att < DOC_NATTS; att++)
+		if (counts[att] && !parent->nulls[att] && get_typlen(jflow_types()->atttype[att]) == -1)
+			bytes += VARSIZE_ANY(DatumGetPointer(parent->values[att]));
+	chunks->bytes += bytes * nchunks;
+	if (chunks->bytes > MaxAllocSize)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("the chunks of the documents of a request are too large"),
+				 errdetail("Each has the tags and the other attributes of its document."),
+				 errhint("Use a smaller request_size, or a larger size of chunks.")));
+}
+
 /* Finish the chunks of a document, which are the last ones. */
 static void
 finish_chunks(Chunks *chunks, int first, const JflowDoc *parent)
 {
-	static const JflowDocAttr left_out[] = {DOC_BLOB, DOC_EMBEDDING, DOC_SPARSE_EMBEDDING, DOC_SCORES, DOC_MATCHES};
 	int			granularity = parent->nulls[DOC_GRANULARITY] ? 0 : DatumGetInt16(parent->values[DOC_GRANULARITY]);
 	char	   *id = TextDatumGetCString(parent->values[DOC_ID]);
 
+	count_bytes(chunks, parent, chunks->n - first);
 	for (int i = first; i < chunks->n; i++)
 	{
 		JflowDoc   *doc = &chunks->docs[i];
@@ -380,6 +412,7 @@ jflow_split(PG_FUNCTION_ARGS)
 		PG_RETURN_NULL();
 	read_options(context->executor->uses_with, &options);
 	chunks.n = 0;
+	chunks.bytes = 0;
 	chunks.room = Max(docs->ndocs * 4, 16);
 	chunks.docs = palloc_extended(sizeof(JflowDoc) * chunks.room, MCXT_ALLOC_HUGE);
 	for (int i = 0; i < docs->ndocs; i++)
