@@ -12,11 +12,14 @@
 #include "access/htup_details.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_database.h"
+#include "foreign/foreign.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 #include "utils/syscache.h"
 
+#include "common/session.h"
 #include "compat.h"
 #include "flow/flow.h"
 #include "settings.h"
@@ -51,6 +54,47 @@ jflow_owner_security(Oid owner, Oid caller, int sec_context)
 	if (owner != caller && !superuser_arg(owner))
 		sec_context |= SECURITY_RESTRICTED_OPERATION;
 	return sec_context;
+}
+
+/*
+ * Work with the rights of a flow's owner in the session of somebody else, who may
+ * change the flow, or writes to a table that the flow is in step with.  Code of the
+ * owner's may run: triggers, casts, index expressions.  Settings that are changed
+ * end with the work, and code in another's session does not reach what that holds.
+ *
+ * On an error the user and the settings are restored by the abort of the
+ * transaction or subtransaction.
+ */
+void
+jflow_as_flow_owner(const JflowFlow *flow, void (*work) (void *arg), void *arg)
+{
+	Oid			owner = jflow_flow_owner(flow);
+	JflowSessionGuard guard;
+	Oid			userid;
+	int			sec_context;
+	int			guc_level;
+	bool		guarded;
+
+	GetUserIdAndSecContext(&userid, &sec_context);
+	SetUserIdAndSecContext(owner, jflow_owner_security(owner, userid, sec_context));
+	guc_level = NewGUCNestLevel();
+	guarded = InSecurityRestrictedOperation();
+	if (guarded)
+		jflow_session_guard(&guard, NULL);
+	PG_TRY();
+	{
+		work(arg);
+		if (guarded)
+			jflow_session_close_portals(&guard);
+	}
+	PG_FINALLY();
+	{
+		if (guarded)
+			jflow_session_release(&guard);
+	}
+	PG_END_TRY();
+	AtEOXact_GUC(false, guc_level);
+	SetUserIdAndSecContext(userid, sec_context);
 }
 
 /*
@@ -153,6 +197,27 @@ jflow_check_may_post(const JflowFlow *flow, const char *endpoint)
 			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 			 errmsg("permission denied for flow \"%s\"", flow->name),
 			 errhint("Its owner can grant the right with jflow_grant.")));
+}
+
+/*
+ * Raises insufficient_privilege unless a flow's owner may use a foreign server.  Who
+ * owns the server decides where it is, and with which user mapping one logs in there
+ * without having one.  Superusers are asked for no password by it, so theirs must
+ * not be a server that somebody else can point to where he likes.
+ */
+void
+jflow_check_may_use_server(const ForeignServer *server, Oid owner)
+{
+	bool		may = jflow_server_aclcheck_compat(server->serverid, owner, ACL_USAGE) == ACLCHECK_OK;
+
+	if (may && (!superuser_arg(owner) || jflow_role_trusts(owner, server->owner)))
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("permission denied for foreign server %s", server->servername),
+			 may ? errdetail("The flow's owner \"%s\" is a superuser, and the server belongs to \"%s\".",
+							 GetUserNameFromId(owner, false), GetUserNameFromId(server->owner, true)) :
+			 errdetail("The flow's owner \"%s\" needs USAGE on it.", GetUserNameFromId(owner, false))));
 }
 
 /*

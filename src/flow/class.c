@@ -426,10 +426,18 @@ jflow_define(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
+static void JFLOW_NORETURN
+class_is_missing(const char *name)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_OBJECT),
+			 errmsg("executor class \"%s\" does not exist", name)));
+}
+
 /*
  * The owner of the class that a user may remove: his own, else the only one of
- * roles whose privileges he has.  Raises undefined_object, insufficient_privilege
- * or ambiguous_parameter.
+ * roles whose privileges he has.  Raises undefined_object, ambiguous_parameter,
+ * or insufficient_privilege for one that is built in.
  */
 static char *
 class_to_remove(const char *name, Oid userid)
@@ -440,11 +448,7 @@ class_to_remove(const char *name, Oid userid)
 	uint64		n;
 
 	jflow_param_text(&params, name);
-	n = jflow_catalog_run("SELECT owner FROM jflow.class WHERE class = $1 FOR UPDATE", &params);
-	if (n == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("executor class \"%s\" does not exist", name)));
+	n = jflow_catalog_run("SELECT owner FROM jflow.class WHERE class = $1", &params);
 	for (uint64 i = 0; i < n; i++)
 	{
 		char	   *owner = jflow_catalog_value(i, 1);
@@ -467,9 +471,7 @@ class_to_remove(const char *name, Oid userid)
 		found = owner;
 	}
 	if (found == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("must be owner of executor class \"%s\"", name)));
+		class_is_missing(name); /* of others' he is told nothing */
 	return found;
 }
 
@@ -486,6 +488,10 @@ jflow_undefine(PG_FUNCTION_ARGS)
 	jflow_catalog_begin(&state);
 	jflow_param_text(&params, name);
 	jflow_param_text(&params, class_to_remove(name, state.userid));
+
+	/* who adds an executor of it comes before, and is seen below, or after */
+	if (jflow_catalog_run("SELECT FROM jflow.class WHERE class = $1 AND owner = $2 FOR UPDATE", &params) == 0)
+		class_is_missing(name);
 	if (jflow_catalog_run("SELECT flow, name FROM jflow.executor WHERE uses = $1 AND class_owner = $2 "
 						  "ORDER BY flow, name LIMIT 1", &params) > 0)
 	{

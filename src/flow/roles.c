@@ -164,12 +164,15 @@ jflow_role_shown_name(const char *name)
 
 /*
  * Does a role trust what another one has made, which will run with its rights?
- * It does so for superusers and for roles whose privileges it has.
+ * It does so for superusers and for roles whose privileges it has.  A superuser has
+ * those of all roles, which must not be a reason to run the code of each of them.
  */
 bool
 jflow_role_trusts(Oid role, Oid other)
 {
-	return OidIsValid(other) && (superuser_arg(other) || has_privs_of_role(role, other));
+	if (!OidIsValid(other))
+		return false;
+	return superuser_arg(other) || (!superuser_arg(role) && has_privs_of_role(role, other));
 }
 
 /* The name by which jflow.role knows a role, or NULL. */

@@ -186,6 +186,16 @@ read_where(const char *condition, JflowParams *params)
 	return sync;
 }
 
+/* Raise undefined_object for a sync. */
+void
+sync_unknown(const char *name)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_OBJECT),
+			 errmsg("sync \"%s\" does not exist", name),
+			 errhint("Make one with jflow_sync.")));
+}
+
 /* A sync by name, or an error; does not check rights. */
 Sync *
 sync_read(const char *name, bool missing_ok)
@@ -197,10 +207,7 @@ sync_read(const char *name, bool missing_ok)
 	jflow_param_text(&params, name);
 	sync = read_where("s.name = $3", &params);
 	if (sync == NULL && !missing_ok)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("sync \"%s\" does not exist", name),
-				 errhint("Make one with jflow_sync.")));
+		sync_unknown(name);
 	return sync;
 }
 

@@ -127,7 +127,7 @@ has_changed(const Trigger *trigger, TupleTableSlot *old, TupleTableSlot *new)
 	return false;
 }
 
-/* The key of a row, as a text. */
+/* The key of a row, as a text; 0: it has none, or the column is gone. */
 static Datum
 key_of(TupleTableSlot *slot, AttrNumber attnum)
 {
@@ -137,7 +137,7 @@ key_of(TupleTableSlot *slot, AttrNumber attnum)
 				isnull;
 	Datum		value = slot_getattr(slot, attnum, &isnull);
 
-	if (isnull)
+	if (isnull || !OidIsValid(type))
 		return (Datum) 0;
 	getTypeOutputInfo(type, &output, &is_varlena);
 	if (output == F_TEXTOUT || output == F_VARCHAROUT)

@@ -27,8 +27,20 @@ PG_FUNCTION_INFO_V1(jflow_sync);
 PG_FUNCTION_INFO_V1(jflow_unsync);
 
 /*
+ * May the current user know of a sync?  Who may know of its flow may; where that is
+ * gone, a superuser and the owner of the database.
+ */
+static bool
+may_see(const Sync *sync)
+{
+	if (jflow_flow_open(sync->flow, true))
+		return jflow_may_see(sync->flow, GetUserId());
+	return superuser() || jflow_database_ownercheck_compat(MyDatabaseId, GetUserId());
+}
+
+/*
  * A sync that the current user may change: that of a flow of his, or, where the
- * flow is gone, any for a superuser or the owner of the database.
+ * flow is gone, any that he may know of.  To others it does not exist.
  */
 Sync *
 sync_read_own(const char *name)
@@ -36,13 +48,10 @@ sync_read_own(const char *name)
 	Sync	   *sync = sync_read(name, false);
 	JflowFlow  *flow = jflow_flow_open(sync->flow, true);
 
+	if (!may_see(sync))
+		sync_unknown(name);
 	if (flow)
 		jflow_check_flow_owner(flow);
-	else if (!superuser() && !jflow_database_ownercheck_compat(MyDatabaseId, GetUserId()))
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("permission denied for sync \"%s\"", name),
-				 errdetail("Its flow \"%s\" does not exist any more.", sync->flow)));
 	return sync;
 }
 
@@ -183,18 +192,27 @@ attach(Sync *sync, SyncPhase phase)
 		sync_immediate_fill(sync);
 }
 
+typedef struct AttachWork
+{
+	Sync	   *sync;
+	SyncPhase	phase;
+} AttachWork;
+
+static void
+attach_work(void *arg)
+{
+	const AttachWork *work = arg;
+
+	attach(work->sync, work->phase);
+}
+
 /* The same with the rights of the flow's owner. */
 void
 sync_attach_as_owner(Sync *sync, const JflowFlow *flow, SyncPhase phase)
 {
-	Oid			owner = jflow_flow_owner(flow);
-	Oid			userid;
-	int			sec_context;
+	AttachWork	work = {sync, phase};
 
-	GetUserIdAndSecContext(&userid, &sec_context);
-	SetUserIdAndSecContext(owner, jflow_owner_security(owner, userid, sec_context));
-	attach(sync, phase);
-	SetUserIdAndSecContext(userid, sec_context);
+	jflow_as_flow_owner(flow, attach_work, &work);
 	if (sync->mode != SYNC_IMMEDIATE && !jflow_flow_started(flow->name))
 		ereport(NOTICE,
 				(errmsg("sync \"%s\" begins when flow \"%s\" is started", sync->name, flow->name),
@@ -269,8 +287,9 @@ Datum
 jflow_unsync(PG_FUNCTION_ARGS)
 {
 	char	   *name = jflow_arg_text(fcinfo, 0, "name");
+	Sync	   *sync = sync_read(name, true);
 
-	if (jflow_arg_bool(fcinfo, 1) && sync_read(name, true) == NULL)
+	if (jflow_arg_bool(fcinfo, 1) && (sync == NULL || !may_see(sync)))
 	{
 		ereport(NOTICE,
 				(errmsg("sync \"%s\" does not exist, skipping", name)));

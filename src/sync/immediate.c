@@ -175,6 +175,29 @@ post_keys(Sync *sync, Datum *keys, int n)
 	}
 }
 
+typedef struct PostWork
+{
+	Sync	   *sync;
+	Datum	   *keys;
+	int			n;
+	bool		truncated;
+} PostWork;
+
+static void
+post_work(void *arg)
+{
+	const PostWork *work = arg;
+
+	sync_check_source(work->sync);
+	if (work->truncated)
+	{
+		sync_set_phase(work->sync, PHASE_SWEEP, (Datum) 0);
+		sync_immediate_fill(work->sync);
+	}
+	else
+		post_keys(work->sync, work->keys, work->n);
+}
+
 /*
  * A statement has ended: post what its rows have collected or, if all of them went,
  * what the source has not any more.
@@ -184,29 +207,15 @@ sync_immediate_post(int id, bool truncated)
 {
 	Datum	   *keys;
 	int			n = take_keys(collected(id), &keys);
-	Sync	   *sync;
-	JflowFlow  *flow;
-	Oid			userid,
-				owner;
-	int			sec_context;
+	PostWork	work;
 
 	if (n == 0 && !truncated)
 		return;
 	CommandCounterIncrement();
-	sync = sync_read_id(id);
-	if (sync == NULL || !sync->here || sync->paused)
-		return;
-	flow = jflow_flow_open(sync->flow, false);
-	owner = jflow_flow_owner(flow);
-	GetUserIdAndSecContext(&userid, &sec_context);
-	SetUserIdAndSecContext(owner, jflow_owner_security(owner, userid, sec_context));
-	sync_check_source(sync);
-	if (truncated)
-	{
-		sync_set_phase(sync, PHASE_SWEEP, (Datum) 0);
-		sync_immediate_fill(sync);
-	}
-	else
-		post_keys(sync, keys, n);
-	SetUserIdAndSecContext(userid, sec_context);
+	work.sync = sync_read_id(id);
+	work.keys = keys;
+	work.n = n;
+	work.truncated = truncated;
+	if (work.sync && work.sync->here && !work.sync->paused)
+		jflow_as_flow_owner(jflow_flow_open(work.sync->flow, false), post_work, &work);
 }

@@ -289,6 +289,7 @@ check_owner(Relation source)
 			 errmsg("permission denied for table %s", RelationGetRelationName(source)),
 			 errdetail("Reading it could run code of its owner as the flow's owner \"%s\".",
 					   GetUserNameFromId(GetUserId(), false)),
+			 superuser() ? errhint("He is a superuser: let the flow belong to the owner of the table.") :
 			 errhint("The table must belong to the owner of the flow, to a role whose privileges he has, or to a superuser.")));
 }
 

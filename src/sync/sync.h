@@ -84,6 +84,7 @@ typedef struct SyncRow
 
 /* catalog.c */
 extern SyncMode sync_mode_of(const char *word);
+extern void sync_unknown(const char *name) JFLOW_NORETURN;
 extern Sync *sync_read(const char *name, bool missing_ok);
 extern Sync *sync_read_id(int id);
 extern Sync *sync_of_flow(const char *flow);

@@ -8,6 +8,8 @@
  */
 #include "postgres.h"
 
+#include "access/genam.h"
+#include "access/htup_details.h"
 #include "access/table.h"
 #include "access/xlog.h"
 #include "catalog/dependency.h"
@@ -17,6 +19,9 @@
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "parser/parse_func.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 
@@ -89,8 +94,56 @@ is_of_sync(const Trigger *trigger, const Sync *sync, Oid changed, Oid statement)
 }
 
 /*
+ * Has the table of a sync triggers of it?  By the catalog alone: nothing is locked
+ * before the right to it is looked at.
+ */
+static bool
+has_triggers(const Sync *sync, Oid changed, Oid statement)
+{
+	Relation	triggers = table_open(TriggerRelationId, AccessShareLock);
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	bool		found = false;
+
+	ScanKeyInit(&key, Anum_pg_trigger_tgrelid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(sync->source));
+	scan = systable_beginscan(triggers, TriggerRelidNameIndexId, true, NULL, 1, &key);
+	while (!found && HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		Form_pg_trigger form = (Form_pg_trigger) GETSTRUCT(tuple);
+		bool		isnull;
+		Datum		args;
+
+		if (form->tgnargs != 5 || (form->tgfoid != changed && form->tgfoid != statement))
+			continue;
+		args = heap_getattr(tuple, Anum_pg_trigger_tgargs, RelationGetDescr(triggers), &isnull);
+		found = !isnull && atoi(VARDATA_ANY(DatumGetByteaPP(args))) == sync->id;
+	}
+	systable_endscan(scan);
+	table_close(triggers, AccessShareLock);
+	return found;
+}
+
+/* May the current user have triggers of a table dropped?  As jflow_sync asks. */
+static void
+check_may_drop(const Sync *sync)
+{
+	char	   *table = get_rel_name(sync->source);
+
+	if (table == NULL || jflow_class_ownercheck_compat(sync->source, GetUserId()) ||
+		pg_class_aclcheck(sync->source, GetUserId(), ACL_TRIGGER) == ACLCHECK_OK)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("permission denied for table %s", table),
+			 errdetail("Triggers of sync \"%s\" are on it.", sync->name),
+			 errhint("Let its owner grant the privilege TRIGGER, or drop the triggers himself.")));
+}
+
+/*
  * Drop the triggers of a sync, if its table is still there.  Takes the lock that
- * DROP TRIGGER takes if there are any.
+ * DROP TRIGGER takes if there are any.  Raises insufficient_privilege where the
+ * current user has lost the right to them.
  */
 void
 sync_triggers_drop(const Sync *sync)
@@ -98,8 +151,12 @@ sync_triggers_drop(const Sync *sync)
 	Oid			changed = trigger_function("sync_changed");
 	Oid			statement = trigger_function("sync_statement");
 	ObjectAddresses *objects = new_object_addresses();
-	Relation	source = try_table_open(sync->source, ShareRowExclusiveLock);
+	Relation	source;
 
+	if (!has_triggers(sync, changed, statement))
+		return;
+	check_may_drop(sync);
+	source = try_table_open(sync->source, ShareRowExclusiveLock);
 	if (source == NULL)
 		return;
 	for (int i = 0; source->trigdesc && i < source->trigdesc->numtriggers; i++)

@@ -327,6 +327,7 @@ ALTER TABLE part ALTER id SET NOT NULL;
 INSERT INTO part VALUES (80, 'missed', 80);
 ALTER TABLE part DROP COLUMN old;
 INSERT INTO part VALUES ('missed', 80);
+UPDATE part SET t = 'missed, too';
 SELECT jflow_sync_resume('s');
 INSERT INTO part VALUES ('found', 80);
 SELECT id, text FROM other_store ORDER BY id;

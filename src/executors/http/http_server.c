@@ -399,12 +399,7 @@ http_server_read(const char *name, Oid role)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("server \"%s\" does not exist", name)));
-	if (jflow_server_aclcheck_compat(foreign->serverid, role, ACL_USAGE) != ACLCHECK_OK)
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("permission denied for foreign server %s", name),
-				 errdetail("The flow's owner \"%s\" needs USAGE on it.",
-						   GetUserNameFromId(role, false))));
+	jflow_check_may_use_server(foreign, role);
 	if (getExtensionOfObject(ForeignDataWrapperRelationId, foreign->fdwid) != jflow_types()->extension)
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),

@@ -309,6 +309,7 @@ extern Datum pqlite_array_of(const PqliteColumn *column, Datum *values, bool *nu
 /* pqlite_layout.c */
 extern bool pqlite_read_layout(PqliteStore *store);
 extern int	pqlite_own_leaves(Relation rel, int **shards, Oid **relids);
+extern void pqlite_check_trusted(const PqliteStore *store, Oid relid);
 
 /* pqlite_place.c */
 extern void pqlite_locate(const JflowContext *context, const char **schema, const char **table);
@@ -446,17 +447,7 @@ extern bool pqlite_has_many_rows(const PqliteStore *store);
 extern void pqlite_drop_indexes(PqliteStore *store);
 
 /* pqlite_reshard.c */
-
-/* Work with the rights of a flow's owner, as its executor functions do. */
-typedef struct PqliteOwnerState
-{
-	Oid			userid;
-	int			sec_context;
-	int			guc_level;
-} PqliteOwnerState;
-
-extern void pqlite_become_owner(const JflowFlow *flow, PqliteOwnerState *state);
-extern void pqlite_end_owner(const PqliteOwnerState *state);
+extern void pqlite_set_owner_settings(void);
 extern JflowMove pqlite_move_rows(const char *flow, const char *executor, int batch, bool busy);
 extern void pqlite_scale(const char *flow, const char *executor, int shards, bool at_once);
 

@@ -127,6 +127,21 @@ leaf_order(const void *a, const void *b)
 	return ((const PqliteLeaf *) a)->shard - ((const PqliteLeaf *) b)->shard;
 }
 
+/* The owner of a relation; InvalidOid: it was dropped. */
+static Oid
+owner_of(Oid relid)
+{
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
+	Oid			owner = InvalidOid;
+
+	if (HeapTupleIsValid(tuple))
+	{
+		owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
+		ReleaseSysCache(tuple);
+	}
+	return owner;
+}
+
 /*
  * A table that we made belongs to the flow's owner, whom we run as mostly, or to the
  * superuser who restored it.  Anybody else's has come under the executor's name
@@ -135,19 +150,46 @@ leaf_order(const void *a, const void *b)
 static void
 check_owner(const PqliteStore *store, Oid relid)
 {
-	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
-	Oid			owner;
+	Oid			owner = owner_of(relid);
 
-	if (!HeapTupleIsValid(tuple))
+	if (!OidIsValid(owner))
 		return;					/* dropped meanwhile */
-	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
-	ReleaseSysCache(tuple);
 	if (owner != store->owner && !superuser_arg(owner))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("table %s of the %s belongs to role \"%s\"", pqlite_relation_name(relid), store->what,
 						GetUserNameFromId(owner, false)),
 				 errhint("Give it to the flow's owner with ALTER TABLE ... OWNER TO, or drop the flow and make it again.")));
+}
+
+/*
+ * Raise insufficient_privilege where a superuser's flow would touch a user's table
+ * that, or a part of which, belongs to somebody else: triggers, defaults and index
+ * expressions of that role would run as a superuser.
+ */
+void
+pqlite_check_trusted(const PqliteStore *store, Oid relid)
+{
+	List	   *relids;
+	ListCell   *lc;
+
+	if (!superuser_arg(store->owner))
+		return;
+	relids = has_subclass(relid) ? find_all_inheritors(relid, NoLock, NULL) : list_make1_oid(relid);
+	foreach(lc, relids)
+	{
+		Oid			owner = owner_of(lfirst_oid(lc));
+
+		CHECK_FOR_INTERRUPTS();
+		if (!OidIsValid(owner) || jflow_role_trusts(store->owner, owner))
+			continue;
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied for table %s", pqlite_relation_name(lfirst_oid(lc))),
+				 errdetail("The flow's owner \"%s\" is a superuser, and triggers and index expressions of the table's owner \"%s\" would run with his rights.",
+						   GetUserNameFromId(store->owner, false), GetUserNameFromId(owner, true)),
+				 errhint("Let the flow belong to the owner of the table.")));
+	}
 }
 
 /*
@@ -163,6 +205,8 @@ check_before_lock(const RangeVar *name, Oid relid, Oid old_relid, void *arg)
 		return;
 	if (store->own)
 		check_owner(store, relid);
+	else
+		pqlite_check_trusted(store, relid);
 	pqlite_check_may_lock(relid);
 }
 

@@ -86,6 +86,27 @@ make_indexes(const JflowFlow *flow, const JflowExecutor *executor, PqliteStore *
 	SPI_finish();
 }
 
+typedef struct ReindexWork
+{
+	const JflowFlow *flow;
+	const JflowExecutor *executor;
+} ReindexWork;
+
+static void
+reindex(void *arg)
+{
+	const ReindexWork *work = arg;
+	PqliteStore *store;
+
+	pqlite_set_owner_settings();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	pqlite_lock_store_name(work->flow->name, work->executor->name);
+	store = pqlite_store_find(work->flow, work->executor);
+	if (store)
+		make_indexes(work->flow, work->executor, store);
+	PopActiveSnapshot();
+}
+
 /*
  * jflow_reindex(flow text, executor text, index text DEFAULT NULL) RETURNS void:
  * makes the indexes of a store anew, from now on of that kind if one is given.
@@ -99,8 +120,7 @@ jflow_reindex(PG_FUNCTION_ARGS)
 	char	   *index = jflow_arg_text_or_null(fcinfo, 2);
 	JflowFlow  *flow = jflow_flow_open(flow_name, false);
 	const JflowExecutor *executor = jflow_flow_executor(flow, name);
-	PqliteStore *store;
-	PqliteOwnerState owner;
+	ReindexWork work;
 
 	jflow_check_flow_owner(flow);
 	if (executor == NULL)
@@ -116,13 +136,8 @@ jflow_reindex(PG_FUNCTION_ARGS)
 		flow = jflow_flow_open(flow_name, false);
 		executor = jflow_flow_executor(flow, name);
 	}
-	pqlite_become_owner(flow, &owner);
-	PushActiveSnapshot(GetTransactionSnapshot());
-	pqlite_lock_store_name(flow_name, name);
-	store = pqlite_store_find(flow, executor);
-	if (store)
-		make_indexes(flow, executor, store);
-	PopActiveSnapshot();
-	pqlite_end_owner(&owner);
+	work.flow = flow;
+	work.executor = executor;
+	jflow_as_flow_owner(flow, reindex, &work);
 	PG_RETURN_VOID();
 }

@@ -28,30 +28,19 @@
 PG_FUNCTION_INFO_V1(jflow_reshard_step);
 
 /*
- * Work with the rights of a flow's owner, as its executor functions do, until
- * pqlite_end_owner.  Row security is off: a row that a policy hides must raise an error rather than
- * stay behind in a leaf that is dropped.
+ * How a flow's owner works on his store, as his executor functions do.  Row security
+ * is off: a row that a policy hides must raise an error rather than stay behind in a
+ * leaf that is dropped.  Holds until the current GUC nest level ends.
  */
 void
-pqlite_become_owner(const JflowFlow *flow, PqliteOwnerState *state)
+pqlite_set_owner_settings(void)
 {
 	char	   *schema = get_namespace_name(jflow_types()->schema);
-	Oid			owner = jflow_flow_owner(flow);
 
-	GetUserIdAndSecContext(&state->userid, &state->sec_context);
-	SetUserIdAndSecContext(owner, jflow_owner_security(owner, state->userid, state->sec_context));
-	state->guc_level = NewGUCNestLevel();
 	(void) set_config_option("search_path",
 							 psprintf("\"$user\", public, %s, pg_temp", quote_identifier(schema)),
 							 PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 	pqlite_row_security_off();
-}
-
-void
-pqlite_end_owner(const PqliteOwnerState *state)
-{
-	AtEOXact_GUC(false, state->guc_level);
-	SetUserIdAndSecContext(state->userid, state->sec_context);
 }
 
 /*
@@ -369,36 +358,31 @@ check_isolation(void)
 				 errhint("Use READ COMMITTED.")));
 }
 
-/*
- * The number of shards of an executor is about to change: make the leaves that
- * are missing and let rows be moved.  jflow.executor is changed by the caller
- * in the same transaction, before.  With "at_once" all rows are moved here.
- */
-void
-pqlite_scale(const char *flow_name, const char *executor_name, int shards, bool at_once)
+typedef struct ScaleWork
 {
-	JflowFlow  *flow = jflow_flow_open(flow_name, false);
-	const JflowExecutor *executor = jflow_flow_executor(flow, executor_name);
-	PqliteStore *store;
-	PqliteOwnerState owner;
+	const JflowFlow *flow;
+	const JflowExecutor *executor;
+	int			shards;
+	bool		at_once;
+} ScaleWork;
 
-	if (!jflow_executor_is(executor, PQLITE_CLASS))
-		return;
-	if (pqlite_options_read(executor->uses_with)->table)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("the number of shards of executor \"%s\" of flow \"%s\" is that of its table's partitions",
-						executor_name, flow_name),
-				 errhint("Add partitions to the table, or take some away.")));
-	pqlite_become_owner(flow, &owner);
+static void
+scale(void *arg)
+{
+	const ScaleWork *work = arg;
+	const JflowFlow *flow = work->flow;
+	const JflowExecutor *executor = work->executor;
+	PqliteStore *store;
+
+	pqlite_set_owner_settings();
 	PushActiveSnapshot(GetTransactionSnapshot());
-	if (at_once)
-		pqlite_lock_store_name(flow_name, executor_name);
+	if (work->at_once)
+		pqlite_lock_store_name(flow->name, executor->name);
 	store = pqlite_store_find(flow, executor);
 	if (store)
 	{
 		check_isolation();
-		if (at_once)
+		if (work->at_once)
 			pqlite_lock_parent(store->relid);
 
 		/* writers in flight end first, and those to come see the new leaves */
@@ -410,12 +394,12 @@ pqlite_scale(const char *flow_name, const char *executor_name, int shards, bool 
 			ereport(ERROR,
 					(errcode(ERRCODE_UNDEFINED_OBJECT),
 					 errmsg("the store of executor \"%s\" of flow \"%s\" was dropped",
-							executor_name, flow_name)));
+							executor->name, flow->name)));
 		check_movable(store);
-		pqlite_add_leaves(store, shards, !at_once);
+		pqlite_add_leaves(store, work->shards, !work->at_once);
 		pqlite_shards_move(store->flow, store->executor);
 		CommandCounterIncrement();
-		while (at_once && reshard_step(flow, executor, AT_ONCE_BATCH, false, true) != MOVE_DONE)
+		while (work->at_once && reshard_step(flow, executor, AT_ONCE_BATCH, false, true) != MOVE_DONE)
 		{
 			CHECK_FOR_INTERRUPTS();
 			CommandCounterIncrement();
@@ -423,7 +407,49 @@ pqlite_scale(const char *flow_name, const char *executor_name, int shards, bool 
 		}
 	}
 	PopActiveSnapshot();
-	pqlite_end_owner(&owner);
+}
+
+/*
+ * The number of shards of an executor is about to change: make the leaves that
+ * are missing and let rows be moved.  jflow.executor is changed by the caller
+ * in the same transaction, before.  With "at_once" all rows are moved here.
+ */
+void
+pqlite_scale(const char *flow_name, const char *executor_name, int shards, bool at_once)
+{
+	ScaleWork	work;
+
+	work.shards = shards;
+	work.at_once = at_once;
+	work.flow = jflow_flow_open(flow_name, false);
+	work.executor = jflow_flow_executor(work.flow, executor_name);
+	if (!jflow_executor_is(work.executor, PQLITE_CLASS))
+		return;
+	if (pqlite_options_read(work.executor->uses_with)->table)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the number of shards of executor \"%s\" of flow \"%s\" is that of its table's partitions",
+						executor_name, flow_name),
+				 errhint("Add partitions to the table, or take some away.")));
+	jflow_as_flow_owner(work.flow, scale, &work);
+}
+
+typedef struct MoveWork
+{
+	const JflowFlow *flow;
+	const JflowExecutor *executor;
+	int			batch;
+	bool		busy;
+	JflowMove	result;
+} MoveWork;
+
+static void
+move(void *arg)
+{
+	MoveWork   *work = arg;
+
+	pqlite_set_owner_settings();
+	work->result = reshard_step(work->flow, work->executor, work->batch, work->busy, false);
 }
 
 /*
@@ -433,19 +459,18 @@ pqlite_scale(const char *flow_name, const char *executor_name, int shards, bool 
 JflowMove
 pqlite_move_rows(const char *flow_name, const char *executor_name, int batch, bool busy)
 {
-	JflowFlow  *flow = jflow_flow_open(flow_name, false);
-	const JflowExecutor *executor = jflow_flow_executor(flow, executor_name);
-	JflowMove	result;
-	PqliteOwnerState owner;
+	MoveWork	work;
 
-	if (executor == NULL)
-		jflow_executor_missing(flow, executor_name);
-	if (!jflow_executor_is(executor, PQLITE_CLASS))
+	work.batch = batch;
+	work.busy = busy;
+	work.flow = jflow_flow_open(flow_name, false);
+	work.executor = jflow_flow_executor(work.flow, executor_name);
+	if (work.executor == NULL)
+		jflow_executor_missing(work.flow, executor_name);
+	if (!jflow_executor_is(work.executor, PQLITE_CLASS))
 		return MOVE_DONE;
-	pqlite_become_owner(flow, &owner);
-	result = reshard_step(flow, executor, batch, busy, false);
-	pqlite_end_owner(&owner);
-	return result;
+	jflow_as_flow_owner(work.flow, move, &work);
+	return work.result;
 }
 
 /*

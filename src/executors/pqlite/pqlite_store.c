@@ -294,6 +294,8 @@ pqlite_store_find(const JflowFlow *flow, const JflowExecutor *executor)
 
 		if (store && store->valid && same_definition(store, flow, executor))
 		{
+			if (!store->own)
+				pqlite_check_trusted(store, store->relid);
 			pqlite_check_may_lock(store->relid);
 			LockRelationOid(store->relid, AccessShareLock);
 			if (store->valid)

@@ -672,12 +672,7 @@ find_server(const char *name, Oid user)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("server \"%s\" does not exist", name)));
-	if (jflow_server_aclcheck_compat(server->serverid, user, ACL_USAGE) != ACLCHECK_OK)
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("permission denied for foreign server %s", name),
-				 errdetail("The flow's owner \"%s\" needs USAGE on it.",
-						   GetUserNameFromId(user, false))));
+	jflow_check_may_use_server(server, user);
 	extension = getExtensionOfObject(ForeignDataWrapperRelationId, server->fdwid);
 	extension_name = OidIsValid(extension) ? get_extension_name(extension) : NULL;
 	if (extension_name == NULL || strcmp(extension_name, WRAPPER) != 0)
