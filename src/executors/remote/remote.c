@@ -258,7 +258,10 @@ jflow_remote_call(PG_FUNCTION_ARGS)
 				 errmsg("executor \"%s\" is not a %s", context->executor->name, REMOTE_CLASS)));
 	call.options = remote_options_read(context->executor->uses_with);
 	if (context->shard >= call.options->nservers)
-		elog(ERROR, "executor \"%s\" has no server for shard %d", context->executor->name, context->shard);
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("executor \"%s\" has no server for shard %d", context->executor->name, context->shard),
+				 errhint("Remove the executor with jflow_remove and add it again.")));
 	call.server = call.options->servers[context->shard];
 	call.docs = PG_GETARG_DATUM(0);
 	call.read_only = XactReadOnly;

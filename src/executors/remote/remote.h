@@ -31,6 +31,7 @@ typedef struct RemoteFailure
 } RemoteFailure;
 
 typedef struct RemoteConnection RemoteConnection;
+struct pg_result;
 
 extern const JflowClass remote_class;
 
@@ -44,6 +45,12 @@ extern char *remote_query(RemoteConnection *connection, bool in_transaction, con
 						  int nparams, const char *const *params, RemoteFailure *failure, bool *retry);
 extern bool remote_in_transaction(const RemoteConnection *connection);
 extern void remote_raise(const RemoteFailure *failure, int level);
+
+/* remote_said.c */
+extern char *remote_copy_said(const char *said);
+extern void remote_take_notice(void *arg, const struct pg_result *result);
+extern void remote_drop_notices(void);
+extern void remote_give_notices(void);
 
 /* remote_wait.c: what waits for a server. */
 typedef struct pg_conn *RemoteLink;

@@ -45,19 +45,10 @@
 #define CANCEL_MS 1000			/* for a server to hear of a cancel, and to
 								 * obey */
 #define END_MS 5000				/* for a transaction or savepoint to be undone */
-#define MAX_NOTICES 20
 
 /* So that values mean the same to both sides, whoever the role there is. */
 #define SETTINGS "SET search_path = pg_catalog; SET datestyle = 'ISO'; " \
 	"SET intervalstyle = 'postgres'; SET extra_float_digits = 3; SET bytea_output = 'hex'"
-
-/* What a server has said beside its answer; strings are malloc's. */
-typedef struct Notice
-{
-	int			level;
-	char	   *message;
-	char	   *hint;
-} Notice;
 
 /* Who connects by which mapping: one for PUBLIC is no way round a role's check. */
 typedef struct ConnectionKey
@@ -82,55 +73,6 @@ struct RemoteConnection
 };
 
 static HTAB *connections = NULL;
-static Notice notices[MAX_NOTICES];
-static int	nnotices = 0;
-
-/* ----- what a server says beside ----- */
-
-/* Called inside of libpq, where nothing may be raised. */
-static void
-take_notice(void *arg, const PGresult *result)
-{
-	const char *severity = PQresultErrorField(result, PG_DIAG_SEVERITY_NONLOCALIZED);
-	const char *message = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
-	const char *hint = PQresultErrorField(result, PG_DIAG_MESSAGE_HINT);
-	Notice	   *notice;
-
-	if (severity == NULL || message == NULL || nnotices == MAX_NOTICES ||
-		(strcmp(severity, "WARNING") != 0 && strcmp(severity, "NOTICE") != 0))
-		return;
-	notice = &notices[nnotices];
-	notice->level = severity[0] == 'W' ? WARNING : NOTICE;
-	notice->message = strdup(message);
-	notice->hint = hint ? strdup(hint) : NULL;
-	if (notice->message)
-		nnotices++;
-	else
-		free(notice->hint);
-}
-
-/* Forget what an earlier statement has left, which has failed. */
-static void
-drop_notices(void)
-{
-	for (int i = 0; i < nnotices; i++)
-	{
-		free(notices[i].message);
-		free(notices[i].hint);
-	}
-	nnotices = 0;
-}
-
-/* Say it here, too. */
-static void
-give_notices(void)
-{
-	for (int i = 0; i < nnotices; i++)
-		ereport(notices[i].level,
-				(errmsg_internal("%s", notices[i].message),
-				 notices[i].hint ? errhint("%s", notices[i].hint) : 0));
-	drop_notices();
-}
 
 /* ----- failures ----- */
 
@@ -141,7 +83,8 @@ set_failure(RemoteFailure *failure, int sqlstate, const char *server, const char
 	failure->message = psprintf(sqlstate == ERRCODE_SQLCLIENT_UNABLE_TO_ESTABLISH_SQLCONNECTION ?
 								"could not connect to server \"%s\"" :
 								"the connection to server \"%s\" was lost", server);
-	failure->detail = detail && *detail ? pchomp(detail) : NULL;
+	detail = detail && *detail ? remote_copy_said(detail) : NULL;
+	failure->detail = detail ? pchomp(detail) : NULL;
 }
 
 /* Report a failure as an error, or as a warning. */
@@ -300,7 +243,7 @@ open_link(RemoteConnection *connection, const ForeignServer *server, const UserM
 		close_link(connection);
 		refuse_without_password(server->servername, true);
 	}
-	PQsetNoticeReceiver(connection->link, take_notice, NULL);
+	PQsetNoticeReceiver(connection->link, remote_take_notice, NULL);
 	strlcpy(connection->server, server->servername, NAMEDATALEN);
 	connection->server_hash = GetSysCacheHashValue1(FOREIGNSERVEROID, ObjectIdGetDatum(server->serverid));
 	connection->mapping_hash = GetSysCacheHashValue1(USERMAPPINGOID, ObjectIdGetDatum(mapping->umid));
@@ -398,8 +341,11 @@ run(RemoteConnection *connection, const char *sql, int nparams, const char *cons
 	PG_TRY();
 	{
 		connection->busy = true;
-		if (nparams == 0 ? PQsendQuery(connection->link, sql) :
-			PQsendQueryParams(connection->link, sql, nparams, NULL, params, NULL, NULL, 0))
+
+		/* row by row: who sends rows without end is not listened to */
+		if ((nparams == 0 ? PQsendQuery(connection->link, sql) :
+			 PQsendQueryParams(connection->link, sql, nparams, NULL, params, NULL, NULL, 0)) &&
+			PQsetSingleRowMode(connection->link))
 			result = remote_link_result(connection->link);
 		connection->busy = false;
 	}
@@ -417,9 +363,8 @@ static char *
 field(const PGresult *result, int code)
 {
 	const char *value = PQresultErrorField(result, code);
-	char	   *copy = value ? palloc_extended(strlen(value) + 1, MCXT_ALLOC_NO_OOM) : NULL;
 
-	return copy ? strcpy(copy, value) : NULL;
+	return value ? remote_copy_said(value) : NULL;
 }
 
 /* Raise the error of a server as ours. */
@@ -453,12 +398,13 @@ check_result(RemoteConnection *connection, PGresult *result, RemoteFailure *fail
 	{
 		set_failure(failure, ERRCODE_CONNECTION_FAILURE, connection->server,
 					result ? PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY) :
+					PQstatus(connection->link) == CONNECTION_OK ? "It has sent something else than an answer." :
 					PQerrorMessage(connection->link));
 		PQclear(result);
 		lose(connection);
 		return false;
 	}
-	if (status != PGRES_COMMAND_OK && status != PGRES_TUPLES_OK)
+	if (status != PGRES_COMMAND_OK && status != PGRES_TUPLES_OK && status != PGRES_SINGLE_TUPLE)
 		raise_theirs(result);
 	connection->used = true;
 	return true;
@@ -726,6 +672,27 @@ remote_in_transaction(const RemoteConnection *connection)
 }
 
 /*
+ * The value of a result, in the current memory context; NULL where it has none.  It
+ * is text in our encoding, or an error is raised, since nothing else may come to
+ * who cuts texts into characters.
+ */
+static char *
+value_of(const PGresult *result, const char *server)
+{
+	Size		len;
+
+	if (PQntuples(result) != 1 || PQnfields(result) != 1 || PQgetisnull(result, 0, 0))
+		return NULL;
+	len = strlen(PQgetvalue(result, 0, 0));
+	if (len >= MaxAllocSize)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("the answer of server \"%s\" is too large", server)));
+	(void) pg_verify_mbstr(GetDatabaseEncoding(), PQgetvalue(result, 0, 0), (int) len, false);
+	return pstrdup(PQgetvalue(result, 0, 0));
+}
+
+/*
  * Run a query of one value, on its own or in a transaction that ends with ours.
  * Returns the value as text in the current memory context; NULL, with the failure,
  * where the server was lost, and "retry" is set where nothing was done there and
@@ -741,7 +708,7 @@ remote_query(RemoteConnection *connection, bool in_transaction, const char *sql,
 	char	   *volatile value = NULL;
 
 	*retry = false;
-	drop_notices();
+	remote_drop_notices();
 	if (in_transaction && !begin(connection, failure))
 	{
 		*retry = old && !begun && !connection->lost;
@@ -755,15 +722,14 @@ remote_query(RemoteConnection *connection, bool in_transaction, const char *sql,
 	}
 	PG_TRY();
 	{
-		if (PQntuples(result) == 1 && PQnfields(result) == 1 && !PQgetisnull(result, 0, 0))
-			value = pstrdup(PQgetvalue(result, 0, 0));
+		value = value_of(result, connection->server);
 	}
 	PG_FINALLY();
 	{
 		PQclear(result);
 	}
 	PG_END_TRY();
-	give_notices();
+	remote_give_notices();
 	if (value == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_FDW_REPLY_HANDLE),

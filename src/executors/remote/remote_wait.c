@@ -132,6 +132,7 @@ static bool
 await_answer(PGconn *conn, TimestampTz until, bool quiet)
 {
 	int			unsent;
+	PGnotify   *notify;
 
 	while ((unsent = PQflush(conn)) == 1 || PQisBusy(conn))
 	{
@@ -140,13 +141,25 @@ await_answer(PGconn *conn, TimestampTz until, bool quiet)
 			return false;
 		if (!PQconsumeInput(conn))
 			return true;		/* lost, which the result will say */
+		while ((notify = PQnotifies(conn)) != NULL)
+			PQfreemem(notify);	/* we do not listen */
 	}
 	return true;
 }
 
+/* Does a server want to copy, which nobody has asked it for, and would do so for ever? */
+static bool
+is_copy(const PGresult *result)
+{
+	ExecStatusType status = PQresultStatus(result);
+
+	return status == PGRES_COPY_IN || status == PGRES_COPY_OUT || status == PGRES_COPY_BOTH;
+}
+
 /*
- * The last result of what was sent, or NULL where none comes because the
- * connection is lost.  The caller clears it.  Raises what an interrupt raises.
+ * The last result of what was sent: of what returns rows, its only one.  NULL where
+ * none comes because the connection is lost, or something else comes.  The caller
+ * clears it.  Raises what an interrupt raises.
  */
 PGresult *
 remote_link_result(RemoteLink link)
@@ -158,13 +171,26 @@ remote_link_result(RemoteLink link)
 		for (;;)
 		{
 			PGresult   *result;
+			bool		rows;
 
 			(void) await_answer(link, DT_NOEND, false);
 			result = PQgetResult(link);
 			if (result == NULL)
 				break;
+			rows = PQresultStatus(last) == PGRES_SINGLE_TUPLE;
+			if (rows && PQresultStatus(result) == PGRES_TUPLES_OK)
+			{
+				PQclear(result);	/* the end of the rows */
+				continue;
+			}
 			PQclear(last);
 			last = result;
+			if (is_copy(result) || (rows && PQresultStatus(result) == PGRES_SINGLE_TUPLE))
+			{
+				PQclear(last);
+				last = NULL;
+				break;
+			}
 			if (PQstatus(link) == CONNECTION_BAD)
 				break;
 		}
@@ -187,6 +213,7 @@ remote_link_finish(RemoteLink link, int timeout_ms)
 {
 	TimestampTz until = after(timeout_ms);
 	PGresult   *result;
+	bool		copies;
 
 	for (;;)
 	{
@@ -195,8 +222,9 @@ remote_link_finish(RemoteLink link, int timeout_ms)
 		result = PQgetResult(link);
 		if (result == NULL)
 			return PQstatus(link) == CONNECTION_OK;
+		copies = is_copy(result);
 		PQclear(result);
-		if (PQstatus(link) == CONNECTION_BAD)
+		if (copies || PQstatus(link) == CONNECTION_BAD)
 			return false;
 	}
 }
