@@ -137,6 +137,14 @@ is(ask($front, "SELECT count(*) FROM jflow_post('/shout', (SELECT array_agg('w' 
 add_remote('broken', '{"servers": ["n2"], "flow": "broken"}');
 fails_with($front, "SELECT jflow_post('/x', ARRAY['words'], 'broken')", '22012', qr/no good: words.*the detail.*the hint.*PL\/pgSQL function.*server "n2".*executor "far", shard 0/s, 'an error of theirs');
 add_remote('nothing', '{"servers": ["n2"], "flow": "nothing"}');
+$far->safe_psql('postgres', 'CREATE DATABASE bare; GRANT CREATE ON DATABASE bare TO stranger');
+$far->safe_psql('bare', q{SET ROLE stranger; CREATE SCHEMA jflow; GRANT USAGE ON SCHEMA jflow TO PUBLIC;
+	CREATE FUNCTION jflow.remote_post(text, text, text, jsonb, jsonb) RETURNS text LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'runs as %', current_user; END $$});
+$front->safe_psql('postgres', qq{CREATE SERVER bare FOREIGN DATA WRAPPER postgres_fdw OPTIONS (host '$host', port '$port', dbname 'bare');
+	GRANT USAGE ON FOREIGN SERVER bare TO flow_owner;
+	CREATE USER MAPPING FOR flow_owner SERVER bare OPTIONS (user 'flow_owner', password_required 'false')});
+add_remote('bare', '{"servers": ["bare"], "flow": "news"}');
+fails_with($front, "SELECT jflow_post('/x', ARRAY['words'], 'bare')", '55000', qr/server "bare" has no jflow/, 'a database where somebody else has made our function');
 fails_with($front, "SELECT jflow_post('/x', ARRAY['words'], 'nothing')", '42704', qr/flow "nothing" does not exist.*server "n2"/s, 'no such flow');
 
 # what a server says beside is said here, by the post that it belongs to

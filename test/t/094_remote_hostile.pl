@@ -48,10 +48,12 @@ sub row { return message('D', pack('n N', 1, length $_[0]) . $_[0]); }
 
 sub say_of { return message($_[0], join('', map { "$_\0" } @{ $_[1] }) . "\0"); }
 
+my $rows_follow = message('T', pack('n', 1) . "a\0" . pack('N n N n N n', 0, 0, 25, 65535, 4294967295, 0));
+
 sub answer
 {
 	my ($mode) = @_;
-	my $begin = message('1', '') . message('2', '') . message('T', pack('n', 1) . "a\0" . pack('N n N n N n', 0, 0, 25, 65535, 4294967295, 0));
+	my $begin = message('1', '') . message('2', '') . $rows_follow;
 	my $end = message('C', "SELECT 1\0") . message('Z', 'I');
 	my $value = $good;
 	$value =~ s/MARK/$mode eq 'bytes' ? "\xc3" : 'text'/e;
@@ -91,10 +93,10 @@ sub serve
 			put($client, message('R', pack('N', 0)) . join('', map { message('S', $_) } "server_version\00015.0\0", "client_encoding\0UTF8\0", "standard_conforming_strings\0on\0")
 				  . message('K', pack('N N', 1, 1)) . message('Z', 'I'));
 		}
-		elsif ($type eq 'Q') { put($client, message('C', "SET\0") . message('Z', 'I')); }
+		elsif ($type eq 'Q') { put($client, $rows_follow . row($mode eq 'other' ? 'f' : 't') . message('C', "SELECT 1\0") . message('Z', 'I')); }
 		elsif ($type eq 'S' && $mode eq 'rows')
 		{
-			put($client, message('1', '') . message('2', '') . message('T', pack('n', 1) . "a\0" . pack('N n N n N n', 0, 0, 25, 65535, 4294967295, 0)));
+			put($client, message('1', '') . message('2', '') . $rows_follow);
 			my $rows = row($good) x 1000;
 			put($client, $rows) for 1 .. 100_000;    # a hundred GB, or until nobody listens
 		}
@@ -145,6 +147,7 @@ my $test = sub {
 	return "$out\n$err";
 };
 $test->('good', 'none', qr/^text$/m, 'one that speaks as it should');
+$test->('other', '55000', qr/has no jflow/, 'one without the extension');
 $test->("copy$_", '08006', qr/something else than an answer/, "copy $_") for qw(in out both);
 $test->('rows', '08006', qr/something else than an answer/, 'rows without end');
 $test->('bytes', '22021', qr/invalid byte sequence/, 'an answer that is no text');

@@ -48,7 +48,18 @@
 
 /* So that values mean the same to both sides, whoever the role there is. */
 #define SETTINGS "SET search_path = pg_catalog; SET datestyle = 'ISO'; " \
-	"SET intervalstyle = 'postgres'; SET extra_float_digits = 3; SET bytea_output = 'hex'"
+	"SET intervalstyle = 'postgres'; SET extra_float_digits = 3; SET bytea_output = 'hex'; "
+
+/*
+ * Is what we are going to call the extension's?  Where it is not installed, anybody
+ * who may make a schema could have made a function of that name, to be run there by
+ * whoever we log in as.
+ */
+#define HAS_JFLOW "SELECT count(*) > 0 AND bool_and(x.oid IS NOT NULL) FROM pg_proc p " \
+	"JOIN pg_namespace n ON n.oid = p.pronamespace " \
+	"LEFT JOIN pg_depend d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e' " \
+	"LEFT JOIN pg_extension x ON x.oid = d.refobjid AND x.extname = 'jflow' " \
+	"WHERE n.nspname = 'jflow' AND p.proname = 'remote_post'"
 
 /* Who connects by which mapping: one for PUBLIC is no way round a role's check. */
 typedef struct ConnectionKey
@@ -208,6 +219,16 @@ refuse_without_password(const char *server, bool given)
 			 errhint("Set the option password of the user mapping, and let the server ask for it, or let a superuser set password_required to false.")));
 }
 
+static void JFLOW_NORETURN
+refuse_without_jflow(const char *server)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("server \"%s\" has no jflow", server),
+			 errdetail("The extension is not installed in its database."),
+			 errhint("Use CREATE EXTENSION there.")));
+}
+
 /* Open a connection.  False, with the failure, where the server is not there. */
 static bool
 open_link(RemoteConnection *connection, const ForeignServer *server, const UserMapping *mapping,
@@ -220,6 +241,7 @@ open_link(RemoteConnection *connection, const ForeignServer *server, const UserM
 	const char *password = option(mapping->options, "password");
 	char	   *problem = NULL;
 	PGresult   *result;
+	bool		has_jflow;
 	int			n = 0;
 
 	if (needs && (password == NULL || *password == '\0'))
@@ -251,7 +273,7 @@ open_link(RemoteConnection *connection, const ForeignServer *server, const UserM
 	PG_TRY();
 	{
 		connection->keep = bool_option(server->options, "keep_connections", true);
-		result = PQsendQuery(connection->link, SETTINGS) ? remote_link_result(connection->link) : NULL;
+		result = PQsendQuery(connection->link, SETTINGS HAS_JFLOW) ? remote_link_result(connection->link) : NULL;
 	}
 	PG_CATCH();
 	{
@@ -259,10 +281,14 @@ open_link(RemoteConnection *connection, const ForeignServer *server, const UserM
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
-	if (PQresultStatus(result) == PGRES_COMMAND_OK)
+	if (PQresultStatus(result) == PGRES_TUPLES_OK)
 	{
+		has_jflow = PQntuples(result) == 1 && PQgetvalue(result, 0, 0)[0] == 't';
 		PQclear(result);
-		return true;
+		if (has_jflow)
+			return true;
+		close_link(connection);
+		refuse_without_jflow(server->servername);
 	}
 	set_failure(failure, ERRCODE_SQLCLIENT_UNABLE_TO_ESTABLISH_SQLCONNECTION, server->servername,
 				PQerrorMessage(connection->link));
