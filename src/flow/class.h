@@ -6,6 +6,7 @@
 #ifndef JFLOW_CLASS_H
 #define JFLOW_CLASS_H
 
+#include "fmgr.h"
 #include "utils/jsonb.h"
 #include "utils/snapshot.h"
 
@@ -124,8 +125,13 @@ typedef struct JflowClass
 										 * them */
 	bool		one_by_one;		/* a request must not be run again in halves,
 								 * nor together with others */
-	bool		waits;			/* for what is not in this database: holds
-								 * neither snapshot nor transaction meanwhile */
+
+	/*
+	 * A function of it that waits for what is not in this database, and holds
+	 * neither snapshot nor transaction meanwhile, where it is what an
+	 * executor calls; NULL: none.
+	 */
+	PGFunction	waits;
 
 	/* Names of counters that it keeps for each executor, up to a NULL. */
 	const char *const *counters;

@@ -90,6 +90,18 @@ for my $provider (qw(openai cohere tei))
 fails_with($node, qq{SELECT jflow_call('/x', '$matches', 'olrank')}, '0A000', qr/does not support the task/, 'a task that a provider lacks')
   if add_case('olrank', 'ollama', '"task": "rerank"') || 1;
 
+# a function of the owner's that calls the one that waits, with documents of its own
+owner_sql($node, q{CREATE FUNCTION upper_call(docs jflow_doc[], parameters jsonb) RETURNS jflow_doc[] LANGUAGE plpgsql AS $$
+BEGIN
+	INSERT INTO written VALUES (docs[1].text);
+	RETURN jflow.http_call(ARRAY(SELECT jflow_doc(id => d.id, text => upper(d.text)) FROM unnest(docs) d), parameters);
+END $$});
+add_case('called', 'openai', '"model": "m", "task": "generate"', q{requests => '{"/own": "upper_call"}', replicas => 1});
+start_flow($node, 'called');
+is(ask($node, q{SELECT string_agg(text, ', ') FROM jflow_post('/own', ARRAY['a', 'b'], 'called')}), 'said: A, said: B', 'answers for documents of a function that calls');
+is(ask($node, q{SELECT string_agg(text, ', ') FROM jflow_post('/x', ARRAY['a', 'b'], 'called')}), 'said: a, said: b', 'and for those that are posted');
+is($node->safe_psql('postgres', q{SELECT string_agg(text, ', ') FROM written}), 'a', 'what it has written is there once');
+
 add_case('far', 'jflow', '"model": "there"');
 is(ask($node, q{SELECT string_agg(id || text, ' ') FROM jflow_post('/encode', '[{"id": "1", "text": "a"}, {"id": "2", "text": "b"}]'::jsonb, 'far')}),
 	'1a 2b', 'documents of another flow');

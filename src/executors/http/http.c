@@ -33,7 +33,7 @@ check_options(Jsonb *uses_with)
 const JflowClass http_class = {
 	.name = HTTP_CLASS,
 	.check = check_options,
-	.waits = true,
+	.waits = jflow_http_call,
 	.counters = counters,
 };
 

@@ -406,9 +406,13 @@ run_request(JflowSlot *slot, Running *running)
 	given_docs = running->docs = jflow_payload_docs(given, &running->parts, &running->nparts);
 	error_context_stack = callback.previous;
 
-	/* What is needed behind a wait must not be the transaction's. */
+	/*
+	 * What is needed behind a wait must not be the transaction's, nor, where
+	 * another function calls the one that waits, that function's.
+	 */
 	running->waits = prepared.executor->class && prepared.executor->class->waits &&
-		slot->stages == STAGE_MAIN;
+		slot->stages == STAGE_MAIN && prepared.runnables.main &&
+		prepared.runnables.main->flinfo.fn_addr == prepared.executor->class->waits;
 	if (running->waits)
 		MemoryContextSwitchTo(running->memory);
 	if (running->shared->deadline != DT_NOEND)
