@@ -78,6 +78,26 @@ make_stand_in(const Sync *sync, const JflowFlow *flow, Jsonb *uses_with, bool sk
 	return stand_in;
 }
 
+typedef struct ResyncWork
+{
+	Sync	   *sync;
+	const JflowFlow *flow;
+	Jsonb	   *uses_with;
+	bool		skip_failed;
+} ResyncWork;
+
+static void
+resync(void *arg)
+{
+	const ResyncWork *work = arg;
+	Sync	   *stand_in = make_stand_in(work->sync, work->flow, work->uses_with, work->skip_failed);
+
+	if (work->sync->mode != SYNC_IMMEDIATE)
+		return;
+	sync_exchange(stand_in, work->sync);
+	sync_forget_rows(work->sync->id);
+}
+
 /*
  * jflow_resync(name text, uses_with jsonb, skip_failed bool) RETURNS void
  */
@@ -88,11 +108,7 @@ jflow_resync(PG_FUNCTION_ARGS)
 	Jsonb	   *uses_with = jflow_arg_jsonb_or_null(fcinfo, 1);
 	bool		skip_failed = jflow_arg_bool(fcinfo, 2);
 	Sync	   *sync = sync_lock_own(name);
-	JflowFlow  *flow = jflow_flow_open(sync->flow, false);
-	Sync	   *stand_in;
-	Oid			owner = jflow_flow_owner(flow);
-	Oid			userid;
-	int			sec_context;
+	ResyncWork	work = {sync, jflow_flow_open(sync->flow, false), uses_with, skip_failed};
 
 	if (uses_with && !JB_ROOT_IS_OBJECT(uses_with))
 		ereport(ERROR,
@@ -100,14 +116,6 @@ jflow_resync(PG_FUNCTION_ARGS)
 				 errmsg("uses_with must be a JSON object"),
 				 errhint("It maps executors to what changes, like {\"encoder\": {\"model\": \"...\"}}.")));
 	check_sync(sync);
-	GetUserIdAndSecContext(&userid, &sec_context);
-	SetUserIdAndSecContext(owner, jflow_owner_security(owner, userid, sec_context));
-	stand_in = make_stand_in(sync, flow, uses_with, skip_failed);
-	if (sync->mode == SYNC_IMMEDIATE)
-	{
-		sync_exchange(stand_in, sync);
-		sync_forget_rows(sync->id);
-	}
-	SetUserIdAndSecContext(userid, sec_context);
+	jflow_as_flow_owner(work.flow, resync, &work);
 	PG_RETURN_VOID();
 }
