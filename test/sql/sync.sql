@@ -98,7 +98,7 @@ SELECT what, id, left(text, 20) AS text FROM difference WHERE id NOT IN ('1', '3
 SELECT jflow_grant('tickets', 'sync_other');
 RESET ROLE;
 SET ROLE sync_other;
-SELECT name, id, attempts, sqlstate, message FROM jflow_sync_errors;
+SELECT name, id, attempts, sqlstate, message FROM jflow_sync_errors ORDER BY sqlstate;
 RESET ROLE;
 SET ROLE sync_owner;
 SELECT jflow_revoke('tickets', 'sync_other');

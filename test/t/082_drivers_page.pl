@@ -33,7 +33,7 @@ is_deeply([ map { "$_->{section}: $_->{language}" } @blocks ],
 	[ ': sql', 'psycopg 3: python', 'psycopg 2: python', 'SQLAlchemy: python', 'node-postgres: js', 'JDBC: java',
 		'PostgREST: http', 'PostgREST: http', 'PostGraphile: graphql', 'pgbouncer: ini' ], 'the page has its blocks');
 
-sub runs { return IPC::Run::run([@_], '<', \undef, '>', \my $out, '2>', \my $err); }
+sub runs { return eval { IPC::Run::run([@_], '<', \undef, '>', \my $out, '2>', \my $err) }; }
 my $has_node = defined $ENV{JFLOW_NODE_PATH} && $ENV{JFLOW_NODE_PATH} ne '';
 my %runners = (
 	'psycopg 3' => [ sub { runs('/usr/bin/python3', '-c', 'import psycopg') }, 'p.py', '/usr/bin/python3' ],
