@@ -14,6 +14,7 @@ from common import RUNS, psql  # noqa: E402
 from server import client  # noqa: E402
 
 DIMS = 384
+MEANING = 0.5			# what a rank by meaning counts, beside 1 for words
 QUERIES = 2000
 SPARSE = '{"field": "sparse_embedding", "metric": "ip"}'
 
@@ -103,7 +104,7 @@ def hybrid(folder, docs, queries):
     dims = psql("SELECT vector_dims(embedding) FROM document LIMIT 1")
     for name, options in (("encoder", "uses => 'BM25Vectorizer'"), ("words", "uses => 'PQLiteIndexer', uses_with => '%s'" % SPARSE),
                           ("meaning", "uses => 'PQLiteIndexer', needs => '{gateway}', uses_with => '{\"field\": \"embedding\", \"dim\": %s}'" % dims),
-                          ("fused", "uses => 'RRFRanker', needs => '{words,meaning}'")):
+                          ("fused", "uses => 'RRFRanker', needs => '{words,meaning}', uses_with => '{\"weights\": {\"meaning\": %s}}'" % MEANING)):
         psql("SELECT jflow_add('hybrid', '%s', %s)" % (name, options))
     psql("SELECT jflow_start('hybrid'); SELECT jflow_wait('hybrid')")
     psql("SELECT jflow_fit('hybrid', 'encoder', 'SELECT text FROM document')")
