@@ -177,6 +177,10 @@ fails_with($node, q{SELECT jflow_post('/x', '[{"id":"1","text":"a"},{"id":"2","t
 is(ask($node, q{SELECT count(embedding) FROM jflow_post('/x', (SELECT array_agg(CASE i % 40 WHEN 7 THEN 'poison' ELSE 'text ' || i END)
 	FROM generate_series(1, 120) i), 'bad', continue_on_error => true)}), '117', 'and costs itself alone');
 cmp_ok(service_stats('bad')->{texts}, '<', 120 * 8, 'what was answered is not sent again and again');
+add_case('badfar', 'tei?dim=3&bad=poison', '"batch": 1, "concurrency": 1', 'replicas => 1');
+start_flow($node, 'badfar');
+fails_with($node, q{SELECT jflow_post('/x', ARRAY['a', 'b', 'c', 'poison'], 'badfar')}, '22000', qr/refused document/, 'in a replica, after others were answered');
+is(vectors('badfar', "'a'"), '[0.632,-0.396,-0.557]', 'which goes on');
 add_case('large', 'tei?dim=3&max=3');
 is(vectors('large', "'a', 'b', 'c'"), $expected, 'few are taken');
 is(ask($node, q{SELECT count(embedding) FROM jflow_post('/x', (SELECT array_agg('t' || i) FROM generate_series(1, 50) i), 'large')}),

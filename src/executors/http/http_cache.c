@@ -15,6 +15,7 @@
 #include "lib/ilist.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
+#include "utils/resowner.h"
 
 #include "compat.h"
 #include "executors/http/http.h"
@@ -46,7 +47,7 @@ add_string(pg_cryptohash_ctx *hash, const char *string)
 }
 
 static void
-make_key(const HttpJob *job, const HttpItem *item, uint8 *key)
+hash_item(const HttpJob *job, const HttpItem *item, uint8 *key)
 {
 	pg_cryptohash_ctx *hash = pg_cryptohash_create(PG_SHA256);
 	struct
@@ -69,6 +70,30 @@ make_key(const HttpJob *job, const HttpItem *item, uint8 *key)
 	if (pg_cryptohash_final(hash, key, PG_SHA256_DIGEST_LENGTH) < 0)
 		elog(ERROR, "could not compute a hash: %s", pg_cryptohash_error(hash));
 	pg_cryptohash_free(hash);
+}
+
+/*
+ * What a text is kept under.  A hash needs a resource owner, and a replica that
+ * calls a service is in no transaction, which would give it one.
+ */
+static void
+make_key(const HttpJob *job, const HttpItem *item, uint8 *key)
+{
+	static ResourceOwner owner = NULL;
+	ResourceOwner before = CurrentResourceOwner;
+
+	if (owner == NULL)
+		owner = ResourceOwnerCreate(NULL, "jflow embeddings");
+	PG_TRY();
+	{
+		CurrentResourceOwner = owner;
+		hash_item(job, item, key);
+	}
+	PG_FINALLY();
+	{
+		CurrentResourceOwner = before;
+	}
+	PG_END_TRY();
 }
 
 static void
