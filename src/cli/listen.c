@@ -138,10 +138,17 @@ answer_metrics(int fd, Session *session, bool openmetrics, bool head)
 	StrBuf		out = {0};
 	PGresult   *failed = NULL;
 
-	if (PQstatus(session->conn) == CONNECTION_OK || reconnect(session))
+	/* that a connection was lost since the last scrape shows when we ask */
+	for (int tries = 0; tries < 2 && !interrupted; tries++)
 	{
+		PQclear(failed);
+		failed = NULL;
+		if (PQstatus(session->conn) == CONNECTION_BAD && !reconnect(session))
+			break;
 		PQclear(try_query(session, 0, NULL, "SET statement_timeout = '" QUERY_TIMEOUT "'"));
 		failed = write_metrics(session, &out, openmetrics);
+		if (PQstatus(session->conn) == CONNECTION_OK)
+			break;
 	}
 	if (failed || PQstatus(session->conn) == CONNECTION_BAD)
 	{

@@ -78,7 +78,9 @@ IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $port)->close for 1 .
 like(ask("GET /metrics HTTP/1.1\r\n"), qr{^HTTP/1\.1 408 }, 'one that does not end is not waited for');
 like(ask("$get\r\n"), qr{^HTTP/1\.1 200 }, 'after all of them');
 
-# a database that goes away and comes back
+# a connection that is lost between two scrapes, a database that goes away and comes back
+$node->safe_psql('postgres', q{SELECT pg_terminate_backend(pid, 180000) FROM pg_stat_activity WHERE application_name = 'jflow' AND pid <> pg_backend_pid()});
+like(ask("$get\r\n"), qr{^HTTP/1\.1 200 }, 'after its connection was ended');
 $node->stop;
 like(ask("$get\r\n"), qr{^HTTP/1\.1 503 .*the database does not answer\n$}s, 'without a database');
 $node->start;
