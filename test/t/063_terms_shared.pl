@@ -32,12 +32,15 @@ sub segments
 }
 sub replicas { return split(/\n/, $node->safe_psql('postgres', q{SELECT pid FROM jflow_stat_replicas WHERE state IN ('idle', 'busy') ORDER BY pid})) }
 
-# Post until each replica has answered, so that each has the model.
+# Post until each replica has answered since now, so that each has the model.
 sub use_model
 {
-	$node->poll_query_until('postgres', q{
+	my $before = $node->safe_psql('postgres', q{SELECT jsonb_object_agg(pid, requests) FROM jflow_stat_replicas WHERE pid IS NOT NULL});
+
+	$node->poll_query_until('postgres', qq{
 		SELECT count(*) > 0 FROM jflow_post('/encode', array_fill('word1x word2x'::text, ARRAY[100]), 'f', request_size => 1);
-		SELECT bool_and(requests > 0) AND count(*) = 2 FROM jflow_stat_replicas WHERE pid IS NOT NULL}, "t\nt") or die 'no replica answers';
+		SELECT bool_and(requests > coalesce(('$before'::jsonb->>pid::text)::bigint, 0)) AND count(*) = 2
+		FROM jflow_stat_replicas WHERE pid IS NOT NULL}, "t\nt") or die 'no replica answers';
 	return;
 }
 use_model();
