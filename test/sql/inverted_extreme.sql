@@ -24,7 +24,7 @@ DECLARE
 	line text;
 BEGIN
 	FOREACH op IN ARRAY '{<#>,<=>}'::text[] LOOP
-		statement := format('SELECT array_agg(d + 0.0), count(DISTINCT id) FROM (SELECT id, v %s $1 AS d FROM items WHERE %s ORDER BY v %s $1 LIMIT %s) x', op, filter, op, k);
+		statement := format('SELECT array_agg(d + 0.0), (SELECT count(DISTINCT i) FROM unnest(array_agg(id)) i) FROM (SELECT id, v %s $1 AS d FROM items WHERE %s ORDER BY v %s $1 LIMIT %s) x', op, filter, op, k);
 		SET LOCAL enable_seqscan = off;
 		SET LOCAL enable_sort = off;
 		plan := '';
