@@ -367,4 +367,31 @@ jflow_push_jsonb_compat(JsonbInState *state, JsonbIteratorToken token, JsonbValu
 #define create_wait_event_set_compat(context, n) CreateWaitEventSet(context, n)
 #endif
 
+/*
+ * Since version 18 a NOT NULL may not have been checked for the rows that were
+ * there, and a column may be computed when it is read: then these are the columns
+ * that it is made of, else NULL.
+ */
+#if PG_VERSION_NUM >= 180000
+#include "access/tupdesc.h"
+#include "catalog/pg_attribute.h"
+#include "optimizer/optimizer.h"
+#include "rewrite/rewriteHandler.h"
+#include "utils/rel.h"
+#define jflow_attr_not_null_compat(desc, attnum) \
+	(TupleDescCompactAttr(desc, (attnum) - 1)->attnullability == ATTNULLABLE_VALID)
+static inline Bitmapset *
+jflow_virtual_column_uses_compat(Relation rel, AttrNumber attnum)
+{
+	Bitmapset  *used = NULL;
+
+	if (TupleDescAttr(RelationGetDescr(rel), attnum - 1)->attgenerated == ATTRIBUTE_GENERATED_VIRTUAL)
+		pull_varattnos(build_generation_expression(rel, attnum), 1, &used);
+	return used;
+}
+#else
+#define jflow_attr_not_null_compat(desc, attnum) (TupleDescAttr(desc, (attnum) - 1)->attnotnull)
+#define jflow_virtual_column_uses_compat(rel, attnum) ((Bitmapset *) NULL)
+#endif
+
 #endif							/* JFLOW_COMPAT_H */

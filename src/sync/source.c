@@ -9,6 +9,8 @@
 
 #include "access/genam.h"
 #include "access/htup_details.h"
+#include "access/stratnum.h"
+#include "access/sysattr.h"
 #include "access/table.h"
 #include "catalog/catalog.h"
 #include "catalog/pg_class.h"
@@ -26,6 +28,7 @@
 #include "utils/rel.h"
 #include "utils/rls.h"
 #include "utils/snapmgr.h"
+#include "utils/typcache.h"
 
 #include "common/json.h"
 #include "compat.h"
@@ -139,6 +142,24 @@ column_attnum(Relation source, const char *name)
 			 suggestion ? errhint("Did you mean \"%s\"?", suggestion) : 0));
 }
 
+/*
+ * Add what a trigger must watch to see that a column has changed: of one that is
+ * computed when it is read, and so is in no row, the columns that it is made of.
+ */
+static List *
+add_watched(List *attnums, Relation source, AttrNumber attnum)
+{
+	Bitmapset  *used = jflow_virtual_column_uses_compat(source, attnum);
+	int			member = -1;
+
+	if (used == NULL)
+		return list_append_unique_int(attnums, attnum);
+	while ((member = bms_next_member(used, member)) >= 0)
+		if (member + FirstLowInvalidHeapAttributeNumber > 0)
+			attnums = list_append_unique_int(attnums, member + FirstLowInvalidHeapAttributeNumber);
+	return attnums;
+}
+
 /* Attribute numbers of all columns that documents are made of. */
 List *
 sync_columns_attnums(const Sync *sync, Relation source)
@@ -148,7 +169,7 @@ sync_columns_attnums(const Sync *sync, Relation source)
 
 	for (int i = 0; i < mappings->n; i++)
 		for (int j = 0; j < mappings->items[i].ncolumns; j++)
-			result = list_append_unique_int(result, column_attnum(source, mappings->items[i].columns[j]));
+			result = add_watched(result, source, column_attnum(source, mappings->items[i].columns[j]));
 	return result;
 }
 
@@ -162,6 +183,23 @@ sync_default_key(Relation source)
 	if (!bms_get_singleton_member(columns, &member))
 		return InvalidAttrNumber;
 	return member + FirstLowInvalidHeapAttributeNumber;
+}
+
+/*
+ * Does an index of a column tell values apart as the column's own "=" does, by which
+ * rows are read?
+ */
+static bool
+is_of_default_equality(Relation index, Form_pg_attribute att)
+{
+	Oid			type = index->rd_opcintype[0];
+	Oid			collation = index->rd_indcollation[0];
+
+	if (get_opfamily_member(index->rd_opfamily[0], type, type, BTEqualStrategyNumber) !=
+		lookup_type_cache(att->atttypid, TYPECACHE_EQ_OPR)->eq_opr)
+		return false;
+	return collation == att->attcollation ||
+		(get_collation_isdeterministic(collation) && get_collation_isdeterministic(att->attcollation));
 }
 
 /* Has a column an index that lets no value be there twice, at any time? */
@@ -178,7 +216,8 @@ is_unique(Relation source, AttrNumber attnum)
 		Form_pg_index form = index->rd_index;
 
 		found |= form->indisunique && form->indimmediate && form->indisvalid && form->indnkeyatts == 1 &&
-			form->indkey.values[0] == attnum && RelationGetIndexPredicate(index) == NIL;
+			form->indkey.values[0] == attnum && RelationGetIndexPredicate(index) == NIL &&
+			is_of_default_equality(index, TupleDescAttr(RelationGetDescr(source), attnum - 1));
 		index_close(index, AccessShareLock);
 	}
 	list_free(indexes);
@@ -209,13 +248,13 @@ check_key(const Sync *sync, Relation source)
 	AttrNumber	attnum = column_attnum(source, sync->key);
 	Form_pg_attribute att = TupleDescAttr(RelationGetDescr(source), attnum - 1);
 
-	if (!att->attnotnull || !is_unique(source, attnum))
+	if (!jflow_attr_not_null_compat(RelationGetDescr(source), attnum) || !is_unique(source, attnum))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
 				 errmsg("column \"%s\" of table \"%s\" cannot be the id of documents",
 						sync->key, RelationGetRelationName(source)),
 				 errdetail("Two rows could have the same id, or none."),
-				 errhint("Name a column that is NOT NULL and has a unique index of its own.")));
+				 errhint("Name a column that is NOT NULL and has a unique index of its own, of its collation and default operator class.")));
 	if (!is_key_type(att->atttypid))
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
