@@ -19,6 +19,9 @@ CREATE TABLE jflow.sync (
 	skip_failed pg_catalog.bool NOT NULL DEFAULT false
 );
 
+-- Numbers of syncs, of which none is ever given again: triggers and queues name them.
+CREATE SEQUENCE jflow.sync_number AS pg_catalog.int4;
+
 -- What the store is known to have.  Rows without a hash are to be posted, the
 -- sooner the earlier "due" is; infinity: set aside; NULL: they are on their way.
 -- A row that goes and arrives changes no index if there is room in its page.
@@ -63,6 +66,7 @@ CREATE TABLE jflow.sync_queue (
 CREATE INDEX sync_queue_changed ON jflow.sync_queue (sync, changed);
 
 SELECT pg_catalog.pg_extension_config_dump('jflow.sync', '');
+SELECT pg_catalog.pg_extension_config_dump('jflow.sync_number', '');
 SELECT pg_catalog.pg_extension_config_dump('jflow.sync_row', '');
 GRANT SELECT ON jflow.sync, jflow.sync_row TO pg_database_owner;
 

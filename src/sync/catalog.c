@@ -10,6 +10,7 @@
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
+#include "access/xact.h"
 #include "access/xlog.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
@@ -19,6 +20,7 @@
 #include "utils/fmgroids.h"
 #include "utils/guc.h"
 #include "utils/rel.h"
+#include "utils/snapmgr.h"
 
 #include "compat.h"
 #include "runtime/control/workers.h"
@@ -137,6 +139,27 @@ copy_json(MemoryContext context, Datum value)
 	return copy;
 }
 
+/*
+ * Run a SELECT between jflow_catalog_begin and _end that sees what is committed now,
+ * also where the transaction's own snapshot is older: a writer whose snapshot knows
+ * no sync yet fires its triggers all the same.
+ */
+static uint64
+select_latest(const char *sql, JflowParams *params)
+{
+	int			result;
+
+	if (!IsolationUsesXactSnapshot() || IsInParallelMode())
+		return jflow_catalog_run(sql, params);
+	PushActiveSnapshot(GetLatestSnapshot());
+	result = SPI_execute_with_args(sql, params->n, params->types, params->values,
+								   params->nulls, true, 0);
+	PopActiveSnapshot();
+	if (result != SPI_OK_SELECT)
+		elog(ERROR, "statement on the jflow catalog failed: %s", SPI_result_code_string(result));
+	return SPI_processed;
+}
+
 /* The sync that a condition on $3 selects, in the current memory context, or NULL. */
 static Sync *
 read_where(const char *condition, JflowParams *params)
@@ -147,14 +170,14 @@ read_where(const char *condition, JflowParams *params)
 	bool		isnull;
 
 	jflow_catalog_begin(&state);
-	if (jflow_catalog_run(psprintf("SELECT s.id, s.name, s.flow, s.source::pg_catalog.oid, s.key, s.columns, "
-								   "s.endpoint, s.mode, s.batch, s.retries, s.in_place, t.paused, p.phase, p.position, "
-								   "f.stands_for, s.uses_with, s.skip_failed "
-								   "FROM jflow.sync s LEFT JOIN jflow.sync_state t ON t.sync = s.id "
-								   "AND t.system_identifier = $1 AND t.database = $2 "
-								   "LEFT JOIN jflow.sync_progress p ON p.sync = s.id "
-								   "LEFT JOIN jflow.flow f ON f.flow = s.flow WHERE %s", condition),
-						  params) > 0)
+	if (select_latest(psprintf("SELECT s.id, s.name, s.flow, s.source::pg_catalog.oid, s.key, s.columns, "
+							   "s.endpoint, s.mode, s.batch, s.retries, s.in_place, t.paused, p.phase, p.position, "
+							   "f.stands_for, s.uses_with, s.skip_failed "
+							   "FROM jflow.sync s LEFT JOIN jflow.sync_state t ON t.sync = s.id "
+							   "AND t.system_identifier = $1 AND t.database = $2 "
+							   "LEFT JOIN jflow.sync_progress p ON p.sync = s.id "
+							   "LEFT JOIN jflow.flow f ON f.flow = s.flow WHERE %s", condition),
+					  params) > 0)
 	{
 		char	   *phase;
 		Datum		json;
@@ -295,8 +318,9 @@ sync_wanted(const char *flow)
 }
 
 /*
- * Write a new sync, which gets its number: one that no row is left of, and larger
- * than that of a sync whose place it is to take.
+ * Write a new sync, which gets its number: one that none ever had, since a queue may
+ * still hold keys of one that is gone, and so larger than that of a sync whose place
+ * it is to take.
  */
 void
 sync_insert(Sync *sync)
@@ -331,12 +355,27 @@ sync_insert(Sync *sync)
 				 errhint("A store holds the rows of one table: give the other one a flow of its own.")));
 	(void) jflow_catalog_run("INSERT INTO jflow.sync (name, id, flow, source, key, columns, endpoint, mode, "
 							 "batch, retries, in_place, uses_with, skip_failed) VALUES ($1, "
-							 "1 + greatest(0, (SELECT pg_catalog.max(id) FROM jflow.sync), "
-							 "(SELECT pg_catalog.max(sync) FROM jflow.sync_row)), "
+							 "pg_catalog.nextval('jflow.sync_number'), "
 							 "$2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) RETURNING id", &params);
 	sync->id = DatumGetInt32(selected(1, &isnull));
 	jflow_catalog_end(&state);
 	CommandCounterIncrement();
+}
+
+/*
+ * Raise an error where the transaction's snapshot is older than what others have
+ * written to the queue: that could not be deleted.
+ */
+static void
+check_isolation(const Sync *sync)
+{
+	if (!IsolationUsesXactSnapshot())
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
+			 errmsg("sync \"%s\" cannot be forgotten in a transaction of this isolation level", sync->name),
+			 errdetail("The transaction does not see what others have changed since it began."),
+			 errhint("Use the isolation level READ COMMITTED.")));
 }
 
 /* Forget a sync and all that we have of it. */
@@ -353,6 +392,7 @@ sync_delete(const Sync *sync)
 	JflowCatalogState state;
 	JflowParams params = {0};
 
+	check_isolation(sync);
 	jflow_param_int(&params, sync->id);
 	jflow_catalog_begin(&state);
 	for (int i = 0; i < lengthof(statements); i++)
@@ -382,6 +422,7 @@ sync_take_place(const Sync *stand_in, const Sync *sync)
 	JflowCatalogState state;
 	JflowParams params = {0};
 
+	check_isolation(sync);
 	jflow_param_int(&params, sync->id);
 	jflow_param_int(&params, stand_in->id);
 	jflow_param_text(&params, sync->name);

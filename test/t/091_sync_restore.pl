@@ -45,6 +45,7 @@ my $dir = PostgreSQL::Test::Utils::tempdir();
 $node->command_ok([ 'pg_dump', '-Fc', '-f', "$dir/a.dump", $node->connstr('d') ], 'dump');
 $node->safe_psql('postgres', 'CREATE DATABASE restored OWNER flow_owner');
 $node->command_ok([ 'pg_restore', '-e', '-d', $node->connstr('restored'), "$dir/a.dump" ], 'restore');
+is($node->safe_psql('restored', q{SELECT nextval('jflow.sync_number') > max(id) FROM jflow.sync}), 't', 'no number of a sync is given again');
 owner_sql($node, q{SELECT jflow_stop('f')}, 'd');
 $node->safe_psql('postgres', 'CREATE DATABASE clone TEMPLATE d OWNER flow_owner');
 
