@@ -147,8 +147,9 @@ abort_transaction(Worker *worker)
 }
 
 /*
- * The second.  A document that is too large to be sent is raised as the post's
- * error; once its row is alone it is the row's, which would hold up all others.
+ * The second.  A document that is too large to be sent, or that a deferred trigger
+ * of the store refuses at commit, is raised as the post's error; once its row is
+ * alone it is the row's, which would hold up all others.
  */
 static void
 post(Worker *worker, SyncRound *round)
@@ -163,15 +164,15 @@ post(Worker *worker, SyncRound *round)
 	{
 		ErrorData  *error;
 
-		if (round->nrows != 1 ||
-			ERRCODE_TO_CATEGORY(geterrcode()) != ERRCODE_TO_CATEGORY(ERRCODE_PROGRAM_LIMIT_EXCEEDED))
+		if (round->nrows != 1 || geterrcode() == ERRCODE_QUERY_CANCELED)
 			PG_RE_THROW();
 		MemoryContextSwitchTo(round->context);
 		error = CopyErrorData();
 		abort_transaction(worker);
 		FlushErrorState();
 		MemoryContextSwitchTo(round->context);
-		sync_fail_row(round, &round->rows[0], error, true);
+		sync_fail_row(round, &round->rows[0], error,
+					  ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_TO_CATEGORY(ERRCODE_PROGRAM_LIMIT_EXCEEDED));
 	}
 	PG_END_TRY();
 }

@@ -1,4 +1,4 @@
-# Does a row that is too large for the memory of requests cost itself alone?
+# Does a row that is too large for the memory of requests, or that is refused at commit, cost itself alone?
 use strict;
 use warnings;
 use FindBin;
@@ -26,5 +26,23 @@ like($node->safe_psql('postgres', 'SELECT sqlstate, message FROM jflow_sync_erro
 	qr/^54000\|a request of \d+ bytes is too large/, 'the error is told');
 owner_sql($node, q{UPDATE item SET text = 'small' WHERE id = 2});
 wait_state($node, q{SELECT count(DISTINCT id) = 10 FROM arrived}, 'a smaller one arrives');
+
+# without replicas the store's deferred triggers fire when the sync's worker commits
+owner_sql($node, q{
+	CREATE TABLE kept (id text PRIMARY KEY);
+	CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
+		$$ BEGIN IF NEW.id = '2' THEN RAISE EXCEPTION 'bad row' USING ERRCODE = '23514'; END IF; RETURN NULL; END $$;
+	CREATE CONSTRAINT TRIGGER refuse AFTER INSERT ON kept DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION refuse();
+	CREATE FUNCTION keep_here(docs jflow_doc[], parameters jsonb) RETURNS jflow_doc[] LANGUAGE plpgsql AS
+		$$ BEGIN INSERT INTO public.kept SELECT d.id FROM unnest(docs) d; RETURN docs; END $$;
+	CREATE TABLE thing (id int PRIMARY KEY, text text);
+	INSERT INTO thing SELECT i, 'text' FROM generate_series(1, 6) i;
+	SELECT jflow_create('g');
+	SELECT jflow_add('g', 'keeper', uses => 'public.keep_here', replicas => 0);
+	SELECT jflow_sync('t', 'g', 'thing', '{"text": "text"}', retries => 0);
+	SELECT jflow_start('g')});
+wait_state($node, q{SELECT id = '2' FROM jflow_sync_errors WHERE name = 't' AND next_try IS NULL}, 'the refused row is set aside');
+wait_state($node, q{SELECT count(*) = 5 FROM kept}, 'the others are kept');
+is($node->safe_psql('postgres', q{SELECT sqlstate, message FROM jflow_sync_errors WHERE name = 't'}), '23514|bad row', 'its error is told');
 $node->stop;
 done_testing();
