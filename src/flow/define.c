@@ -196,7 +196,6 @@ int64
 jflow_interval_ms(const Interval *interval)
 {
 	int64		days = (int64) interval->month * DAYS_PER_MONTH + interval->day;
-
 	int64		ms = days * (SECS_PER_DAY * INT64CONST(1000)) + interval->time / 1000;
 
 	return Max(Min(ms, JFLOW_MAX_TIMEOUT_MS), -JFLOW_MAX_TIMEOUT_MS);

@@ -49,6 +49,8 @@ SELECT * FROM show('[{"id": "q", "tags": {"words": []}}]');
 SELECT id, score, tags FROM show('[{"id": "q", "tags": {"words": [["a", "NaN"], ["a", 1], [null, 2], ["b", null]], "meaning": [["b", "-Infinity"], ["a", "Infinity"]]}}]');
 SELECT id, score FROM show('[{"id": "q", "tags": {"words": [["a", "NaN"], ["a", 1], [null, 2], ["b", null]], "meaning": [["b", "-Infinity"], ["a", "Infinity"]]}}]', '{"method": "weighted"}');
 SELECT id, score FROM show('[{"id": "q", "tags": {"words": [["a", 1], ["b", 1]], "meaning": [["b", 5]]}}]', '{"method": "weighted"}');
+-- a branch that has not put them in order
+SELECT id, score FROM show('[{"id": "q", "tags": {"words": [["a", 1], ["b", 2], ["c", 3], ["d", 1]], "meaning": [["b", 5]]}}]', '{"method": "weighted"}');
 SELECT doc, id, score FROM show('[{"id": "q", "tags": {"words": [["a", 1]]}}, {"id": "q", "tags": {"meaning": [["b", 1]]}}, {"id": "r"}]');
 SELECT count(*) FROM jflow_post('/search', NULL::jflow_doc[], 'h');
 -- one branch, three, and a ranker behind a ranker

@@ -130,7 +130,7 @@ distance_of(const JflowMatch *match)
 	return isnan(distance) ? INFINITY : distance;
 }
 
-/* The part of the way from the last match to the best at which a distance lies. */
+/* The part of the way from the farthest match to the best at which a distance lies. */
 static double
 nearness(double distance, double best, double last)
 {
@@ -146,10 +146,16 @@ static void
 add_branch(const Ranker *ranker, Candidates *candidates, int branch, const JflowMatch *matches, int n)
 {
 	const RrfOptions *options = &ranker->options;
-	double		best = n > 0 ? distance_of(&matches[0]) : 0;
-	double		last = n > 0 ? distance_of(&matches[n - 1]) : 0;
+	double		best = INFINITY;
+	double		last = -INFINITY;
 	int			rank = 0;
 
+	/* a function of the flow's owner need not have put them in order */
+	for (int i = 0; i < n; i++)
+	{
+		best = Min(best, distance_of(&matches[i]));
+		last = Max(last, distance_of(&matches[i]));
+	}
 	for (int i = 0; i < n; i++)
 	{
 		Datum		key = jflow_match_key(&matches[i], options->grouped);
