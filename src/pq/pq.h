@@ -9,7 +9,9 @@
  * dimension and the distance to the vector) on a refine page.
  *
  * An index of few rows is flat: it has no model to speak of, one list and no
- * codes, and its refine codes are the points themselves (pqflat.c).
+ * codes, and its refine codes are the points themselves (pqflat.c).  Others have
+ * a flat list, too, behind those of the model: that of outliers, rows inserted
+ * since that the model's codes do not fit (pqoutlier.c).
  *
  * Blocks: 0 is the meta page, then the model (a flat copy of PqModel), the
  * centroids (tiles, 64-byte rows), the directory (an entry per list), and the
@@ -104,8 +106,14 @@ typedef struct PqPostingHeader
 #define PQ_MAX_LISTS 65536
 #define PQ_LARGEST 1e15f		/* largest coordinate of the inner space */
 #define PQ_MAX_CURVE 24
-/* An index of fewer rows is flat, if it is not told how many lists it is to have. */
+/*
+ * An index of fewer rows, or of fewer distinct ones as long as they are not very
+ * many, is flat, if it is not told how many lists it is to have.
+ */
 #define PQ_FLAT_ROWS 1000
+#define PQ_FLAT_MOST 10000
+/* One of fewer is small: it costs little to learn anew. */
+#define PQ_SMALL_ROWS 20000
 #define PQ_CURVES 4
 
 /* Where things are on posting and refine pages; follows from the meta page. */
@@ -161,7 +169,8 @@ typedef struct PqMetaPageData
 	uint32		check_pages;	/* with so many posting pages, see whether to
 								 * learn anew */
 	uint32		warned;			/* not 0: the log has been told of drift */
-	uint32		spare;
+	float		outlier;		/* errors of codes, in units of their list's
+								 * length, that are larger are an outlier's */
 	FullTransactionId switched; /* no scan that is younger reads older pages */
 	int32		dims;
 	int32		flat;			/* not 0: the model is flat */
@@ -170,6 +179,11 @@ typedef struct PqMetaPageData
 	int16		filter_width[IX_MAX_FILTERS];
 	int16		pad;
 	double		tuples;			/* at build */
+	int32		alike;			/* and a code that differs in fewer subvectors
+								 * from another */
+	int32		spare;
+	double		due_tuples;		/* when flat, with so many there may be
+								 * something to learn */
 	double		sampled;
 	char		codebook[NAMEDATALEN];
 	float		spread;			/* length of residuals */
@@ -327,16 +341,28 @@ typedef struct PqIndex
 	MemoryContext context;
 	PqMetaPageData meta;
 	PqLayout	layout;
+	PqLayout	flat_layout;	/* of flat lists */
 	PqModel    *model;
 	BlockNumber nblocks;		/* of the file, as far as known */
-	BlockNumber *heads;			/* per slot, as far as known */
+	BlockNumber *heads;			/* per list of the directory, as far as known */
 	uint32		longest;		/* list */
 	Buffer	   *hints;			/* where blocks were last seen, by number */
 	uint32		hint_mask;
 	bool		standby;		/* pages may be used again while they are read */
 	bool		appended;		/* a page since the last look at how many */
 	uint32		asked;			/* pages there were when a worker was asked */
+	uint32		asked_outliers; /* and those of outliers */
 } PqIndex;
+
+/*
+ * The directory has an entry for each slot of the model, and one for the list of
+ * outliers.
+ */
+#define PqMetaLists(meta) ((meta)->nslots + 1)
+#define PqOutlierList(pq) ((uint32) (pq)->meta.nslots)
+#define PqListIsFlat(pq, list) (PqModelIsFlat((pq)->model) || (list) == PqOutlierList(pq))
+#define PqListLayout(pq, list) (PqListIsFlat(pq, list) ? &(pq)->flat_layout : &(pq)->layout)
+#define PqMostSlots(pq) Max((pq)->layout.nslots, (pq)->flat_layout.nslots)
 
 /* Settings (src/settings.c defines the parameters) */
 extern int	jflow_pq_probes;
@@ -394,13 +420,13 @@ extern void pq_fill_centroids(PqTrained *trained);
 /* pqencode.c */
 extern void pq_assign(const PqTrained *trained, const float *points, int n, int32 *lists);
 extern void pq_code(const PqModel *model, const float *points, const int32 *lists, const float *const *centroids, int n, uint8 *const *codes, double *terms);
-extern float pq_refine_decode(const PqModel *model, const char *code, const float *origin, float *point);
+extern float pq_refine_decode(const PqModel *model, bool flat, const char *code, const float *origin, float *point);
 extern int	pq_list_group(const PqModel *model, uint32 list);
 extern void pq_list_origin(const PqModel *model, uint32 list, const float *centroid, float *origin);
 extern void pq_encode(const PqModel *model, const PqLayout *layout, const float *points, const float *lost, const float *const *centroids, int n, PqEntry **entries);
 
 /* pqpage.c */
-extern void pq_layout_init(PqLayout *layout, const PqModel *model, int nfilters, const int16 *widths);
+extern void pq_layout_init(PqLayout *layout, const PqModel *model, bool flat, int nfilters, const int16 *widths);
 extern void pq_page_init(Page page, PqPageKind kind, uint32 owner, uint32 generation);
 extern void pq_generation_check(Relation index, Buffer buffer, uint32 generation);
 extern void pq_posting_init(Page page, const PqLayout *layout, uint32 list);
@@ -541,7 +567,7 @@ extern void pq_search_refine(PqSearch *search, const PqFrame *frame, double *dis
 extern void pq_probe_prepare(PqSearch *search, PqProbe *probe);
 extern double pq_search_least(const PqSearch *search, double distance, float error);
 
-extern void pq_read_refined(Relation index, PqIndex *pq, Page page, int slot, const float *origin, float *point, float *error);
+extern void pq_read_refined(Relation index, PqIndex *pq, uint32 list, Page page, int slot, const float *origin, float *point, float *error);
 extern void pq_read_origin(Relation index, PqIndex *pq, uint32 list, float *origin);
 
 /* pqgather.c */
@@ -583,6 +609,8 @@ typedef struct PqGather
 	int			maxcandidates;	/* room for those of the search, but a page's */
 	int			scanning;		/* number of the list being scanned */
 	int			unlimited;		/* first list that is scanned without a limit */
+	int			first_outlier;	/* of those found this time */
+	float		outliers;		/* what may be as near as this was found */
 	int			scanned;		/* lists so far */
 } PqGather;
 
@@ -594,11 +622,21 @@ extern PqGather *pq_gather_begin(PqSearch *search, int k, const PqRule *rule);
 extern void pq_gather_bound(PqGather *g, double bound);
 extern void pq_gather_refine(PqGather *g, int refine);
 extern void pq_gather_widen(PqGather *g, int k);
+extern void pq_gather_outliers_begin(PqGather *g);
+extern void pq_gather_outlier(PqGather *g, const PqFound *found);
+extern void pq_gather_outliers_end(PqGather *g);
 extern void pq_gather(PqGather *g);
 
 /* pqflat.c */
 extern void pq_flat_encode(const PqModel *model, const float *point, float lost, char *code);
-extern void pq_flat_distances(PqSearch *search, Page page, double *distances, float *errors);
+extern void pq_flat_distances(PqSearch *search, uint32 list, Page page, double *distances, float *errors);
+
+/* pqoutlier.c */
+extern float pq_code_wrong(const PqModel *model, uint32 list, const float *point, const float *centroid, const uint8 *codes);
+extern int	pq_codes_differ(const PqIndex *pq, Page page, int but, const uint8 *codes);
+extern bool pq_is_outlier(Relation index, PqIndex *pq, const PqEntry *entry, const float *point, const float *centroid);
+extern PqEntry *pq_outlier_entry(const PqIndex *pq, const PqEntry *entry, const float *point, float lost);
+extern void pq_gather_outliers(PqGather *g);
 
 /* pqbuild.c */
 extern IndexBuildResult *pq_build(Relation heap, Relation index, IndexInfo *info);
@@ -639,7 +677,7 @@ extern void pq_curve_for(const PqMetaPageData *meta, double k, double recall, Pq
 extern uint32 pq_pages_before_check(const PqMetaPageData *meta, const PqLayout *layout, int nlists, double tuples);
 extern void pq_learn_wanted(Relation index, PqIndex *pq);
 extern bool pq_learn_if_due(Relation index);
-extern bool pq_learning_due(const PqMetaPageData *meta, double tuples);
+extern bool pq_learning_due(const PqMetaPageData *meta, double tuples, double outliers);
 extern void pq_update_meta(Relation index, const PqMetaPageData *meta);
 extern void pq_sweep(Relation index, BufferAccessStrategy strategy);
 PGDLLEXPORT void jflow_pq_learn_worker(Datum arg);

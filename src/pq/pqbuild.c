@@ -187,7 +187,7 @@ sample_size(const PqBuild *build, int lists, int padded)
 
 /*
  * Learn a model from the table.  Returns NULL where there are too few rows to
- * learn from.
+ * learn from, or too few that are distinct while all can be looked at.
  */
 static PqTrained *
 train_from_table(PqBuild *build)
@@ -198,15 +198,19 @@ train_from_table(PqBuild *build)
 	int			inner = pq_inner_dims(build->space, build->dims);
 	int			width;
 	int			count;
+	int			capacity;
 	double		tuples;
 	PqSample   *sample;
 	PqTrained  *trained;
 
 	pq_model_geometry(inner, subvectors, &width, &count);
-	sample = sample_table(build, inner, width * count,
-						  sample_size(build, lists, width * count), &tuples);
-	if (tuples < PQ_FLAT_ROWS && (lists == 0 || sample->n < lists))
+	capacity = sample_size(build, lists, width * count);
+	sample = sample_table(build, inner, width * count, capacity, &tuples);
+	if ((tuples < PQ_FLAT_ROWS && (lists == 0 || sample->n < lists)) ||
+		(tuples < PQ_FLAT_MOST && lists == 0 && sample->n < Min(PQ_FLAT_ROWS, capacity)))
 	{
+		/* when it may be another matter */
+		build->meta.due_tuples = Min(2 * tuples, PQ_FLAT_MOST);
 		pq_sample_free(sample);
 		return NULL;
 	}
@@ -259,7 +263,7 @@ build_fork(PqBuild *build, ForkNumber fork)
 		build->trained = train_from_table(build);
 	if (!build->trained)
 		build->trained = pq_train_nothing(build->space, build->dims, options ? options->subvectors : 0);
-	pq_layout_init(&build->layout, build->trained->model, build->meta.nfilters, build->meta.filter_width);
+	pq_layout_init(&build->layout, build->trained->model, false, build->meta.nfilters, build->meta.filter_width);
 	build->meta.generation = build->meta.last_generation = build->meta.swept = build->layout.generation = 1;
 	pq_write_start(build->index, fork, build->trained, &build->meta, false);
 

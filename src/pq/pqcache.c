@@ -83,14 +83,14 @@ read_model(Relation index, const PqMetaPageData *meta)
 static void
 read_heads(PqIndex *pq, Relation index)
 {
-	for (int start = 0; start < pq->meta.nslots; start += PQ_ENTRIES_PER_PAGE)
+	for (int start = 0; start < PqMetaLists(&pq->meta); start += PQ_ENTRIES_PER_PAGE)
 	{
 		Buffer		buffer = ReadBuffer(index, pq->meta.directory_start + start / PQ_ENTRIES_PER_PAGE);
 		PqDirectoryEntry *entries = (PqDirectoryEntry *) ((char *) BufferGetPage(buffer) + PQ_DIRECTORY_START);
 
 		LockBuffer(buffer, BUFFER_LOCK_SHARE);
 		pq_page_check(index, buffer, PQ_PAGE_DIRECTORY);
-		for (int i = 0; i < PQ_ENTRIES_PER_PAGE && start + i < pq->meta.nslots; i++)
+		for (int i = 0; i < PQ_ENTRIES_PER_PAGE && start + i < PqMetaLists(&pq->meta); i++)
 			pq->heads[start + i] = entries[i].head;
 		UnlockReleaseBuffer(buffer);
 	}
@@ -162,11 +162,12 @@ make_copy(Relation index, const PqMetaPageData *meta)
 			ix_corrupt(index, PQ_META_BLOCK, "A filter column is of another width.");
 	}
 	pq->model = read_model(index, meta);
-	pq_layout_init(&pq->layout, pq->model, meta->nfilters, meta->filter_width);
-	pq->layout.generation = meta->generation;
+	pq_layout_init(&pq->layout, pq->model, false, meta->nfilters, meta->filter_width);
+	pq_layout_init(&pq->flat_layout, pq->model, true, meta->nfilters, meta->filter_width);
+	pq->layout.generation = pq->flat_layout.generation = meta->generation;
 	if (!PqModelIsFlat(pq->model))
 		pq->longest = pq_longest_list(pq->model);
-	pq->heads = palloc(sizeof(BlockNumber) * meta->nslots);
+	pq->heads = palloc(sizeof(BlockNumber) * PqMetaLists(meta));
 	read_heads(pq, index);
 	pq->nblocks = nblocks;
 	while (nhints < nblocks && nhints < MAX_HINTS)

@@ -22,6 +22,22 @@
 static const int rows_wanted[PQ_CURVES] = {1, 10, 100, 1000};
 #define LARGE_ENOUGH 10
 
+/* Codes whose errors are looked at for what an outlier is. */
+#define MOST_CODES 4096
+/*
+ * What the limit is made of: the error of nearly all rows and some more, but, since
+ * some of them may be the first of others, not much more than most of them have.  In
+ * a small index the rest may be outliers, too: these are soon learned from.
+ */
+#define NEARLY_ALL 0.998
+#define NEARLY_ALL_MARGIN 1.25f
+#define MOST 0.9
+#define MOST_MARGIN 2
+#define MOST_MARGIN_SMALL 1.1f
+/* Codes differ from the next by so much nearly always; far less is too much alike. */
+#define NEARLY_ALL_DIFFER 0.98
+#define DIFFER_MARGIN 0.8
+
 /*
  * Keep a neighbour if it is one of the nearest: a heap, farthest first.
  */
@@ -110,19 +126,36 @@ compare_entry(PqCalibration *c, int t, const float *point, float error, const fl
 }
 
 /*
+ * See how wrong the code of an entry is, in units of its list's length, and how
+ * much others of the page differ from it.
+ */
+static void
+look_at_code(PqCalibration *c, Page page, uint32 list, int slot, const float *point)
+{
+	const PqModel *model = c->pq->model;
+	uint8		codes[PQ_MAX_SUBVECTORS + 4];
+	uint8		term;
+
+	pq_posting_get(page, &c->pq->layout, slot, codes, &term);
+	c->wrong[c->nwrong] = pq_code_wrong(model, list, point, c->centroid, codes) / pq_list_length(model, list);
+	c->differ[c->nwrong++] = pq_codes_differ(c->pq, page, slot, codes);
+}
+
+/*
  * See to which queries the entries of a posting page are near.
  */
 static void
 measure_page(PqCalibration *c, Page page, BlockNumber block, uint32 list, float *points, float *errors)
 {
 	const PqModel *model = c->pq->model;
+	const PqLayout *layout = PqListLayout(c->pq, list);
 	const PqPostingHeader *header = PqPostingGetHeader(page);
 	int			slots[64 * PQ_BLOCK];
 	float		sums[PQ_BLOCK * PQ_TILE];
 	int			n = 0;
 
 	for (int slot = 0; slot < header->nused; slot++)
-		if (PqPostingLive(page, &c->pq->layout)[slot / PQ_BLOCK] >> (slot % PQ_BLOCK) & 1)
+		if (PqPostingLive(page, layout)[slot / PQ_BLOCK] >> (slot % PQ_BLOCK) & 1)
 			slots[n++] = slot;
 	for (int start = 0; start < n; start += PQ_BLOCK)
 	{
@@ -132,7 +165,9 @@ measure_page(PqCalibration *c, Page page, BlockNumber block, uint32 list, float 
 		{
 			float	   *point = points + (size_t) i * model->inner;
 
-			pq_read_refined(c->index, c->pq, page, slots[start + i], c->origin, point, &errors[i]);
+			pq_read_refined(c->index, c->pq, list, page, slots[start + i], c->origin, point, &errors[i]);
+			if (!PqListIsFlat(c->pq, list) && (int64) c->entries % c->step == 0 && c->nwrong < MOST_CODES)
+				look_at_code(c, page, list, slots[start + i], point);
 			c->lengths += pq_kernels->dot(point, point, model->inner);
 			c->entries++;
 		}
@@ -155,6 +190,39 @@ measure_page(PqCalibration *c, Page page, BlockNumber block, uint32 list, float 
 	}
 }
 
+static int
+compare_floats(const void *a, const void *b)
+{
+	float		x = *(const float *) a;
+	float		y = *(const float *) b;
+
+	return x < y ? -1 : x > y;
+}
+
+/*
+ * From which error of a code on, and below which difference of codes, a row is an
+ * outlier.
+ */
+static void
+set_outlier_limits(PqCalibration *c)
+{
+	PqMetaPageData *meta = c->meta;
+	float		most;
+
+	meta->outlier = 0;
+	meta->alike = 0;
+	if (c->nwrong == 0)
+		return;
+	qsort(c->wrong, c->nwrong, sizeof(float), compare_floats);
+	qsort(c->differ, c->nwrong, sizeof(float), compare_floats);
+	most = c->wrong[(int) (c->nwrong * MOST)];
+	if (meta->tuples < PQ_SMALL_ROWS)
+		meta->outlier = most * MOST_MARGIN_SMALL;
+	else
+		meta->outlier = Min(c->wrong[(int) (c->nwrong * NEARLY_ALL)] * NEARLY_ALL_MARGIN, most * MOST_MARGIN);
+	meta->alike = (int32) (c->differ[(int) (c->nwrong * (1 - NEARLY_ALL_DIFFER))] * DIFFER_MARGIN);
+}
+
 /* Find the neighbours of all queries. */
 static void
 find_neighbours(PqCalibration *c)
@@ -164,19 +232,22 @@ find_neighbours(PqCalibration *c)
 	float	   *points = palloc(sizeof(float) * PQ_BLOCK * pq->model->inner);
 	float		errors[PQ_BLOCK];
 
-	for (uint32 list = 0; list < pq->meta.nslots; list++)
+	for (uint32 list = 0; list < PqMetaLists(&pq->meta); list++)
 	{
 		BlockNumber block = pq_list_head(pq, c->index, list);
 
-		if (block != InvalidBlockNumber)
+		if (block != InvalidBlockNumber && !PqListIsFlat(pq, list))
+		{
 			pq_read_origin(c->index, pq, list, c->origin);
+			pq_read_centroid(c->index, pq, list, c->centroid);
+		}
 		while (block != InvalidBlockNumber)
 		{
 			Buffer		buffer = pq_read(pq, c->index, block);
 
 			CHECK_FOR_INTERRUPTS();
 			LockBuffer(buffer, BUFFER_LOCK_SHARE);
-			pq_posting_check(c->index, buffer, &pq->layout, list);
+			pq_posting_check(c->index, buffer, PqListLayout(pq, list), list);
 			memcpy(copy->data, BufferGetPage(buffer), BLCKSZ);
 			UnlockReleaseBuffer(buffer);
 			measure_page(c, copy->data, block, list, points, errors);
@@ -239,28 +310,32 @@ measure_lengths(PqCalibration *c)
 		for (int j = 0; j < Min(c->counts[q], 10); j++)
 		{
 			const PqNeighbour *neighbour = c->neighbours + (size_t) q * c->depth + j;
-			Buffer		buffer = pq_read(pq, c->index, neighbour->block);
-			double		length = pq_list_length(model, neighbour->list);
-			double		scale = PqModelArray(model, scales, float)[neighbour->list];
+			Buffer		buffer;
+			double		length;
+			double		off;
 			float		error;
 			uint8		term;
 
 			CHECK_FOR_INTERRUPTS();
+			/* outliers have no codes */
+			if (neighbour->list == PqOutlierList(pq))
+				continue;
+			buffer = pq_read(pq, c->index, neighbour->block);
+			length = pq_list_length(model, neighbour->list);
 			memset(point, 0, sizeof(float) * model->padded);
 			pq_read_origin(c->index, pq, neighbour->list, c->origin);
-			pq_read_refined(c->index, pq, BufferGetPage(buffer), neighbour->slot, c->origin, point, &error);
+			pq_read_refined(c->index, pq, neighbour->list, BufferGetPage(buffer), neighbour->slot, c->origin, point, &error);
 			pq_posting_get(BufferGetPage(buffer), &pq->layout, neighbour->slot, codes, &term);
 			ReleaseBuffer(buffer);
 			pq_read_centroid(c->index, pq, neighbour->list, centroid);
 			for (int i = 0; i < model->inner; i++)
 			{
 				double		residual = point[i] - centroid[i];
-				int			m = i / model->width;
-				double		coded = scale * PqModelArray(model, codebooks, float)[((size_t) m * model->width + i % model->width) * PQ_TILE + codes[m]];
 
 				spread += residual / length * (residual / length);
-				wrong += (residual - coded) / length * ((residual - coded) / length);
 			}
+			off = pq_code_wrong(model, neighbour->list, point, centroid, codes) / length;
+			wrong += off * off;
 			n++;
 		}
 	c->meta->spread = n > 0 ? sqrt(spread / n) : 0;
@@ -305,6 +380,10 @@ pq_calibrate(Relation index, PqIndex *pq, const float *queries, int nrows, int n
 	for (int q = 0; q < nqueries; q++)
 		c.norms[q] = pq_kernels->dot(rows + (size_t) q * model->inner, rows + (size_t) q * model->inner, model->inner);
 	c.origin = palloc(sizeof(float) * model->padded);
+	c.centroid = palloc(sizeof(float) * model->padded);
+	c.wrong = palloc(sizeof(float) * MOST_CODES);
+	c.differ = palloc(sizeof(float) * MOST_CODES);
+	c.step = (int64) ceil(Max(meta->tuples, 1) / MOST_CODES);
 	pfree(rows);
 	c.neighbours = palloc_extended(sizeof(PqNeighbour) * (Size) (nqueries + 1) * c.depth, MCXT_ALLOC_HUGE);
 	c.counts = palloc0(sizeof(int) * (nqueries + 1));
@@ -315,6 +394,7 @@ pq_calibrate(Relation index, PqIndex *pq, const float *queries, int nrows, int n
 	for (int q = 0; q < PqRoundTile(nqueries + 1); q++)
 		c.limits[q] = q < nqueries ? INFINITY : -INFINITY;
 	find_neighbours(&c);
+	set_outlier_limits(&c);
 	measure_lengths(&c);
 	/* what cosines are made of */
 	c.pq->meta.spread = meta->spread;

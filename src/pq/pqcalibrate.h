@@ -29,6 +29,11 @@ typedef struct PqCalibration
 	float	   *tiles;			/* of the queries */
 	float	   *norms;			/* squared, of the queries */
 	float	   *origin;			/* of the list that is read */
+	float	   *centroid;		/* of that */
+	float	   *wrong;			/* errors of codes of some entries */
+	float	   *differ;			/* and in how many subvectors others do */
+	int			nwrong;
+	int64		step;			/* one of so many entries is looked at */
 	PqNeighbour *neighbours;	/* [nqueries][depth] */
 	PqNeighbour *own;			/* [nrows], the rows that queries are */
 	int		   *counts;

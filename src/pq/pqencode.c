@@ -224,19 +224,19 @@ encode_refine(const PqModel *model, const float *inverse, const float *point, co
 }
 
 /*
- * The point that a refine code in a list of some origin stands for, and how far
- * that may be off.
+ * The point that a refine code in a list of some origin, or in a flat list, stands
+ * for, and how far that may be off.
  */
 float
-pq_refine_decode(const PqModel *model, const char *code, const float *origin, float *point)
+pq_refine_decode(const PqModel *model, bool flat, const char *code, const float *origin, float *point)
 {
 	const float *spread = PqModelArray(model, spread, float);
 	const uint8 *bytes = (const uint8 *) code + sizeof(PqRefineHeader);
 	PqRefineHeader header;
 	double		rounded = 0;
 
-	memcpy(&header, code, PqModelIsFlat(model) ? sizeof(header.error) : sizeof(header));
-	if (PqModelIsFlat(model))
+	memcpy(&header, code, flat ? sizeof(header.error) : sizeof(header));
+	if (flat)
 	{
 		memcpy(point, code + sizeof(header.error), sizeof(float) * model->inner);
 		return header.error;

@@ -1,13 +1,13 @@
 /*
  * pqflat.c
- *		Flat indexes: all entries in one list, found by the distances of their
- *		points.
+ *		Flat lists, whose entries are found by the distances of their points.
  *
- * As long as an index has too few rows to learn from, its refine codes are the
- * points of its entries, and what a scan knows of an entry is its distance to
- * within rounding instead of an estimate.  Whatever the rows are like, the
- * nearest are found, and none of what is learned later is lost in codes that were
- * made for others.
+ * As long as an index has too few rows to learn from, it has one list that is
+ * flat: its refine codes are the points of its entries, and what a scan knows of
+ * an entry is its distance to within rounding instead of an estimate.  Whatever
+ * the rows are like, the nearest are found, and none of what is learned later is
+ * lost in codes that were made for others.  So is the list of outliers
+ * (pqoutlier.c).
  */
 #include "postgres.h"
 
@@ -43,12 +43,13 @@ pq_flat_encode(const PqModel *model, const float *point, float lost, char *code)
  * The distance of an entry, and how far it may be off, from its refine code of
  * which the parts lie in the buffers.
  */
-static float
-entry_distance(const PqSearch *search, const Buffer *buffers, int slot, float *error)
+static double
+entry_distance(const PqSearch *search, const PqLayout *layout, const Buffer *buffers, int slot, float *error)
 {
 	const PqModel *model = search->pq->model;
-	const PqLayout *layout = &search->pq->layout;
-	float		sum = 0;
+
+	/* an inner product is that with the vector, a point lies about the centre */
+	double		sum = -search->refine_bias;
 	int			done = 0;
 
 	for (int part = 0; part < layout->refine_parts; part++)
@@ -78,9 +79,9 @@ entry_distance(const PqSearch *search, const Buffer *buffers, int slot, float *e
 
 /* Pin the pages of a slot's refine code instead of those that are pinned. */
 static void
-pin_refine(PqSearch *search, const PqPostingHeader *header, int number, Buffer *buffers)
+pin_refine(PqSearch *search, const PqLayout *layout, const PqPostingHeader *header, int number, Buffer *buffers)
 {
-	for (int part = 0; part < search->pq->layout.refine_parts; part++)
+	for (int part = 0; part < layout->refine_parts; part++)
 	{
 		if (BufferIsValid(buffers[part]))
 			ReleaseBuffer(buffers[part]);
@@ -96,14 +97,14 @@ pin_refine(PqSearch *search, const PqPostingHeader *header, int number, Buffer *
 }
 
 /*
- * For each candidate from a copy of a posting page its distance (or minus the
- * inner product), and how far that may be off.  The bytes of a live entry do not
- * change, so its refine page needs no lock.
+ * For each candidate from a copy of a posting page of a flat list its distance (or
+ * minus the inner product), and how far that may be off.  The bytes of a live entry
+ * do not change, so its refine page needs no lock.
  */
 void
-pq_flat_distances(PqSearch *search, Page page, double *distances, float *errors)
+pq_flat_distances(PqSearch *search, uint32 list, Page page, double *distances, float *errors)
 {
-	const PqLayout *layout = &search->pq->layout;
+	const PqLayout *layout = PqListLayout(search->pq, list);
 	Buffer		buffers[PQ_MAX_PARTS] = {InvalidBuffer};
 	int			pinned = -1;
 
@@ -111,21 +112,21 @@ pq_flat_distances(PqSearch *search, Page page, double *distances, float *errors)
 	{
 		int			slot = search->candidates[i].probe;
 		int			number = PqRefineNumber(layout, slot);
-		float		value;
+		double		value;
 		float		error = 0;
 
 		if (number != pinned)
 		{
-			pin_refine(search, PqPostingGetHeader(page), number, buffers);
+			pin_refine(search, layout, PqPostingGetHeader(page), number, buffers);
 			pinned = number;
 		}
 		for (int part = 0; part < layout->refine_parts; part++)
 			pq_hold(search->pq, search->index, buffers[part]);
-		value = entry_distance(search, buffers, slot, &error);
+		value = entry_distance(search, layout, buffers, slot, &error);
 		for (int part = 0; part < layout->refine_parts; part++)
 			pq_let_go(search->pq, buffers[part]);
 		if (search->pq->model->metric != PQ_METRIC_IP && search->pq->model->metric != PQ_METRIC_L1)
-			value = sqrtf(value);
+			value = sqrt(value);
 		distances[i] = isfinite(value) ? value : 0;
 		errors[i] = isfinite(value) && error >= 0 ? error + search->lost : INFINITY;
 	}

@@ -164,10 +164,11 @@ pq_gather_begin(PqSearch *search, int k, const PqRule *rule)
 	g->rule = *rule;
 	g->bound = INFINITY;
 	g->kth = INFINITY;
+	g->outliers = -INFINITY;
 	g->k = k;
 	g->nearest = palloc_extended(sizeof(float) * k, MCXT_ALLOC_HUGE);
 	g->maxcandidates = Min(CHOICE * first_candidates(g), MOST_CANDIDATES);
-	search->candidates = palloc(sizeof(PqCandidate) * (g->maxcandidates + search->pq->layout.nslots));
+	search->candidates = palloc(sizeof(PqCandidate) * (g->maxcandidates + PqMostSlots(search->pq)));
 	search->ncandidates = 0;
 	return g;
 }
@@ -199,6 +200,17 @@ pq_gather_begin(PqSearch *search, int k, const PqRule *rule)
 		} \
 	} while (0)
 
+/* By how much a row may be nearer or farther than its code, which is so much off. */
+static float
+reach_of_error(const PqGather *g, float error)
+{
+	const PqModel *model = g->search->pq->model;
+
+	if (model->metric == PQ_METRIC_IP)
+		return error * sqrtf(g->search->norm);
+	return error * (model->metric == PQ_METRIC_L1 ? sqrtf(model->inner) : 1);
+}
+
 /*
  * A row may be farther than its code.  Where codes are precise, that makes no
  * difference; where they are not, more is looked at.
@@ -206,17 +218,73 @@ pq_gather_begin(PqSearch *search, int k, const PqRule *rule)
 static void
 see_distance(PqGather *g, const PqFound *found)
 {
-	const PqModel *model = g->search->pq->model;
-	float		distance = found->distance;
+	float		distance = found->distance + reach_of_error(g, found->error);
 
-	if (model->metric == PQ_METRIC_IP)
-		distance += found->error * sqrtf(g->search->norm);
-	else
-		distance += found->error * (model->metric == PQ_METRIC_L1 ? sqrtf(model->inner) : 1);
 	if (!isfinite(distance))
 		return;
 	KEEP_LEAST(float, g->nearest, g->nnearest, g->k, distance);
 	g->kth = Min(g->bound, g->nnearest == g->k ? g->nearest[0] : INFINITY);
+}
+
+/* Make room for so many candidates more. */
+static void
+reserve_found(PqGather *g, int more)
+{
+	if (g->nfound + more <= g->maxfound)
+		return;
+	g->maxfound = Max(2 * g->maxfound, Max(g->nfound + more, 512));
+	g->found = g->found ? repalloc_huge(g->found, sizeof(PqFound) * g->maxfound) :
+		palloc(sizeof(PqFound) * g->maxfound);
+}
+
+/* How near a row may be to be wanted, and how near a candidate may be. */
+static double
+farthest_wanted(const PqGather *g)
+{
+	if (g->search->pq->model->distortion > 0 && !isinf(g->kth))
+		return g->kth + pq_projection_deviation(g->search, g->kth) * PQ_PROJECTION_DEVIATIONS;
+	return g->kth;
+}
+
+static double
+least_distance(const PqGather *g, const PqFound *found)
+{
+	return found->distance - reach_of_error(g, found->error);
+}
+
+/* Outliers will follow, all that there are. */
+void
+pq_gather_outliers_begin(PqGather *g)
+{
+	g->first_outlier = g->nfound;
+}
+
+/* An outlier; one that was found before is met again. */
+void
+pq_gather_outlier(PqGather *g, const PqFound *found)
+{
+	double		least = least_distance(g, found);
+
+	if (least <= g->outliers)
+		return;
+	see_distance(g, found);
+	if (least > farthest_wanted(g))
+		return;
+	reserve_found(g, 1);
+	g->found[g->nfound++] = *found;
+}
+
+/* No more of them: keep those that may be among the nearest. */
+void
+pq_gather_outliers_end(PqGather *g)
+{
+	int			n = g->first_outlier;
+
+	g->outliers = farthest_wanted(g);
+	for (int i = g->first_outlier; i < g->nfound; i++)
+		if (least_distance(g, &g->found[i]) <= g->outliers)
+			g->found[n++] = g->found[i];
+	g->nfound = n;
 }
 
 /*
@@ -265,12 +333,7 @@ rank_candidates(PqGather *g, int from, int end)
 	double		distances[1024];
 	float		errors[1024];
 
-	if (g->nfound + end - from > g->maxfound)
-	{
-		g->maxfound = Max(2 * g->maxfound, Max(g->nfound + end - from, 512));
-		g->found = g->found ? repalloc_huge(g->found, sizeof(PqFound) * g->maxfound) :
-			palloc(sizeof(PqFound) * g->maxfound);
-	}
+	reserve_found(g, end - from);
 	for (int start = from; start < end; start += lengthof(distances))
 	{
 		int			some = Min(end - start, (int) lengthof(distances));
@@ -448,6 +511,7 @@ pq_gather(PqGather *g)
 	int			collected = 0;	/* lists since candidates were ranked */
 
 	g->unlimited = 0;
+	pq_gather_outliers(g);
 	for (g->scanning = 0; g->scanning < nlists; g->scanning++)
 	{
 		int			i = g->scanning;

@@ -34,6 +34,7 @@ typedef struct Walk
 	BlockNumber nblocks;
 	double		live;
 	double		dead;
+	double		outliers;		/* of those that live */
 	int			lists;			/* that have entries */
 	double		largest;
 	double		found;			/* entries whose row the snapshot sees */
@@ -67,15 +68,16 @@ mark(Walk *walk, BlockNumber block)
 }
 
 /*
- * Does a refine code fit that of its row?  Other kernels round otherwise, and
- * how far a code is said to be off changes with that.  The index may also have
+ * Does a refine code of a list fit that of its row?  Other kernels round otherwise,
+ * and how far a code is said to be off changes with that.  The index may also have
  * learned the code from an older one, which is as far off as it says.
  */
 static bool
-refine_fits(const PqModel *model, const char *code, const float *origin, const float *point, float lost)
+refine_fits(const Walk *walk, uint32 list, const char *code, const float *origin, const float *point, float lost)
 {
+	const PqModel *model = walk->pq->model;
 	float	   *decoded = palloc(sizeof(float) * model->inner);
-	float		error = pq_refine_decode(model, code, origin, decoded);
+	float		error = pq_refine_decode(model, PqListIsFlat(walk->pq, list), code, origin, decoded);
 	double		square = 0;
 	double		norm = 0;
 
@@ -93,9 +95,9 @@ refine_fits(const PqModel *model, const char *code, const float *origin, const f
  * that of its row.
  */
 static void
-check_refine(Walk *walk, const BlockNumber *blocks, int slot, const float *origin, const float *point, float lost)
+check_refine(Walk *walk, uint32 list, const BlockNumber *blocks, int slot, const float *origin, const float *point, float lost)
 {
-	const PqLayout *layout = &walk->pq->layout;
+	const PqLayout *layout = PqListLayout(walk->pq, list);
 	char	   *code = palloc(layout->refine_parts * PQ_REFINE_BYTES);
 
 	for (int part = 0; part < layout->refine_parts; part++)
@@ -106,7 +108,7 @@ check_refine(Walk *walk, const BlockNumber *blocks, int slot, const float *origi
 		memcpy(code + part * PQ_REFINE_BYTES, at, Min(layout->refine_size - part * PQ_REFINE_BYTES, PQ_REFINE_BYTES));
 		ReleaseBuffer(buffer);
 	}
-	if (!refine_fits(walk->pq->model, code, origin, point, lost))
+	if (!refine_fits(walk, list, code, origin, point, lost))
 		ix_corrupt(walk->index, blocks[0], "A refine code does not fit its row.");
 	pfree(code);
 }
@@ -115,14 +117,38 @@ check_refine(Walk *walk, const BlockNumber *blocks, int slot, const float *origi
  * Compare an entry's filter values with those of its row.
  */
 static void
-check_filters(Walk *walk, Page page, BlockNumber block, int slot, const Datum *values, const bool *isnull)
+check_filters(Walk *walk, uint32 list, Page page, BlockNumber block, int slot, const Datum *values, const bool *isnull)
 {
-	const PqLayout *layout = &walk->pq->layout;
 	int64		filters[IX_MAX_FILTERS];
 	uint32		nulls = ix_filter_form(walk->index, values, isnull, filters);
 
-	if (!ix_filter_equal(page, &layout->filters, slot, filters, nulls))
+	if (!ix_filter_equal(page, &PqListLayout(walk->pq, list)->filters, slot, filters, nulls))
 		ix_corrupt(walk->index, block, "An entry's filter values do not fit its row.");
+}
+
+/*
+ * Are an entry's product codes those of its row's point?  Other kernels round
+ * otherwise, which moves a code or a step of the term.  What was learned anew was
+ * coded from the refine code that was there before, which may be as far off as the
+ * next code is: there the refine code, whose error is known, is what can be
+ * compared.
+ */
+static bool
+codes_fit(Walk *walk, Page page, uint32 list, int slot, const float *centroid, const float *point, float lost)
+{
+	const PqModel *model = walk->pq->model;
+	const PqLayout *layout = &walk->pq->layout;
+	PqEntry    *entry = palloc0(PqEntrySize(layout));
+	uint8	   *codes = palloc(layout->nquads * 4);
+	uint8		term;
+	int			wrong = 0;
+
+	entry->list = list;
+	pq_encode(model, layout, point, &lost, &centroid, 1, &entry);
+	pq_posting_get(page, layout, slot, codes, &term);
+	for (int m = 0; m < model->subvectors; m++)
+		wrong += codes[m] != (PqEntryCodes(entry)[m / 2] >> (m % 2 * 4) & 15);
+	return walk->pq->meta.generation > 1 || (wrong <= 1 + model->subvectors / 16 && abs(term - entry->term) <= 1 + wrong);
 }
 
 /*
@@ -132,7 +158,7 @@ static void
 check_codes(Walk *walk, Page page, BlockNumber block, uint32 list, int slot, const float *centroid)
 {
 	const PqModel *model = walk->pq->model;
-	const PqLayout *layout = &walk->pq->layout;
+	const PqLayout *layout = PqListLayout(walk->pq, list);
 	ItemPointerData tid = PqPostingTids(page, layout)[slot];
 	bool		again = false;
 	Datum		values[INDEX_MAX_KEYS];
@@ -140,10 +166,6 @@ check_codes(Walk *walk, Page page, BlockNumber block, uint32 list, int slot, con
 	float	   *point;
 	float	   *origin;
 	float		lost;
-	PqEntry    *entry;
-	uint8	   *codes;
-	uint8		term;
-	int			wrong = 0;
 
 	if (!table_index_fetch_tuple(walk->fetch, &tid, GetActiveSnapshot(), walk->slot, &again, NULL))
 		return;
@@ -154,27 +176,15 @@ check_codes(Walk *walk, Page page, BlockNumber block, uint32 list, int slot, con
 	if (nulls[0] || !pq_embed(pq_index_space(walk->index), model->dims, model->inner, model->padded,
 							  PqModelCentre(model), values[0], point, &lost))
 		ix_corrupt(walk->index, block, "An entry stands for a row without a vector.");
-	entry = palloc0(PqEntrySize(layout));
-	entry->list = list;
-	pq_encode(model, layout, point, &lost, &centroid, 1, &entry);
-	codes = palloc(layout->nquads * 4);
-	pq_posting_get(page, layout, slot, codes, &term);
-	for (int m = 0; m < Min(model->subvectors, layout->nquads * 4); m++)
-		wrong += codes[m] != (PqEntryCodes(entry)[m / 2] >> (m % 2 * 4) & 15);
-
-	/*
-	 * Other kernels round otherwise, which moves a code or a step of the
-	 * term.  What was learned anew was coded from the refine code that was
-	 * there before, which may be as far off as the next code is: there the
-	 * refine code, whose error is known, is what can be compared.
-	 */
-	if (walk->pq->meta.generation == 1 && (wrong > 1 + model->subvectors / 16 || abs(term - entry->term) > 1 + wrong))
-		ix_corrupt(walk->index, block, "An entry's codes do not fit its row.");
 	origin = palloc(sizeof(float) * model->inner);
-	if (!PqModelIsFlat(model))
+	if (!PqListIsFlat(walk->pq, list))
+	{
+		if (!codes_fit(walk, page, list, slot, centroid, point, lost))
+			ix_corrupt(walk->index, block, "An entry's codes do not fit its row.");
 		pq_list_origin(model, list, centroid, origin);
-	check_refine(walk, &PqPostingGetHeader(page)->refine[PqRefineNumber(layout, slot)], slot, origin, point, lost);
-	check_filters(walk, page, block, slot, values, nulls);
+	}
+	check_refine(walk, list, &PqPostingGetHeader(page)->refine[PqRefineNumber(layout, slot)], slot, origin, point, lost);
+	check_filters(walk, list, page, block, slot, values, nulls);
 	ResetPerTupleExprContext(walk->estate);
 }
 
@@ -205,7 +215,7 @@ check_insert_page(Walk *walk, uint32 list)
 static void
 walk_page(Walk *walk, Page page, BlockNumber block, uint32 list, const float *centroid)
 {
-	const PqLayout *layout = &walk->pq->layout;
+	const PqLayout *layout = PqListLayout(walk->pq, list);
 	PqPostingHeader *header = PqPostingGetHeader(page);
 	int			live = 0;
 
@@ -266,14 +276,14 @@ walk_lists(Walk *walk)
 
 	walk->nblocks = RelationGetNumberOfBlocks(walk->index);
 	walk->seen = palloc0(walk->nblocks / 8 + 1);
-	for (uint32 list = 0; list < walk->pq->meta.nslots; list++)
+	for (uint32 list = 0; list < PqMetaLists(&walk->pq->meta); list++)
 	{
 		BlockNumber block = pq_list_head(walk->pq, walk->index, list);
 		double		before = walk->live;
 
 		if (walk->heap)
 			check_insert_page(walk, list);
-		if (walk->heap && block != InvalidBlockNumber)
+		if (walk->heap && block != InvalidBlockNumber && !PqListIsFlat(walk->pq, list))
 			pq_read_centroid(walk->index, walk->pq, list, centroid);
 		while (block != InvalidBlockNumber)
 		{
@@ -284,7 +294,7 @@ walk_lists(Walk *walk)
 			mark(walk, block);
 			buffer = ReadBuffer(walk->index, block);
 			LockBuffer(buffer, BUFFER_LOCK_SHARE);
-			pq_posting_check(walk->index, buffer, &walk->pq->layout, list);
+			pq_posting_check(walk->index, buffer, PqListLayout(walk->pq, list), list);
 			memcpy(page.data, BufferGetPage(buffer), BLCKSZ);
 			UnlockReleaseBuffer(buffer);
 			old = MemoryContextSwitchTo(context);
@@ -292,6 +302,11 @@ walk_lists(Walk *walk)
 			MemoryContextSwitchTo(old);
 			MemoryContextReset(context);
 			block = PqPostingGetHeader(page.data)->next;
+		}
+		if (list == PqOutlierList(walk->pq))
+		{
+			walk->outliers = walk->live - before;
+			continue;
 		}
 		if (walk->live > before)
 			walk->lists++;
@@ -391,8 +406,8 @@ tell_facts(const IxInspected *inspected, FunctionCallInfo fcinfo)
 	const PqModel *model;
 	const PqSpace *space;
 	TupleDesc	desc;
-	Datum		values[18];
-	bool		nulls[18] = {0};
+	Datum		values[19];
+	bool		nulls[19] = {0};
 	StringInfoData curve;
 	int			i = 0;
 
@@ -434,7 +449,8 @@ tell_facts(const IxInspected *inspected, FunctionCallInfo fcinfo)
 	/* rows for each that was learned from */
 	nulls[i] = walk.pq->meta.tuples <= 0;
 	values[i++] = Float8GetDatum(walk.live / Max(walk.pq->meta.tuples, 1));
-	values[i++] = BoolGetDatum(pq_learning_due(&walk.pq->meta, walk.live));
+	values[i++] = Int64GetDatum((int64) walk.outliers);
+	values[i++] = BoolGetDatum(pq_learning_due(&walk.pq->meta, walk.live, walk.outliers));
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(desc, values, nulls)));
 }
 

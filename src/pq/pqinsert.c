@@ -67,7 +67,7 @@ make_head(Relation index, PqIndex *pq, uint32 list)
 	{
 		block = BufferGetBlockNumber(buffer);
 		state = GenericXLogStart(index);
-		pq_posting_init(GenericXLogRegisterBuffer(state, buffer, GENERIC_XLOG_FULL_IMAGE), &pq->layout, list);
+		pq_posting_init(GenericXLogRegisterBuffer(state, buffer, GENERIC_XLOG_FULL_IMAGE), PqListLayout(pq, list), list);
 		register_directory(state, directory, list, block, block, 1);
 		pq->appended = true;
 		GenericXLogFinish(state);
@@ -114,7 +114,7 @@ append_page(Relation index, PqIndex *pq, uint32 list, Buffer last)
 	LockBuffer(directory, BUFFER_LOCK_EXCLUSIVE);
 	pq_page_check(index, directory, PQ_PAGE_DIRECTORY);
 	state = GenericXLogStart(index);
-	pq_posting_init(GenericXLogRegisterBuffer(state, buffer, GENERIC_XLOG_FULL_IMAGE), &pq->layout, list);
+	pq_posting_init(GenericXLogRegisterBuffer(state, buffer, GENERIC_XLOG_FULL_IMAGE), PqListLayout(pq, list), list);
 	PqPostingGetHeader(GenericXLogRegisterBuffer(state, last, 0))->next = block;
 	register_directory(state, directory, list, InvalidBlockNumber, block, 1);
 	GenericXLogFinish(state);
@@ -150,7 +150,7 @@ refine_buffer(Relation index, PqIndex *pq, BlockNumber block, uint32 list)
 static void
 put_entry(Relation index, PqIndex *pq, Buffer posting, int slot, const PqEntry *entry)
 {
-	const PqLayout *layout = &pq->layout;
+	const PqLayout *layout = PqListLayout(pq, entry->list);
 	Page		page = BufferGetPage(posting);
 	int			number = PqRefineNumber(layout, slot);
 	bool		fresh = PqPostingGetHeader(page)->refine[number] == InvalidBlockNumber;
@@ -192,6 +192,7 @@ put_entry(Relation index, PqIndex *pq, Buffer posting, int slot, const PqEntry *
 static void
 insert_entry(Relation index, PqIndex *pq, const PqEntry *entry)
 {
+	const PqLayout *layout = PqListLayout(pq, entry->list);
 	PqDirectoryEntry start;
 	BlockNumber block;
 	int64		walked = 0;
@@ -208,8 +209,8 @@ insert_entry(Relation index, PqIndex *pq, const PqEntry *entry)
 
 		CHECK_FOR_INTERRUPTS();
 		LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
-		pq_posting_check(index, buffer, &pq->layout, entry->list);
-		slot = free_slot(BufferGetPage(buffer), &pq->layout);
+		pq_posting_check(index, buffer, layout, entry->list);
+		slot = free_slot(BufferGetPage(buffer), layout);
 		if (slot >= 0)
 		{
 			put_entry(index, pq, buffer, slot, entry);
@@ -274,9 +275,10 @@ pq_read_centroid(Relation index, PqIndex *pq, uint32 list, float *out)
 }
 
 /*
- * Insert a point of the inner space, which lost so much when it became one.  The
- * entry comes with its TID and its filter values.  Nobody may switch the index to
- * another generation meanwhile.
+ * Insert a point of the inner space, which lost so much when it became one: into the
+ * list with the nearest centroid, or among the outliers.  The entry comes with its
+ * TID and its filter values.  Nobody may switch the index to another generation
+ * meanwhile.
  */
 void
 pq_insert_point(Relation index, PqIndex *pq, const float *point, float lost, PqEntry *entry)
@@ -287,6 +289,8 @@ pq_insert_point(Relation index, PqIndex *pq, const float *point, float lost, PqE
 	entry->list = pq_nearest_list(index, pq, point);
 	pq_read_centroid(index, pq, entry->list, centroid);
 	pq_encode(pq->model, &pq->layout, point, &lost, &centroids, 1, &entry);
+	if (pq_is_outlier(index, pq, entry, point, centroid))
+		entry = pq_outlier_entry(pq, entry, point, lost);
 	insert_entry(index, pq, entry);
 	pfree(centroid);
 }

@@ -4,9 +4,10 @@
  *		has, while it is searched and written to.
  *
  * An index of which the rows have become many more, or fewer, than those that its
- * model was learned from, is written again beside itself: model, centroids,
- * directory and lists, all on new pages that say of which generation they are.
- * One WAL record, of the meta page, makes it the generation in use.
+ * model was learned from, or of which many are outliers (pqoutlier.c), is written
+ * again beside itself: model, centroids, directory and lists, all on new pages that
+ * say of which generation they are.  One WAL record, of the meta page, makes it the
+ * generation in use.
  *
  * 1. Who learns holds a lock on the table that excludes VACUUM and all others who
  *    learn (or the index is known to nobody else).  So no entry goes, and what a
@@ -55,8 +56,18 @@
 #include "pq/pq.h"
 #include "pq/pqbuild.h"
 
-/* An index learns anew when it has so many times the rows it learned from, or a part of them. */
+/*
+ * An index learns anew when it has so many times the rows it learned from, or a part
+ * of them; a small one, to which that costs little, earlier.
+ */
 #define GROWTH 4
+#define SMALL_GROWTH 2
+/*
+ * It does when such a part of its rows are outliers, and not a few.  All scans look
+ * at these, and at most so many times as much as what is inserted is copied.
+ */
+#define OUTLIERS_PART (1.0 / 16)
+#define FEW_OUTLIERS 500
 /* Passes that copy what comes meanwhile, and how little is left for the last. */
 #define PASSES 20
 #define FEW_ENTRIES 100
@@ -79,6 +90,7 @@ typedef struct PqLearn
 	PqBuild		build;
 	HTAB	   *copied;			/* PqCopied by block, NULL if all are to be
 								 * met */
+	const PqLayout *layout;		/* of the entries that are met */
 	PqSample   *sample;
 	PqLoader   *loader;
 	double	   *shift;			/* from the old origin to the new */
@@ -86,25 +98,39 @@ typedef struct PqLearn
 	MemoryContext row_context;
 } PqLearn;
 
+/* How many times its rows an index that learned from so many may have. */
+static double
+growth(double tuples)
+{
+	return tuples < PQ_SMALL_ROWS ? SMALL_GROWTH : GROWTH;
+}
+
 /*
- * With how many posting pages an index may have GROWTH times its rows: lists' last
- * pages are half full.
+ * With how many posting pages an index may have grown so much that it is to learn
+ * anew: lists' last pages are half full.
  */
 uint32
 pq_pages_before_check(const PqMetaPageData *meta, const PqLayout *layout, int nlists, double tuples)
 {
-	double		rows = PqMetaIsFlat(meta) ? PQ_FLAT_ROWS : Max(tuples, PQ_FLAT_ROWS) * GROWTH;
+	double		rows = PqMetaIsFlat(meta) ? Max(PQ_FLAT_ROWS, meta->due_tuples) : Max(tuples, PQ_FLAT_ROWS) * growth(tuples);
 
 	return (uint32) Min(rows / layout->nslots + nlists / 2.0 + 1, PG_INT32_MAX);
 }
 
-/* Posting pages of all lists. */
+/* Outliers that an index may have. */
+static double
+most_outliers(const PqMetaPageData *meta)
+{
+	return Max(FEW_OUTLIERS, meta->tuples * OUTLIERS_PART);
+}
+
+/* Posting pages of the model's lists, and of outliers. */
 static uint32
-count_pages(Relation index, const PqMetaPageData *meta)
+count_pages(Relation index, const PqMetaPageData *meta, uint32 *outliers)
 {
 	uint32		pages = 0;
 
-	for (int start = 0; start < meta->nslots; start += PQ_ENTRIES_PER_PAGE)
+	for (int start = 0; start < PqMetaLists(meta); start += PQ_ENTRIES_PER_PAGE)
 	{
 		Buffer		buffer = ReadBuffer(index, meta->directory_start + start / PQ_ENTRIES_PER_PAGE);
 		PqDirectoryEntry *entries = (PqDirectoryEntry *) ((char *) BufferGetPage(buffer) + PQ_DIRECTORY_START);
@@ -112,8 +138,13 @@ count_pages(Relation index, const PqMetaPageData *meta)
 		LockBuffer(buffer, BUFFER_LOCK_SHARE);
 		pq_generation_check(index, buffer, meta->generation);
 		pq_page_check(index, buffer, PQ_PAGE_DIRECTORY);
-		for (int i = 0; i < PQ_ENTRIES_PER_PAGE && start + i < meta->nslots; i++)
-			pages += entries[i].npages;
+		for (int i = 0; i < PQ_ENTRIES_PER_PAGE && start + i < PqMetaLists(meta); i++)
+		{
+			if (start + i < meta->nslots)
+				pages += entries[i].npages;
+			else
+				*outliers = entries[i].npages;
+		}
 		UnlockReleaseBuffer(buffer);
 	}
 	return pages;
@@ -139,29 +170,6 @@ pq_update_meta(Relation index, const PqMetaPageData *meta)
 	UnlockReleaseBuffer(buffer);
 }
 
-/* Decode the refine code of a slot of a copied posting page. */
-static float
-read_point(Relation index, PqIndex *pq, Page page, int slot, const float *origin, char *code, float *point)
-{
-	const PqLayout *layout = &pq->layout;
-
-	for (int part = 0; part < layout->refine_parts; part++)
-	{
-		BlockNumber block = PqPostingGetHeader(page)->refine[PqRefineNumber(layout, slot) + part];
-		Buffer		buffer;
-
-		if (block == InvalidBlockNumber)
-			ix_corrupt(index, block, "An entry has no refine page.");
-		buffer = pq_read(pq, index, block);
-		pq_page_check(index, buffer, PQ_PAGE_REFINE);
-		memcpy(code + part * PQ_REFINE_BYTES,
-			   PageGetContents(BufferGetPage(buffer)) + slot % layout->refine_slots * layout->refine_size,
-			   Min(layout->refine_size - part * PQ_REFINE_BYTES, PQ_REFINE_BYTES));
-		ReleaseBuffer(buffer);
-	}
-	return pq_refine_decode(pq->model, code, origin, point);
-}
-
 /*
  * Meet the entries of the old generation, or those that were not copied yet.
  * Pages are copied under their lock; live entries do not change.
@@ -170,15 +178,14 @@ static void
 each_entry(PqLearn *learn, PqEntryAction action)
 {
 	PqIndex    *pq = learn->old;
-	const PqLayout *layout = &pq->layout;
-	char	   *code = palloc(layout->refine_parts * PQ_REFINE_BYTES);
 	float	   *point = palloc0(sizeof(float) * pq->model->padded);
 	float	   *origin = palloc0(sizeof(float) * pq->model->padded);
 	PGAlignedBlock page;
 
 	learn->met = 0;
-	for (uint32 list = 0; list < pq->meta.nslots; list++)
+	for (uint32 list = 0; list < PqMetaLists(&pq->meta); list++)
 	{
+		const PqLayout *layout = learn->layout = PqListLayout(pq, list);
 		BlockNumber block = pq_list_head(pq, learn->index, list);
 		BlockNumber steps = 0;
 
@@ -210,8 +217,9 @@ each_entry(PqLearn *learn, PqEntryAction action)
 				for (; mask; mask &= mask - 1)
 				{
 					int			slot = b * PQ_BLOCK + pg_rightmost_one_pos32(mask);
-					float		error = read_point(learn->index, pq, page.data, slot, origin, code, point);
+					float		error;
 
+					pq_read_refined(learn->index, pq, list, page.data, slot, origin, point, &error);
 					action(learn, point, error, page.data, slot);
 					learn->met++;
 				}
@@ -221,7 +229,6 @@ each_entry(PqLearn *learn, PqEntryAction action)
 				ix_corrupt(learn->index, block, "The pages of a list form a circle.");
 		}
 	}
-	pfree(code);
 	pfree(point);
 	pfree(origin);
 }
@@ -255,11 +262,11 @@ load_entry(void *arg, const float *point, float error, Page page, int slot)
 {
 	PqLearn    *learn = arg;
 	int64		filters[IX_MAX_FILTERS];
-	uint32		nulls = ix_filter_get(page, &learn->old->layout.filters, slot, filters);
+	uint32		nulls = ix_filter_get(page, &learn->layout->filters, slot, filters);
 	float	   *to = pq_loader_point(learn->loader, 0);
 
 	pq_loader_point(learn->loader, move_entry(learn, point, error, to));
-	pq_loader_entry(learn->loader, &PqPostingTids(page, &learn->old->layout)[slot], filters, nulls);
+	pq_loader_entry(learn->loader, &PqPostingTids(page, learn->layout)[slot], filters, nulls);
 }
 
 static void
@@ -272,8 +279,8 @@ insert_entry_anew(void *arg, const float *point, float error, Page page, int slo
 	float	   *moved = palloc0(sizeof(float) * pq->model->padded);
 	float		off = move_entry(learn, point, error, moved);
 
-	entry->tid = PqPostingTids(page, &learn->old->layout)[slot];
-	entry->nulls = ix_filter_get(page, &learn->old->layout.filters, slot, (int64 *) PqEntryFilters(entry, &pq->layout));
+	entry->tid = PqPostingTids(page, learn->layout)[slot];
+	entry->nulls = ix_filter_get(page, &learn->layout->filters, slot, (int64 *) PqEntryFilters(entry, &pq->layout));
 	pq_insert_point(learn->index, pq, moved, off, entry);
 	MemoryContextSwitchTo(old);
 	MemoryContextReset(learn->row_context);
@@ -340,12 +347,12 @@ learn_anew(Relation index, double tuples)
 	build->meta = meta;
 	build->meta.generation = meta.last_generation;
 	train_anew(&learn, tuples);
-	pq_layout_init(&build->layout, build->trained->model, meta.nfilters, meta.filter_width);
+	pq_layout_init(&build->layout, build->trained->model, false, meta.nfilters, meta.filter_width);
 	build->layout.generation = build->meta.generation;
 	pq_write_start(index, MAIN_FORKNUM, build->trained, &build->meta, true);
 
 	control.keysize = sizeof(BlockNumber);
-	control.entrysize = offsetof(PqCopied, masks) + sizeof(uint32) * learn.old->layout.nblocks;
+	control.entrysize = offsetof(PqCopied, masks) + sizeof(uint32) * Max(learn.old->layout.nblocks, learn.old->flat_layout.nblocks);
 	control.hcxt = context;
 	learn.copied = hash_create("pq copied entries", 1024, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	learn.loader = pq_loader_begin(build, NULL, pq_sort_memory(build, 1));
@@ -358,6 +365,8 @@ learn_anew(Relation index, double tuples)
 	build->meta.tuples = build->indexed;
 	learn.new = pq_index_open(index, &build->meta);
 	pq_calibrate(index, learn.new, build->queries, build->nrows, build->nqueries, &build->meta);
+	/* what is copied from here on may be outliers */
+	learn.new->meta = build->meta;
 	for (int pass = 0; pass < PASSES; pass++)
 	{
 		each_entry(&learn, insert_entry_anew);
@@ -371,6 +380,7 @@ learn_anew(Relation index, double tuples)
 	build->meta.tuples += learn.met;
 	build->meta.check_pages = pq_pages_before_check(&build->meta, &build->layout, build->trained->model->nlists, build->meta.tuples);
 	build->meta.warned = 0;
+	build->meta.due_tuples = 0;
 	build->meta.switched = ReadNextFullTransactionId();
 	pq_update_meta(index, &build->meta);
 	UnlockPage(index, PQ_META_BLOCK, ExclusiveLock);
@@ -381,14 +391,15 @@ learn_anew(Relation index, double tuples)
 	MemoryContextDelete(context);
 }
 
-/* Live entries of an index. */
+/* Live entries of an index, and how many of them are outliers. */
 static double
-count_entries(Relation index, PqIndex *pq)
+count_entries(Relation index, PqIndex *pq, double *outliers)
 {
 	double		live = 0;
 
-	for (uint32 list = 0; list < pq->meta.nslots; list++)
+	for (uint32 list = 0; list < PqMetaLists(&pq->meta); list++)
 	{
+		double		before = live;
 		BlockNumber block = pq_list_head(pq, index, list);
 		BlockNumber steps = 0;
 
@@ -398,26 +409,81 @@ count_entries(Relation index, PqIndex *pq)
 
 			CHECK_FOR_INTERRUPTS();
 			LockBuffer(buffer, BUFFER_LOCK_SHARE);
-			pq_posting_check(index, buffer, &pq->layout, list);
+			pq_posting_check(index, buffer, PqListLayout(pq, list), list);
 			live += PqPostingGetHeader(BufferGetPage(buffer))->nlive;
 			block = PqPostingGetHeader(BufferGetPage(buffer))->next;
 			UnlockReleaseBuffer(buffer);
 			if (++steps > 1024 && steps > RelationGetNumberOfBlocks(index))
 				ix_corrupt(index, block, "The pages of a list form a circle.");
 		}
+		*outliers = live - before;
 	}
 	return live;
 }
 
 /*
- * Has an index with so many rows others than it learned from?
+ * Has an index with so many rows, and so many outliers among them, others than it
+ * learned from?
  */
 bool
-pq_learning_due(const PqMetaPageData *meta, double tuples)
+pq_learning_due(const PqMetaPageData *meta, double tuples, double outliers)
 {
 	if (PqMetaIsFlat(meta))
-		return tuples >= PQ_FLAT_ROWS;
-	return tuples >= meta->tuples * GROWTH * 0.8 || (tuples < meta->tuples / GROWTH && tuples >= PQ_FLAT_ROWS);
+		return tuples >= Max(PQ_FLAT_ROWS, meta->due_tuples);
+	return tuples >= meta->tuples * growth(meta->tuples) * 0.8 || outliers >= most_outliers(meta) ||
+		(tuples < meta->tuples / GROWTH && tuples >= PQ_FLAT_ROWS);
+}
+
+/*
+ * Has a flat index with so many rows enough distinct ones to learn from, or is it
+ * told to learn?  Very many rows are too many to look at all.
+ */
+static bool
+learning_pays(Relation index, PqIndex *pq, double tuples)
+{
+	PqOptions  *options = (PqOptions *) index->rd_options;
+	PqLearn		learn = {.index = index,.old = pq};
+	int			distinct;
+
+	if (!PqMetaIsFlat(&pq->meta) || tuples >= PQ_FLAT_MOST || (options && options->lists > 0))
+		return true;
+	learn.sample = pq_sample_begin(PQ_FLAT_ROWS, pq->model->padded);
+	each_entry(&learn, sample_entry);
+	pq_sample_finish(learn.sample);
+	distinct = learn.sample->n;
+	pq_sample_free(learn.sample);
+	return distinct >= PQ_FLAT_ROWS;
+}
+
+/* Tell the log, once, that an index is due to learn anew but cannot. */
+static void
+warn_of_drift(Relation index, double tuples, double outliers)
+{
+	PqMetaPageData meta;
+
+	pq_read_meta(index, &meta);
+	if (meta.warned)
+		return;
+	meta.warned = 1;
+	meta.check_pages = PG_UINT32_MAX;
+	pq_update_meta(index, &meta);
+	ereport(WARNING,
+			(errmsg("pq index \"%s\" has %.0f entries, of which its codes do not fit %.0f, but its codebook was made for a table of %.0f",
+					RelationGetRelationName(index), tuples, outliers, meta.tuples),
+			 errdetail("An index with a codebook learns nothing of its own, so recall or speed may be less than they could be."),
+			 errhint("Train the codebook again with jflow_train() and REINDEX.")));
+}
+
+/* Look again a little later whether an index, which has so many pages, is to learn. */
+static void
+check_later(Relation index, const PqLayout *layout, uint32 pages, double due_tuples)
+{
+	PqMetaPageData meta;
+
+	pq_read_meta(index, &meta);
+	meta.due_tuples = due_tuples;
+	meta.check_pages = due_tuples > 0 ? pq_pages_before_check(&meta, layout, 1, 0) : pages + Max(1, pages / 8);
+	pq_update_meta(index, &meta);
 }
 
 /*
@@ -429,42 +495,50 @@ bool
 pq_learn_if_due(Relation index)
 {
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "pq learn", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(context);
 	PqIndex    *pq = pq_index_get(index, context);
 	PqMetaPageData meta = pq->meta;
-	double		tuples = count_entries(index, pq);
-	uint32		pages = count_pages(index, &meta);
-	bool		due;
+	double		outliers = 0;
+	double		tuples = count_entries(index, pq, &outliers);
+	uint32		outlier_pages;
+	uint32		pages = count_pages(index, &meta, &outlier_pages);
+	bool		due = pq_learning_due(&meta, tuples, outliers);
+	bool		learn = due && meta.codebook[0] == '\0' && learning_pays(index, pq, tuples);
 
-	due = pq_learning_due(&meta, tuples);
+	if (due && meta.codebook[0] != '\0')
+		warn_of_drift(index, tuples, outliers);
+	else if (due && !learn)
+		check_later(index, &pq->layout, pages, Min(2 * tuples, PQ_FLAT_MOST));
+	else if (!due && pages >= meta.check_pages)
+		/* lists' last pages are emptier than expected */
+		check_later(index, &pq->layout, pages, 0);
+	MemoryContextSwitchTo(old);
 	MemoryContextDelete(context);
-	if (due && meta.codebook[0] == '\0')
-	{
+	if (learn)
 		learn_anew(index, tuples);
-		return true;
-	}
-	if (!due && pages >= meta.check_pages)
-	{
-		/*
-		 * lists' last pages are emptier than expected: look again a little
-		 * later
-		 */
-		pq_read_meta(index, &meta);
-		meta.check_pages = pages + Max(1, pages / 8);
-		pq_update_meta(index, &meta);
-	}
-	if (due && !meta.warned)
-	{
-		pq_read_meta(index, &meta);
-		meta.warned = 1;
-		meta.check_pages = PG_UINT32_MAX;
-		pq_update_meta(index, &meta);
-		ereport(WARNING,
-				(errmsg("pq index \"%s\" has %.0f entries, but its codebook was made for a table of %.0f",
-						RelationGetRelationName(index), tuples, meta.tuples),
-				 errdetail("An index with a codebook learns nothing of its own, so recall or speed may be less than they could be."),
-				 errhint("Train the codebook again with jflow_train() and REINDEX.")));
-	}
-	return false;
+	return learn;
+}
+
+/*
+ * Has an index so many pages that it may have to learn, and an eighth more than
+ * when this backend asked the last time?
+ */
+static bool
+worth_asking(Relation index, PqIndex *pq)
+{
+	uint32		outliers;
+	uint32		pages = count_pages(index, &pq->meta, &outliers);
+
+	if (pq->meta.warned)
+		return false;
+	if (pages >= pq->meta.check_pages && pages >= pq->asked + pq->asked / 8)
+		pq->asked = pages + 1;
+	else if (outliers > 0 && (outliers - 1.0) * pq->flat_layout.nslots >= most_outliers(&pq->meta) &&
+			 outliers >= pq->asked_outliers + pq->asked_outliers / 8)
+		pq->asked_outliers = outliers + 1;
+	else
+		return false;
+	return true;
 }
 
 /*
@@ -475,14 +549,11 @@ void
 pq_learn_wanted(Relation index, PqIndex *pq)
 {
 	BackgroundWorker worker = {0};
-	uint32		pages;
 	Oid			oid = RelationGetRelid(index);
 
 	pq->appended = false;
-	pages = count_pages(index, &pq->meta);
-	if (pages < pq->meta.check_pages || pages < pq->asked + pq->asked / 8)
+	if (!worth_asking(index, pq))
 		return;
-	pq->asked = pages + 1;
 	if (RELATION_IS_LOCAL(index) || rel_has_new_file_compat(index))
 	{
 		pq_learn_if_due(index);

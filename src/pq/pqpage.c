@@ -15,22 +15,24 @@
 #include "pq/pq.h"
 
 /*
- * Where things are, given a model and the widths of filter columns.  As many
- * blocks as fit; code area first, since kernels read whole 64-byte lines.
+ * Where things are on pages of a model's lists, or of a flat list of it, given the
+ * widths of filter columns.  As many blocks as fit; code area first, since kernels
+ * read whole 64-byte lines.
  */
 void
-pq_layout_init(PqLayout *layout, const PqModel *model, int nfilters, const int16 *widths)
+pq_layout_init(PqLayout *layout, const PqModel *model, bool flat, int nfilters, const int16 *widths)
 {
 	int			end = BLCKSZ - sizeof(IxPageOpaqueData);
 	int			spare;
 
 	memset(layout, 0, sizeof(*layout));
-	layout->nquads = model->nquads;
+	flat |= PqModelIsFlat(model);
+	layout->nquads = flat ? 0 : model->nquads;
 	layout->inner = model->inner;
 	layout->filters.nfilters = nfilters;
 	for (int i = 0; i < nfilters; i++)
 		layout->filters.width[i] = widths[i];
-	if (PqModelIsFlat(model))
+	if (flat)
 		layout->refine_size = sizeof(float) * (1 + model->inner);
 	else
 		layout->refine_size = TYPEALIGN(sizeof(float), sizeof(PqRefineHeader) + model->inner);

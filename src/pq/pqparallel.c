@@ -122,7 +122,7 @@ jflow_pq_build_worker(dsm_segment *segment, shm_toc *toc)
 	trained.centroids = palloc_extended(sizeof(float) * floats, MCXT_ALLOC_HUGE);
 	pq_fill_centroids(&trained);
 	build.trained = &trained;
-	pq_layout_init(&build.layout, trained.model, shared->nfilters, shared->filter_width);
+	pq_layout_init(&build.layout, trained.model, false, shared->nfilters, shared->filter_width);
 	tuplesort_attach_shared(sort, segment);
 	load_part(&build, shared, sort, false);
 	index_close(build.index, index_lock);

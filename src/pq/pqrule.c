@@ -94,8 +94,12 @@ measure_cosines(PqCalibration *c, int q, const int *probes, int first, int last,
 	d = neighbours[last - 1].distance;
 	for (int j = first; j < last; j += step)
 	{
-		PqProbe    *probe = &c->search->probes[probes[neighbours[j].list]];
+		PqProbe    *probe;
 
+		/* an outlier is always found */
+		if (neighbours[j].list == PqOutlierList(c->pq))
+			continue;
+		probe = &c->search->probes[probes[neighbours[j].list]];
 		out[n++] = cosines_of(c, &neighbours[j], probe, d);
 	}
 	return n;
@@ -469,7 +473,12 @@ pq_measure_groups(PqCalibration *c)
 			pq_search_query(c->search, c->queries + (size_t) q * c->pq->model->padded, 0);
 			of_groups = pq_search_groups(c->search);
 			for (int j = 0; j < Min(c->counts[q], MOST_MEASURED); j++)
-				excess[n++] = of_groups[pq_list_group(c->pq->model, c->neighbours[(size_t) q * c->depth + j].list)];
+			{
+				uint32		list = c->neighbours[(size_t) q * c->depth + j].list;
+
+				if (list != PqOutlierList(c->pq))
+					excess[n++] = of_groups[pq_list_group(c->pq->model, list)];
+			}
 			pfree(of_groups);
 		}
 		qsort(excess, n, sizeof(float), compare_floats);
@@ -525,7 +534,8 @@ pq_measure_rows(PqCalibration *c, int k, PqCurve *curve)
 			for (int try = 0; try < tries; try++)
 				m.n += measure_cosines(c, q, probes, try, try + k, m.cosines + m.n);
 			m.ends[q] = m.n;
-			if (q < c->nrows && c->own[q].block != InvalidBlockNumber && !isinf(m.farthest[q]))
+			if (q < c->nrows && c->own[q].block != InvalidBlockNumber && c->own[q].list != PqOutlierList(c->pq) &&
+				!isinf(m.farthest[q]))
 			{
 				Cosines		own = cosines_of(c, &c->own[q], &c->search->probes[probes[c->own[q].list]], m.farthest[q]);
 

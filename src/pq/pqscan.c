@@ -315,7 +315,7 @@ start_exact(PqScanOpaque *so)
 	if (so->nreturned > 1)
 		qsort(so->returned, so->nreturned, sizeof(ItemPointerData), compare_tids);
 	if (!so->search->candidates)
-		so->search->candidates = palloc(sizeof(PqCandidate) * so->search->pq->layout.nslots);
+		so->search->candidates = palloc(sizeof(PqCandidate) * PqMostSlots(so->search->pq));
 }
 
 /* Order by the least possible distance, then TID: that of reading all entries. */
@@ -416,7 +416,7 @@ read_entries(IndexScanDesc scan)
 	so->effort.all = true;
 	so->effort.rounds++;
 	so->effort.lists += pq->model->nlists;
-	for (uint32 list = 0; list < pq->meta.nslots; list++)
+	for (uint32 list = 0; list < PqMetaLists(&pq->meta); list++)
 	{
 		BlockNumber block = pq_list_head(pq, scan->indexRelation, list);
 		BlockNumber steps = 0;
@@ -427,7 +427,7 @@ read_entries(IndexScanDesc scan)
 
 			CHECK_FOR_INTERRUPTS();
 			LockBuffer(buffer, BUFFER_LOCK_SHARE);
-			pq_posting_check(scan->indexRelation, buffer, &pq->layout, list);
+			pq_posting_check(scan->indexRelation, buffer, PqListLayout(pq, list), list);
 			/* not to hold the lock while refine pages are read */
 			memcpy(copy->data, BufferGetPage(buffer), BLCKSZ);
 			UnlockReleaseBuffer(buffer);

@@ -591,7 +591,7 @@ pq_search_bound(const PqSearch *search, double result)
 void
 pq_search_page(PqSearch *search, uint32 list, Page page, double *distances, float *errors)
 {
-	const PqLayout *layout = &search->pq->layout;
+	const PqLayout *layout = PqListLayout(search->pq, list);
 	const PqPostingHeader *header = PqPostingGetHeader(page);
 	const ItemPointerData *tids = PqPostingTids(page, layout);
 
@@ -613,8 +613,8 @@ pq_search_page(PqSearch *search, uint32 list, Page page, double *distances, floa
 			c->probe = slot;
 		}
 	}
-	if (PqModelIsFlat(search->pq->model))
-		pq_flat_distances(search, page, distances, errors);
+	if (PqListIsFlat(search->pq, list))
+		pq_flat_distances(search, list, page, distances, errors);
 	else
 		pq_search_refine(search, list_frame(search, list, false), distances, errors);
 }
@@ -731,7 +731,7 @@ pq_search_refine(PqSearch *search, const PqFrame *frame, double *distances, floa
 void
 pq_read_origin(Relation index, PqIndex *pq, uint32 list, float *origin)
 {
-	if (PqModelIsFlat(pq->model))
+	if (PqListIsFlat(pq, list))
 		return;
 	if (PqListIsOwn(pq->model, list))
 		pq_read_centroid(index, pq, list, origin);
@@ -743,20 +743,28 @@ pq_read_origin(Relation index, PqIndex *pq, uint32 list, float *origin)
  * the list has this origin, and how far that is off.
  */
 void
-pq_read_refined(Relation index, PqIndex *pq, Page page, int slot, const float *origin, float *point, float *error)
+pq_read_refined(Relation index, PqIndex *pq, uint32 list, Page page, int slot, const float *origin, float *point, float *error)
 {
-	const PqLayout *layout = &pq->layout;
-	BlockNumber block = PqPostingGetHeader(page)->refine[PqRefineNumber(layout, slot)];
-	Buffer		buffer;
+	const PqLayout *layout = PqListLayout(pq, list);
+	char		code[PQ_MAX_PARTS * PQ_REFINE_BYTES];
 
-	if (block == InvalidBlockNumber)
-		ix_corrupt(index, block, "An entry has no refine page.");
-	buffer = pq_read(pq, index, block);
-	pq_hold(pq, index, buffer);
-	*error = pq_refine_decode(pq->model, PageGetContents(BufferGetPage(buffer)) +
-							  slot % layout->refine_slots * layout->refine_size, origin, point);
-	pq_let_go(pq, buffer);
-	ReleaseBuffer(buffer);
+	for (int part = 0; part < layout->refine_parts; part++)
+	{
+		BlockNumber block = PqPostingGetHeader(page)->refine[PqRefineNumber(layout, slot) + part];
+		Buffer		buffer;
+
+		if (block == InvalidBlockNumber)
+			ix_corrupt(index, block, "An entry has no refine page.");
+		buffer = pq_read(pq, index, block);
+		pq_hold(pq, index, buffer);
+		pq_page_check(index, buffer, PQ_PAGE_REFINE);
+		memcpy(code + part * PQ_REFINE_BYTES,
+			   PageGetContents(BufferGetPage(buffer)) + slot % layout->refine_slots * layout->refine_size,
+			   Min(layout->refine_size - part * PQ_REFINE_BYTES, PQ_REFINE_BYTES));
+		pq_let_go(pq, buffer);
+		ReleaseBuffer(buffer);
+	}
+	*error = pq_refine_decode(pq->model, PqListIsFlat(pq, list), code, origin, point);
 }
 
 /*

@@ -83,6 +83,7 @@ vacuum_list(IndexVacuumInfo *info, PqIndex *pq, uint32 list, IndexBulkDeleteResu
 			IndexBulkDeleteCallback callback, void *arg)
 {
 	Relation	index = info->index;
+	const PqLayout *layout = PqListLayout(pq, list);
 	BlockNumber block = pq_list_head(pq, index, list);
 	BlockNumber room = InvalidBlockNumber;	/* first page with a free slot */
 	BlockNumber steps = 0;
@@ -98,14 +99,14 @@ vacuum_list(IndexVacuumInfo *info, PqIndex *pq, uint32 list, IndexBulkDeleteResu
 		pq_block_check(pq, index, block);
 		buffer = ReadBufferExtended(index, MAIN_FORKNUM, block, RBM_NORMAL, info->strategy);
 		LockBuffer(buffer, callback ? BUFFER_LOCK_EXCLUSIVE : BUFFER_LOCK_SHARE);
-		pq_posting_check(index, buffer, &pq->layout, list);
+		pq_posting_check(index, buffer, layout, list);
 		header = PqPostingGetHeader(BufferGetPage(buffer));
 		if (callback)
-			dead = vacuum_page(index, buffer, &pq->layout, callback, arg);
+			dead = vacuum_page(index, buffer, layout, callback, arg);
 		stats->tuples_removed += dead;
 		stats->num_index_tuples += header->nlive;
 		removed |= dead > 0;
-		if (room == InvalidBlockNumber && header->nlive < pq->layout.nslots)
+		if (room == InvalidBlockNumber && header->nlive < layout->nslots)
 			room = block;
 		block = header->next;
 		UnlockReleaseBuffer(buffer);
@@ -126,7 +127,7 @@ vacuum_lists(IndexVacuumInfo *info, IndexBulkDeleteResult *stats,
 	if (!stats)
 		stats = palloc0(sizeof(IndexBulkDeleteResult));
 	stats->num_index_tuples = 0;
-	for (uint32 list = 0; list < pq->meta.nslots; list++)
+	for (uint32 list = 0; list < PqMetaLists(&pq->meta); list++)
 		vacuum_list(info, pq, list, stats, callback, arg);
 	stats->num_pages = RelationGetNumberOfBlocks(info->index);
 	MemoryContextDelete(context);

@@ -111,7 +111,7 @@ pq_write_start(Relation index, ForkNumber fork, const PqTrained *trained, PqMeta
 	Size		tile_page = (Size) PQ_ROWS_PER_PAGE * PQ_ROW_BYTES;
 	BlockNumber model_pages = (model->size + PQ_STREAM_BYTES - 1) / PQ_STREAM_BYTES;
 	BlockNumber tile_pages = (tiles + tile_page - 1) / tile_page;
-	BlockNumber directory_pages = (PqModelSlots(model) + PQ_ENTRIES_PER_PAGE - 1) / PQ_ENTRIES_PER_PAGE;
+	BlockNumber directory_pages;
 	pg_crc32c	crc;
 
 	if (!live)
@@ -131,6 +131,7 @@ pq_write_start(Relation index, ForkNumber fork, const PqTrained *trained, PqMeta
 	meta->dims = model->dims;
 	meta->flat = PqModelIsFlat(model);
 	meta->nslots = PqModelSlots(model);
+	directory_pages = (PqMetaLists(meta) + PQ_ENTRIES_PER_PAGE - 1) / PQ_ENTRIES_PER_PAGE;
 	meta->model_start = reserve_pages(index, fork, model_pages + tile_pages + directory_pages, live);
 	meta->tiles_start = meta->model_start + model_pages;
 	meta->directory_start = meta->tiles_start + tile_pages;
@@ -166,8 +167,8 @@ pq_writer_begin(Relation index, ForkNumber fork, const PqMetaPageData *meta, con
 	writer->layout = layout;
 	writer->live = live;
 	writer->list = PG_UINT32_MAX;
-	writer->directory = palloc_extended(sizeof(PqDirectoryEntry) * meta->nslots, MCXT_ALLOC_HUGE);
-	for (int i = 0; i < meta->nslots; i++)
+	writer->directory = palloc_extended(sizeof(PqDirectoryEntry) * PqMetaLists(meta), MCXT_ALLOC_HUGE);
+	for (int i = 0; i < PqMetaLists(meta); i++)
 	{
 		writer->directory[i].head = writer->directory[i].insert = InvalidBlockNumber;
 		writer->directory[i].npages = 0;
@@ -263,7 +264,7 @@ pq_writer_end(PqWriter *writer)
 	if (BufferIsValid(writer->posting))
 		finish_page(writer->index, writer->posting, writer->live);
 	write_stream(writer->index, writer->fork, writer->meta->directory_start, PQ_PAGE_DIRECTORY, writer->meta->generation,
-				 (const char *) writer->directory, sizeof(PqDirectoryEntry) * (Size) writer->meta->nslots,
+				 (const char *) writer->directory, sizeof(PqDirectoryEntry) * (Size) PqMetaLists(writer->meta),
 				 sizeof(PqDirectoryEntry) * PQ_ENTRIES_PER_PAGE, PQ_DIRECTORY_START, writer->live);
 	pfree(writer->directory);
 	pfree(writer);

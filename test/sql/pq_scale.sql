@@ -60,7 +60,7 @@ FROM (VALUES
 	('two scales', 'vec(i, DIMS, CASE i % 2 WHEN 0 THEN 0.01 ELSE 100 END)', NULL),
 	('four scales', 'vec(i, DIMS, 1000 ^ (i % 4 - 1))', NULL),
 	('own scales', 'vec(i, DIMS, 100 ^ (i % 3 - 1), (ARRAY[0, 100, -1e4])[i % 3 + 1])', NULL),
-	('copies', 'vec(i % 150, DIMS)', NULL),
+	('copies', 'vec(i % 1100, DIMS)', NULL),
 	('between', 'vec(i % 60, DIMS, 5) + vec(i, DIMS, 0.05)', 'vec(i % 60, DIMS, 2.5) + vec(i * 7 % 60, DIMS, 2.5)')) k(kind, point, query),
 	(VALUES (2, '<->', 'vector_l2_ops', true), (16, '<->', 'vector_l2_ops', false), (40, '<->', 'vector_l2_ops', true),
 	(16, '<=>', 'vector_cosine_ops', true), (16, '<#>', 'vector_ip_ops', true)) x(d, op, opclass, build)

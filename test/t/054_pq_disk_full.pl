@@ -96,6 +96,8 @@ is($node->safe_psql('postgres', q{SELECT whole('items_v')}), 't', 'the index has
 $node->safe_psql('postgres', 'DELETE FROM items WHERE id % 2 = 0');
 $node->psql('postgres', 'VACUUM items');
 is($node->safe_psql('postgres', q{SELECT whole('items_v')}), 't', 'vacuumed on a full disk');
+# but for outliers, which have pages of their own
+leave(64);
 $node->safe_psql('postgres', 'INSERT INTO items SELECT 300000 + id, kind, v FROM items WHERE id <= 1000');
 is($node->safe_psql('postgres', q{SELECT whole('items_v')}), 't', 'rows take the place of others');
 runs_full('REINDEX INDEX items_v', 'a rebuild');
@@ -106,7 +108,22 @@ is($node->safe_psql('postgres', q{SELECT whole('items_v')}), 't', 'and with room
 $node->stop('immediate');
 $node->start;
 is($node->safe_psql('postgres', q{SELECT whole('items_v')}), 't', 'after a crash as well');
+
+# learning anew, for which there is no room
+$node->append_conf('postgresql.conf', 'max_worker_processes = 0');
+$node->restart;
+$node->safe_psql('postgres', q{
+	DROP INDEX items_v;
+	CREATE TABLE grown (LIKE items);
+	CREATE INDEX grown_v ON grown USING pq (v vector_l2_ops, kind) TABLESPACE small;
+	INSERT INTO grown SELECT * FROM items LIMIT 3000});
+leave(64);
+runs_full('VACUUM grown', 'a VACUUM that learns');
+is($node->safe_psql('postgres', q{SELECT generation, due, jflow_pq_check('grown_v') FROM jflow_pq_info('grown_v')}), '1|t|3000', 'the old generation serves on');
+unlink "$disk/filler";
+$node->safe_psql('postgres', 'VACUUM grown');
+is($node->safe_psql('postgres', q{SELECT generation > 1, due, jflow_pq_check('grown_v') FROM jflow_pq_info('grown_v')}), 't|f|3000', 'and it learns when there is room');
 unlike(slurp_file($node->logfile), qr/terminated by signal|PANIC|TRAP/, 'no process died');
-$node->safe_psql('postgres', 'DROP INDEX items_v; DROP TABLESPACE small');
+$node->safe_psql('postgres', 'DROP INDEX grown_v; DROP TABLESPACE small');
 $node->stop;
 done_testing();

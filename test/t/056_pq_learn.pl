@@ -85,6 +85,10 @@ my $start = $node->safe_psql('postgres', 'SELECT pg_current_wal_insert_lsn()');
 $node->append_conf('postgresql.conf', 'max_worker_processes = 0');
 $node->restart;
 $node->safe_psql('postgres', 'INSERT INTO items (kind, v) SELECT i % 10, v(i) FROM generate_series(5001, 18000) i');
+# some unlike the others, which lie apart
+$node->safe_psql('postgres', 'INSERT INTO items (kind, v) SELECT i % 10, v(i) + array_fill(100, ARRAY[12])::vector FROM generate_series(18001, 18600) i');
+cmp_ok($node->safe_psql('postgres', q{SELECT outliers FROM jflow_pq_info('items_v')}), '>=', 600, 'there are outliers');
+is($node->safe_psql('postgres', 'SELECT * FROM wrong()'), '0|0|0', 'and a scan meets them once');
 my $filled = $node->safe_psql('postgres', 'SELECT pg_current_wal_insert_lsn()');
 $node->safe_psql('postgres', 'VACUUM items');
 ok(generation() > $before, 'VACUUM learns where there is no worker');
@@ -102,7 +106,9 @@ for my $lsn (sort { hex($a =~ s/.*\///r) <=> hex($b =~ s/.*\///r) } keys %steps)
 {
 	my $copy = PostgreSQL::Test::Cluster->new('copy' . ++$n);
 	$copy->init_from_backup($node, 'base', has_restoring => 1, standby => 0);
-	$copy->append_conf('postgresql.conf', "recovery_target_lsn = '$lsn'\nrecovery_target_action = promote\n");
+	# a copy must neither leave its own history in the archive, nor follow another's
+	$copy->append_conf('postgresql.conf',
+		"recovery_target_lsn = '$lsn'\nrecovery_target_action = promote\nrecovery_target_timeline = 'current'\narchive_mode = off\n");
 	$copy->start;
 	$copy->poll_query_until('postgres', 'SELECT NOT pg_is_in_recovery()') or die 'no promotion';
 	my $generation = $copy->safe_psql('postgres', q{SELECT generation FROM jflow_pq_info('items_v')});
@@ -119,6 +125,8 @@ for my $lsn (sort { hex($a =~ s/.*\///r) <=> hex($b =~ s/.*\///r) } keys %steps)
 	$copy->stop;
 }
 ok($seen{$before}, 'the generation before was met: ' . join(' ', sort keys %seen));
+ok($seen{$last}, 'and the new one, when the crash comes right after the switch');
+is($node->safe_psql('postgres', q{SELECT outliers FROM jflow_pq_info('items_v')}), '0', 'which has put the outliers into lists');
 
 # a standby follows, and answers from either side of the switch
 $node->append_conf('postgresql.conf', 'max_worker_processes = 8');

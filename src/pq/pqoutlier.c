@@ -1,0 +1,204 @@
+/*
+ * pqoutlier.c
+ *		Outliers: rows that were inserted since an index learned, and that its codes
+ *		do not fit.
+ *
+ * What a scan leaves out it leaves out by what codes say, within errors that
+ * calibration has seen.  The code of a row that is unlike those that the index
+ * learned from is wrong by more, and the row would be missed.  So such rows go to a
+ * flat list of their own, behind those of the model, and every scan compares its
+ * query with all points there.  They are found whatever they are like and however
+ * few they are, and are known exactly when the index learns anew, which puts them
+ * into lists; it is due when they are so many that scans feel it (pqlearn.c).
+ *
+ * A row is an outlier by one of two signs.  The error of its code is large against
+ * the length of its list's residuals.  Or its code is much like that of another row
+ * of its list that was inserted before: where rows come that lie closer together
+ * than codes can tell, all their codes are wrong in the same direction, and all of
+ * them are missed together.  Nearly all of the rows that the index was calibrated
+ * with show neither, so rows like them do not become outliers.
+ */
+#include "postgres.h"
+
+#include <math.h>
+
+#include "miscadmin.h"
+#include "utils/rel.h"
+
+#include "pq/pq.h"
+
+/*
+ * How long the error of a point's code in a list is, whose centroid is given: a
+ * code is a byte per subvector.
+ */
+float
+pq_code_wrong(const PqModel *model, uint32 list, const float *point, const float *centroid, const uint8 *codes)
+{
+	const float *codebook = PqModelArray(model, codebooks, float);
+	double		scale = PqModelArray(model, scales, float)[list];
+	double		square = 0;
+
+	for (int j = 0; j < model->inner; j++)
+	{
+		double		coded = scale * codebook[(size_t) j * PQ_TILE + codes[j / model->width]];
+		double		wrong = (double) point[j] - centroid[j] - coded;
+
+		square += wrong * wrong;
+	}
+	return (float) sqrt(square);
+}
+
+/*
+ * In how many subvectors the codes of a page's entries, but for one slot, differ at
+ * least from a code: a scan of the page with a table that counts them.
+ */
+int
+pq_codes_differ(const PqIndex *pq, Page page, int but, const uint8 *codes)
+{
+	const PqLayout *layout = &pq->layout;
+	const PqPostingHeader *header = PqPostingGetHeader(page);
+	char		room[(PQ_MAX_SUBVECTORS + 4) * PQ_TILE + 64];
+	uint8	   *table = (uint8 *) TYPEALIGN(64, room);
+	uint32		masks[64];
+	int32		sums[64 * PQ_BLOCK];
+	PqBlockScan scan = {0};
+	int			least = pq->model->subvectors;
+
+	memset(table, 0, layout->nquads * PQ_QUAD_BYTES);
+	for (int m = 0; m < pq->model->subvectors; m++)
+		for (int c = 0; c < PQ_TILE; c++)
+			table[m * PQ_TILE + c] = c != codes[m];
+	scan.codes = (uint8 *) page + layout->codes;
+	scan.terms = (uint8 *) page + layout->terms;
+	scan.nblocks = (header->nused + PQ_BLOCK - 1) / PQ_BLOCK;
+	scan.nquads = layout->nquads;
+	scan.table = table;
+	scan.limit = least;
+	scan.masks = masks;
+	scan.sums = sums;
+	pq_kernels->scan_blocks(&scan);
+	for (int b = 0; b < scan.nblocks; b++)
+		for (uint32 mask = masks[b] & PqPostingLive(page, layout)[b] & PqUsedMask(header, b); mask; mask &= mask - 1)
+		{
+			int			slot = b * PQ_BLOCK + pg_rightmost_one_pos32(mask);
+
+			if (slot != but)
+				least = Min(least, sums[slot]);
+		}
+	return least;
+}
+
+/*
+ * Is a code much like that of another entry on the page where its list's inserts
+ * start?
+ */
+static bool
+is_alike(Relation index, PqIndex *pq, uint32 list, const uint8 *codes)
+{
+	PqDirectoryEntry directory;
+	Buffer		buffer;
+	bool		alike;
+
+	if (pq->meta.alike <= 0)
+		return false;
+	pq_read_directory(index, &pq->meta, list, &directory);
+	if (directory.insert == InvalidBlockNumber)
+		return false;
+	buffer = pq_read(pq, index, directory.insert);
+	LockBuffer(buffer, BUFFER_LOCK_SHARE);
+	pq_posting_check(index, buffer, &pq->layout, list);
+	alike = pq_codes_differ(pq, BufferGetPage(buffer), -1, codes) < pq->meta.alike;
+	UnlockReleaseBuffer(buffer);
+	return alike;
+}
+
+/*
+ * Is a point, coded for its list, an outlier?  Without calibration scans leave
+ * nothing out, and there are none.
+ */
+bool
+pq_is_outlier(Relation index, PqIndex *pq, const PqEntry *entry, const float *point, const float *centroid)
+{
+	const PqModel *model = pq->model;
+	uint8		codes[PQ_MAX_SUBVECTORS + 4] = {0};
+
+	if (PqModelIsFlat(model) || pq->meta.ncurves == 0)
+		return false;
+	for (int m = 0; m < model->subvectors; m++)
+		codes[m] = PqEntryCodes(entry)[m / 2] >> (m % 2 * 4) & 15;
+	/* one that is no number is, too */
+	return !(pq_code_wrong(model, entry->list, point, centroid, codes) <=
+			 pq->meta.outlier * pq_list_length(model, entry->list)) ||
+		is_alike(index, pq, entry->list, codes);
+}
+
+/*
+ * The entry of an outlier, given that which it would have in another list.
+ */
+PqEntry *
+pq_outlier_entry(const PqIndex *pq, const PqEntry *entry, const float *point, float lost)
+{
+	PqEntry    *outlier = palloc0(PqEntrySize(&pq->flat_layout));
+
+	outlier->nulls = entry->nulls;
+	outlier->list = PqOutlierList(pq);
+	outlier->tid = entry->tid;
+	pq_flat_encode(pq->model, point, lost, (char *) PqEntryRefine(outlier, &pq->flat_layout));
+	memcpy(PqEntryFilters(outlier, &pq->flat_layout), PqEntryFilters(entry, &pq->layout),
+		   sizeof(int64) * pq->layout.filters.nfilters);
+	return outlier;
+}
+
+/* Find what is near on the pages of outliers, from the first one on. */
+static void
+gather_pages(PqGather *g, BlockNumber block)
+{
+	PqSearch   *search = g->search;
+	PqIndex    *pq = search->pq;
+	uint32		list = PqOutlierList(pq);
+	double		distances[64 * PQ_BLOCK];
+	float		errors[64 * PQ_BLOCK];
+	PGAlignedBlock copy;
+	BlockNumber steps = 0;
+
+	while (block != InvalidBlockNumber)
+	{
+		Buffer		buffer = pq_read(pq, search->index, block);
+
+		CHECK_FOR_INTERRUPTS();
+		LockBuffer(buffer, BUFFER_LOCK_SHARE);
+		pq_posting_check(search->index, buffer, &pq->flat_layout, list);
+		/* not to hold the lock while refine pages are read */
+		memcpy(copy.data, BufferGetPage(buffer), BLCKSZ);
+		UnlockReleaseBuffer(buffer);
+		pq_search_page(search, list, copy.data, distances, errors);
+		for (int i = 0; i < search->ncandidates; i++)
+		{
+			const PqCandidate *c = &search->candidates[i];
+			PqFound		found = {.distance = distances[i],.error = errors[i]};
+
+			ItemPointerSet(&found.tid, PqCandidateBlock(c), c->offset);
+			pq_gather_outlier(g, &found);
+		}
+		block = PqPostingGetHeader(copy.data)->next;
+		if ((++steps & 1023) == 0 && steps > RelationGetNumberOfBlocks(search->index))
+			ix_corrupt(search->index, block, "The pages of a list form a circle.");
+	}
+	search->ncandidates = 0;
+}
+
+/*
+ * Find outliers, before lists are scanned: those that may be among the nearest, as
+ * far as it is known how far these are, and that were not found before.
+ */
+void
+pq_gather_outliers(PqGather *g)
+{
+	BlockNumber block = pq_list_head(g->search->pq, g->search->index, PqOutlierList(g->search->pq));
+
+	if (block == InvalidBlockNumber)
+		return;
+	pq_gather_outliers_begin(g);
+	gather_pages(g, block);
+	pq_gather_outliers_end(g);
+}
