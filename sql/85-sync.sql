@@ -68,7 +68,7 @@ CREATE INDEX sync_queue_changed ON jflow.sync_queue (sync, changed);
 SELECT pg_catalog.pg_extension_config_dump('jflow.sync', '');
 SELECT pg_catalog.pg_extension_config_dump('jflow.sync_number', '');
 SELECT pg_catalog.pg_extension_config_dump('jflow.sync_row', '');
-GRANT SELECT ON jflow.sync, jflow.sync_row TO pg_database_owner;
+GRANT SELECT ON jflow.sync, jflow.sync_number, jflow.sync_row TO pg_database_owner;
 
 -- A scout shall look which workers are wanted.
 CREATE TRIGGER runtime_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON jflow.sync
