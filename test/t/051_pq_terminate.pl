@@ -137,7 +137,6 @@ sub kill_at
 		{
 			$pid = $watch->query_safe(qq{SELECT pid FROM pg_stat_activity a LEFT JOIN pg_stat_progress_create_index c USING (pid)
 				LEFT JOIN pg_stat_progress_vacuum w USING (pid) WHERE application_name = 'doomed' AND backend_type = 'client backend' AND $condition});
-			$run->pump_nb;
 		}
 		last if $pid ne '' && kill('KILL', $pid);
 		$pid = '';
