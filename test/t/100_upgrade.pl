@@ -72,6 +72,8 @@ sub test_data
 	is($node->safe_psql('postgres', q{SELECT jflow_wait('lexical', '180 s')}), 't', "$name: a started flow runs");
 	$node->poll_query_until('postgres', q{SELECT count(*) = 2 FROM jflow_sync_status WHERE state = 'following'}) or die;
 	is(answers($node), $expected, "$name: the same answers");
+	# a row that cannot be embedded is tried again, and then set aside
+	$node->poll_query_until('postgres', q{SELECT due = 'infinity' FROM jflow.sync_row WHERE key = '31' AND attempts > 0}) or die;
 	is($node->safe_psql('postgres', q{
 		SET client_min_messages = error;
 		SET search_path = kept, public;
