@@ -23,10 +23,10 @@ $node->pgbench(
 	[qr{^$}],
 	'posts while replicas and shards come and go',
 	{
-		'055_post@12' => "$post;",
-		'055_replicas@1' => q{\set n random(0, 2)
+		'015_post@12' => "$post;",
+		'015_replicas@1' => q{\set n random(0, 2)
 SELECT jflow_scale('f', 'a', :n);},
-		'055_shards@1' => q{\set n random(0, 1)
+		'015_shards@1' => q{\set n random(0, 1)
 \set shards random(1, 3)
 SELECT jflow_scale('f', 'b', :n, :shards);},
 	});
