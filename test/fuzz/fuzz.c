@@ -312,13 +312,25 @@ static const char *const tfidf_options[] = {
 	"{\"sublinear_tf\": true, \"norm\": \"l1\"}", "{\"stop_words\": [\"a\", \"ab\"], \"binary\": true}"
 };
 
+/* Options, to be kept: reading them would take longer than what is read with them. */
+static TermOptions *
+read_options(const char *json, TermWeighting weighting)
+{
+	MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
+	TermOptions *options = term_options_read(DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(json))), weighting);
+
+	MemoryContextSwitchTo(old);
+	return options;
+}
+
 /* Texts: words, terms, models, and models as they are stored. */
 static void
 run_words(const uint8_t *data, size_t size)
 {
+	static TermOptions *known[lengthof(tfidf_options)];
 	Choices		c = {data, data + size};
-	TermOptions *options = term_options_read(DatumGetJsonbP(DirectFunctionCall1(jsonb_in,
-																				  CStringGetDatum(tfidf_options[choose(&c, lengthof(tfidf_options))]))), TERM_TFIDF);
+	unsigned	which = choose(&c, lengthof(tfidf_options));
+	TermOptions *options = known[which];
 	TermStats	stats;
 	TermStats	merged;
 	TermWords	scratch;
@@ -327,6 +339,8 @@ run_words(const uint8_t *data, size_t size)
 
 	if (!pg_verify_mbstr(PG_UTF8, (const char *) c.at, c.end - c.at, true))
 		return;
+	if (options == NULL)
+		options = known[which] = read_options(tfidf_options[which], TERM_TFIDF);
 	term_words_init(&scratch, options);
 	term_stats_init(&stats, options);
 	term_stats_add_doc(&stats, &scratch, PointerGetDatum(cstring_to_text_with_len((const char *) c.at, c.end - c.at)));
@@ -375,8 +389,8 @@ run_model(const uint8_t *data, size_t size)
 {
 	static bytea *sound_model = NULL;
 	static bytea *sound_stats = NULL;
+	static TermOptions *options = NULL;
 	Choices		c = {data, data + size};
-	TermOptions *options = term_options_read(DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum("{}"))), TERM_BM25);
 	bool		model = choose(&c, 2) == 0;
 	bytea	   *sound_bytes;
 	bytea	   *bytes;
@@ -388,7 +402,7 @@ run_model(const uint8_t *data, size_t size)
 		MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
 		TermWords	scratch;
 
-		options = term_options_read(DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum("{}"))), TERM_BM25);
+		options = read_options("{}", TERM_BM25);
 		term_words_init(&scratch, options);
 		term_stats_init(&stats, options);
 		term_stats_add_doc(&stats, &scratch, CStringGetTextDatum("one two three four five six seven eight nine ten"));
