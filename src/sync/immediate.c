@@ -48,7 +48,10 @@ sync_immediate_end_level(int level, bool committed)
 			if (committed)
 				c->keys[i].level = level - 1;
 			else
+			{
+				pfree(DatumGetPointer(c->keys[i].key));
 				c->n = i;
+			}
 		}
 }
 
@@ -144,7 +147,10 @@ sync_immediate_fill(Sync *sync)
 	} while (more || sync->phase != PHASE_FOLLOW);
 }
 
-/* Take the keys of the current subtransaction; returns how many they are. */
+/*
+ * Take the keys of the current subtransaction, into the current memory context, which
+ * ends earlier than a transaction of many statements; returns how many they are.
+ */
 static int
 take_keys(Collected *mine, Datum **keys)
 {
@@ -157,7 +163,12 @@ take_keys(Collected *mine, Datum **keys)
 	n = mine->n - first;
 	*keys = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(Datum) * Max(n, 1));
 	for (int i = 0; i < n; i++)
-		(*keys)[i] = mine->keys[first + i].key;
+	{
+		Datum		key = mine->keys[first + i].key;
+
+		(*keys)[i] = PointerGetDatum(DatumGetTextPCopy(key));
+		pfree(DatumGetPointer(key));
+	}
 	mine->n = first;			/* a post may change the source itself */
 	return n;
 }

@@ -338,6 +338,24 @@ SELECT jflow_sync_resume('s');
 INSERT INTO part VALUES ('found', 80);
 SELECT id, text FROM other_store ORDER BY id;
 SELECT jflow_unsync('s');
+-- and a transaction of many statements keeps the ids of none that has ended
+CREATE TABLE wordy (id text PRIMARY KEY, t text);
+INSERT INTO wordy VALUES (repeat('x', 1000), 'one');
+SELECT jflow_sync('s', 'other', 'wordy', '{"text": "t"}', mode => 'immediate');
+RESET ROLE;
+BEGIN;
+UPDATE desk.wordy SET t = 'once';
+SELECT used_bytes AS before FROM pg_backend_memory_contexts WHERE name = 'TopTransactionContext' \gset
+DO $$ BEGIN
+	FOR i IN 1..400 LOOP
+		UPDATE desk.wordy SET t = 'again ' || i;
+		BEGIN UPDATE desk.wordy SET t = 'undone'; PERFORM 1 / 0; EXCEPTION WHEN division_by_zero THEN NULL; END;
+	END LOOP;
+END $$;
+SELECT used_bytes - :before < 200000 AS small FROM pg_backend_memory_contexts WHERE name = 'TopTransactionContext';
+COMMIT;
+SET ROLE sync_owner;
+SELECT jflow_unsync('s');
 -- nor is an id one that our index cannot have
 CREATE TABLE long (id numeric PRIMARY KEY, t text);
 SELECT jflow_sync('s', 'other', 'long', '{"text": "t"}', mode => 'manual');
