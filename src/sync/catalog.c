@@ -373,7 +373,7 @@ check_isolation(const Sync *sync)
 		return;
 	ereport(ERROR,
 			(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
-			 errmsg("sync \"%s\" cannot be forgotten in a transaction of this isolation level", sync->name),
+			 errmsg("sync \"%s\" cannot be forgotten or replaced in a transaction of this isolation level", sync->name),
 			 errdetail("The transaction does not see what others have changed since it began."),
 			 errhint("Use the isolation level READ COMMITTED.")));
 }

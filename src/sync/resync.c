@@ -22,13 +22,35 @@
 
 PG_FUNCTION_INFO_V1(jflow_resync);
 
-/* The name of what stands in for a flow, or for a sync. */
-static char *
-name_of_stand_in(const char *name)
+static bool
+is_flow(const char *name)
 {
-	int			len = pg_mbcliplen(name, strlen(name), NAMEDATALEN - 1 - strlen(SUFFIX));
+	return jflow_flow_open(name, true) != NULL;
+}
 
-	return psprintf("%.*s" SUFFIX, len, name);
+static bool
+is_sync(const char *name)
+{
+	return sync_read(name, true) != NULL;
+}
+
+/*
+ * A name for what stands in for a flow, or for a sync, that is not taken: names are
+ * shared by all roles, and nobody shall keep another from filling a store anew.
+ */
+static char *
+name_of_stand_in(const char *name, bool (*is_taken) (const char *name))
+{
+	for (int n = 1;; n++)
+	{
+		char	   *suffix = n == 1 ? pstrdup(SUFFIX) : psprintf(SUFFIX "%d", n);
+		int			len = pg_mbcliplen(name, strlen(name), NAMEDATALEN - 1 - strlen(suffix));
+		char	   *result = psprintf("%.*s%s", len, name, suffix);
+
+		CHECK_FOR_INTERRUPTS();
+		if (!is_taken(result))
+			return result;
+	}
 }
 
 /* Raise what forbids to fill the store of a sync anew. */
@@ -63,8 +85,8 @@ make_stand_in(const Sync *sync, const JflowFlow *flow, Jsonb *uses_with, bool sk
 
 	*stand_in = *sync;
 	stand_in->id = 0;
-	stand_in->name = name_of_stand_in(sync->name);
-	stand_in->flow = name_of_stand_in(sync->flow);
+	stand_in->name = name_of_stand_in(sync->name, is_sync);
+	stand_in->flow = name_of_stand_in(sync->flow, is_flow);
 	stand_in->mode = sync->mode == SYNC_IMMEDIATE ? SYNC_IMMEDIATE : SYNC_LIVE;
 	stand_in->phase = PHASE_FILL;
 	stand_in->position = NULL;

@@ -171,6 +171,15 @@ SELECT jflow_resync('inline', '{"encoder": {"dim": 6}}');
 INSERT INTO ticket VALUES (600, 'at once');
 SELECT count(*), min(vector_dims(embedding)), max(vector_dims(embedding)) FROM inline_store;
 SELECT DISTINCT flow FROM jflow_status WHERE flow LIKE 'inline%'; SELECT count(*) FROM pg_trigger WHERE tgrelid = 'ticket'::regclass;
+-- names that somebody else has taken stand in nobody's way
+SET ROLE resync_reader; SELECT jflow_create('inline_resync'); SET ROLE resync_owner;
+SELECT jflow_create('else'); SELECT jflow_add('else', 'store', uses => 'PQLiteIndexer', workspace => 'anew', uses_with => '{"dim": 2}');
+SELECT jflow_sync('inline_resync', 'else', 'ticket', '{"text": "title"}', mode => 'manual');
+SELECT jflow_resync('inline', '{"encoder": {"dim": 8}}');
+SELECT count(*), min(vector_dims(embedding)), max(vector_dims(embedding)) FROM inline_store;
+SELECT jflow_drop('else');
+SET ROLE resync_reader; SELECT jflow_drop('inline_resync'); SET ROLE resync_owner;
+BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT jflow_resync('inline'); ROLLBACK;
 TRUNCATE ticket;
 SELECT count(*) FROM inline_store;
 -- a table without rows has a store without rows
