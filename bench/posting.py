@@ -15,7 +15,7 @@ def peak_memory(rows):
     what it shares with others."""
     out = psql(None, """
 SET client_min_messages = error;
-SELECT count(*) FROM jflow_post('/x', 'warm up', 'noop');
+SELECT count(*) FROM jflow_post('/x', ARRAY['warm up'], 'noop');
 SELECT docs FROM jflow_post_query('/x', 'SELECT i AS id, ''some text of a row'' AS text FROM generate_series(1, %d) i', 'noop');
 SELECT regexp_replace(pg_read_file('/proc/' || pg_backend_pid() || '/status'), '.*RssAnon:\\s*(\\d+) kB.*', '\\1');
 SELECT regexp_replace(pg_read_file('/proc/' || pg_backend_pid() || '/status'), '.*VmHWM:\\s*(\\d+) kB.*', '\\1');
@@ -25,7 +25,7 @@ SELECT regexp_replace(pg_read_file('/proc/' || pg_backend_pid() || '/status'), '
 
 
 def timed(sql):
-    return timed_sql(sql, "SELECT count(*) FROM jflow_post('/x', 'warm up', 'bench')")
+    return timed_sql(sql, "SELECT count(*) FROM jflow_post('/x', ARRAY['warm up'], 'bench')")
 
 
 def main():
@@ -51,7 +51,7 @@ def main():
     peer = {k: statistics.median(v) for k, v in theirs.items()}
 
     empty = statistics.median(pgbench("SELECT 1;") for _ in range(3))
-    noop = statistics.median(pgbench("SELECT * FROM jflow_post('/foo', 'hello', 'noop');") for _ in range(3))
+    noop = statistics.median(pgbench("SELECT * FROM jflow_post('/foo', ARRAY['hello'], 'noop');") for _ in range(3))
     anon_small, hwm_small = peak_memory(100000)
     anon, hwm = peak_memory(1000000)
 

@@ -103,7 +103,7 @@ def draw(curves):
 
 def corpus_rows(texts, report, curves):
     query = "SELECT docs FROM jflow_post_query('/foo', 'SELECT id, text FROM bench', 'bench')"
-    warm_up = "SELECT count(*) FROM jflow_post('/foo', 'warm up', 'bench')"
+    warm_up = "SELECT count(*) FROM jflow_post('/foo', ARRAY['warm up'], 'bench')"
     times = {n: [] for n in SCALES}
     peer, shares = [], ""
     for _ in range(RUNS):
@@ -127,7 +127,7 @@ def corpus_rows(texts, report, curves):
 def cpu_rows(report, curves):
     loops = 100000
     post = "SELECT docs FROM jflow_post_query('/x', 'SELECT i AS id FROM generate_series(1, %d) i', 'cpu', '{\"loops\": %d}', request_size => 1)"
-    warm_up = "SELECT count(*) FROM jflow_post('/x', 'warm up', 'cpu', '{\"loops\": 1}')"
+    warm_up = "SELECT count(*) FROM jflow_post('/x', ARRAY['warm up'], 'cpu', '{\"loops\": 1}')"
     loops = int(loops * 0.010 / (timed_sql(post % (100, loops), warm_up) / 100))
     times = {n: [] for n in SCALES}
     for _ in range(RUNS):
@@ -141,9 +141,9 @@ def cpu_rows(report, curves):
 
 
 def noop_rows(report):
-    warm_up = "SELECT count(*) FROM jflow_post('/x', 'warm up', 'noop')"
+    warm_up = "SELECT count(*) FROM jflow_post('/x', ARRAY['warm up'], 'noop')"
     empty = statistics.median(statistics.median(pgbench_times("SELECT 1;")[0]) for _ in range(3))
-    noop = statistics.median(statistics.median(pgbench_times("SELECT * FROM jflow_post('/x', 'hello', 'noop');")[0]) for _ in range(3))
+    noop = statistics.median(statistics.median(pgbench_times("SELECT * FROM jflow_post('/x', ARRAY['hello'], 'noop');")[0]) for _ in range(3))
     report("one document through two no-op executors, above an empty query", "%.3f ms, %.3f ms" % (noop, empty),
            "%.3f ms" % (noop - empty), "0.15 ms", "5.9 ms")
     one = statistics.median(timed_sql("SELECT docs FROM jflow_post_query('/x', 'SELECT i AS id FROM generate_series(1, 100000) i', 'noop', request_size => 1)", warm_up) for _ in range(RUNS))
@@ -157,7 +157,7 @@ def noop_rows(report):
 def fairness_row(report):
     scale("noop", "a", 2)
     scale("noop", "b", 2)
-    sql = "SELECT * FROM jflow_post('/x', 'hello', 'noop');"
+    sql = "SELECT * FROM jflow_post('/x', ARRAY['hello'], 'noop');"
     rates = {n: pgbench_times(sql, clients=n) for n in (1, 2, 4, 8, 16, 64)}
     times, rate, _ = rates[64]
     best = max(r for _, r, _ in rates.values())
@@ -189,7 +189,7 @@ def kill_row(report, seconds):
     result = {}
 
     def load_it():
-        result["bench"] = pgbench_times("SELECT * FROM jflow_post('/x', 'hello', 'kill');", clients=4,
+        result["bench"] = pgbench_times("SELECT * FROM jflow_post('/x', ARRAY['hello'], 'kill');", clients=4,
                                         seconds=seconds, check=False)
 
     thread = threading.Thread(target=load_it)
