@@ -63,6 +63,10 @@ init_shmem(void)
 	LWLockRelease(AddinShmemInitLock);
 }
 
+/*
+ * The server calls this when it loads the library: at its own start, where it is in
+ * shared_preload_libraries, else in one session.
+ */
 void
 _PG_init(void)
 {

@@ -232,6 +232,7 @@ define_settings_p_to_z(void)
 							NULL, NULL, NULL);
 }
 
+/* All settings; called when the library is loaded. */
 void
 jflow_define_settings(void)
 {

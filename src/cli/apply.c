@@ -265,6 +265,7 @@ start(Plan *plan)
 	puts("started");
 }
 
+/* jflow apply: make a flow what a file says. */
 int
 run_apply(int nargs, char **args)
 {

@@ -204,7 +204,7 @@ extern void NORETURN usage_error(const Command *command, const char *format,...)
 extern PGresult *write_metrics(Session *session, StrBuf *out, bool openmetrics);
 extern void NORETURN listen_for_scrapes(Session *session, const char *address);
 
-/* ---- the subcommands ---- */
+/* ---- apply.c, metrics.c, plot.c, post.c, search.c, status.c, sync.c, top.c: the subcommands ---- */
 
 extern int	run_apply(int nargs, char **args);
 extern int	run_explain(int nargs, char **args);

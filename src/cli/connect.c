@@ -340,6 +340,10 @@ report_result(const PGresult *result, PGconn *conn, const char *where)
 	print_field(result, PG_DIAG_CONTEXT, "CONTEXT");
 }
 
+/*
+ * Say what the server refused, and end with the code that fits.  An interrupt ends
+ * by its signal instead.
+ */
 void
 fail_by_result(Session *session, PGresult *result)
 {
@@ -372,6 +376,7 @@ has_function(Session *session, const char *name)
 					  "WHERE p.proname OPERATOR(pg_catalog.=) $1");
 }
 
+/* Has the extension a view of this name? */
 bool
 has_view(Session *session, const char *name)
 {

@@ -28,6 +28,7 @@ static const struct
 
 #define NATTRIBUTES (int) (sizeof(attributes) / sizeof(attributes[0]))
 
+/* Is this the name of an attribute of documents? */
 bool
 is_attribute(const char *name)
 {
@@ -175,6 +176,7 @@ rebuild(Reader *reader, Record *record, const JsonObject *object)
 	return error;
 }
 
+/* One JSON object as a document.  Returns what is wrong with it, or NULL. */
 const char *
 document_from_json(Reader *reader, Record *record, const char *text, size_t len)
 {
@@ -261,6 +263,10 @@ add_cell(Reader *reader, StrBuf *doc, StrBuf *tags, const char *attribute, const
 	return NULL;
 }
 
+/*
+ * One row of a CSV as a document, by the names of its header.  Returns as
+ * document_from_json does.
+ */
 const char *
 document_from_csv(Reader *reader, Record *record, const char *text, size_t len)
 {
@@ -343,6 +349,7 @@ document_from_text(Reader *reader, Record *record, const char *text, size_t len)
 	return add_text(reader, record, text, len);
 }
 
+/* One line as the text of a document.  Returns as document_from_json does. */
 const char *
 document_from_line(Reader *reader, Record *record, const char *text, size_t len)
 {

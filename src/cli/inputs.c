@@ -34,6 +34,7 @@ struct Inputs
 	char	   *skip_path;		/* what sorts before it is left out, or NULL */
 };
 
+/* Files to read, by the arguments, which must stay as long as they are read. */
 Inputs *
 inputs_open(int nargs, char **args)
 {

@@ -42,6 +42,7 @@ run_help(int nargs, char **args)
 	return EXIT_OK;
 }
 
+/* Options, then the command that they name. */
 int
 main(int argc, char **argv)
 {

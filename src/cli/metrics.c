@@ -124,6 +124,9 @@ write_metrics(Session *session, StrBuf *out, bool openmetrics)
 	return NULL;
 }
 
+/*
+ * jflow metrics: once on the standard output, or for whoever asks at --listen.
+ */
 int
 run_metrics(int nargs, char **args)
 {

@@ -36,6 +36,10 @@ static Given *given;
 static int	ngiven;
 static const Command *current_command;
 
+/*
+ * Say what is wrong with the arguments, and end.  Without a command it is about
+ * the one that runs.
+ */
 void
 usage_error(const Command *command, const char *format,...)
 {
@@ -193,6 +197,7 @@ option_value_nth(const char *name, int n)
 	return NULL;
 }
 
+/* How often an option was given. */
 int
 option_count(const char *name)
 {
@@ -221,12 +226,17 @@ option_text(const char *name)
 	return value ? utf8_of_locale(value) : NULL;
 }
 
+/* Was an option given? */
 bool
 option_set(const char *name)
 {
 	return option_count(name) > 0;
 }
 
+/*
+ * The number of an option, or the standard one; another one than these bounds allow
+ * is a usage error.
+ */
 long
 option_number(const char *name, long standard, long least, long most)
 {
@@ -259,6 +269,7 @@ print_options(FILE *file, const Option *options)
 	}
 }
 
+/* The help of a command, or without one of them all. */
 void
 print_help(FILE *file, const Command *commands, const Command *command)
 {

@@ -238,6 +238,7 @@ format_for(const char *output)
 	return output || !isatty(STDOUT_FILENO) ? "mermaid" : "text";
 }
 
+/* jflow plot: a picture of a flow. */
 int
 run_plot(int nargs, char **args)
 {

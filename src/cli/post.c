@@ -205,6 +205,7 @@ post_all(const char *endpoint, int nargs, char **args, const DocumentRules *rule
 	return code;
 }
 
+/* jflow post: documents of files through a flow. */
 int
 run_post(int nargs, char **args)
 {

@@ -29,6 +29,10 @@ clear_bar(void)
 	}
 }
 
+/*
+ * Begin to show how far we are: of so many bytes, or with -1 of no known number.
+ * The struct must stay until progress_end.
+ */
 void
 progress_start(Progress *progress, int64_t total, bool quiet)
 {

@@ -66,6 +66,7 @@ reader_open(Reader *reader, const char *path, const DocumentRules *rules)
 	return NULL;
 }
 
+/* Close the file, unless it is the standard input, and free what was read. */
 void
 reader_close(Reader *reader)
 {

@@ -127,6 +127,7 @@ print_matches(PGresult *result, const char *words)
 	free(cells);
 }
 
+/* jflow search: the best documents for some words. */
 int
 run_search(int nargs, char **args)
 {
@@ -189,6 +190,7 @@ print_calls(PGresult *calls)
 	}
 }
 
+/* jflow explain: what a post would do. */
 int
 run_explain(int nargs, char **args)
 {

@@ -158,12 +158,14 @@ sender_start(Session *session, Progress *progress, const char *endpoint, char **
 	return sender;
 }
 
+/* Must no more be sent? */
 bool
 sender_stopped(const Sender *sender)
 {
 	return sender->stopped;
 }
 
+/* With what jflow post ends, by what has happened so far. */
 int
 sender_code(const Sender *sender)
 {
@@ -172,6 +174,7 @@ sender_code(const Sender *sender)
 	return sender->bad > 0 ? EXIT_SERVER : EXIT_OK;
 }
 
+/* Documents that were not stored. */
 int64_t
 sender_bad(const Sender *sender)
 {

@@ -23,6 +23,7 @@ print_json_rows(PGresult *result)
 		puts(PQgetvalue(result, row, 0));
 }
 
+/* jflow status: flows and what runs of them. */
 int
 run_status(int nargs, char **args)
 {
@@ -71,6 +72,7 @@ run_status(int nargs, char **args)
 	return EXIT_OK;
 }
 
+/* jflow version: of client, libpq, server and extension. */
 int
 run_version(int nargs, char **args)
 {

@@ -31,6 +31,7 @@ print_view(Session *session, const char *view, const char *name)
 	PQclear(result);
 }
 
+/* jflow sync: the syncs, or something done with one of them. */
 int
 run_sync(int nargs, char **args)
 {

@@ -96,6 +96,10 @@ put_lists(StrBuf *out, const Column *columns, int ncolumns, char **cells, int nr
 	}
 }
 
+/*
+ * A table with lines between its columns, as wide as the terminal at most.  The
+ * cells go row by row; NULL is an empty one.
+ */
 void
 print_table(FILE *file, const Column *columns, int ncolumns, char **cells, int nrows)
 {

@@ -33,6 +33,7 @@ static const Glyphs ascii_glyphs = {
 static bool is_utf8;
 static bool is_ascii;
 
+/* Look at the locale; must be called before anything else of this file. */
 void
 term_init(void)
 {
@@ -41,12 +42,14 @@ term_init(void)
 	is_ascii = strcmp(nl_langinfo(CODESET), "ANSI_X3.4-1968") == 0;
 }
 
+/* Does the terminal show UTF-8? */
 bool
 term_is_utf8(void)
 {
 	return is_utf8;
 }
 
+/* What lines are drawn with. */
 const Glyphs *
 glyphs(void)
 {
@@ -75,6 +78,7 @@ term_width(int fd)
 	return from_environment("COLUMNS");
 }
 
+/* Lines of the terminal, or 24. */
 int
 term_height(int fd)
 {
@@ -169,6 +173,7 @@ next_char(const char *text, size_t len, char *out, int *width)
 	return n;
 }
 
+/* Columns that a text takes. */
 int
 display_width(const char *text)
 {
@@ -262,6 +267,7 @@ put_text(StrBuf *out, const char *text, size_t len, int columns)
 	return used;
 }
 
+/* Add so many blanks. */
 void
 put_blanks(StrBuf *out, int columns)
 {

@@ -283,6 +283,9 @@ print_once(Top *top)
 	return EXIT_OK;
 }
 
+/*
+ * jflow top: what runs, again every few seconds; once where there is no terminal.
+ */
 int
 run_top(int nargs, char **args)
 {

@@ -227,6 +227,7 @@ sort_look(Look *look, Sort sort)
 	qsort(look->replicas, look->nreplicas, sizeof(ReplicaRow), compare_replicas);
 }
 
+/* Give back a look; NULL is none. */
 void
 free_look(Look *look)
 {

@@ -181,6 +181,7 @@ put_posts(Screen *screen, const Look *look)
 	}
 }
 
+/* What the screen calls an order. */
 const char *
 sort_name(Sort sort)
 {

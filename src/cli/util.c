@@ -24,24 +24,28 @@ check_memory(void *pointer)
 	return pointer;
 }
 
+/* Zeroed memory.  It and its kind end the program where there is none. */
 void *
 allocate(size_t size)
 {
 	return check_memory(calloc(1, size > 0 ? size : 1));
 }
 
+/* The same memory with another size; what is new of it is not zeroed. */
 void *
 reallocate(void *pointer, size_t size)
 {
 	return check_memory(realloc(pointer, size > 0 ? size : 1));
 }
 
+/* A copy, for the caller to free. */
 char *
 copy_string(const char *string)
 {
 	return check_memory(strdup(string));
 }
 
+/* A formatted string, for the caller to free. */
 char *
 format_string(const char *format,...)
 {
@@ -55,6 +59,7 @@ format_string(const char *format,...)
 	return check_memory(string);
 }
 
+/* Make it empty; its memory stays. */
 void
 strbuf_reset(StrBuf *buf)
 {
@@ -63,6 +68,7 @@ strbuf_reset(StrBuf *buf)
 		buf->data[0] = '\0';
 }
 
+/* Free its memory; it can be used again. */
 void
 strbuf_free(StrBuf *buf)
 {
@@ -84,6 +90,7 @@ strbuf_reserve(StrBuf *buf, size_t more)
 	buf->size = size;
 }
 
+/* Add bytes. */
 void
 strbuf_add_bytes(StrBuf *buf, const char *bytes, size_t len)
 {
@@ -93,18 +100,21 @@ strbuf_add_bytes(StrBuf *buf, const char *bytes, size_t len)
 	buf->data[buf->len] = '\0';
 }
 
+/* Add a string. */
 void
 strbuf_add(StrBuf *buf, const char *string)
 {
 	strbuf_add_bytes(buf, string, strlen(string));
 }
 
+/* Add a character of one byte. */
 void
 strbuf_add_char(StrBuf *buf, char c)
 {
 	strbuf_add_bytes(buf, &c, 1);
 }
 
+/* Add a formatted string. */
 void
 strbuf_addf(StrBuf *buf, const char *format,...)
 {
@@ -199,6 +209,7 @@ finish_output(FILE *file, const char *name)
 		fail_with(EXIT_USAGE, NULL, "could not write to %s: %s", name, strerror(errno));
 }
 
+/* Seconds of a clock that is never set. */
 double
 now_seconds(void)
 {

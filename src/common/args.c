@@ -20,6 +20,10 @@ jflow_arg_required(FunctionCallInfo fcinfo, int n, const char *name)
 				 errmsg("argument \"%s\" must not be null", name)));
 }
 
+/*
+ * A text argument, in the current memory context.  NULL raises an error that has
+ * its name.
+ */
 char *
 jflow_arg_text(FunctionCallInfo fcinfo, int n, const char *name)
 {
@@ -27,12 +31,14 @@ jflow_arg_text(FunctionCallInfo fcinfo, int n, const char *name)
 	return text_to_cstring(PG_GETARG_TEXT_PP(n));
 }
 
+/* The same, but NULL is NULL. */
 char *
 jflow_arg_text_or_null(FunctionCallInfo fcinfo, int n)
 {
 	return PG_ARGISNULL(n) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(n));
 }
 
+/* A jsonb argument, detoasted.  NULL raises an error that has its name. */
 Jsonb *
 jflow_arg_jsonb(FunctionCallInfo fcinfo, int n, const char *name)
 {
@@ -40,6 +46,7 @@ jflow_arg_jsonb(FunctionCallInfo fcinfo, int n, const char *name)
 	return PG_GETARG_JSONB_P(n);
 }
 
+/* The same, but NULL is NULL. */
 Jsonb *
 jflow_arg_jsonb_or_null(FunctionCallInfo fcinfo, int n)
 {

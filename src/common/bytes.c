@@ -42,6 +42,7 @@ typedef struct BytesEntry
 static BytesEntry *entries = NULL;
 static LWLock *entries_lock;
 
+/* For the shmem_request_hook. */
 void
 jflow_bytes_request_shmem(void)
 {
@@ -195,6 +196,7 @@ jflow_bytes_lock(const JflowBytesKey *key)
 	(void) LockAcquire(&tag, ExclusiveLock, false, false);
 }
 
+/* Give back what jflow_bytes_lock took. */
 void
 jflow_bytes_unlock(const JflowBytesKey *key)
 {

@@ -103,6 +103,7 @@ jflow_json_push_text(JsonbInState *state, JsonbIteratorToken token, const char *
 	pushJsonbValue(state, token, &value);
 }
 
+/* Push the key of a member, whose value comes next. */
 void
 jflow_json_push_key(JsonbInState *state, const char *key)
 {
@@ -119,6 +120,7 @@ jflow_json_push_string(JsonbInState *state, const char *key, const char *string)
 	jflow_json_push_text(state, WJB_VALUE, string);
 }
 
+/* Push a member that is a whole number. */
 void
 jflow_json_push_int(JsonbInState *state, const char *key, int64 number)
 {
@@ -130,6 +132,7 @@ jflow_json_push_int(JsonbInState *state, const char *key, int64 number)
 	pushJsonbValue(state, WJB_VALUE, &value);
 }
 
+/* Push a member that is true or false. */
 void
 jflow_json_push_bool(JsonbInState *state, const char *key, bool flag)
 {

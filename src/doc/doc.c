@@ -129,6 +129,7 @@ jflow_types(void)
 	return &types;
 }
 
+/* Name of an attribute, a constant. */
 const char *
 jflow_doc_attr_name(JflowDocAttr attr)
 {
@@ -316,6 +317,9 @@ jflow_doc_deform(Datum datum, JflowDoc *doc)
 	deform_row(datum, jflow_types()->doc, doc->values, doc->nulls, DOC_NATTS);
 }
 
+/*
+ * A jflow_doc of a struct, in the current memory context; its values are copied.
+ */
 Datum
 jflow_doc_form(const JflowDoc *doc)
 {
@@ -392,18 +396,23 @@ jflow_docs_form(const JflowDocs *docs)
 	return result;
 }
 
+/* A jflow_doc[] of none, in the current memory context. */
 Datum
 jflow_docs_empty(void)
 {
 	return PointerGetDatum(construct_empty_array(jflow_types()->doc));
 }
 
+/* A match as a struct; values point into the datum. */
 void
 jflow_match_deform(Datum datum, JflowMatch *match)
 {
 	deform_row(datum, jflow_types()->match, match->values, match->nulls, MATCH_NATTS);
 }
 
+/*
+ * A jflow_match of a struct, in the current memory context; its values are copied.
+ */
 Datum
 jflow_match_form(const JflowMatch *match)
 {
@@ -425,6 +434,10 @@ jflow_matches_deform(Datum array, JflowMatch **matches)
 	return n;
 }
 
+/*
+ * A jflow_match[] of structs, in the current memory context; their values are
+ * copied.
+ */
 Datum
 jflow_matches_form(const JflowMatch *matches, int nmatches)
 {

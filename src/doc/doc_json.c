@@ -603,6 +603,7 @@ push_doc(JsonbInState *state, const JflowDoc *doc)
 	pushJsonbValue(state, WJB_END_OBJECT, NULL);
 }
 
+/* A document as an object, in the current memory context. */
 Jsonb *
 jflow_doc_to_jsonb(const JflowDoc *doc)
 {

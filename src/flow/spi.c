@@ -38,6 +38,10 @@ jflow_catalog_begin(JflowCatalogState *state)
 	SPI_connect();
 }
 
+/*
+ * Leave SPI, and be who we were before jflow_catalog_begin.  After an error the
+ * abort of the transaction does this.
+ */
 void
 jflow_catalog_end(JflowCatalogState *state)
 {
@@ -93,24 +97,28 @@ jflow_param(JflowParams *params, Oid type, Datum value, bool isnull)
 	params->n++;
 }
 
+/* Add a text; NULL is a NULL. */
 void
 jflow_param_text(JflowParams *params, const char *value)
 {
 	jflow_param(params, TEXTOID, value ? CStringGetTextDatum(value) : (Datum) 0, value == NULL);
 }
 
+/* Add an integer. */
 void
 jflow_param_int(JflowParams *params, int value)
 {
 	jflow_param(params, INT4OID, Int32GetDatum(value), false);
 }
 
+/* Add a boolean. */
 void
 jflow_param_bool(JflowParams *params, bool value)
 {
 	jflow_param(params, BOOLOID, BoolGetDatum(value), false);
 }
 
+/* Add a jsonb; NULL is a NULL. */
 void
 jflow_param_jsonb(JflowParams *params, Jsonb *value)
 {

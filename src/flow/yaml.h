@@ -7,7 +7,10 @@
 
 #include "utils/jsonb.h"
 
+/* yaml.c */
 extern Jsonb *jflow_yaml_to_jsonb(const char *yaml, int len);
+
+/* yaml_write.c */
 extern char *jflow_jsonb_to_yaml(Jsonb *json);
 
 #endif							/* JFLOW_YAML_H */

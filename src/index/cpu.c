@@ -16,6 +16,7 @@ static const char *const names[] = {
 	[IX_CPU_NEON] = "neon",
 };
 
+/* Name of a level, a constant. */
 const char *
 ix_cpu_name(IxCpuLevel level)
 {

@@ -60,6 +60,7 @@ ix_fetch_begin(Relation heap, Relation index)
 	return fetch;
 }
 
+/* Give back the table's slot and all memory. */
 void
 ix_fetch_end(IxFetch *fetch)
 {

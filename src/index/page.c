@@ -14,6 +14,9 @@
 
 #include "index/page.h"
 
+/*
+ * An empty page of an index; the caller has it locked exclusively, or to itself.
+ */
 void
 ix_page_init(Page page, uint16 page_id, uint16 kind, uint32 owner)
 {
@@ -46,6 +49,7 @@ ix_page_valid(Page page, uint16 page_id, uint16 kind)
 		IxPageGetOpaque(page)->kind == kind;
 }
 
+/* Raise that a page is damaged; the detail is a sentence. */
 void
 ix_corrupt(Relation index, BlockNumber block, const char *detail)
 {

@@ -26,6 +26,9 @@ enum
 	PHASE_LOG
 };
 
+/*
+ * What pg_stat_progress_create_index calls a phase; NULL for one that is not ours.
+ */
 char *
 inv_build_phase(int64 phase)
 {
@@ -103,6 +106,10 @@ make_file(void *arg, int run)
 	return BufFileCreateTemp(false);
 }
 
+/*
+ * CREATE INDEX and REINDEX: rows to runs, runs to one segment, its pages logged at
+ * the end.  The table is locked against writes, unless the build is concurrent.
+ */
 IndexBuildResult *
 inv_build(Relation heap, Relation index, IndexInfo *info)
 {
@@ -150,6 +157,7 @@ inv_build(Relation heap, Relation index, IndexInfo *info)
 	return result;
 }
 
+/* The init fork of an unlogged table's index: a meta page. */
 void
 inv_buildempty(Relation index)
 {

@@ -77,6 +77,9 @@ known_query(PlannerInfo *root, const IndexPath *path, int dims)
 	return (const SparseVector *) inv_detoast(dims, ((Const *) other)->constvalue);
 }
 
+/*
+ * What a scan costs: the pages of the query's terms, and the rows that it compares.
+ */
 void
 inv_costestimate(PlannerInfo *root, IndexPath *path, double loop_count,
 				 Cost *startup, Cost *total, Selectivity *selectivity,

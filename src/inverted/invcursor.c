@@ -213,6 +213,7 @@ inv_cursor_seek(InvSearch *search, InvSearchPart *part, InvCursor *cursor, uint3
 	cursor->doc = cursor->docs[cursor->at];
 }
 
+/* Give back the pin of the page that it reads. */
 void
 inv_cursor_close(InvCursor *cursor)
 {

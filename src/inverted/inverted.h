@@ -266,7 +266,7 @@ extern void inv_read_meta(Relation index, InvMetaPageData *meta);
 extern bool inv_maintain_lock(Relation index, bool wait);
 extern void inv_maintain_unlock(Relation index);
 
-/* invsource.c */
+/* invread.c: sources of segments */
 
 /*
  * What a segment is made of: documents by TID, then postings by term and
@@ -386,6 +386,7 @@ extern IndexBuildResult *inv_build(Relation heap, Relation index, IndexInfo *inf
 extern void inv_buildempty(Relation index);
 extern char *inv_build_phase(int64 phase);
 
+/* invpending.c */
 extern bool inv_insert(Relation index, Datum *values, bool *isnull, ItemPointer tid, Relation heap, IndexUniqueCheck check, bool unchanged, IndexInfo *info);
 
 /* invparallel.c */

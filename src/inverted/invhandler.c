@@ -86,6 +86,7 @@ inv_validate(Oid opclass)
 }
 
 PG_FUNCTION_INFO_V1(jflow_inverted_handler);
+/* jflow.inverted_handler(internal) -> index_am_handler */
 Datum
 jflow_inverted_handler(PG_FUNCTION_ARGS)
 {

@@ -42,6 +42,7 @@ inv_layout_init(InvLayout *layout, int nfilters, const int16 *widths)
 	Assert(layout->ndocs > 0);
 }
 
+/* An empty page; the caller has it locked exclusively, or to itself. */
 void
 inv_page_init(Page page, InvPageKind kind, uint32 id, BlockNumber link)
 {
@@ -140,6 +141,7 @@ inv_meta_verify(Relation index, Buffer buffer)
 	return meta;
 }
 
+/* A copy of the meta page, which is checked; raises if it is damaged. */
 void
 inv_read_meta(Relation index, InvMetaPageData *meta)
 {
@@ -163,6 +165,7 @@ inv_maintain_lock(Relation index, bool wait)
 	return true;
 }
 
+/* Give back what inv_maintain_lock took; an error does so, too. */
 void
 inv_maintain_unlock(Relation index)
 {

@@ -62,6 +62,7 @@ inv_lock_page(InvReader *reader, uint32 id, BlockNumber block, InvPageKind kind,
 	return page;
 }
 
+/* Give back a page of inv_lock_page. */
 void
 inv_unlock_page(InvReader *reader, Buffer buffer)
 {

@@ -78,6 +78,7 @@ typedef struct InvScanOpaque
 	bool		resumed;
 } InvScanOpaque;
 
+/* Begin a scan, in the executor's memory context; reads nothing yet. */
 IndexScanDesc
 inv_beginscan(Relation index, int nkeys, int norderbys)
 {
@@ -107,6 +108,7 @@ end_search(InvScanOpaque *so)
 	MemoryContextReset(so->search_context);
 }
 
+/* Begin anew with other keys. */
 void
 inv_rescan(IndexScanDesc scan, ScanKey keys, int nkeys, ScanKey orderbys, int norderbys)
 {
@@ -133,6 +135,7 @@ inv_rescan(IndexScanDesc scan, ScanKey keys, int nkeys, ScanKey orderbys, int no
 	}
 }
 
+/* Give back all that a scan holds. */
 void
 inv_endscan(IndexScanDesc scan)
 {
@@ -494,6 +497,7 @@ resume(IndexScanDesc scan, InvScanOpaque *so)
 	begin_search(scan, so);
 }
 
+/* The next row by distance; false when there is none. */
 bool
 inv_gettuple(IndexScanDesc scan, ScanDirection direction)
 {

@@ -134,6 +134,7 @@ inv_search_begin(Relation index, const InvQuery *query, const IxFilters *filters
 	return search;
 }
 
+/* Give back pins and memory of a search. */
 void
 inv_search_end(InvSearch *search)
 {

@@ -220,6 +220,7 @@ vacuum_all(IndexVacuumInfo *info, IndexBulkDeleteResult *stats,
 	return stats;
 }
 
+/* VACUUM: take the rows out that the callback calls dead. */
 IndexBulkDeleteResult *
 inv_bulkdelete(IndexVacuumInfo *info, IndexBulkDeleteResult *stats,
 			   IndexBulkDeleteCallback callback, void *state)
@@ -291,6 +292,9 @@ collect_pages(IndexVacuumInfo *info, IndexBulkDeleteResult *stats)
 	pfree(meta);
 }
 
+/*
+ * The end of VACUUM, and ANALYZE by autovacuum: flush what is pending, and count.
+ */
 IndexBulkDeleteResult *
 inv_vacuumcleanup(IndexVacuumInfo *info, IndexBulkDeleteResult *stats)
 {

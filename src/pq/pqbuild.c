@@ -30,6 +30,9 @@
 /* Points to learn each list from. */
 #define POINTS_PER_LIST 64.0
 
+/*
+ * What pg_stat_progress_create_index calls a phase; NULL for one that is not ours.
+ */
 char *
 pq_build_phase(int64 phase)
 {
@@ -302,6 +305,10 @@ build_fork(PqBuild *build, ForkNumber fork)
 	}
 }
 
+/*
+ * CREATE INDEX and REINDEX: learn from a sample, then sort all rows into lists.  The
+ * table is locked against writes, unless the build is concurrent.
+ */
 IndexBuildResult *
 pq_build(Relation heap, Relation index, IndexInfo *info)
 {
@@ -323,6 +330,7 @@ pq_build(Relation heap, Relation index, IndexInfo *info)
 	return result;
 }
 
+/* The init fork of an unlogged table's index: one that has learned nothing. */
 void
 pq_buildempty(Relation index)
 {

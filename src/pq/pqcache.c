@@ -291,6 +291,7 @@ pq_hold(const PqIndex *pq, Relation index, Buffer buffer)
 	pq_generation_check(index, buffer, pq->layout.generation);
 }
 
+/* Give back what pq_hold took; the pin stays. */
 void
 pq_let_go(const PqIndex *pq, Buffer buffer)
 {

@@ -102,6 +102,9 @@ rows_wanted(PlannerInfo *root)
 	return root->limit_tuples > 0 ? root->limit_tuples : USUAL_LIMIT;
 }
 
+/*
+ * What a scan costs: the lists that it probes, and the rows that it compares.
+ */
 void
 pq_costestimate(PlannerInfo *root, IndexPath *path, double loop_count,
 				Cost *startup, Cost *total, Selectivity *selectivity,

@@ -107,6 +107,7 @@ pq_validate(Oid opclass)
 }
 
 PG_FUNCTION_INFO_V1(jflow_pq_handler);
+/* jflow.pq_handler(internal) -> index_am_handler */
 Datum
 jflow_pq_handler(PG_FUNCTION_ARGS)
 {

@@ -141,6 +141,7 @@ flush_batch(PqLoader *loader)
 	loader->n = 0;
 }
 
+/* Take a row of a table scan: its argument is a PqLoader. */
 void
 pq_loader_row(Relation index, ItemPointer tid, Datum *values, bool *isnull, bool alive, void *arg)
 {

@@ -77,6 +77,7 @@ pq_layout_init(PqLayout *layout, const PqModel *model, bool flat, int nfilters, 
 	}
 }
 
+/* An empty page; the caller has it locked exclusively, or to itself. */
 void
 pq_page_init(Page page, PqPageKind kind, uint32 owner, uint32 generation)
 {
@@ -84,6 +85,7 @@ pq_page_init(Page page, PqPageKind kind, uint32 owner, uint32 generation)
 	IxPageGetOpaque(page)->generation = generation;
 }
 
+/* The same, a page of a list's entries. */
 void
 pq_posting_init(Page page, const PqLayout *layout, uint32 list)
 {
@@ -98,12 +100,14 @@ pq_posting_init(Page page, const PqLayout *layout, uint32 list)
 		header->refine[i] = InvalidBlockNumber;
 }
 
+/* Is it a page of ours, of this kind? */
 bool
 pq_page_valid(Page page, PqPageKind kind)
 {
 	return ix_page_valid(page, PQ_PAGE_ID, kind);
 }
 
+/* Raise if it is not. */
 void
 pq_page_check(Relation index, Buffer buffer, PqPageKind kind)
 {
@@ -209,6 +213,7 @@ pq_refine_put(Page page, const PqLayout *layout, int slot, int part, const PqEnt
 	memcpy(at, PqEntryRefine(entry, layout) + start, Min(layout->refine_size - start, PQ_REFINE_BYTES));
 }
 
+/* Checksum of what does not change while a generation lasts. */
 uint32
 pq_meta_crc(const PqMetaPageData *meta)
 {
@@ -221,6 +226,7 @@ pq_meta_crc(const PqMetaPageData *meta)
 	return crc;
 }
 
+/* Pages that so many bytes take. */
 BlockNumber
 pq_stream_pages(Size bytes)
 {

@@ -167,6 +167,7 @@ pq_sample_finish(PqSample *sample)
 	return sample->points;
 }
 
+/* Give back a sample. */
 void
 pq_sample_free(PqSample *sample)
 {

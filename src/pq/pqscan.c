@@ -81,6 +81,7 @@ typedef struct PqScanOpaque
 	IxRow		horizon;
 } PqScanOpaque;
 
+/* Begin a scan, in the executor's memory context; reads nothing yet. */
 IndexScanDesc
 pq_beginscan(Relation index, int nkeys, int norderbys)
 {
@@ -93,6 +94,7 @@ pq_beginscan(Relation index, int nkeys, int norderbys)
 	return scan;
 }
 
+/* Begin anew with other keys. */
 void
 pq_rescan(IndexScanDesc scan, ScanKey keys, int nkeys, ScanKey orderbys, int norderbys)
 {
@@ -113,6 +115,7 @@ pq_rescan(IndexScanDesc scan, ScanKey keys, int nkeys, ScanKey orderbys, int nor
 	}
 }
 
+/* Give back all that a scan holds. */
 void
 pq_endscan(IndexScanDesc scan)
 {
@@ -670,6 +673,7 @@ next_row(IndexScanDesc scan, IxRow *out)
 	return false;
 }
 
+/* The next row by distance; false when there is none. */
 bool
 pq_gettuple(IndexScanDesc scan, ScanDirection direction)
 {

@@ -2,19 +2,18 @@
  * pqsearch.c
  *		Finding candidates: rank lists, scan codes, refine.
  *
- * A distance is estimated as base(list) + unit(list) * (table sum + term), where
- * what is in brackets is a whole number.  With centroid c, origin o and residual r
- * of a vector x, |q - x|^2 is |q - c|^2 + (|r|^2 + 2 <c - o, r>) - 2 <q - o, r>: the
- * first part is the list's score, the second the term, and the last comes from a
- * table for the origin, made when a list of that origin is scanned first.  Estimates of one query are the same whenever they are computed, so each
- * list remembers up to which estimate its entries were taken, and is scanned
- * again for the others if more are wanted (pqgather.c).
+ * A distance is estimated as base(list) + unit(list) * (table sum + term), where what is
+ * in brackets is a whole number.  With centroid c, origin o and residual r of a vector x,
+ * |q - x|^2 is |q - c|^2 + (|r|^2 + 2 <c - o, r>) - 2 <q - o, r>: the first part is the
+ * list's score, the second the term, and the last comes from a table for the origin, made
+ * when a list of that origin is scanned first.  Estimates of one query are the same
+ * whenever they are computed, so each list remembers up to which estimate its entries were
+ * taken, and is scanned again for the others if more are wanted (pqgather.c).
  *
- * Posting pages are read under a share lock and pinned no longer than that.
- * What an entry's TID and refine code are does not change as long as a snapshot
- * can see its row: slots are only used again after VACUUM found the row dead to
- * all.  A slot that was used again meanwhile stands for a row that our (MVCC)
- * snapshot cannot see, so whatever is computed from it is dropped by the heap.
+ * Posting pages are read under a share lock and pinned no longer than that.  What an
+ * entry's TID and refine code are does not change as long as a snapshot can see its row:
+ * slots are only used again after VACUUM found the row dead to all.  One that was used
+ * again meanwhile is of a row that our (MVCC) snapshot cannot see: the heap drops it.
  */
 #include "postgres.h"
 
@@ -36,6 +35,7 @@
 /* What operators may be off by, for each square root of a dimension. */
 #define OPERATOR_ROUNDING 2e-7
 
+/* A search of an index, without a query yet; in the current memory context. */
 PqSearch *
 pq_search_begin(Relation index, PqIndex *pq)
 {

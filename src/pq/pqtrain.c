@@ -155,6 +155,7 @@ pq_model_verify(const PqModel *model, Size size)
 				 errmsg("invalid model of a pq index")));
 }
 
+/* Room for the centroids of a model, in the current memory context. */
 PqTrained *
 pq_trained_alloc(PqModel *model)
 {

@@ -134,6 +134,7 @@ vacuum_lists(IndexVacuumInfo *info, IndexBulkDeleteResult *stats,
 	return stats;
 }
 
+/* VACUUM: take the rows out that the callback calls dead. */
 IndexBulkDeleteResult *
 pq_bulkdelete(IndexVacuumInfo *info, IndexBulkDeleteResult *stats,
 			  IndexBulkDeleteCallback callback, void *state)

@@ -156,6 +156,10 @@ pq_write_meta(Relation index, ForkNumber fork, PqMetaPageData *meta)
 	UnlockReleaseBuffer(buffer);
 }
 
+/*
+ * Begin to write lists one after the other, in the current memory context; live: the
+ * index is in use, so pages change under WAL.
+ */
 PqWriter *
 pq_writer_begin(Relation index, ForkNumber fork, const PqMetaPageData *meta, const PqLayout *layout, bool live)
 {

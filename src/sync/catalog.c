@@ -101,6 +101,7 @@ sync_param_texts(JflowParams *params, const Datum *texts, int n)
 	jflow_param(params, TEXTARRAYOID, PointerGetDatum(array), false);
 }
 
+/* Add a time. */
 void
 sync_param_time(JflowParams *params, TimestampTz at)
 {

@@ -117,6 +117,7 @@ typedef struct PqliteParameters
 	JflowHighlight highlight;
 } PqliteParameters;
 
+/* pqlite_options.c */
 extern PqliteOptions *pqlite_options_read(Jsonb *uses_with);
 extern void pqlite_parameters_read(Jsonb *parameters, int default_limit, PqliteParameters *result);
 extern const char *pqlite_metric_name(PqliteMetric metric);
@@ -239,6 +240,7 @@ extern char *pqlite_leaf_name(const char *table, int shard);
 extern char *pqlite_codebook_name(const char *flow, const char *executor);
 
 /* pqlite_store.c */
+extern bool pqlite_does_all(const JflowContext *context);
 extern PqliteStore *pqlite_store_for_read(const JflowContext *context);
 extern PqliteStore *pqlite_store_find(const JflowFlow *flow, const JflowExecutor *executor);
 extern PqliteStore *pqlite_store_for_write(const JflowContext *context, const JflowDocs *docs,
@@ -456,12 +458,6 @@ extern void pqlite_check_stand_in(const JflowExecutor *executor, const JflowExec
 extern void pqlite_prepare_exchange(const JflowFlow *flow, const JflowExecutor *executor);
 extern void pqlite_exchange(const JflowFlow *flow, const JflowExecutor *executor,
 							const JflowFlow *stand_in_flow, const JflowExecutor *stand_in);
-
-/*
- * Is this call the one that does the whole request?  Under "all" that is shard
- * 0's; the others answer nothing.
- */
-extern bool pqlite_is_doer(const JflowContext *context);
 
 /* pqlite_chunks.c */
 

@@ -218,7 +218,7 @@ note_fields(Notes *notes, const JflowFilter *filter)
 static bool
 may_tell(const JflowContext *context)
 {
-	return context->request == 1 && context->part == 0 && pqlite_is_doer(context) &&
+	return context->request == 1 && context->part == 0 && pqlite_does_all(context) &&
 		jflow_flow_is_open(context->flow);
 }
 

@@ -44,6 +44,7 @@ typedef enum Outcome
 	OUTCOME_COMPARE				/* compare with "value" by "op" */
 } Outcome;
 
+/* An empty condition, in the current memory context. */
 void
 pqlite_condition_init(PqliteCondition *condition)
 {

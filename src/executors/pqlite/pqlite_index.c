@@ -33,6 +33,7 @@
 #define MIN_WRITTEN 128			/* before rows are counted anew */
 #define GROWTH 4
 
+/* The index method of a kind, a constant. */
 const char *
 pqlite_index_method(PqliteIndexKind kind)
 {

@@ -24,6 +24,7 @@ static const char *const option_names[] = {
 
 static const char *const metric_names[] = {"cosine", "l2", "ip"};
 
+/* The name of a metric in options, a constant. */
 const char *
 pqlite_metric_name(PqliteMetric metric)
 {

@@ -75,7 +75,7 @@ jflow_pqlite_fetch(PG_FUNCTION_ARGS)
 				old;
 	Datum		answer;
 
-	if (!pqlite_is_doer(context))
+	if (!pqlite_does_all(context))
 		PG_RETURN_DATUM(jflow_docs_empty());
 	docs = jflow_docs_deform(PG_GETARG_DATUM(0), "documents");
 	if (docs->ndocs == 0 || (store = pqlite_store_for_read(context)) == NULL)
@@ -113,7 +113,7 @@ jflow_pqlite_filter(PG_FUNCTION_ARGS)
 				old;
 	Datum		answer;
 
-	if (!pqlite_is_doer(context))
+	if (!pqlite_does_all(context))
 		PG_RETURN_DATUM(jflow_docs_empty());
 	pqlite_parameters_read(PG_GETARG_JSONB_P(1), -1, &parameters);
 	store = pqlite_store_for_read(context);

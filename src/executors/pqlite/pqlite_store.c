@@ -51,8 +51,12 @@ static bool some_invalid = false;
 /* jflow.executor, once looked up: whose rows go with a flow's. */
 static Oid	executor_relid = InvalidOid;
 
+/*
+ * Is this call the one that does the whole request?  Under "all" that is shard
+ * 0's; the others answer nothing.
+ */
 bool
-pqlite_is_doer(const JflowContext *context)
+pqlite_does_all(const JflowContext *context)
 {
 	return context->shard == 0 || context->shards == 1 ||
 		jflow_polling_resolve(context->executor, context->endpoint) != POLLING_ALL;

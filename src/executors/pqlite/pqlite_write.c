@@ -298,7 +298,7 @@ jflow_pqlite_index(PG_FUNCTION_ARGS)
 	int			rounds;
 	int			n;
 
-	if (!pqlite_is_doer(context))
+	if (!pqlite_does_all(context))
 		PG_RETURN_DATUM(jflow_docs_empty());
 	docs = jflow_docs_deform(PG_GETARG_DATUM(0), "documents");
 	if (docs->ndocs == 0 || (store = pqlite_store_for_write(context, docs, true)) == NULL)
@@ -433,7 +433,7 @@ jflow_pqlite_update(PG_FUNCTION_ARGS)
 	int			nitems;
 	int			rounds;
 
-	if (!pqlite_is_doer(context))
+	if (!pqlite_does_all(context))
 		PG_RETURN_DATUM(jflow_docs_empty());
 	docs = jflow_docs_deform(PG_GETARG_DATUM(0), "documents");
 	store = docs->ndocs > 0 ? pqlite_store_for_write(context, docs, false) : NULL;
@@ -483,7 +483,7 @@ jflow_pqlite_delete(PG_FUNCTION_ARGS)
 	int			rounds;
 	int			n = 0;
 
-	if (!pqlite_is_doer(context))
+	if (!pqlite_does_all(context))
 		PG_RETURN_DATUM(jflow_docs_empty());
 	docs = jflow_docs_deform(PG_GETARG_DATUM(0), "documents");
 	store = docs->ndocs > 0 ? pqlite_store_for_write(context, docs, false) : NULL;
@@ -532,7 +532,7 @@ jflow_pqlite_clear(PG_FUNCTION_ARGS)
 	const JflowContext *context = jflow_context_required();
 	PqliteStore *store;
 
-	if (!pqlite_is_doer(context))
+	if (!pqlite_does_all(context))
 		PG_RETURN_DATUM(jflow_docs_empty());
 	PreventCommandIfReadOnly(context->endpoint);
 	PreventCommandDuringRecovery(context->endpoint);

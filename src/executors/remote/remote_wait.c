@@ -120,6 +120,7 @@ remote_link_open(const char *const *keywords, const char *const *values, int tim
 	return NULL;
 }
 
+/* Close a connection and give back its descriptor; raises nothing. */
 void
 remote_link_close(RemoteLink link)
 {

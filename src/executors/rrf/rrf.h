@@ -33,6 +33,7 @@ typedef struct RrfOptions
 	bool		grouped;
 } RrfOptions;
 
+/* rrf_options.c */
 extern void rrf_options_read(const JflowExecutor *executor, Jsonb *parameters, RrfOptions *options);
 extern void rrf_options_check(Jsonb *uses_with);
 extern void rrf_needs_check(JflowExecutor *executor);

@@ -23,6 +23,8 @@
 extern PGDLLIMPORT const JflowClass tfidf_class;
 extern PGDLLIMPORT const JflowClass bm25_class;
 
+/* terms_words.c */
+
 /* A table of distinct byte strings, numbered in the order they came. */
 typedef struct TermTable
 {
@@ -107,11 +109,14 @@ typedef struct TermOptions
 	int			dim;			/* of its vectors */
 } TermOptions;
 
+/* terms_options.c */
 extern TermOptions *term_options_read(Jsonb *uses_with, TermWeighting weighting);
 extern TermOptions *term_options_of(const JflowExecutor *executor);
 extern bool term_is_vectorizer(const JflowExecutor *executor);
 extern void term_qualify_text_search(JflowExecutor *executor);
 extern char *term_text_search(const JflowExecutor *executor);
+
+/* terms_words.c */
 
 /* Scratch memory for cutting texts, used again for each text. */
 typedef struct TermWords
@@ -131,6 +136,8 @@ typedef void (*TermFunction) (void *arg, const char *term, uint32 len, uint32 ha
 extern void term_words_init(TermWords *words, const TermOptions *options);
 extern void term_words_cut(TermWords *words, Datum text);
 extern void term_words_terms(const TermWords *words, TermFunction function, void *arg);
+
+/* terms_stats.c */
 
 /* Counts over a corpus. */
 typedef struct TermStats

@@ -401,6 +401,9 @@ term_words_terms(const TermWords *words, TermFunction function, void *arg)
 	}
 }
 
+/*
+ * A term's hash, the same in all processes and on all machines of one byte order.
+ */
 uint32
 term_hash(const char *term, uint32 len)
 {

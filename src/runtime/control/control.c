@@ -84,6 +84,7 @@ jflow_started_flows(void)
 	return flows;
 }
 
+/* Is a flow of this database started?  Reads jflow.run_state. */
 bool
 jflow_flow_started(const char *flow)
 {

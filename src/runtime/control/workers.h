@@ -9,11 +9,17 @@
 
 #include "runtime/shared/post_shared.h"
 
-extern int	jflow_my_replica;	/* JFLOW_NONE in other processes */
-
+/* launcher.c */
 extern PGDLLEXPORT void jflow_launcher_main(Datum arg);
+extern void jflow_launcher_register(void);
+
+/* scout.c */
 extern PGDLLEXPORT void jflow_scout_main(Datum arg);
+
+/* replica.c */
+extern int	jflow_my_replica;	/* JFLOW_NONE in other processes */
 extern PGDLLEXPORT void jflow_replica_main(Datum arg);
+extern JflowPostShared *jflow_replica_post(void);
 
 /* A sync whose worker is wanted. */
 typedef struct JflowWantedSync
@@ -34,9 +40,8 @@ typedef struct JflowSyncHooks
 
 extern const JflowSyncHooks *jflow_sync_hooks;
 
-extern void jflow_launcher_register(void);
+/* mover.c */
 extern void jflow_mover_run(JflowReplica *me) JFLOW_NORETURN;
-extern JflowPostShared *jflow_replica_post(void);
 
 /* ddl.c */
 extern void jflow_ddl_init(void);

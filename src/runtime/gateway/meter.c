@@ -50,6 +50,7 @@ jflow_meter_end_post(const JflowPost *post, JflowCountKind kind)
 	jflow_stat_count(post->stat, &count);
 }
 
+/* Find the counters of a step's executor, once a post. */
 void
 jflow_meter_begin_call(JflowPost *post, int step)
 {
@@ -62,6 +63,7 @@ jflow_meter_begin_call(JflowPost *post, int step)
 	}
 }
 
+/* Count a call of this process, which has begun then. */
 void
 jflow_meter_end_call(const JflowPost *post, const JflowCall *call, TimestampTz started,
 					 JflowCountKind kind)

@@ -393,6 +393,7 @@ jflow_query_source_open(const char *text, Jsonb *args)
 	return &source->base;
 }
 
+/* End the query, or give back what it had stored. */
 void
 jflow_query_source_close(JflowSource *base)
 {

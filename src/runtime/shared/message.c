@@ -131,6 +131,7 @@ jflow_messages_collect(void)
 	SetClientEncoding(GetDatabaseEncoding());
 }
 
+/* Forget what was collected. */
 void
 jflow_messages_reset(void)
 {
@@ -138,6 +139,7 @@ jflow_messages_reset(void)
 	notices = 0;
 }
 
+/* What was collected; good until the next reset. */
 StringInfo
 jflow_messages(void)
 {

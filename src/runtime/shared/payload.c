@@ -29,6 +29,7 @@
 
 static dsa_area *area = NULL;
 
+/* Bytes of the area, by the setting. */
 Size
 jflow_payload_size(void)
 {
@@ -251,6 +252,9 @@ jflow_payload_want(bool want)
 		pg_atomic_sub_fetch_u32(&jflow_shared->payload_waiters, 1);
 }
 
+/*
+ * Give back a chunk, and wake who waits for room.  An invalid pointer is none.
+ */
 void
 jflow_payload_free(dsa_pointer chunk)
 {
@@ -292,6 +296,7 @@ jflow_payload_set_class(dsa_pointer chunk, JflowPayloadClass class)
 	return true;
 }
 
+/* Where a chunk lies in this process, which attaches the area if need be. */
 void *
 jflow_payload_address(dsa_pointer chunk)
 {
@@ -356,6 +361,7 @@ jflow_payload_put_bytes(const char *bytes, Size len)
 	return chunk;
 }
 
+/* What a chunk holds behind its head. */
 char *
 jflow_payload_bytes(dsa_pointer chunk, Size *len)
 {

@@ -10,12 +10,14 @@
 #include "compat.h"
 #include "runtime/shared/post_shared.h"
 
+/* What the requests of a post share, where it lies in this process. */
 JflowPostShared *
 jflow_post_shared(dsa_pointer chunk)
 {
 	return jflow_payload_address(chunk);
 }
 
+/* Hold it, until jflow_post_shared_unpin. */
 void
 jflow_post_shared_pin(dsa_pointer chunk)
 {

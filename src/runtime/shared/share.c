@@ -214,6 +214,7 @@ jflow_share_take_bytes(int64 size, const JflowStock *stock)
 	return share;
 }
 
+/* Count bytes of a share as given back. */
 void
 jflow_share_free_bytes(int share, int64 size)
 {

@@ -139,6 +139,7 @@ jflow_clip(char *to, const char *from, int size)
 	to[len] = '\0';
 }
 
+/* Wake a process by its number among the server's; below 0 is none. */
 void
 jflow_wake_process(int proc)
 {
@@ -146,6 +147,7 @@ jflow_wake_process(int proc)
 		SetLatch(&GetPGProcByNumber(proc)->procLatch);
 }
 
+/* Wake the launcher, if there is one. */
 void
 jflow_wake_launcher(void)
 {
