@@ -1,5 +1,6 @@
 # Is a replica that is lost while it commits reported as outcome unknown, run
-# again only where the endpoint is idempotent, and otherwise never twice?
+# again only where the endpoint is idempotent, and otherwise never twice?  Is a
+# request that met a deadlock or could not be serialized?
 use strict;
 use warnings;
 use FindBin;
@@ -101,6 +102,54 @@ for my $case ([ '/once', '/once', 1 ], [ '/again', '/once', 2 ], [ '/once', '/ag
 	$holder->quit;
 	is(ask($node, q{SELECT jflow_wait('outer')}), 't', 'another replica comes');
 }
+
+# Transactions in each other's way: a sequence counts the runs, since nothing undoes it.
+owner_sql($node, q{
+	CREATE SEQUENCE runs;
+	CREATE FUNCTION unsteady(docs jflow_doc[], parameters jsonb) RETURNS jflow_doc[]
+	LANGUAGE plpgsql AS $$ BEGIN
+		RAISE WARNING 'run %', nextval('public.runs');
+		INSERT INTO public.written SELECT d.text FROM unnest(docs) d;
+		IF currval('public.runs') <= (parameters->>'failing')::int THEN
+			RAISE 'in the way' USING ERRCODE = parameters->>'state';
+		END IF;
+		RETURN docs;
+	END $$;
+	CREATE TABLE crossed (id int PRIMARY KEY, n int DEFAULT 0);
+	INSERT INTO crossed VALUES (1), (2);
+	CREATE FUNCTION cross(docs jflow_doc[], parameters jsonb) RETURNS jflow_doc[]
+	LANGUAGE plpgsql AS $$ BEGIN
+		UPDATE public.crossed SET n = n + 1 WHERE id = (parameters->>'first')::int;
+		PERFORM pg_advisory_xact_lock_shared(42);
+		UPDATE public.crossed SET n = n + 1 WHERE id = 3 - (parameters->>'first')::int;
+		RETURN NULL;
+	END $$;
+	SELECT jflow_create('again');
+	SELECT jflow_add('again', 'e', replicas => 2, retries => 3, requests => '{"/once": "unsteady",
+		"/again": {"function": "unsteady", "idempotent": true}, "/cross": {"function": "cross", "idempotent": true}}')});
+start_flow($node, 'again');
+for my $case ([ '/again', '40001', 3, 'done', 4 ], [ '/again', '40P01', 1, 'done', 2 ], [ '/again', '40001', 9, '40001', 4 ],
+	[ '/again', '40P01', 9, '40P01', 4 ], [ '/once', '40001', 1, '40001', 1 ], [ '/again', '23505', 1, '23505', 1 ])
+{
+	my ($endpoint, $state, $failing, $end, $runs) = @$case;
+	$node->safe_psql('postgres', 'TRUNCATE written; ALTER SEQUENCE runs RESTART');
+	my (undef, $out, $err) = $node->psql('postgres', qq{\\set VERBOSITY verbose
+		SELECT text FROM jflow_post('$endpoint', ARRAY['done'], 'again', parameters => '{"failing": $failing, "state": "$state"}')}, on_error_stop => 0);
+	my $name = "$endpoint, $state in $failing runs";
+	like("$out$err", qr/(^|ERROR:  )$end/m, "$name: ends as it should");
+	like($err, qr/WARNING:.*run $runs/, "$name: runs $runs times");
+	is(() = $err =~ /WARNING:/g, 1, "$name: and says what the last one does");
+	is(ask($node, 'SELECT count(*) FROM written'), $end eq 'done' ? 1 : 0, "$name: nothing is left of those that failed");
+}
+my $gate = $node->background_psql('postgres');
+$gate->query_safe('SELECT pg_advisory_lock(42)');
+my @posts = map { post_in_background($node, qq{SELECT count(*) FROM jflow_post('/cross', ARRAY['x'], 'again', parameters => '{"first": $_}')}) } 1, 2;
+wait_state($node, q{SELECT count(*) = 2 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted}, 'two requests hold what the other wants');
+$gate->query_safe('SELECT pg_advisory_unlock(42)');
+is(join(',', map { join '', finish_background($_) } @posts), '1,1', 'after the deadlock both succeed');
+is(ask($node, 'SELECT string_agg(n::text, $$,$$) FROM crossed'), '2,2', 'each once');
+like(slurp_file($node->logfile), qr/deadlock detected/, 'there was one');
+$gate->quit;
 is_at_rest($node, 'at the end');
 $node->stop;
 done_testing();

@@ -11,6 +11,7 @@
 
 #include "access/xact.h"
 #include "commands/trigger.h"
+#include "common/pg_prng.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "pgstat.h"
@@ -41,6 +42,9 @@
  * replica's timer is there in case that the gateway is not.
  */
 #define DEADLINE_GRACE_MS 1000
+
+#define AGAIN_MS 10				/* before a request is run again; doubles */
+#define AGAIN_MS_MAX 1000
 
 /* What to call for an endpoint, kept while the definitions hold. */
 typedef struct Prepared
@@ -449,14 +453,13 @@ run_request(JflowSlot *slot, Running *running)
 }
 
 /*
- * The request has failed: abort, and let the answer be the error.  Interrupts
- * are held when this returns; returns what run_request does.
+ * The request has failed: abort.  Interrupts are held when this returns; returns
+ * what run_request does.
  */
 static bool
-fail_request(JflowSlot *slot)
+abort_request(JflowSlot *slot)
 {
 	bool		temp = jflow_hygiene_temp();
-	StringInfo	messages = jflow_messages();
 
 	HOLD_INTERRUPTS();
 	disable_all_timeouts(false);
@@ -468,6 +471,30 @@ fail_request(JflowSlot *slot)
 	jflow_payload_want(false);
 	jflow_payload_free(unsent);
 	unsent = InvalidDsaPointer;
+	slot->state = SLOT_RUNNING;
+	return temp;
+}
+
+/*
+ * May a request that has failed and left nothing succeed when it is run again?
+ * Transactions that got into each other's way do, here or on another server.
+ */
+static bool
+may_run_again(const Running *running, int sqlstate)
+{
+	const JflowSlot *slot = running->slot;
+
+	return (sqlstate == ERRCODE_T_R_SERIALIZATION_FAILURE ||
+			sqlstate == ERRCODE_T_R_DEADLOCK_DETECTED) &&
+		running->step->idempotent && slot->tries < running->step->retries &&
+		!slot->nested_wrote && !slot->cancel && !slot->abandoned && !ProcDiePending;
+}
+
+/* Let the answer be the error that was collected.  Interrupts are held. */
+static void
+answer_with_error(JflowSlot *slot)
+{
+	StringInfo	messages = jflow_messages();
 
 	/* An error that finds no room must not be lost: waiting is all right. */
 	while (!slot->abandoned && !ProcDiePending)
@@ -481,8 +508,6 @@ fail_request(JflowSlot *slot)
 	}
 	jflow_payload_want(false);
 	slot->outcome = DsaPointerIsValid(slot->messages) ? OUTCOME_ERROR : OUTCOME_LOST;
-	slot->state = SLOT_RUNNING;
-	return temp;
 }
 
 /*
@@ -499,21 +524,78 @@ end_request(int next_step, bool temp)
 	RESUME_INTERRUPTS();
 }
 
+/*
+ * Wait before a request is run again, about twice as long each time: who was in its
+ * way needs time to take the lock that it has let go, or they meet again.
+ */
+static void
+pause_before(int try)
+{
+	long		ms = Min((long) AGAIN_MS << Min(try - 1, 10), AGAIN_MS_MAX);
+	TimestampTz until;
+
+	ms += pg_prng_uint64_range(&pg_global_prng_state, 0, ms);
+	until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), ms);
+	while ((ms = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), until)) > 0)
+	{
+		CHECK_FOR_INTERRUPTS();
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, ms,
+						 PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+	}
+}
+
+/*
+ * Run a request once, for the how many-th time again.  Returns its error, in the
+ * current memory context, after what it has done is undone; NULL: it has
+ * succeeded.  Interrupts are held when this returns, and "temp" is set if it has
+ * touched temporary tables.
+ */
+static ErrorData *
+try_request(Running *running, int again, bool *temp)
+{
+	JflowSlot  *slot = running->slot;
+	MemoryContext context = CurrentMemoryContext;
+	ErrorData  *volatile error = NULL;
+	volatile bool touched = false;
+
+	jflow_messages_reset();
+	QueryCancelPending = false;
+	if (slot->cancel)
+		QueryCancelPending = InterruptPending = true;
+	PG_TRY();
+	{
+		if (again > 0)
+			pause_before(again);
+		touched = run_request(slot, running);
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		touched = abort_request(slot);
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	*temp |= touched;
+	return error;
+}
+
 static void
 serve(int n)
 {
 	JflowReplica *me = &jflow_replicas[jflow_my_replica];
 	JflowSlot  *slot = &jflow_slots[n];
 	TimestampTz started = GetCurrentTimestamp();
-	MemoryContext context = CurrentMemoryContext;
-	volatile bool failed = false;
-	volatile bool temp = false;
+	bool		temp = false;
+	int			again = 0;
+	ErrorData  *error;
 	JflowCount	count;
 	Running		running;
 
 	memset(&running, 0, sizeof(running));
 	running.slot = slot;
-	running.memory = context;
+	running.memory = CurrentMemoryContext;
 	running.shared = current_post = jflow_post_shared(slot->shared);
 	running.step = &running.shared->steps[slot->step];
 	me->post = running.shared->post;
@@ -522,31 +604,21 @@ serve(int n)
 	memset(&count, 0, sizeof(count));
 	count.docs = jflow_docs_count(jflow_payload_docs(slot->docs, NULL, NULL));
 	count.wait_us = Max(started - slot->queued, 0);
-	jflow_messages_reset();
-	QueryCancelPending = false;
-	if (slot->cancel)
-		QueryCancelPending = InterruptPending = true;
 
-	PG_TRY();
+	while ((error = try_request(&running, again, &temp)) != NULL &&
+		   may_run_again(&running, error->sqlerrcode))
 	{
-		temp = run_request(slot, &running);
+		slot->tries++;
+		again++;
+		RESUME_INTERRUPTS();
 	}
-	PG_CATCH();
+	if (error)
 	{
-		MemoryContextSwitchTo(context);
-		failed = true;
-		{
-			ErrorData  *error = CopyErrorData();
-
-			me->last_sqlstate = error->sqlerrcode;
-			count.kind = jflow_count_kind(error->sqlerrcode);
-			jflow_clip(me->last_error, error->message ? error->message : "", JFLOW_REASON_LEN);
-			FreeErrorData(error);
-		}
-		temp = fail_request(slot);
+		me->last_sqlstate = error->sqlerrcode;
+		count.kind = jflow_count_kind(error->sqlerrcode);
+		jflow_clip(me->last_error, error->message ? error->message : "", JFLOW_REASON_LEN);
+		answer_with_error(slot);
 	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(context);
 
 	/* Before the answer is given away: who has it can see it counted. */
 	count.ended = GetCurrentTimestamp();
@@ -559,7 +631,7 @@ serve(int n)
 	me->busy_us += count.run_us;
 	if (known.id != 0)
 		jflow_stat_count(known.stat, &count);
-	end_request(failed ? JFLOW_NONE : choose_next_step(slot, running.step), temp);
+	end_request(error ? JFLOW_NONE : choose_next_step(slot, running.step), temp);
 }
 
 /* Connect and join the pool. */
