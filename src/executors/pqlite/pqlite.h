@@ -13,7 +13,8 @@
  * into rows and back; pqlite_filter.c turns filters into conditions; pqlite_fields.c
  * tells of fields that no document has;
  * pqlite_statement.c has the parts of statements that write, pqlite_existing.c those
- * for a user's table; pqlite_index.c makes indexes, and pqlite_reindex.c
+ * for a user's table, and pqlite_foreign.c what those of its rows need that are on
+ * other servers; pqlite_index.c makes indexes, and pqlite_reindex.c
  * others in their place; pqlite_write.c, pqlite_search.c
  * and pqlite_read.c have the endpoints; pqlite_reshard.c moves rows when the number
  * of shards changes; pqlite_exchange.c puts another store in place of one;
@@ -191,6 +192,7 @@ typedef struct PqliteStore
 
 	bool		own;			/* we made the table */
 	bool		partitioned;
+	bool		forces_plans;	/* that hold for any parameters */
 	Oid			relid;			/* the parent, or the plain table */
 	const char *schema;
 	const char *table;
@@ -300,6 +302,7 @@ extern void pqlite_shards_hand_over(const char *flow, const char *executor, int 
 extern void pqlite_shards_forget_users(const char *schema, const char *table);
 
 /* pqlite_columns.c */
+extern char *pqlite_equality_of(Oid type);
 extern const char *pqlite_suggest_column(const PqliteStore *store, const char *name);
 extern void pqlite_option_type(const PqliteOptions *options, int column, Oid *type, int32 *typmod);
 extern void pqlite_check_filter_type(Oid type);
@@ -399,6 +402,10 @@ typedef struct PqliteItem
 	PqliteLeaf *leaf;
 	Bitmapset  *named;			/* columns of an existing table to write */
 } PqliteItem;
+
+/* pqlite_foreign.c */
+extern void pqlite_check_keys_stay(PqliteStore *store, const Bitmapset *sent, const PqliteRows *rows,
+								   PqliteItem *const *items, bool merge);
 
 /* pqlite_existing.c */
 extern void pqlite_write_existing(PqliteStore *store, PqliteItem **items, int nitems,

@@ -43,9 +43,9 @@ add_column(PqliteStore *store, const FormData_pg_attribute *att, int attr)
 	return column;
 }
 
-/* The operator by which ids are equal, as the index on them takes it. */
-static char *
-equality_of(Oid type)
+/* The operator by which values are equal, as an index on them takes it. */
+char *
+pqlite_equality_of(Oid type)
 {
 	Oid			operator = lookup_type_cache(type, TYPECACHE_EQ_OPR)->eq_opr;
 	HeapTuple	tuple = SearchSysCache1(OPEROID, ObjectIdGetDatum(operator));
@@ -77,7 +77,7 @@ set_id_column(PqliteStore *store, Oid collation)
 		get_collation_isdeterministic(collation);
 
 	store->id = store->ncolumns - 1;
-	store->same_id = equality_of(column->sent_type);
+	store->same_id = pqlite_equality_of(column->sent_type);
 	store->id_collation = collation;
 	if (!bytes && OidIsValid(type->cmp_proc_finfo.fn_oid) && OidIsValid(type->hash_extended_proc_finfo.fn_oid))
 		store->id_type = type;

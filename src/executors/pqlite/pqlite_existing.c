@@ -84,6 +84,7 @@ update_group(PqliteStore *store, const NamedGroup *group, bool merge)
 	PqliteRows	rows;
 
 	form_rows(store, group, false, &rows);
+	pqlite_check_keys_stay(store, group->columns, &rows, group->items, merge);
 	initStringInfo(&sql);
 	if (bms_is_empty(changed))
 		appendStringInfo(&sql, "SELECT u.n FROM %s AS t, ", store->name);

@@ -14,6 +14,7 @@
 #include "catalog/namespace.h"
 #include "catalog/pg_inherits.h"
 #include "commands/defrem.h"
+#include "commands/extension.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "partitioning/partbounds.h"
@@ -359,6 +360,13 @@ read_own_store(PqliteStore *store)
 		return false;
 	store->own = true;
 	store->partitioned = true;
+
+	/*
+	 * A planner of a table that is spread over servers needs the values of
+	 * parameters to know whom to ask, and has no plan for any.  A user's
+	 * table may be one, and where Citus is one of ours may be, too.
+	 */
+	store->forces_plans = !OidIsValid(get_extension_oid("citus", true));
 	store->schema = rows[0].schema;
 	store->table = rows[0].parent;
 	store->name = quote_qualified_identifier(store->schema, store->table);

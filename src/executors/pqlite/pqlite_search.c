@@ -211,10 +211,15 @@ leaf_plan(const Search *search, PqliteLeaf *leaf, int rows)
 	return plan;
 }
 
-/* Has the statement of each leaf been planned, as we like it? */
+/*
+ * Has the statement of each leaf been planned, as we like it, and for good?  The
+ * planner may be asked again for each query of a plan that was not forced.
+ */
 static bool
 all_planned(const Search *search)
 {
+	if (!search->store->forces_plans)
+		return false;
 	for (int i = 0; i < search->store->nleaves; i++)
 	{
 		const PqliteLeaf *leaf = &search->store->leaves[i];

@@ -483,6 +483,8 @@ pqlite_plan(PqliteStore *store, const char *sql, int nargs, const Oid *types, in
 		if (store->plans[i].hash == hash && strcmp(store->plans[i].sql, sql) == 0)
 			return store->plans[i].plan;
 
+	if (!store->forces_plans)
+		cursor_options &= ~CURSOR_OPT_GENERIC_PLAN;
 	plan = SPI_prepare_cursor(sql, nargs, (Oid *) types, cursor_options);
 	if (plan == NULL)
 		elog(ERROR, "could not prepare statement: %s", SPI_result_code_string(SPI_result));
