@@ -1,0 +1,171 @@
+#!/usr/bin/env python3
+"""Benchmarks of flows on other servers.
+
+REMOTE_ROWS (1,000,000) SIFT descriptors are stored by a flow of two shards that are
+here, and by one whose two shards are flows on other servers: databases of this
+server, so that processor time is that of all sides together.  Both post through
+replicas.  REMOTE_PARTS chooses among "index", "search" and "clients".
+"""
+import os
+import random
+import statistics
+import subprocess
+import sys
+import time
+
+import numpy
+
+from common import TOP, pgbench_times, psql
+
+ROWS = int(os.environ.get("REMOTE_ROWS", "1000000"))
+ROUNDS = int(os.environ.get("REMOTE_ROUNDS", "5"))
+SECONDS = int(os.environ.get("REMOTE_SECONDS", "10"))
+PARTS = os.environ.get("REMOTE_PARTS", "index search clients").split()
+TICK = os.sysconf("SC_CLK_TCK")
+NODES = ("n1", "n2")
+
+os.environ["PGOPTIONS"] = "-c client_min_messages=error -c jit=off"
+
+
+def in_database(name, sql):
+    saved = os.environ.get("PGDATABASE", "postgres")
+    os.environ["PGDATABASE"] = name
+    try:
+        return psql(sql)
+    finally:
+        os.environ["PGDATABASE"] = saved
+
+
+def vectors(name):
+    folder = os.path.join(os.environ.get("JFLOW_DATA") or os.path.join(TOP, "..", "shared", "data"), "sift")
+    path = os.path.join(folder, name)
+    if os.path.exists(path):
+        return numpy.load(path)
+    if os.path.exists(path + ".zst"):
+        plain = os.path.join(os.environ.get("TMPDIR", "/tmp"), name)
+        subprocess.run(["zstd", "-q", "-d", "-f", path + ".zst", "-o", plain], check=True)
+        return numpy.load(plain, mmap_mode="r")
+    sys.exit("remote: SKIPPED, the SIFT data is not there")
+
+
+def copy(table, rows, start=0):
+    command = ["psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-c", "COPY %s FROM STDIN" % table]
+    run = subprocess.Popen(command, stdin=subprocess.PIPE)
+    for i, row in enumerate(rows):
+        run.stdin.write(b"%d\t[%s]\n" % (start + i, ",".join(map(str, row)).encode()))
+    run.stdin.close()
+    assert run.wait() == 0
+
+
+def processes():
+    """Processor time of all processes of the server, those that have ended included."""
+    postmaster = int(psql("SELECT pg_read_file('postmaster.pid')").split()[0])
+    total = 0
+    for pid in os.listdir("/proc"):
+        try:
+            with open("/proc/%s/stat" % pid) as f:
+                fields = f.read().rpartition(")")[2].split()
+        except (OSError, ValueError):
+            continue
+        if pid == str(postmaster):
+            total += sum(int(x) for x in fields[11:15])
+        elif len(fields) > 12 and fields[1] == str(postmaster):
+            total += int(fields[11]) + int(fields[12])
+    return total / TICK
+
+
+def set_up():
+    psql("CREATE EXTENSION IF NOT EXISTS jflow CASCADE; CREATE EXTENSION IF NOT EXISTS postgres_fdw;"
+         "CREATE TABLE base (id int PRIMARY KEY, embedding vector(128));"
+         "CREATE TABLE query (id int PRIMARY KEY, embedding vector(128))")
+    copy("base", vectors("base_u8.npy")[:ROWS])
+    copy("query", vectors("queries_u8.npy"))
+    psql("VACUUM ANALYZE base, query")
+    options = """'{"dim": 128, "metric": "l2"}'"""
+    host, port = psql("SELECT split_part(current_setting('unix_socket_directories'), ',', 1) || ' ' || "
+                      "current_setting('port')").split()
+    for node in NODES:
+        psql("CREATE DATABASE %s" % node)
+        in_database(node, "CREATE EXTENSION jflow CASCADE; SELECT jflow_create('store');"
+                    "SELECT jflow_add('store', 'e', 'PQLiteIndexer', replicas => 0, uses_with => %s)" % options)
+        psql("CREATE SERVER %s FOREIGN DATA WRAPPER postgres_fdw OPTIONS (host '%s', port '%s', dbname '%s');"
+             "CREATE USER MAPPING FOR CURRENT_USER SERVER %s" % (node, host, port, node, node))
+    psql("SELECT jflow_create('here'); SELECT jflow_add('here', 'e', 'PQLiteIndexer', shards => 2, replicas => 2, "
+         "polling => '{\"/index\": \"hash\", \"*\": \"all\"}', uses_with => %s); SELECT jflow_start('here');"
+         "SELECT jflow_create('far'); SELECT jflow_add('far', 'e', 'RemoteFlow', replicas => 2, "
+         "uses_with => '{\"servers\": [\"n1\", \"n2\"], \"flow\": \"store\"}'); SELECT jflow_start('far');" % options)
+    psql("SELECT jflow_wait('here'); SELECT jflow_wait('far')")
+
+
+def measured(function):
+    wall, cpu = time.time(), processes()
+    result = function()
+    return time.time() - wall, processes() - cpu, result
+
+
+def index(flow):
+    wall, cpu, _ = measured(lambda: psql(
+        "SELECT docs FROM jflow_post_query('/index', 'SELECT id::text AS id, embedding FROM base', '%s', "
+        "request_size => 1000)" % flow))
+    return wall, cpu
+
+
+def rebuild():
+    """The same state of the indexes on both sides."""
+    for database in ("postgres",) + NODES:
+        flow = "here" if database == "postgres" else "store"
+        in_database(database, "SELECT jflow_reindex('%s', 'e')" % flow)
+        in_database(database, "VACUUM ANALYZE")
+
+
+def search_sql(flow):
+    return ("\\set q random(0, 999)\n"
+            "SELECT count(*) FROM jflow_post('/search', (SELECT ARRAY[jflow_doc(id => 'q', embedding => embedding)] "
+            "FROM query WHERE id = :q), '%s', '{\"limit\": 10}') d, unnest(d.matches) m;\n" % flow)
+
+
+def answers(flow):
+    return psql("SELECT q.id, (SELECT string_agg(m.id || ' ' || m.score, ',') FROM jflow_post('/search', "
+                "ARRAY[jflow_doc(id => 'q', embedding => q.embedding)], '%s', '{\"limit\": 10, \"recall\": 1}') d, "
+                "unnest(d.matches) m) FROM query q WHERE id < 50 ORDER BY 1" % flow)
+
+
+def search(clients):
+    """Medians over rounds: processor time and latency of a search, of each flow."""
+    results = {"here": [], "far": []}
+    for _ in range(ROUNDS):
+        for flow in random.sample(sorted(results), 2):
+            before = processes()
+            times, rate, _ = pgbench_times(search_sql(flow), clients=clients, seconds=SECONDS)
+            cpu = (processes() - before) / len(times) * 1000
+            results[flow].append((cpu, statistics.median(times), rate))
+    return results
+
+
+def main():
+    random.seed(1)
+    set_up()
+    print("# remote: %d rows of 128 dimensions, two shards here and two on other servers\n" % ROWS)
+    here, far = index("here"), index("far")
+    if "index" in PARTS:
+        print("| bulk /index | here | far | ratio |\n| --- | --- | --- | --- |")
+        print("| rows a second | %d | %d | %.2f |" % (ROWS / here[0], ROWS / far[0], here[0] / far[0]))
+        print("| processor, µs a row | %d | %d | %.2f |\n" % (here[1] / ROWS * 1e6, far[1] / ROWS * 1e6, far[1] / here[1]))
+    rebuild()
+    print("answers of 50 exact searches are %s\n" % ("equal" if answers("here") == answers("far") else "DIFFERENT"))
+    for part, clients in (("search", 1), ("clients", 8)):
+        if part not in PARTS:
+            continue
+        results = search(clients)
+        print("| search, %d client(s) | here | far | ratio of each pair |\n| --- | --- | --- | --- |" % clients)
+        for number, what in enumerate(("processor of all processes, ms", "latency p50, ms", "searches a second")):
+            pairs = [f[number] / h[number] for h, f in zip(results["here"], results["far"])]
+            print("| %s | %.2f | %.2f | %.2f (%.2f to %.2f) |" % (
+                what, statistics.median(r[number] for r in results["here"]),
+                statistics.median(r[number] for r in results["far"]),
+                statistics.median(pairs), min(pairs), max(pairs)))
+        print()
+
+
+if __name__ == "__main__":
+    main()
