@@ -4,7 +4,7 @@ SET extra_float_digits = 0;
 CREATE TABLE corpus (id int PRIMARY KEY, text text);
 INSERT INTO corpus VALUES (1, 'The quick brown foxes jump; a fox jumped.'), (2, 'Dogs and foxes.'), (3, 'The lazy dog sleeps, and sleeps.'), (4, ''), (5, NULL);
 SELECT jflow_create('t');
-SELECT jflow_add('t', 'v', uses => 'BM25Vectorizer', uses_with => '{"text_search": "english"}', replicas => 0);
+SELECT jflow_add('t', 'v', uses => 'BM25Vectorizer', uses_with => '{"text_search": "english", "dim": 1000}', replicas => 0);
 SELECT uses_with FROM jflow_executors;
 SELECT text FROM jflow_post('/x', ARRAY['a fox'], 't');
 SELECT * FROM jflow_fit('t', 'v', 'SELECT text FROM corpus ORDER BY id');
@@ -18,7 +18,7 @@ SELECT jflow_post('/x', ARRAY['dog'], 't', '{"as": "queries"}');
 -- the model over requests is the one of the query
 CREATE TABLE kept AS SELECT model FROM jflow.model;
 SELECT jflow_remove('t', 'v');
-SELECT jflow_add('t', 'v', uses => 'BM25Vectorizer', uses_with => '{"text_search": "english"}', replicas => 0);
+SELECT jflow_add('t', 'v', uses => 'BM25Vectorizer', uses_with => '{"text_search": "english", "dim": 1000}', replicas => 0);
 SELECT docs, requests FROM jflow_post_query('/fit', 'SELECT id, text FROM corpus ORDER BY id', 't', request_size => 2);
 SELECT m.model = k.model AS same, docs, terms FROM jflow.model m, kept k;
 

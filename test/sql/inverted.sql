@@ -43,7 +43,7 @@ INSERT INTO items SELECT i, format('{%s:1}/100', 1 + i % 100)::sparsevec, i FROM
 DELETE FROM items WHERE id < 3;
 FETCH ALL FROM c;
 ROLLBACK;
-VACUUM items;
+VACUUM (FREEZE) items;
 SELECT jflow_inverted_check('items_ip'), jflow_inverted_check('items_cosine');
 
 -- what the planner chooses by itself
@@ -78,7 +78,7 @@ FROM unnest('{16000,1,5000,900,2000,0,3000}'::int[]) n;
 SET enable_seqscan = off;
 SELECT array_agg(id) FROM (SELECT id FROM long ORDER BY v <#> '{1:1,899:1,1999:1,2999:1,15999:2}/20000' LIMIT 7) x;
 SELECT jflow_inverted_check('long_v');
-VACUUM long;
+VACUUM (FREEZE) long;
 SELECT array_agg(id) FROM (SELECT id FROM long ORDER BY v <#> '{1:1,899:1,1999:1,2999:1,15999:2}/20000' LIMIT 7) x;
 SELECT jflow_inverted_check('long_v');
 SELECT id FROM long ORDER BY v <#> (SELECT v FROM long WHERE id = 16000) LIMIT 3;

@@ -54,23 +54,23 @@ ROLLBACK TO s;
 INSERT INTO t SELECT i, v(i), i % 10 FROM generate_series(3001, 3100) i;
 COMMIT;
 SELECT nearest('t', 10000) = nearest('t', 10000), jflow_inverted_check('t_v') >= 3100;
-VACUUM t;
+VACUUM (FREEZE) t;
 SELECT nearest('t'), jflow_inverted_check('t_v');
 -- pages are used again
 SELECT pages AS before FROM jflow_inverted_info('t_v') \gset
 INSERT INTO t SELECT i, v(i), 0 FROM generate_series(10001, 13000) i;
 DELETE FROM t WHERE id > 10000;
-VACUUM t;
+VACUUM (FREEZE) t;
 INSERT INTO t SELECT i, v(i), 0 FROM generate_series(10001, 13000) i;
 DELETE FROM t WHERE id > 10000;
-VACUUM t;
+VACUUM (FREEZE) t;
 SELECT pages AS between FROM jflow_inverted_info('t_v') \gset
 INSERT INTO t SELECT i, v(i), 0 FROM generate_series(10001, 13000) i;
 DELETE FROM t WHERE id > 10000;
-VACUUM t;
+VACUUM (FREEZE) t;
 INSERT INTO t SELECT i, v(i), 0 FROM generate_series(10001, 13000) i;
 DELETE FROM t WHERE id > 10000;
-VACUUM t;
+VACUUM (FREEZE) t;
 SELECT pages <= :between AS kept, :between < :before + 500 AS few, dead, retired, pending, tuples FROM jflow_inverted_info('t_v');
 
 -- temporary, unlogged, on an expression, partial
@@ -78,12 +78,12 @@ CREATE TEMP TABLE temporary (id int, v sparsevec(1000));
 CREATE INDEX temporary_v ON temporary USING inverted (v sparsevec_ip_ops);
 INSERT INTO temporary SELECT i, v(i) FROM generate_series(1, 3000) i;
 SELECT nearest('temporary'), jflow_inverted_check('temporary_v');
-VACUUM temporary;
+VACUUM (FREEZE) temporary;
 SELECT nearest('temporary'), jflow_inverted_check('temporary_v');
 CREATE UNLOGGED TABLE unlogged (id int, v sparsevec(1000));
 CREATE INDEX unlogged_v ON unlogged USING inverted (v sparsevec_ip_ops);
 INSERT INTO unlogged SELECT i, v(i) FROM generate_series(1, 3000) i;
-VACUUM unlogged;
+VACUUM (FREEZE) unlogged;
 SELECT nearest('unlogged'), jflow_inverted_check('unlogged_v');
 ALTER TABLE unlogged SET LOGGED;
 SELECT nearest('unlogged'), jflow_inverted_check('unlogged_v');
@@ -110,7 +110,7 @@ CREATE INDEX hot_v ON hot USING inverted (v sparsevec_ip_ops);
 INSERT INTO hot SELECT i, v(i) FROM generate_series(1, 10) i;
 DO $$ BEGIN FOR i IN 1 .. 500 LOOP UPDATE hot SET v = v(i + id); END LOOP; END $$;
 SELECT nearest('hot'), nearest('hot', 100);
-VACUUM hot;
+VACUUM (FREEZE) hot;
 SELECT nearest('hot', 100), jflow_inverted_check('hot_v'), tuples, dead FROM jflow_inverted_info('hot_v');
 
 DROP SCHEMA inverted_ddl CASCADE;

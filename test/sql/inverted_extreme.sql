@@ -66,19 +66,19 @@ INSERT INTO items SELECT 4000 + i, '{}/16000', i % 10 FROM generate_series(1, 20
 INSERT INTO items SELECT 5000 + i, NULL, i % 10 FROM generate_series(1, 20) i;
 INSERT INTO items SELECT 6000 + i, '{16000:1}/16000', i % 10 FROM generate_series(1, 500) i;
 SELECT * FROM differences();
-VACUUM items;
+VACUUM (FREEZE) items;
 SELECT * FROM differences();
 SELECT jflow_inverted_check('items_ip') = jflow_inverted_check('items_cosine') AS sound;
 
 -- all rows alike, all of one term, the one row that is left
 UPDATE items SET v = vec(1, 50, 1, 1);
-VACUUM items;
+VACUUM (FREEZE) items;
 SELECT differ(vec(1, 50, 1, 1)), differ('{16000:1}/16000'), differ(vec(1, 5, -1, 1), k => 10);
 UPDATE items SET v = format('{16000:%s}/16000', 1 + id % 9)::sparsevec;
-VACUUM items;
+VACUUM (FREEZE) items;
 SELECT differ('{16000:1}/16000'), differ('{16000:1}/16000', k => 10), differ('{16000:-1}/16000', k => 10);
 DELETE FROM items WHERE id <> 77;
-VACUUM items;
+VACUUM (FREEZE) items;
 SELECT differ('{16000:1}/16000'), differ('{1:1}/16000', k => 10), differ('{16000:-1}/16000', 'id = 77', 1);
 SELECT jflow_inverted_check('items_ip'), jflow_inverted_check('items_cosine');
 

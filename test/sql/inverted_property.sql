@@ -88,19 +88,19 @@ SELECT compare_all(100, 60);
 SELECT fill(301, 3000);
 SELECT compare_all(200, 60);
 SELECT jflow_inverted_check('items_ip'), jflow_inverted_check('items_cosine');
-VACUUM items;
+VACUUM (FREEZE) items;
 SELECT compare_all(300, 60);
 
 -- rows go and come
 DELETE FROM items WHERE id % 3 = 1;
 SELECT compare_all(400, 40);
-VACUUM items;
+VACUUM (FREEZE) items;
 SELECT compare_all(500, 60);
 UPDATE items SET price = price + 1 WHERE id % 5 = 0;
 UPDATE items SET v = vec(id + 7, 5, 1) WHERE id % 7 = 0;
 SELECT fill(3001, 5000);
 SELECT compare_all(600, 60);
-VACUUM items;
+VACUUM (FREEZE) items;
 SELECT compare_all(700, 40);
 SELECT jflow_inverted_check('items_ip'), jflow_inverted_check('items_cosine');
 
@@ -116,10 +116,10 @@ RESET maintenance_work_mem;
 
 -- all rows alike; none left
 UPDATE items SET v = '{7:1,9:0.5}/500';
-VACUUM items;
+VACUUM (FREEZE) items;
 SELECT compare('<#>', '{7:1}/500', 'true', 20), compare('<#>', '{7:1,8:1}/500', 'price < 10', 100000), compare('<=>', '{9:-1}/500', 'true', 10), compare('<#>', '{8:1}/500', 'true', 10000);
 DELETE FROM items;
-VACUUM items;
+VACUUM (FREEZE) items;
 SELECT compare_all(1000, 10);
 SELECT fill(1, 200);
 SELECT compare_all(1100, 20);
