@@ -66,8 +66,12 @@ ifneq (,$(FUZZ))
 CC = $(FUZZ_CC)
 endif
 
+# A part that speaks of @method@ holds for each index method.
 $(DATA_built): $(SQL_PARTS)
-	cat $^ > $@
+	for part in $^; do \
+		if grep -q @method@ $$part; then sed 's/@method@/pq/g' $$part; sed 's/@method@/inverted/g' $$part; \
+		else cat $$part; fi; \
+	done > $@
 
 .PHONY: regress-dir
 regress-dir:

@@ -94,6 +94,19 @@ SELECT sparse_embedding FROM jflow_post('/index', ARRAY[(SELECT string_agg('w' |
 SELECT jflow_add('o', 'grams', uses => 'BM25Vectorizer', uses_with => '{"text_search": "english", "ngram_range": [1, 2]}', replicas => 0);
 SELECT * FROM jflow_fit('o', 'grams', $$SELECT 'running dogs run'$$);
 SELECT term FROM jflow_terms('o', 'grams');
+-- synonyms and a thesaurus, as the server's own searches know them
+CREATE TEXT SEARCH DICTIONARY same (TEMPLATE = synonym, SYNONYMS = synonym_sample);
+CREATE TEXT SEARCH DICTIONARY phrases (TEMPLATE = thesaurus, DICTFILE = thesaurus_sample, DICTIONARY = english_stem);
+CREATE TEXT SEARCH CONFIGURATION known (COPY = english);
+ALTER TEXT SEARCH CONFIGURATION known ALTER MAPPING FOR asciiword WITH same, phrases, english_stem;
+CREATE TABLE said AS SELECT unnest(ARRAY['postgres and its indices', 'one two three', 'two', 'supernovae stars', 'booking many tickets', 'stars']) AS text;
+SELECT jflow_add('o', 'known', uses => 'BM25Vectorizer', uses_with => '{"text_search": "known"}', replicas => 0);
+SELECT * FROM jflow_fit('o', 'known', 'SELECT text FROM said');
+SELECT array_agg(term ORDER BY term COLLATE "C") AS terms, array_agg(term ORDER BY term COLLATE "C") = (SELECT array_agg(lexeme ORDER BY lexeme COLLATE "C") FROM (SELECT DISTINCT lexeme FROM said, unnest(to_tsvector('known', text))) s) AS alike FROM jflow_terms('o', 'known');
+SELECT jflow_remove('o', 'known');
+DROP TEXT SEARCH CONFIGURATION known;
+DROP TEXT SEARCH DICTIONARY same, phrases;
+DROP TABLE said;
 -- a configuration of one's own, renamed and dropped
 CREATE SCHEMA other;
 CREATE TEXT SEARCH CONFIGURATION other.mine (COPY = english);

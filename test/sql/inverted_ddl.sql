@@ -73,6 +73,19 @@ DELETE FROM t WHERE id > 10000;
 VACUUM (FREEZE) t;
 SELECT pages <= :between AS kept, :between < :before + 500 AS few, dead, retired, pending, tuples FROM jflow_inverted_info('t_v');
 
+-- several indexes at a time, by workers of VACUUM
+CREATE INDEX t_cosine ON t USING inverted (v sparsevec_cosine_ops);
+INSERT INTO t SELECT i, v(i), i % 10 FROM generate_series(20001, 26000) i;
+DELETE FROM t WHERE id % 3 = 0;
+SET min_parallel_index_scan_size = 0;
+VACUUM (FREEZE, PARALLEL 2) t;
+RESET min_parallel_index_scan_size;
+SELECT nearest('t'), jflow_inverted_check('t_v') = count(*), jflow_inverted_check('t_cosine') = count(*) FROM t;
+SELECT pending, dead FROM jflow_inverted_info('t_v') UNION ALL SELECT pending, dead FROM jflow_inverted_info('t_cosine');
+DROP INDEX t_cosine;
+-- what a build says that it does
+SELECT n, pg_indexam_progress_phasename(oid, n) FROM pg_am, generate_series(1, 5) n WHERE amname = 'inverted' ORDER BY n;
+
 -- temporary, unlogged, on an expression, partial
 CREATE TEMP TABLE temporary (id int, v sparsevec(1000));
 CREATE INDEX temporary_v ON temporary USING inverted (v sparsevec_ip_ops);

@@ -111,6 +111,19 @@ is($node->safe_psql('postgres', $right), '7500 7500', 'and all rows are there');
 $node->safe_psql('postgres', 'VACUUM (FREEZE) items');
 is($node->safe_psql('postgres', "SELECT jflow_inverted_check('build_1')"), '7500', 'the index is sound');
 
+# nor do inserts that are cancelled while they append, and make segments of what they appended
+$cancelled = 0;
+for my $ms (5, 20, 80, 160, 320, 640)
+{
+	my ($code) = $node->psql('postgres', "SET statement_timeout = $ms; INSERT INTO items SELECT id, v FROM items LIMIT 7500", on_error_stop => 1);
+	$cancelled++ if $code;
+}
+cmp_ok($cancelled, '>', 0, "INSERT was cancelled $cancelled times");
+is($node->safe_psql('postgres', q{SET enable_seqscan = off; SET enable_sort = off;
+	SELECT (SELECT count(*) FROM (SELECT id FROM items ORDER BY v <#> v(7)) x) = count(*) FROM items}), 't', 'and all rows are there');
+$node->safe_psql('postgres', 'VACUUM (FREEZE) items');
+is($node->safe_psql('postgres', q{SELECT jflow_inverted_check('build_1') = count(*) FROM items}), 't', 'and no others');
+
 SKIP:
 {
 	my $small = $ENV{JFLOW_SMALL_DISK};
