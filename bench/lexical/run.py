@@ -132,7 +132,7 @@ def builds(out):
     for name, definition in INDEXES.items():
         runs = []
         for _ in range(ROUNDS if name != "pq" else 1):
-            psql("DROP INDEX IF EXISTS by_%s" % name)
+            psql("SET client_min_messages = error; DROP INDEX IF EXISTS by_%s" % name)
             psql("CHECKPOINT")
             runs.append(spent("CREATE INDEX by_%s ON passage USING %s" % (name, definition), "SET max_parallel_maintenance_workers = 0;"))
         out[name] = {"build_s": statistics.median(r[0] for r in runs), "build_processor_s": statistics.median(r[1] for r in runs),
