@@ -174,8 +174,9 @@ rank_row(IndexScanDesc scan, const ItemPointerData *tid, double distance, float 
 		ix_corrupt(scan->indexRelation, PQ_META_BLOCK, "An entry leads beyond the end of the table.");
 	row->tid = *tid;
 	row->distance = so->unordered ? 0 : pq_search_least(so->search, distance, error);
+	/* the operator rounds a cosine also where the code is exact */
 	row->known = so->unordered ||
-		(error == 0 && so->search->pq->model->distortion == 0 && !so->search->cut_off);
+		(error == 0 && so->space->metric != PQ_METRIC_COSINE && so->search->pq->model->distortion == 0 && !so->search->cut_off);
 	/* the executor looks whether it sees a row, if we need not know */
 	row->exact = row->known && so->phase == PQ_EXACT;
 }

@@ -117,4 +117,9 @@ SELECT same('SELECT e <-> (SELECT e FROM q ORDER BY id LIMIT 1) FROM t ORDER BY 
 
 -- two distances
 SELECT same($$SELECT e <-> '[1,1,1,1,1,1,1,1]', e <-> '[0,1,1,1,1,1,1,1]' FROM grid ORDER BY 1, 2 LIMIT 20$$) AS two;
+-- the operator rounds cosines of vectors that codes have exactly
+CREATE TABLE line (e vector(1));
+INSERT INTO line SELECT ARRAY[3 * u(i, 1) - 1]::vector FROM generate_series(1, 2000) i;
+CREATE INDEX line_pq ON line USING pq (e vector_cosine_ops) WITH (lists = 4);
+SELECT same($$SELECT e <=> '[0.3]', count(*) FROM line GROUP BY 1 ORDER BY 1$$) AS rounded;
 DROP SCHEMA pq_order CASCADE;
