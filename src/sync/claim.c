@@ -423,6 +423,24 @@ sync_recover(const Sync *sync)
 	CommandCounterIncrement();
 }
 
+/*
+ * Rows that wait for an error that was the sync's, not theirs, are due: it may have
+ * passed.
+ */
+void
+sync_hasten(const Sync *sync)
+{
+	JflowCatalogState state;
+	JflowParams params = {0};
+
+	jflow_param_int(&params, sync->id);
+	jflow_catalog_begin(&state);
+	(void) jflow_catalog_run("UPDATE jflow.sync_row SET due = pg_catalog.now() "
+							 "WHERE sync = $1 AND due > pg_catalog.now() AND due < 'infinity' AND attempts = 0", &params);
+	jflow_catalog_end(&state);
+	CommandCounterIncrement();
+}
+
 /* When the next row that has failed is due; DT_NOEND: none. */
 TimestampTz
 sync_next_due(const Sync *sync)

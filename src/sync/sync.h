@@ -153,6 +153,7 @@ extern int	sync_row_order(const void *a, const void *b);
 extern void sync_claim(SyncRound *round, int limit);
 extern void sync_claim_keys(SyncRound *round, Datum *keys, int n);
 extern void sync_recover(const Sync *sync);
+extern void sync_hasten(const Sync *sync);
 extern TimestampTz sync_next_due(const Sync *sync);
 
 /* post.c */

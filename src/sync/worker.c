@@ -38,6 +38,8 @@ typedef struct Worker
 	bool		locked;			/* the sync */
 	bool		noted;			/* the catalog has an error of ours, or may */
 	bool		recover;		/* a round may have ended badly */
+	bool		hasten;			/* do not wait for what the sync's errors put
+								 * off */
 	int			failures;		/* rounds, in a row */
 	int			limit;			/* rows of the next round */
 	TimestampTz not_before;		/* after failures */
@@ -123,10 +125,13 @@ claim(Worker *worker, SyncRound *round)
 		sync_check_source(sync);
 		if (worker->recover)
 			sync_recover(sync);
+		if (worker->hasten)
+			sync_hasten(sync);
 		sync_claim(round, Min(worker->limit, sync->batch * ROUND_BATCHES));
 	}
 	end_transaction();
 	worker->recover = false;
+	worker->hasten = false;
 	MemoryContextSwitchTo(old);
 	return wanted;
 }
@@ -489,6 +494,7 @@ sync_worker_run(JflowReplica *me)
 	worker.limit = SYNC_MAX_BATCH;
 	worker.noted = true;		/* by who was here before */
 	worker.recover = true;
+	worker.hasten = true;		/* the flow may have been stopped */
 	worker.context = AllocSetContextCreate(TopMemoryContext, "jflow sync", ALLOCSET_DEFAULT_SIZES);
 	MemoryContextSwitchTo(worker.context);
 	manual = is_manual(worker.pool->shards);
@@ -505,7 +511,10 @@ sync_worker_run(JflowReplica *me)
 		}
 		asked = is_asked(&worker);
 		if (asked)
+		{
 			worker.not_before = 0;
+			worker.hasten = true;
+		}
 		if ((manual && !asked) || worker.not_before > GetCurrentTimestamp())
 		{
 			rest(manual ? DT_NOEND : worker.not_before);

@@ -53,7 +53,7 @@ SELECT format('INSERT INTO t SELECT i, (SELECT array_agg(h(i, j) / 268435456.0) 
 FROM (SELECT *, row_number() OVER (ORDER BY name) AS nr FROM kinds) x \gexec
 SELECT format('CREATE INDEX t_pq ON t USING pq (e vector_l2_ops, %s) WITH (lists = 8)', string_agg(quote_ident(name), ', ' ORDER BY name)) FROM kinds \gexec
 SELECT format('CREATE INDEX t_inverted ON t USING inverted (s sparsevec_ip_ops, %s)', string_agg(quote_ident(name), ', ' ORDER BY name)) FROM kinds \gexec
-VACUUM ANALYZE t;
+VACUUM (FREEZE, ANALYZE) t;
 SELECT jflow_pq_check('t_pq'), jflow_inverted_check('t_inverted');
 
 -- A condition on one column, in one of the forms that there are.
@@ -145,7 +145,7 @@ INSERT INTO t SELECT (jsonb_populate_record(t, jsonb_build_object('id', id + 100
 UPDATE t SET tx = vc, vc = tx, i2 = i4 % 100, f8 = f4, ts = tz, b = NOT b WHERE id % 7 = 0 AND i4 BETWEEN -1000 AND 1000;
 DELETE FROM t WHERE id % 11 = 0;
 SELECT i, zone, wrong, cond FROM (SELECT *, try(cond, zone) AS wrong FROM conditions WHERE i <= 60 OFFSET 0) x WHERE wrong IS NOT NULL;
-VACUUM t;
+VACUUM (FREEZE) t;
 SELECT i, zone, wrong, cond FROM (SELECT *, try(cond, zone) AS wrong FROM conditions WHERE i <= 60 OFFSET 0) x WHERE wrong IS NOT NULL;
 RESET timezone;
 SELECT jflow_pq_check('t_pq') = count(*), jflow_inverted_check('t_inverted') = count(*) FROM t;

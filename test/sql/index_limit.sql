@@ -14,7 +14,7 @@ CREATE INDEX t_cosine ON t USING pq (e vector_cosine_ops);
 CREATE INDEX t_ip ON t USING pq (e vector_ip_ops);
 CREATE INDEX t_inverted_ip ON t USING inverted (s sparsevec_ip_ops);
 CREATE INDEX t_inverted_cosine ON t USING inverted (s sparsevec_cosine_ops);
-VACUUM ANALYZE t;
+VACUUM (FREEZE, ANALYZE) t;
 SET enable_seqscan = off;
 SET enable_sort = off;
 

@@ -65,14 +65,14 @@ RESET jflow.pq_iterative_scan;
 UPDATE pq_items SET v = probe(17), price = 999 WHERE id = 4000;
 SELECT id FROM pq_items WHERE price = 999 ORDER BY v <-> probe(17) LIMIT 3;
 DELETE FROM pq_items WHERE id % 2 = 0;
-VACUUM pq_items;
+VACUUM (FREEZE) pq_items;
 SELECT jflow_pq_check('pq_v');
 SELECT count(*), count(DISTINCT id) FROM (SELECT id FROM pq_items ORDER BY v <-> probe(17) LIMIT 100000) x;
 SELECT pages AS before FROM jflow_pq_info('pq_v') \gset
 INSERT INTO pq_items SELECT id + 1, v, h, s, price, kind, score, day FROM pq_items;
 SELECT jflow_pq_check('pq_v'), pages <= :before + 20 AS reused FROM jflow_pq_info('pq_v');
 DELETE FROM pq_items;
-VACUUM pq_items;
+VACUUM (FREEZE) pq_items;
 SELECT jflow_pq_check('pq_v');
 SELECT id FROM pq_items ORDER BY v <-> '[1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1]' LIMIT 1;
 

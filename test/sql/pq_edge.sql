@@ -30,7 +30,7 @@ SELECT * FROM returned('[9,9,9]');
 INSERT INTO t (e) SELECT ARRAY[i, i % 3, 1]::vector FROM generate_series(1, 500) i;
 SELECT * FROM returned('[9,9,9]');
 SELECT id, e FROM t ORDER BY e <-> '[250.2,1,1]' LIMIT 3;
-VACUUM t;
+VACUUM (FREEZE) t;
 SELECT jflow_pq_check('t_pq');
 
 -- rows without a vector are not in the index, so IS NULL cannot be asked of it
@@ -48,7 +48,7 @@ SELECT jflow_pq_check('t_pq');
 -- deletes of everything, and then rows again
 DELETE FROM t;
 SELECT * FROM returned('[9,9,9]');
-VACUUM t;
+VACUUM (FREEZE) t;
 SELECT * FROM returned('[9,9,9]');
 SELECT jflow_pq_check('t_pq');
 SELECT tuples, dead FROM jflow_pq_info('t_pq');
@@ -73,7 +73,7 @@ INSERT INTO t (e) SELECT array_fill(i, '{16}')::vector FROM generate_series(5, 9
 SELECT * FROM returned(array_fill(7, '{16}')::vector);
 REINDEX INDEX t_pq;
 SELECT id FROM t ORDER BY e <-> array_fill(7, '{16}')::vector LIMIT 1;
-VACUUM t;
+VACUUM (FREEZE) t;
 SELECT jflow_pq_check('t_pq');
 DROP TABLE t;
 

@@ -24,7 +24,7 @@ UPDATE t SET o = NULL, d = NULL, t = NULL WHERE h(id, 35) % 10 = 0;
 UPDATE t SET ts = NULL, tz = NULL WHERE h(id, 36) % 10 = 0;
 UPDATE t SET i2 = 32767, i4 = 2147483647, i8 = 9223372036854775807, o = 4294967295, d = 'infinity', ts = 'infinity', tz = 'infinity', t = '24:00' WHERE id % 50 = 1;
 UPDATE t SET i2 = -32768, i4 = -2147483648, i8 = -9223372036854775808, o = 0, d = '-infinity', ts = '-infinity', tz = '-infinity', t = '00:00' WHERE id % 50 = 2;
-VACUUM ANALYZE t;
+VACUUM (FREEZE, ANALYZE) t;
 CREATE INDEX t_pq ON t USING pq (e vector_l2_ops, b, c, i2, i4, i8, f4, f8, o, d, t, ts, tz) WITH (lists = 12);
 SELECT jflow_pq_check('t_pq');
 
@@ -83,7 +83,7 @@ INSERT INTO t SELECT id + 10000, e, b, c, i2, i4, i8, f4, f8, o, d, t, ts, tz FR
 UPDATE t SET i4 = i2, i2 = h(id, 50) % 100 WHERE id % 7 = 0;
 UPDATE t SET f4 = f8, f8 = NULL, b = NOT b WHERE id % 7 = 1;
 DELETE FROM t WHERE id % 11 = 0;
-VACUUM t;
+VACUUM (FREEZE) t;
 SELECT cond FROM conditions WHERE i <= 300 AND ids(cond, true) IS DISTINCT FROM ids(cond, false);
 SELECT jflow_pq_check('t_pq') = count(*) FROM t;
 

@@ -37,7 +37,7 @@ CREATE TABLE shapes (name text, dims int, kind int);
 INSERT INTO shapes SELECT format('t%s_%s', d, kind), d, kind FROM unnest('{1,3,24,70}'::int[]) d, generate_series(0, 5) kind WHERE d IN (3, 24) OR kind = 0;
 SELECT format('CREATE TABLE %I AS SELECT i AS id, i %% 20 AS f, point(i, %s, %s)::vector(%2$s) AS e FROM generate_series(1, %4$s) i', name, dims, kind, CASE WHEN dims = 70 THEN 800 ELSE 1800 END) FROM shapes \gexec
 SELECT format('CREATE INDEX %I ON %I USING pq (e vector_l1_ops, f)', name || '_pq', name) FROM shapes \gexec
-SELECT format('VACUUM ANALYZE %I', name) FROM shapes \gexec
+SELECT format('VACUUM (FREEZE, ANALYZE) %I', name) FROM shapes \gexec
 EXPLAIN (COSTS OFF) SELECT id FROM t3_0 WHERE f < 5 ORDER BY e <+> '[1,1,1]' LIMIT 10;
 -- of twelve queries for one row each, two or three may miss it by chance
 SELECT name, k, s.in_order, s.recall FROM shapes, (VALUES (1, 0.75), (10, 0.9), (100, 0.9)) n(k, least), search(name, 'e', dims, kind, k) s WHERE NOT (s.in_order AND s.recall >= least);
@@ -68,10 +68,10 @@ SELECT fill(1, 900, 1);
 SELECT e.recall = 1 AND e.in_order AS e, h.recall = 1 AND h.in_order AS h, sparse_recall(10) = 1 AS s FROM search('life', 'e', 16, 1, 10) e, search('life', 'h', 16, 1, 10) h;
 SELECT fill(901, 4000, 1);
 DELETE FROM life WHERE id % 2 = 0;
-VACUUM ANALYZE life;
+VACUUM (FREEZE, ANALYZE) life;
 SELECT e.recall >= 0.9 AND e.in_order AS e, h.recall >= 0.9 AND h.in_order AS h, sparse_recall(10) >= 0.75 AS s FROM search('life', 'e', 16, 1, 10) e, search('life', 'h', 16, 1, 10) h;
 SELECT fill(4001, 9000, 0);
-VACUUM ANALYZE life;
+VACUUM (FREEZE, ANALYZE) life;
 SELECT i.generation > 1 AS learned, i.metric, jflow_pq_check(x) = (SELECT count(*) FROM life) AS whole FROM unnest('{life_e,life_h,life_s}'::regclass[]) x, jflow_pq_info(x) i;
 SELECT e.recall >= 0.9 AND e.in_order AS e, h.recall >= 0.9 AND h.in_order AS h, sparse_recall(10) >= 0.75 AS s FROM search('life', 'e', 16, 1, 10) e, search('life', 'h', 16, 1, 10) h;
 SELECT e.recall >= 0.9 AND e.in_order AS e FROM search('life', 'e', 16, 0, 10) e;

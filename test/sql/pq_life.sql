@@ -65,13 +65,13 @@ SELECT recall('t', 16, shift => 1e4) >= 0.95 AS far, recall('t', 16) >= 0.95 AS 
 
 -- every row once, in order, through deletes, slots that are used again, and filters
 DELETE FROM t WHERE id % 3 = 0;
-VACUUM t;
+VACUUM (FREEZE) t;
 INSERT INTO t (e) SELECT vec(i, 16, 3) FROM generate_series(1, 500) i;
 SET enable_seqscan = off;
 SET enable_sort = off;
 SELECT count(*) = (SELECT count(*) FROM t WHERE e IS NOT NULL) AS every, count(*) = count(DISTINCT id) AS once, bool_and(d >= before) AS in_order
 FROM (SELECT id, d, lag(d, 1, d) OVER () AS before FROM (SELECT id, e <-> vec(-1, 16) AS d FROM t ORDER BY e <-> vec(-1, 16) LIMIT 100000) x) y;
-VACUUM t;
+VACUUM (FREEZE) t;
 DO $$ BEGIN FOR i IN 1..3000 LOOP EXIT WHEN NOT (SELECT due FROM jflow_pq_info('t_l2')); PERFORM pg_sleep(0.01); END LOOP; END $$;
 SELECT jflow_pq_check('t_l2') = count(*) AS sound FROM t WHERE e IS NOT NULL;
 

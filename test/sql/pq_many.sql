@@ -12,14 +12,14 @@ SELECT count(*) FROM (SELECT id FROM pq_many WHERE kind = 7 ORDER BY v <-> '[1,2
 SELECT jflow_pq_check('pq_many_v');
 -- most are deleted, and the room is used again
 DELETE FROM pq_many WHERE id % 10 <> 0;
-VACUUM pq_many;
+VACUUM (FREEZE) pq_many;
 SELECT pages AS before FROM jflow_pq_info('pq_many_v') \gset
 INSERT INTO pq_many SELECT i, i % 3, '[1,2,3,4,5,6,7,8]' FROM generate_series(1000001, 1050000) i;
 -- VACUUM has learned anew, beside pages that are given back later
 SELECT pages - :before < 1000 AS bounded, tuples FROM jflow_pq_info('pq_many_v');
 SELECT count(*), sum(id) FROM (SELECT id FROM pq_many ORDER BY v <-> '[1,2,3,4,5,6,7,9]' LIMIT 2000000) x;
 DELETE FROM pq_many;
-VACUUM pq_many;
+VACUUM (FREEZE) pq_many;
 SELECT count(*) FROM (SELECT id FROM pq_many ORDER BY v <-> '[1,2,3,4,5,6,7,9]' LIMIT 1) x;
 SELECT jflow_pq_check('pq_many_v');
 DROP TABLE pq_many;

@@ -94,7 +94,7 @@ ROLLBACK TO s;
 SELECT count(*) FROM (SELECT id FROM items ORDER BY e <-> v(1) LIMIT 100000) x;
 ROLLBACK;
 SELECT count(*), count(DISTINCT id) FROM (SELECT id FROM items ORDER BY e <-> v(1) LIMIT 100000) x;
-VACUUM items;
+VACUUM (FREEZE) items;
 SELECT count(*), count(DISTINCT id), jflow_pq_check('items_pq') FROM (SELECT id FROM items ORDER BY e <-> v(1) LIMIT 100000) x;
 
 -- a locked row is still found, and what another column's update does to it
@@ -116,7 +116,7 @@ RESET max_parallel_workers_per_gather;
 -- rows that change again and again, with VACUUM between, do not make the index grow
 SELECT pages AS before FROM jflow_pq_info('items_pq') \gset
 \set ECHO none
-SELECT format('UPDATE items SET e = v(id + %s) WHERE id %% 4 = %s', i, i % 4), 'VACUUM items' FROM generate_series(1, 12) i \gexec
+SELECT format('UPDATE items SET e = v(id + %s) WHERE id %% 4 = %s', i, i % 4), 'VACUUM (FREEZE) items' FROM generate_series(1, 12) i \gexec
 \set ECHO all
 SELECT pages < 2 * :before AS bounded, tuples, jflow_pq_check('items_pq') FROM jflow_pq_info('items_pq');
 SELECT count(*), count(DISTINCT id) FROM (SELECT id FROM items ORDER BY e <-> v(1) LIMIT 100000) x;

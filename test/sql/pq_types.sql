@@ -106,7 +106,7 @@ SELECT unnest(ARRAY[
 	'INSERT INTO items SELECT * FROM points WHERE id > 1500',
 	format('SELECT * FROM judge(''inserted'', %L, %L)', type, op),
 	'DELETE FROM items WHERE id % 3 = 0',
-	'VACUUM items',
+	'VACUUM (FREEZE) items',
 	format('SELECT * FROM judge(''vacuumed'', %L, %L)', type, op),
 	format('SELECT * FROM zero(%L, %L, %L)', type, op, zero),
 	'REINDEX INDEX items_pq',

@@ -17,7 +17,7 @@ TABLE found;
 -- new vectors: entries of their own
 UPDATE pq_versions SET v = ARRAY[id + 0.25]::vector WHERE id % 5 = 0;
 TABLE found;
-VACUUM pq_versions;
+VACUUM (FREEZE) pq_versions;
 TABLE found;
 UPDATE pq_versions SET note = 'after vacuum', v = ARRAY[id]::vector WHERE id % 5 < 2;
 TABLE found;

@@ -13,6 +13,9 @@ SET search_path = desk, public;
 -- a vector of each text; one that says "poison" fails, one that says "venom" with an error that is not a document's
 CREATE FUNCTION encode(docs jflow_doc[], parameters jsonb) RETURNS jflow_doc[] LANGUAGE plpgsql AS $$
 BEGIN
+	IF EXISTS (SELECT FROM desk.outage) THEN
+		RAISE EXCEPTION 'the model is away' USING ERRCODE = '53000';
+	END IF;
 	FOR i IN 1..cardinality(docs) LOOP
 		IF docs[i].text LIKE '%poison%' THEN
 			RAISE EXCEPTION 'poisoned: %', docs[i].id USING ERRCODE = 'P0001';
@@ -23,6 +26,7 @@ BEGIN
 	END LOOP;
 	RETURN docs;
 END $$;
+CREATE TABLE outage (since timestamptz);
 CREATE TABLE ticket (id int PRIMARY KEY, title text, body text, lang text, stars int, at timestamptz DEFAULT '2026-01-01 00:00Z');
 INSERT INTO ticket SELECT i, 'title ' || i, repeat('long body ', i), 'en', i % 5 FROM generate_series(1, 500) i;
 
@@ -128,6 +132,15 @@ SELECT jflow_stop('tickets');
 UPDATE ticket SET title = 'while stopped' WHERE id = 7;
 SELECT state, pending, last_error FROM jflow_sync_status;
 SELECT jflow_start('tickets');
+SELECT jflow_sync_run('tickets');
+SELECT * FROM difference;
+
+-- who waits does not wait for what an outage put off, once it is over
+INSERT INTO outage VALUES (now());
+UPDATE ticket SET title = 'away' WHERE id IN (7, 9);
+SELECT jflow_sync_run('tickets');
+SELECT pending, failed, last_error FROM jflow_sync_status;
+DELETE FROM outage;
 SELECT jflow_sync_run('tickets');
 SELECT * FROM difference;
 

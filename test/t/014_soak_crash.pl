@@ -112,9 +112,10 @@ sub client
 		my $docs = join(', ', map {
 			my ($n) = /-(\d+)/;
 			$what eq '/delete' ? "jflow_doc(id => '$_')" : "jflow_doc(id => '$_', text => '$text', embedding => '[$client,$n]', tags => '{\"n\": $n}')" } @ids);
-		my $post = "SELECT count(*) FROM jflow_post('$what', ARRAY[$docs], '$flow', request_size => " . pick(1, 100) . ");";
+		my $post = "SELECT count(*) FROM jflow_post('$what', ARRAY[$docs], '$flow', request_size => " . pick(1, 100) . ")";
 		my $back = $flow eq 'inline' && rand() < 0.2;
-		my ($result, $connected) = $ask->($back ? "BEGIN; $post ROLLBACK;" : rand() < 0.2 ? "BEGIN; SAVEPOINT s; $post RELEASE s; COMMIT;" : $post);
+		# as one message: a COMMIT of its own would end what has failed without an error
+		my ($result, $connected) = $ask->($back ? "BEGIN; $post; ROLLBACK;" : rand() < 0.2 ? "BEGIN\\; SAVEPOINT s\\; $post\\; RELEASE s\\; COMMIT;" : "$post;");
 		my $new = $what eq '/delete' ? '' : $text;
 		next if $back;
 		if (!defined $result && $connected)

@@ -63,13 +63,13 @@ sub whole
 
 $node->safe_psql('postgres', 'CREATE INDEX CONCURRENTLY items_v ON items USING pq (v vector_l2_ops, kind)');
 whole('items_v', 'created concurrently');
-$node->safe_psql('postgres', 'VACUUM items');
+$node->safe_psql('postgres', 'VACUUM (FREEZE) items');
 $node->safe_psql('postgres', 'CREATE INDEX CONCURRENTLY items_h ON items USING pq ((v::halfvec(16)) halfvec_cosine_ops)');
 whole('items_h', 'created concurrently beside another');
 for my $round (1 .. 2)
 {
 	$node->safe_psql('postgres', 'REINDEX INDEX CONCURRENTLY items_v');
-	$node->safe_psql('postgres', 'VACUUM items');
+	$node->safe_psql('postgres', 'VACUUM (FREEZE) items');
 	whole('items_v', "rebuilt concurrently, round $round");
 }
 $node->safe_psql('postgres', 'REINDEX TABLE CONCURRENTLY items');

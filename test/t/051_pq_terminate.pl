@@ -102,7 +102,7 @@ for my $round (1 .. 4)
 	for my $how ('pg_cancel_backend', 'pg_terminate_backend')
 	{
 		interrupt("INSERT INTO target SELECT id, v FROM seed", $how, "pg_relation_size('target') > $n * 200");
-		interrupt('DELETE FROM target WHERE id % 5 = ' . $round . '; VACUUM target', $how, "w.phase ~ 'vacuuming|cleaning' OR query ~ 'VACUUM'");
+		interrupt('DELETE FROM target WHERE id % 5 = ' . $round . '; VACUUM (FREEZE) target', $how, "w.phase ~ 'vacuuming|cleaning' OR query ~ 'VACUUM'");
 		interrupt('SET enable_seqscan = off; SET enable_sort = off; SELECT count(*) FROM (SELECT id FROM target ORDER BY v <-> v(3) LIMIT 1000000) x',
 			$how, "state = 'active' AND query ~ 'SELECT count'");
 		is( $node->safe_psql(
@@ -113,7 +113,7 @@ for my $round (1 .. 4)
 	ok($node->safe_psql('postgres', "SELECT jflow_pq_check('target_v')") >= $rows->(), "round $round: the index is sound");
 }
 $watch->quit;
-$node->safe_psql('postgres', 'VACUUM target');
+$node->safe_psql('postgres', 'VACUUM (FREEZE) target');
 is($node->safe_psql('postgres', "SELECT jflow_pq_check('target_v')"), $rows->(), 'VACUUM ends what the others began');
 unlike(slurp_file($node->logfile), qr/PANIC|terminated by signal|buffer refcount leak|snapshot .* still active/, 'nothing leaked, nobody crashed');
 
@@ -158,7 +158,7 @@ kill_at('DROP INDEX IF EXISTS items_v; CREATE INDEX items_v ON items USING pq (v
 is($node->safe_psql('postgres', q{SELECT to_regclass('items_v') IS NULL}), 't', 'build: no index is left');
 kill_at('INSERT INTO target SELECT id, v FROM seed, generate_series(1, 20)', "pg_relation_size('target') > $size + 400000", 'insert');
 kill_at('DELETE FROM target WHERE random() < 0.3; SET vacuum_cost_limit = 1; SET vacuum_cost_delay = 5; VACUUM target', "w.phase = 'vacuuming indexes'", 'vacuum');
-$node->safe_psql('postgres', 'CREATE INDEX items_v ON items USING pq (v vector_l2_ops); VACUUM target');
+$node->safe_psql('postgres', 'CREATE INDEX items_v ON items USING pq (v vector_l2_ops); VACUUM (FREEZE) target');
 is($node->safe_psql('postgres', "SELECT jflow_pq_check('target_v')"), $rows->(), 'and all goes on');
 $node->stop;
 done_testing();

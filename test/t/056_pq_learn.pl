@@ -68,7 +68,7 @@ for my $try (1 .. 20)
 }
 isnt($pid, '', 'a learner was met at its work');
 $node->safe_psql('postgres', 'DELETE FROM other WHERE id % 2 = 0');
-$node->safe_psql('postgres', 'VACUUM other');
+$node->safe_psql('postgres', 'VACUUM (FREEZE) other');
 my $left = $node->safe_psql('postgres', q{SELECT jflow_pq_check('other_v')});
 kill 'CONT', $pid if $pid ne '';
 is($left, 750, 'VACUUM removes what was deleted meanwhile');
@@ -90,7 +90,7 @@ $node->safe_psql('postgres', 'INSERT INTO items (kind, v) SELECT i % 10, v(i) + 
 cmp_ok($node->safe_psql('postgres', q{SELECT outliers FROM jflow_pq_info('items_v')}), '>=', 600, 'there are outliers');
 is($node->safe_psql('postgres', 'SELECT * FROM wrong()'), '0|0|0', 'and a scan meets them once');
 my $filled = $node->safe_psql('postgres', 'SELECT pg_current_wal_insert_lsn()');
-$node->safe_psql('postgres', 'VACUUM items');
+$node->safe_psql('postgres', 'VACUUM (FREEZE) items');
 ok(generation() > $before, 'VACUUM learns where there is no worker');
 my $end = $node->safe_psql('postgres', 'SELECT pg_switch_wal()');
 my $last = generation();
@@ -116,9 +116,9 @@ for my $lsn (sort { hex($a =~ s/.*\///r) <=> hex($b =~ s/.*\///r) } keys %steps)
 	is($copy->safe_psql('postgres', 'SELECT * FROM wrong()'), '0|0|0', "replayed up to $lsn: every row once, generation $generation");
 	$copy->safe_psql('postgres', q{SELECT jflow_pq_check('items_v'); INSERT INTO items (kind, v) SELECT 1, v(i) FROM generate_series(30001, 30100) i});
 	# what was begun is begun again
-	$copy->safe_psql('postgres', 'VACUUM items');
+	$copy->safe_psql('postgres', 'VACUUM (FREEZE) items');
 	$copy->safe_psql('postgres', 'DELETE FROM items WHERE id % 50 = 0');
-	$copy->safe_psql('postgres', 'VACUUM items');
+	$copy->safe_psql('postgres', 'VACUUM (FREEZE) items');
 	my $pages = $copy->safe_psql('postgres', q{SELECT pages FROM jflow_pq_info('items_v')});
 	is($copy->safe_psql('postgres', q{SELECT w.*, jflow_pq_check('items_v') = (SELECT count(*) FROM items) FROM wrong() w}), '0|0|0|t',
 		'and after another VACUUM');
@@ -142,7 +142,7 @@ $reader->query_safe($_)
   'DECLARE c CURSOR FOR SELECT id FROM items ORDER BY v <-> v(7)', 'FETCH 5 FROM c';
 my $count = $standby->safe_psql('postgres', 'SELECT count(*) FROM items');
 $node->safe_psql('postgres', 'INSERT INTO items (kind, v) SELECT i % 10, v(i) FROM generate_series(40001, 100000) i');
-$node->safe_psql('postgres', 'VACUUM items');
+$node->safe_psql('postgres', 'VACUUM (FREEZE) items');
 $node->poll_query_until('postgres', "SELECT generation > $last FROM jflow_pq_info('items_v')") or die 'not learned';
 $node->wait_for_catchup($standby);
 is($standby->safe_psql('postgres', q{SELECT count(*) FROM items}), $node->safe_psql('postgres', 'SELECT count(*) FROM items'), 'the standby has the rows');

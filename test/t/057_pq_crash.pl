@@ -83,7 +83,7 @@ for my $round (1 .. 3)
 	is($standby->safe_psql('postgres', $top), $primary->safe_psql('postgres', $top),
 		"round $round: the standby answers alike");
 }
-$primary->safe_psql('postgres', 'VACUUM items');
+$primary->safe_psql('postgres', 'VACUUM (FREEZE) items');
 ok($primary->safe_psql('postgres', "SELECT jflow_pq_recall('items_v', 50)") > 0.85, 'recall holds after the load');
 $primary->wait_for_catchup($standby);
 is($standby->safe_psql('postgres', $ordered), $primary->safe_psql('postgres', $all), 'the standby has all rows');
@@ -117,13 +117,13 @@ my $first = $reader->query_safe("SELECT rest('c', 20)");
 my $horizon = $standby->safe_psql('postgres', "SELECT backend_xmin FROM pg_stat_activity WHERE state = 'idle in transaction'");
 $primary->poll_query_until('postgres', "SELECT backend_xmin::text::int8 <= $horizon FROM pg_stat_replication") or die 'no feedback';
 $primary->safe_psql('postgres', 'DELETE FROM items WHERE id % 2 = 0');
-$primary->safe_psql('postgres', 'VACUUM items');
+$primary->safe_psql('postgres', 'VACUUM (FREEZE) items');
 $primary->safe_psql('postgres', 'INSERT INTO items SELECT i, v(i), i % 50 FROM generate_series(9000001, 9001000) i');
-$primary->safe_psql('postgres', 'VACUUM items');
+$primary->safe_psql('postgres', 'VACUUM (FREEZE) items');
 $primary->wait_for_catchup($standby);
 is($first + $reader->query_safe("SELECT rest('c', 1000000)"), $sum, 'a cursor on the standby returns the rows of its snapshot while VACUUM is replayed');
 $reader->quit;
-$primary->safe_psql('postgres', 'VACUUM items');
+$primary->safe_psql('postgres', 'VACUUM (FREEZE) items');
 $primary->wait_for_catchup($standby);
 is($standby->safe_psql('postgres', $ordered), $primary->safe_psql('postgres', $all), 'and another the rows of now');
 is($standby->safe_psql('postgres', q{SELECT jflow_pq_check('items_v') >= count(*) FROM items}), 't', 'the index is sound on the standby');
