@@ -61,6 +61,8 @@ CREATE TABLE jflow.executor (
 	retries pg_catalog.int4 CHECK (retries >= 0),
 	floating pg_catalog.bool NOT NULL DEFAULT false,
 	disable_reduce pg_catalog.bool NOT NULL DEFAULT false,
+	batch pg_catalog.jsonb
+		CHECK (pg_catalog.jsonb_typeof(batch) = 'object'),
 	PRIMARY KEY (flow, name),
 	UNIQUE (flow, "position")
 );

@@ -22,7 +22,8 @@ CREATE FUNCTION @extschema@.jflow_add(
 		timeout pg_catalog.interval DEFAULT NULL,
 		retries pg_catalog.int4 DEFAULT NULL,
 		floating pg_catalog.bool DEFAULT false,
-		disable_reduce pg_catalog.bool DEFAULT false)
+		disable_reduce pg_catalog.bool DEFAULT false,
+		batch pg_catalog.jsonb DEFAULT NULL)
 	RETURNS pg_catalog.void
 	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 
@@ -115,7 +116,7 @@ CREATE VIEW @extschema@.jflow_executors WITH (security_barrier) AS
 	SELECT e.flow, e.name, e."position", e.uses, e.class_owner,
 		CASE WHEN jflow.is_owner(e.flow) THEN e.uses_with END AS uses_with,
 		e.requests, e.needs, e.replicas, e.shards, e.polling, e.workspace, e."when",
-		e.uses_before, e.uses_after, e.timeout, e.retries, e.floating, e.disable_reduce
+		e.uses_before, e.uses_after, e.timeout, e.retries, e.floating, e.disable_reduce, e.batch
 	FROM jflow.executor e
 	WHERE jflow.may_see(e.flow);
 

@@ -61,7 +61,8 @@ enum
 	Anum_executor_retries,
 	Anum_executor_floating,
 	Anum_executor_disable_reduce,
-	Natts_executor = Anum_executor_disable_reduce
+	Anum_executor_batch,
+	Natts_executor = Anum_executor_batch
 };
 
 enum
@@ -261,6 +262,7 @@ executor_from_row(JflowExecutor *executor, HeapTuple tuple, TupleDesc desc)
 	executor->retries = ISNULL(retries) ? -1 : DatumGetInt32(VALUE(retries));
 	executor->floating = DatumGetBool(VALUE(floating));
 	executor->disable_reduce = DatumGetBool(VALUE(disable_reduce));
+	executor->batch = JSONB(batch);
 
 #undef VALUE
 #undef ISNULL

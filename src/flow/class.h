@@ -125,6 +125,8 @@ typedef struct JflowClass
 										 * them */
 	bool		one_by_one;		/* a request must not be run again in halves,
 								 * nor together with others */
+	bool		one_for_one;	/* answers each document by itself, in order:
+								 * requests of several posts may be joined */
 
 	/*
 	 * A function of it that waits for what is not in this database, and holds

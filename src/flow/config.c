@@ -36,7 +36,7 @@ static const char *const flow_keys[] = {
 static const char *const executor_keys[] = {
 	"name", "uses", "class_owner", "uses_with", "uses_metas", "uses_requests", "requests", "needs",
 	"replicas", "shards", "polling", "workspace", "when", "uses_before", "uses_after",
-	"timeout", "timeout_send", "retries", "floating", "disable_reduce", "no_reduce",
+	"timeout", "timeout_send", "retries", "floating", "disable_reduce", "no_reduce", "batch",
 	"method", "with", "metas"
 };
 
@@ -366,6 +366,8 @@ load_executor_member(void *arg, const char *key, JsonbValue *value)
 		executor->floating = read_bool(key, value);
 	else if (strcmp(key, "disable_reduce") == 0 || strcmp(key, "no_reduce") == 0)
 		executor->disable_reduce = read_bool(key, value);
+	else if (strcmp(key, "batch") == 0)
+		executor->batch = read_jsonb(value);
 	else
 		other_key(el->loader, key, "an executor", executor_keys, lengthof(executor_keys));
 }

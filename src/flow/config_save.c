@@ -63,6 +63,7 @@ push_executor(JsonbInState *state, const JflowFlow *flow, const JflowExecutor *e
 		jflow_json_push_bool(state, "floating", true);
 	if (executor->disable_reduce)
 		jflow_json_push_bool(state, "disable_reduce", true);
+	jflow_json_push_json(state, "batch", executor->batch);
 	pushJsonbValue(state, WJB_END_OBJECT, NULL);
 }
 

@@ -282,6 +282,7 @@ jflow_executor_check_options(JflowExecutor *executor)
 	jflow_json_check_size(executor->requests, "requests", JFLOW_MAX_MAP);
 	jflow_json_check_size(executor->polling, "polling", JFLOW_MAX_MAP);
 	jflow_json_check_size(executor->when, "when", JFLOW_MAX_MAP);
+	jflow_json_check_size(executor->batch, "batch", JFLOW_MAX_MAP);
 	if (executor->uses_with && !JB_ROOT_IS_OBJECT(executor->uses_with))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -340,6 +341,7 @@ check_executor(JflowExecutor *executor, Oid owner)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("retries must not be negative")));
+	jflow_batch_check(executor);
 }
 
 /*
@@ -388,11 +390,12 @@ jflow_executor_add(const char *flow_name, JflowExecutor *executor)
 	jflow_param(&params, INT4OID, Int32GetDatum(executor->retries), executor->retries < 0);
 	jflow_param_bool(&params, executor->floating);
 	jflow_param_bool(&params, executor->disable_reduce);
+	jflow_param_jsonb(&params, executor->batch);
 	(void) jflow_catalog_run("INSERT INTO jflow.executor (flow, name, \"position\", uses, class_owner, uses_with, "
 							 "requests, needs, replicas, shards, polling, workspace, \"when\", "
-							 "uses_before, uses_after, timeout, retries, floating, disable_reduce) "
+							 "uses_before, uses_after, timeout, retries, floating, disable_reduce, batch) "
 							 "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, "
-							 "$15, $16, $17, $18, $19)", &params);
+							 "$15, $16, $17, $18, $19, $20)", &params);
 	jflow_catalog_end(&state);
 }
 
@@ -431,6 +434,7 @@ jflow_add(PG_FUNCTION_ARGS)
 	}
 	executor.floating = jflow_arg_bool(fcinfo, 15);
 	executor.disable_reduce = jflow_arg_bool(fcinfo, 16);
+	executor.batch = jflow_arg_jsonb_or_null(fcinfo, 17);
 
 	jflow_executor_add(flow, &executor);
 	PG_RETURN_VOID();

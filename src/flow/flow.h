@@ -22,6 +22,8 @@
 #define JFLOW_MAX_MAP (1024 * 1024) /* requests, polling, when */
 #define JFLOW_MAX_PARAMETERS (16 * 1024 * 1024)
 #define JFLOW_MAX_DESCRIPTION 65536
+#define JFLOW_MAX_BATCH 10000	/* documents of one call */
+#define JFLOW_MAX_BATCH_WAIT_MS 60000
 #define JFLOW_GATEWAY (-1)		/* an executor's input that is the flow's own */
 
 /*
@@ -49,6 +51,7 @@ typedef struct JflowExecutor
 	int			retries;		/* -1: not given */
 	bool		floating;
 	bool		disable_reduce;
+	Jsonb	   *batch;			/* as jflow_batch_read takes it */
 
 	/* What the catalog knows beside the definition. */
 	int			position;		/* order of definition, from 1 */
@@ -138,6 +141,17 @@ extern void jflow_endpoint_function(const JflowExecutor *executor, const char *e
 /* topology.c */
 extern void jflow_flow_resolve_topology(JflowFlow *flow);
 extern char *jflow_text_search_of(const JflowFlow *flow, const JflowExecutor *executor);
+
+/* batch.c */
+typedef struct JflowBatch
+{
+	int			size;			/* documents of one call; 0: none are joined */
+	int64		wait_us;		/* for more of them */
+} JflowBatch;
+
+extern void jflow_batch_read(Jsonb *json, JflowBatch *batch);
+extern void jflow_batch_check_replicas(const JflowExecutor *executor, int replicas);
+extern void jflow_batch_check(const JflowExecutor *executor);
 
 /* polling.c */
 typedef enum JflowPolling

@@ -42,6 +42,13 @@ executor_label(const JflowExecutor *executor, const char *newline,
 						 newline, executor->replicas);
 	if (executor->shards > 1)
 		appendStringInfo(&label, "%s%d shards", newline, executor->shards);
+	if (executor->batch)
+	{
+		JflowBatch	batch;
+
+		jflow_batch_read(executor->batch, &batch);
+		appendStringInfo(&label, "%sbatches of %d", newline, batch.size);
+	}
 	if (executor->when)
 	{
 		appendStringInfo(&label, "%swhen ", newline);

@@ -33,6 +33,7 @@ check_options(Jsonb *uses_with)
 const JflowClass http_class = {
 	.name = HTTP_CLASS,
 	.check = check_options,
+	.one_for_one = true,
 	.waits = jflow_http_call,
 	.counters = counters,
 };

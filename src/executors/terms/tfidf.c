@@ -155,4 +155,5 @@ const JflowClass tfidf_class = {
 	.defaults = term_qualify_text_search,
 	.parameters = parameters,
 	.text_search = term_text_search,
+	.one_for_one = true,
 };

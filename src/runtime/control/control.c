@@ -273,6 +273,7 @@ jflow_scale(PG_FUNCTION_ARGS)
 	shards = PG_ARGISNULL(3) ? executor->shards : PG_GETARG_INT32(3);
 	check_number("replicas", replicas, 0, JFLOW_MAX_REPLICAS);
 	check_number("shards", shards, 1, JFLOW_MAX_SHARDS);
+	jflow_batch_check_replicas(executor, replicas);
 
 	/* Replicas go on while a mover moves the rows; else nobody would. */
 	move = shards != executor->shards;
