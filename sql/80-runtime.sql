@@ -69,7 +69,8 @@ CREATE FUNCTION jflow.endpoints(
 		OUT flow pg_catalog.text, OUT executor pg_catalog.text, OUT endpoint pg_catalog.text,
 		OUT count pg_catalog.int8, OUT errors pg_catalog.int8, OUT docs pg_catalog.int8,
 		OUT mean_ms pg_catalog.float8, OUT p50_ms pg_catalog.float8,
-		OUT p95_ms pg_catalog.float8, OUT p99_ms pg_catalog.float8)
+		OUT p95_ms pg_catalog.float8, OUT p99_ms pg_catalog.float8,
+		OUT batches pg_catalog.int8, OUT batches_failed pg_catalog.int8, OUT batch_docs pg_catalog.float8)
 	RETURNS SETOF record
 	AS 'MODULE_PATHNAME', 'jflow_endpoint_rows' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
 CREATE FUNCTION jflow.counters(
@@ -110,7 +111,10 @@ CREATE VIEW @extschema@.jflow_status WITH (security_barrier) AS
 		coalesce(p.running, 0) AS running, coalesce(p.starting, 0) AS starting,
 		coalesce(p.failing, 0) AS failing, coalesce(p.queued, 0) AS queued,
 		coalesce(p.last_error, CASE WHEN jflow.is_started(e.flow) AND e.replicas > 0
-			AND coalesce(p.running, 0) = 0 THEN jflow.trouble() END) AS last_error
+			AND coalesce(p.running, 0) = 0 THEN jflow.trouble() END) AS last_error,
+		CASE WHEN e.batch IS NOT NULL THEN (
+			SELECT pg_catalog.sum(b.batch_docs * b.batches) / pg_catalog.sum(b.batches)::pg_catalog.float8
+			FROM jflow.endpoints() b WHERE b.flow = e.flow AND b.executor = e.name) END AS batch_docs
 	FROM jflow.executor e LEFT JOIN (
 		SELECT flow, executor,
 			(pg_catalog.sum(running) FILTER (WHERE shard IS NOT NULL))::pg_catalog.int4 AS running,

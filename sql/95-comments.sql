@@ -100,6 +100,7 @@ COMMENT ON COLUMN @extschema@.jflow_executors.timeout IS 'limit of the time of a
 COMMENT ON COLUMN @extschema@.jflow_executors.retries IS 'how often a call is tried again';
 COMMENT ON COLUMN @extschema@.jflow_executors.floating IS 'whether a post does not wait for it';
 COMMENT ON COLUMN @extschema@.jflow_executors.disable_reduce IS 'whether it gets the answers of several executors unmerged';
+COMMENT ON COLUMN @extschema@.jflow_executors.batch IS 'how many documents of several posts one call may have, and how long it waits for them';
 
 -- posts; the forms of jflow_post are commented below
 COMMENT ON FUNCTION @extschema@.jflow_post_query IS 'post the rows of a query to an endpoint of a flow; returns counts';
@@ -157,6 +158,7 @@ COMMENT ON COLUMN @extschema@.jflow_status.starting IS 'replicas that are starti
 COMMENT ON COLUMN @extschema@.jflow_status.failing IS 'shards whose replicas fail to start';
 COMMENT ON COLUMN @extschema@.jflow_status.queued IS 'requests that wait for a replica';
 COMMENT ON COLUMN @extschema@.jflow_status.last_error IS 'why replicas do not run; others than the owner see its SQLSTATE alone';
+COMMENT ON COLUMN @extschema@.jflow_status.batch_docs IS 'mean number of documents of its calls, where requests are joined';
 COMMENT ON VIEW @extschema@.jflow_stat_replicas IS 'each replica, what it does and has done';
 COMMENT ON COLUMN @extschema@.jflow_stat_replicas.pid IS 'its process';
 COMMENT ON COLUMN @extschema@.jflow_stat_replicas.flow IS 'name of the flow';
@@ -190,6 +192,9 @@ COMMENT ON COLUMN @extschema@.jflow_stat_endpoints.mean_ms IS 'mean time of a ca
 COMMENT ON COLUMN @extschema@.jflow_stat_endpoints.p50_ms IS 'half of the calls were no longer than this';
 COMMENT ON COLUMN @extschema@.jflow_stat_endpoints.p95_ms IS '95 of 100 calls were no longer than this';
 COMMENT ON COLUMN @extschema@.jflow_stat_endpoints.p99_ms IS '99 of 100 calls were no longer than this';
+COMMENT ON COLUMN @extschema@.jflow_stat_endpoints.batches IS 'where requests are joined, how often the function was called';
+COMMENT ON COLUMN @extschema@.jflow_stat_endpoints.batches_failed IS 'calls of it that failed; each of several requests was run again by itself';
+COMMENT ON COLUMN @extschema@.jflow_stat_endpoints.batch_docs IS 'mean number of documents of a call of it';
 COMMENT ON VIEW @extschema@.jflow_requests IS 'requests that are in shared memory';
 COMMENT ON COLUMN @extschema@.jflow_requests.slot IS 'its place there';
 COMMENT ON COLUMN @extschema@.jflow_requests.state IS 'filling, queued, running, done';

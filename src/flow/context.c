@@ -84,6 +84,7 @@ jflow_context_row(PG_FUNCTION_ARGS)
 		nulls[8] = true;
 	values[9] = Int64GetDatum(context->post);
 	values[10] = Int64GetDatum(context->request);
+	nulls[9] = nulls[10] = context->together > 0;
 	if (context->parts)
 	{
 		Datum	   *parts = palloc(sizeof(Datum) * Max(context->nparts, 1));

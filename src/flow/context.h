@@ -11,6 +11,12 @@
 
 #define JFLOW_MAX_COUNTERS 8
 
+/* What is to be called, in this order. */
+#define STAGE_BEFORE	0x01	/* uses_before */
+#define STAGE_MAIN		0x02	/* the endpoint's function */
+#define STAGE_AFTER		0x04	/* uses_after */
+#define STAGE_FINISH	0x08	/* the endpoint's "finish", on its own */
+
 /*
  * What the processes that call an executor share of it, if its class has
  * counters: their values, in the order of the class's names, and the time until
@@ -56,6 +62,9 @@ typedef struct JflowContext
 	int64		request;		/* within the post, from 1 */
 	int			part;			/* of a request that is run again in halves,
 								 * from 1; 0: the whole request */
+	int			together;		/* how many requests the call may be for,
+								 * where several are run as one; 0: where none
+								 * are */
 	const int  *parts;			/* with disable_reduce and in uses_after: how
 								 * many documents each part has */
 	int			nparts;

@@ -61,7 +61,11 @@ run_error_context(void *arg)
 {
 	const JflowContext *context = arg;
 
-	if (context->part > 0)
+	if (context->together > 1)
+		errcontext("executor \"%s\", shard %d, replica %d, %d requests together",
+				   context->executor->name, context->shard, context->replica,
+				   context->together);
+	else if (context->part > 0)
 		errcontext("executor \"%s\", shard %d, replica %d, request " INT64_FORMAT ", part %d",
 				   context->executor->name, context->shard, context->replica,
 				   context->request, context->part);
@@ -255,4 +259,55 @@ jflow_run_stages(const JflowRunnables *runnables, int stages, JflowContext *cont
 	if ((stages & STAGE_FINISH) && runnables->finish)
 		docs = run(runnables->finish, context, docs, parameters);
 	return docs;
+}
+
+static bool
+same_text(Datum a, Datum b)
+{
+	text	   *ta = DatumGetTextPP(a);
+	text	   *tb = DatumGetTextPP(b);
+
+	return VARSIZE_ANY_EXHDR(ta) == VARSIZE_ANY_EXHDR(tb) &&
+		memcmp(VARDATA_ANY(ta), VARDATA_ANY(tb), VARSIZE_ANY_EXHDR(ta)) == 0;
+}
+
+/*
+ * Raise data_exception unless each document was answered by itself, in order: by
+ * that alone the answers of requests that are run together are told apart.  It
+ * must not depend on chance who gets to know, so one request is checked, too.
+ */
+void
+jflow_check_one_for_one(const JflowExecutor *executor, Datum docs, Datum answer)
+{
+	Datum	   *given;
+	Datum	   *answered;
+	int			ngiven,
+				nanswered;
+
+	if (answer == docs)
+		return;
+	ngiven = jflow_docs_to_datums(docs, "documents", &given);
+	nanswered = jflow_docs_to_datums(answer, "documents", &answered);
+	if (ngiven != nanswered)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_EXCEPTION),
+				 errmsg("executor \"%s\" answered %d documents with %d", executor->name, ngiven, nanswered),
+				 errdetail("With a batch each document must be answered by itself, in order."),
+				 errhint("Define the executor without batch.")));
+	for (int i = 0; i < ngiven; i++)
+	{
+		JflowDoc	before,
+					after;
+
+		CHECK_FOR_INTERRUPTS();
+		jflow_doc_deform(given[i], &before);
+		jflow_doc_deform(answered[i], &after);
+		if (!same_text(before.values[DOC_ID], after.values[DOC_ID]))
+			ereport(ERROR,
+					(errcode(ERRCODE_DATA_EXCEPTION),
+					 errmsg("executor \"%s\" answered with a document of another id, or in another order",
+							executor->name),
+					 errdetail("With a batch each document must be answered by itself, in order."),
+					 errhint("Define the executor without batch.")));
+	}
 }

@@ -9,12 +9,6 @@
 
 #include "flow/context.h"
 
-/* What is to be called, in this order. */
-#define STAGE_BEFORE	0x01	/* uses_before */
-#define STAGE_MAIN		0x02	/* the endpoint's function */
-#define STAGE_AFTER		0x04	/* uses_after */
-#define STAGE_FINISH	0x08	/* the endpoint's "finish", on its own */
-
 /* A function ready to be called with the rights of a flow's owner. */
 typedef struct JflowRunnable
 {
@@ -38,5 +32,6 @@ extern void jflow_runnables_prepare(JflowRunnables *runnables, const JflowExecut
 									const JflowFunction *function, Oid owner);
 extern Datum jflow_run_stages(const JflowRunnables *runnables, int stages, JflowContext *context,
 							  Datum docs, Jsonb *parameters);
+extern void jflow_check_one_for_one(const JflowExecutor *executor, Datum docs, Datum answer);
 
 #endif							/* JFLOW_CALL_H */

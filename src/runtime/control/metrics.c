@@ -45,6 +45,9 @@ static const Family requests = {"jflow_requests", "counter", "Calls of executors
 static const Family documents = {"jflow_documents", "counter", "Documents that executors were called with."};
 static const Family run_seconds = {"jflow_request_seconds", "histogram", "How long calls of executors ran."};
 static const Family wait_seconds = {"jflow_queue_seconds", "histogram", "How long requests waited for a replica."};
+static const Family batches = {"jflow_batches", "counter", "Calls that may be for several requests, by how they ended."};
+static const Family batch_requests = {"jflow_batch_requests", "counter", "Requests of the calls that ended well."};
+static const Family batch_documents = {"jflow_batch_documents", "counter", "Documents of calls that may be for several requests."};
 static const Family posts = {"jflow_posts", "counter", "Posts by how they ended."};
 static const Family post_documents = {"jflow_post_documents", "counter", "Documents that were posted."};
 static const Family post_seconds = {"jflow_post_seconds", "histogram", "How long posts took."};
@@ -151,6 +154,13 @@ put_endpoint(Sink *sink, const JflowEndpoint *entry)
 	histogram(sink, is_post ? &post_seconds : &run_seconds, entry->run_buckets, count, entry->run_us);
 	if (!is_post && entry->waited > 0)
 		histogram(sink, &wait_seconds, entry->wait_buckets, entry->waited, entry->wait_us);
+	if (entry->calls > 0)
+	{
+		sample_with(sink, &batches, "_total", "outcome", "ok", entry->calls - entry->calls_failed);
+		sample_with(sink, &batches, "_total", "outcome", "error", entry->calls_failed);
+		sample(sink, &batch_requests, "_total", entry->calls - entry->calls_failed + entry->joined);
+		sample(sink, &batch_documents, "_total", entry->call_docs);
+	}
 }
 
 static void

@@ -74,6 +74,7 @@ typedef struct Wanted
 	const char *trouble;		/* why no replica of it can start, or NULL */
 	bool	   *moving;			/* by executor: has rows to move */
 	bool	  **present;		/* by executor and shard, the mover last */
+	JflowBatch *batches;		/* by executor */
 	int			round;			/* of the scout */
 	bool		no_room;
 } Wanted;
@@ -101,8 +102,9 @@ init_pool(JflowPool *pool, const Wanted *wanted, const char *executor, int shard
 	strlcpy(pool->executor, executor, NAMEDATALEN);
 	pool->shard = shard;
 	pool->asked = pool->answered = 0;
-	pool->head = pool->tail = pool->idle = JFLOW_NONE;
+	pool->head = pool->tail = pool->idle = pool->watcher = JFLOW_NONE;
 	pool->length = pool->running = pool->starting = pool->failures = 0;
+	pool->batch_size = pool->batch_docs = 0;
 	pool->round = 0;
 	pool->next_start = pool->restart_before = 0;
 	pool->reason[0] = '\0';
@@ -150,6 +152,8 @@ want_pool(JflowPool *pool, const Wanted *wanted, int e, int shard)
 		init_pool(pool, wanted, wanted->flow->executors[e].name, shard);
 	set_wanted(pool, wanted, n);
 	pool->shards = wanted->flow->executors[e].shards;
+	pool->batch_size = shard < 0 ? 0 : wanted->batches[e].size;
+	pool->batch_wait_us = wanted->batches[e].wait_us;
 	LWLockRelease(&pool->lock);
 }
 
@@ -318,8 +322,10 @@ want_flow(const char *name, int round)
 	wanted.trouble = jflow_owner_trouble(flow, &wanted.owner);
 	wanted.moving = palloc0(sizeof(bool) * Max(flow->nexecutors, 1));
 	wanted.present = palloc(sizeof(bool *) * Max(flow->nexecutors, 1));
+	wanted.batches = palloc(sizeof(JflowBatch) * Max(flow->nexecutors, 1));
 	for (int i = 0; i < flow->nexecutors; i++)
 	{
+		jflow_batch_read(flow->executors[i].batch, &wanted.batches[i]);
 		wanted.present[i] = palloc0(sizeof(bool) * (flow->executors[i].shards + 1));
 		if (!RecoveryInProgress())
 			wanted.moving[i] = jflow_needs_mover(flow, &flow->executors[i]);

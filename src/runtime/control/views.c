@@ -137,7 +137,8 @@ jflow_replica_rows(PG_FUNCTION_ARGS)
 		values[7] = CStringGetTextDatum(copy.endpoint);
 		values[8] = Int64GetDatum(copy.post);
 		values[9] = Int64GetDatum(copy.request);
-		nulls[7] = nulls[8] = nulls[9] = !busy;
+		nulls[7] = !busy;
+		nulls[8] = nulls[9] = !busy || copy.request == 0;
 		values[10] = Int64GetDatum(copy.requests);
 		values[11] = Int64GetDatum(copy.docs);
 		values[12] = Int64GetDatum(copy.errors);
@@ -195,8 +196,8 @@ jflow_endpoint_rows(PG_FUNCTION_ARGS)
 	{
 		JflowEndpoint copy;
 		int64		n;
-		Datum		values[10] = {0};
-		bool		nulls[10] = {false};
+		Datum		values[13] = {0};
+		bool		nulls[13] = {false};
 
 		SpinLockAcquire(&jflow_endpoints[i].mutex);
 		copy = jflow_endpoints[i];
@@ -214,6 +215,10 @@ jflow_endpoint_rows(PG_FUNCTION_ARGS)
 		values[7] = Float8GetDatum(quantile(&copy, 0.5));
 		values[8] = Float8GetDatum(quantile(&copy, 0.95));
 		values[9] = Float8GetDatum(quantile(&copy, 0.99));
+		nulls[10] = nulls[11] = nulls[12] = copy.calls == 0;
+		values[10] = Int64GetDatum(copy.calls);
+		values[11] = Int64GetDatum(copy.calls_failed);
+		values[12] = Float8GetDatum(copy.calls ? (double) copy.call_docs / copy.calls : 0);
 		put_row(fcinfo, values, nulls);
 	}
 	return (Datum) 0;

@@ -254,6 +254,7 @@ jflow_answers_ask(JflowPost *post, const JflowCall *call)
 	slot->shard = call->shard;
 	slot->request = number;
 	slot->part = call->piece ? call->piece->part : 0;
+	jflow_slot_measure(n);
 
 	waiting[n].post = post;
 	waiting[n].call = *call;

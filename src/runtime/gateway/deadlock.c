@@ -29,6 +29,7 @@
 #define MAX_VISITED 256
 
 static bool seen_once = false;
+static int	stuck_slot;			/* of ours, which runs and waits for us */
 
 /* Processes looked at, so that each is looked at once. */
 static int	visited[MAX_VISITED];
@@ -69,7 +70,10 @@ gateway_is_stuck(int proc, int depth)
 			continue;
 		if (slot->state == SLOT_RUNNING && replica >= 0 &&
 			process_is_stuck(jflow_replicas[replica].pid, depth + 1))
+		{
+			stuck_slot = i;
 			return true;
+		}
 		if (slot->state == SLOT_QUEUED && pool >= 0 && pool_is_stuck(pool, depth))
 			return true;
 	}
@@ -99,11 +103,15 @@ process_is_stuck(int pid, int depth)
 	return proc && gateway_is_stuck(GetNumberFromPGProc(proc), depth + 1);
 }
 
-/* Raises deadlock_detected if what we wait for waits for us. */
+/*
+ * Raises deadlock_detected if what we wait for waits for us.  Where our request
+ * runs together with others it may be they that wait: it has to be alone first.
+ */
 void
 jflow_check_deadlock(void)
 {
 	nvisited = 0;
+	stuck_slot = JFLOW_NONE;
 	if (!gateway_is_stuck(MyProcNumberCompat, 0))
 	{
 		seen_once = false;
@@ -115,6 +123,8 @@ jflow_check_deadlock(void)
 		return;
 	}
 	seen_once = false;
+	if (stuck_slot >= 0 && jflow_pool_split(stuck_slot))
+		return;
 	ereport(ERROR,
 			(errcode(ERRCODE_T_R_DEADLOCK_DETECTED),
 			 errmsg("deadlock detected"),

@@ -61,6 +61,7 @@ jflow_local_call(JflowPost *post, const JflowCall *call)
 	context.post = post->progress.post;
 	context.request = call->request ? call->request->number : post->number + 1;
 	context.part = call->request ? call->request->part : 0;
+	context.together = step->batched && (call->stages & STAGE_MAIN) ? 1 : 0;
 	context.parts = call->counts;
 	context.nparts = call->ncounts;
 	context.read_only = post->options->read_only;
@@ -77,6 +78,8 @@ jflow_local_call(JflowPost *post, const JflowCall *call)
 	{
 		answer = jflow_run_stages(&step->runnables, call->stages, &context, call->docs,
 								  step->parameters);
+		if (context.together > 0)
+			jflow_check_one_for_one(context.executor, call->docs, answer);
 	}
 	PG_CATCH();
 	{

@@ -193,6 +193,8 @@ plan_step(JflowStep *step, JflowPlan *plan, Oid owner, const JflowPostParameters
 		(function.finish ? STAGE_FINISH : 0) |
 		(executor->uses_before ? STAGE_BEFORE : 0) |
 		(executor->uses_after ? STAGE_AFTER : 0);
+	step->batched = executor->batch && function.name && function.finish == NULL &&
+		strcmp(plan->endpoint, "/fit") != 0;
 	if (!step->remote)
 		jflow_runnables_prepare(&step->runnables, executor, &function, owner);
 	if (jflow_rights == JFLOW_RIGHTS_CALLER)

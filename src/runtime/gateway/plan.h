@@ -21,6 +21,7 @@ typedef struct JflowStep
 	JflowRunnables runnables;	/* of executors without replicas */
 	bool		unmerged;		/* gets all parts of a join */
 	bool		idempotent;
+	bool		batched;		/* each document is answered by itself */
 	Jsonb	   *parameters;
 	JflowPolling polling;
 	JflowFilter *when;

@@ -84,9 +84,12 @@ fill_step(JflowPostShared *shared, Size *offset, const JflowPlan *plan, int i)
 	to->idempotent = step->idempotent;
 	to->retries = step->executor->retries < 0 ? 1 : step->executor->retries;
 	to->timeout_ms = step->timeout_ms;
+	to->batched = step->batched;
 	to->shards = step->executor->shards;
 	to->pools = put(shared, offset, step->pools, sizeof(JflowPoolRef) * to->shards);
 	to->parameters = put(shared, offset, step->parameters, VARSIZE_ANY(step->parameters));
+	if (to->batched && !shared->plans)
+		to->batch_key = jflow_post_shared_batch_key(shared, i);
 }
 
 /*

@@ -31,6 +31,8 @@
 #include "runtime/control/workers.h"
 #include "runtime/deadline.h"
 #include "runtime/replica/hygiene.h"
+#include "runtime/replica/joint.h"
+#include "runtime/replica/reply.h"
 #include "runtime/shared/counters.h"
 #include "runtime/shared/message.h"
 #include "runtime/shared/pool.h"
@@ -69,10 +71,11 @@ typedef struct Known
 	JflowStat	stat;
 } Known;
 
-/* A request that runs. */
+/* A request that runs, or several of them as one call. */
 typedef struct Running
 {
-	JflowSlot  *slot;
+	JflowSlot  *slot;			/* the first of them */
+	JflowJoint	joint;			/* where there are several */
 	JflowPostShared *shared;
 	JflowSharedStep *step;
 	Datum		docs;			/* in, then out */
@@ -80,6 +83,8 @@ typedef struct Running
 	int			nparts;
 	MemoryContext memory;		/* until the request is answered */
 	bool		waits;			/* may end the transaction and begin another */
+	bool		refused;		/* must not commit: one of several was
+								 * cancelled */
 	JflowPlans	plans;
 } Running;
 
@@ -91,8 +96,8 @@ static bool functions_valid = false;
 static bool terminated = false;
 static bool reported_idle = false;
 static JflowPostShared *current_post = NULL;
-static dsa_pointer unsent = InvalidDsaPointer;	/* answer of a transaction
-												 * that has not committed yet */
+
+static volatile sig_atomic_t interrupted = false;	/* by an administrator */
 static emit_log_hook_type previous_emit_log = NULL;
 
 /* The post whose request runs, or NULL: posts made inside want it. */
@@ -102,20 +107,39 @@ jflow_replica_post(void)
 	return current_post;
 }
 
+/* Have all requests that we run been cancelled?  Also called in a signal handler. */
+static bool
+all_cancelled(void)
+{
+	int			first = jflow_replicas[jflow_my_replica].slot;
+
+	for (int n = first; n >= 0; n = jflow_slots[n].next)
+		if (!jflow_slots[n].cancel)
+			return false;
+	return first >= 0;
+}
+
 /* Runs in a signal handler: somebody may have cancelled what we run. */
 static void
 look_for_cancel(SIGNAL_ARGS)
 {
 	int			save_errno = errno;
-	int			n = jflow_replicas[jflow_my_replica].slot;
 
-	if (n >= 0 && jflow_slots[n].cancel)
+	if (jflow_replicas[jflow_my_replica].split || all_cancelled())
 	{
 		InterruptPending = true;
 		QueryCancelPending = true;
 	}
 	SetLatch(MyLatch);
 	errno = save_errno;
+}
+
+/* Runs in a signal handler: an administrator cancels what we run. */
+static void
+interrupt(SIGNAL_ARGS)
+{
+	interrupted = true;
+	StatementCancelHandler(postgres_signal_arg);
 }
 
 static void
@@ -147,7 +171,7 @@ leave(int code, Datum arg)
 {
 	JflowReplica *me = &jflow_replicas[jflow_my_replica];
 
-	jflow_payload_free(unsent);
+	jflow_reply_drop();
 	jflow_payload_want(false);
 	jflow_pool_leave(jflow_my_replica, !me->stop && !terminated);
 	jflow_wake_launcher();
@@ -226,9 +250,14 @@ request_error_context(void *arg)
 	const Running *running = arg;
 	const JflowReplica *me = &jflow_replicas[jflow_my_replica];
 
-	errcontext("executor \"%s\", shard %d, replica %d, request " INT64_FORMAT,
-			   jflow_pools[me->pool].executor, running->slot->shard, me->number,
-			   running->slot->request);
+	if (running->joint.n > 1)
+		errcontext("executor \"%s\", shard %d, replica %d, %d requests together",
+				   jflow_pools[me->pool].executor, running->slot->shard, me->number,
+				   running->joint.n);
+	else
+		errcontext("executor \"%s\", shard %d, replica %d, request " INT64_FORMAT,
+				   jflow_pools[me->pool].executor, running->slot->shard, me->number,
+				   running->slot->request);
 }
 
 /* Each request begins with a transaction; one that has waited goes on in another. */
@@ -269,6 +298,7 @@ call_stages(void *arg)
 {
 	Running    *running = arg;
 	JflowWaiting waiting = {running->memory};
+	Datum		given = running->docs;
 	JflowContext context;
 
 	memset(&context, 0, sizeof(context));
@@ -282,6 +312,8 @@ call_stages(void *arg)
 	context.post = running->shared->post;
 	context.request = running->slot->request;
 	context.part = running->slot->part;
+	if (running->step->batched && (running->slot->stages & STAGE_MAIN))
+		context.together = Max(running->joint.n, 1);
 	context.parts = running->parts;
 	context.nparts = running->nparts;
 	context.tally = prepared.tally;
@@ -298,6 +330,8 @@ call_stages(void *arg)
 		jflow_messages_add_plans(running->plans.text.data);
 	if (waiting.wait)
 		wait_and_answer(running, &waiting);
+	if (context.together > 0)
+		jflow_check_one_for_one(context.executor, given, running->docs);
 }
 
 /* The same, not beyond the executor's own limit of time. */
@@ -329,47 +363,6 @@ fire_deferred_triggers(void)
 	AtEOXact_GUC(false, settings);
 }
 
-/*
- * Room for an answer.  Waits, since gateways take answers out; raises
- * program_limit_exceeded for one that could never fit.
- */
-static dsa_pointer
-put_answer(Datum docs)
-{
-	Size		size = jflow_payload_docs_size(docs, 0);
-	dsa_pointer chunk;
-
-	if (size > jflow_payload_max())
-		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("the answer of %zu bytes is too large for jflow.memory_limit", size),
-				 errdetail("One request or answer may have %zu bytes.", jflow_payload_max()),
-				 errhint("Raise jflow.memory_limit, or lower request_size.")));
-	chunk = jflow_payload_put_docs(docs, NULL, 0, PAYLOAD_ANSWER);
-	while (!DsaPointerIsValid(chunk))
-	{
-		jflow_payload_want(true);
-		chunk = jflow_payload_put_docs(docs, NULL, 0, PAYLOAD_ANSWER);
-		if (DsaPointerIsValid(chunk))
-			break;
-		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_EXIT_ON_PM_DEATH, -1, PG_WAIT_EXTENSION);
-		ResetLatch(MyLatch);
-		CHECK_FOR_INTERRUPTS();
-	}
-	jflow_payload_want(false);
-	return chunk;
-}
-
-/* Notices go along with the answer if there is room; they are not worth waiting. */
-static void
-put_messages(JflowSlot *slot)
-{
-	StringInfo	messages = jflow_messages();
-
-	if (messages->len > 0)
-		slot->messages = jflow_payload_put_bytes(messages->data, messages->len);
-}
-
 /* Where does the answer go?  Counts it accordingly. */
 static int
 choose_next_step(JflowSlot *slot, JflowSharedStep *step)
@@ -383,18 +376,69 @@ choose_next_step(JflowSlot *slot, JflowSharedStep *step)
 }
 
 /*
- * One request, from its transaction's start to the end of it.  Interrupts are
- * held when this returns.  Returns whether it has touched temporary tables.
+ * The documents to call the function with: those of the request, where they are in
+ * shared memory, or a copy of those of several.
+ */
+static void
+take_documents(Running *running)
+{
+	JflowSlot  *slot = running->slot;
+
+	if (slot->next >= 0)
+	{
+		MemoryContext old = MemoryContextSwitchTo(running->memory);
+
+		jflow_joint_make(&running->joint, jflow_my_replica);
+		MemoryContextSwitchTo(old);
+	}
+	if (running->joint.n > 1)
+		running->docs = running->joint.docs;
+	else
+		running->docs = jflow_payload_docs(slot->docs, &running->parts, &running->nparts);
+}
+
+/*
+ * How long it may take: what its post has left, of several the one with the most.
+ * The others' gateways end theirs.
+ */
+static int64
+time_left(const Running *running)
+{
+	TimestampTz deadline = running->shared->deadline;
+
+	for (int n = running->slot->next; n >= 0; n = jflow_slots[n].next)
+		deadline = Max(deadline, jflow_post_shared(jflow_slots[n].shared)->deadline);
+	if (deadline == DT_NOEND)
+		return 0;
+	return Max((deadline - GetCurrentTimestamp()) / 1000, 0) + DEADLINE_GRACE_MS;
+}
+
+/* Make the answers ready to be sent, if there are new ones. */
+static void
+prepare_answers(Running *running, Datum given)
+{
+	if (running->docs == given)
+		return;
+	if (running->joint.n <= 1)
+	{
+		jflow_reply_put(&running->docs, 1);
+		return;
+	}
+	jflow_joint_divide(&running->joint, running->docs);
+	jflow_reply_put(running->joint.answers, running->joint.n);
+}
+
+/*
+ * One request, or several, from the transaction's start to the end of it.
+ * Interrupts are held when this returns.  Returns whether it has touched temporary
+ * tables.
  */
 static bool
-run_request(JflowSlot *slot, Running *running)
+run_request(Running *running)
 {
-	dsa_pointer given = slot->docs;
-	dsa_pointer answer = given;
-	Datum		given_docs;
+	Datum		given;
 	JflowReplica *me = &jflow_replicas[jflow_my_replica];
 	ErrorContextCallback callback;
-	int64		left = 0;
 	bool		temp,
 				writes;
 
@@ -407,7 +451,8 @@ run_request(JflowSlot *slot, Running *running)
 	know(running);
 	jflow_clip(me->endpoint, known.endpoint, NAMEDATALEN);
 	prepare(known.endpoint);
-	given_docs = running->docs = jflow_payload_docs(given, &running->parts, &running->nparts);
+	take_documents(running);
+	given = running->docs;
 	error_context_stack = callback.previous;
 
 	/*
@@ -415,18 +460,15 @@ run_request(JflowSlot *slot, Running *running)
 	 * another function calls the one that waits, that function's.
 	 */
 	running->waits = prepared.executor->class && prepared.executor->class->waits &&
-		slot->stages == STAGE_MAIN && prepared.runnables.main &&
+		running->slot->stages == STAGE_MAIN && prepared.runnables.main &&
 		prepared.runnables.main->flinfo.fn_addr == prepared.executor->class->waits;
 	if (running->waits)
 		MemoryContextSwitchTo(running->memory);
-	if (running->shared->deadline != DT_NOEND)
-		left = Max((running->shared->deadline - GetCurrentTimestamp()) / 1000, 0) + DEADLINE_GRACE_MS;
-	jflow_run_before_deadline(left, "post", call_in_time, running);
+	jflow_run_before_deadline(time_left(running), "post", call_in_time, running);
 
 	error_context_stack = &callback;
 	me->docs += jflow_docs_count(running->docs);
-	if (running->docs != given_docs)
-		answer = unsent = put_answer(running->docs);
+	prepare_answers(running, given);
 	writes = TransactionIdIsValid(GetTopTransactionIdIfAny());
 	if (writes)
 		fire_deferred_triggers();
@@ -435,31 +477,26 @@ run_request(JflowSlot *slot, Running *running)
 	CHECK_FOR_INTERRUPTS();
 	HOLD_INTERRUPTS();
 	if (writes && !jflow_pool_commit(jflow_my_replica))
+	{
+		running->refused = true;
 		ereport(ERROR,
 				(errcode(ERRCODE_QUERY_CANCELED),
 				 errmsg("canceling statement due to user request")));
+	}
 	CommitTransactionCommand();
-
-	slot->docs = answer;
-	unsent = InvalidDsaPointer;
-	if (answer != given)
-		jflow_payload_free(given);
-	else
-		(void) jflow_payload_set_class(answer, PAYLOAD_ANSWER);
-	slot->commits++;
-	slot->outcome = OUTCOME_OK;
-	put_messages(slot);
+	jflow_reply_hand_over();
 	return temp;
 }
 
 /*
- * The request has failed: abort.  Interrupts are held when this returns; returns
- * what run_request does.
+ * What ran has failed: abort.  Interrupts are held when this returns; returns what
+ * run_request does.
  */
 static bool
-abort_request(JflowSlot *slot)
+abort_request(void)
 {
 	bool		temp = jflow_hygiene_temp();
+	int			first = jflow_replicas[jflow_my_replica].slot;
 
 	HOLD_INTERRUPTS();
 	disable_all_timeouts(false);
@@ -469,15 +506,16 @@ abort_request(JflowSlot *slot)
 	AbortCurrentTransaction();
 	FlushErrorState();
 	jflow_payload_want(false);
-	jflow_payload_free(unsent);
-	unsent = InvalidDsaPointer;
-	slot->state = SLOT_RUNNING;
+	jflow_reply_drop();
+	for (int n = first; n >= 0; n = jflow_slots[n].next)
+		jflow_slots[n].state = SLOT_RUNNING;
 	return temp;
 }
 
 /*
  * May a request that has failed and left nothing succeed when it is run again?
- * Transactions that got into each other's way do, here or on another server.
+ * Transactions that got into each other's way do, here or on another server.  Of
+ * several together each is run by itself first.
  */
 static bool
 may_run_again(const Running *running, int sqlstate)
@@ -486,38 +524,36 @@ may_run_again(const Running *running, int sqlstate)
 
 	return (sqlstate == ERRCODE_T_R_SERIALIZATION_FAILURE ||
 			sqlstate == ERRCODE_T_R_DEADLOCK_DETECTED) &&
-		running->step->idempotent && slot->tries < running->step->retries &&
+		slot->next < 0 && running->step->idempotent && slot->tries < running->step->retries &&
 		!slot->nested_wrote && !slot->cancel && !slot->abandoned && !ProcDiePending;
 }
 
-/* Let the answer be the error that was collected.  Interrupts are held. */
-static void
-answer_with_error(JflowSlot *slot)
-{
-	StringInfo	messages = jflow_messages();
-
-	/* An error that finds no room must not be lost: waiting is all right. */
-	while (!slot->abandoned && !ProcDiePending)
-	{
-		jflow_payload_want(true);
-		slot->messages = jflow_payload_put_bytes(messages->data, messages->len);
-		if (DsaPointerIsValid(slot->messages))
-			break;
-		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_EXIT_ON_PM_DEATH, -1, PG_WAIT_EXTENSION);
-		ResetLatch(MyLatch);
-	}
-	jflow_payload_want(false);
-	slot->outcome = DsaPointerIsValid(slot->messages) ? OUTCOME_ERROR : OUTCOME_LOST;
-}
-
 /*
- * Give the slot away, and leave nothing of the request behind.  An error here
- * ends the replica: the slot is no longer ours to answer with it.
+ * A call of several requests has failed, and nobody knows for whose sake: each is
+ * run by itself, here or by other replicas.  Where it was given up because one of
+ * them was cancelled, the others may be together again.  What an administrator has
+ * cancelled ends them all.
  */
 static void
-end_request(int next_step, bool temp)
+separate(bool refused)
 {
-	jflow_pool_end(jflow_my_replica, next_step);
+	JflowReplica *me = &jflow_replicas[jflow_my_replica];
+	JflowPool  *pool = &jflow_pools[me->pool];
+
+	if (interrupted)
+	{
+		LWLockAcquire(&pool->lock, LW_EXCLUSIVE);
+		for (int n = me->slot; n >= 0; n = jflow_slots[n].next)
+			jflow_slots[n].cancel = true;
+		LWLockRelease(&pool->lock);
+	}
+	jflow_joint_return(jflow_my_replica, !refused);
+}
+
+/* Leave nothing of what ran behind.  An error here ends the replica. */
+static void
+end_serving(bool temp)
+{
 	QueryCancelPending = false;
 	current_post = NULL;
 	jflow_hygiene_clean(temp);
@@ -546,7 +582,7 @@ pause_before(int try)
 }
 
 /*
- * Run a request once, for the how many-th time again.  Returns its error, in the
+ * Run what was taken once, for the how many-th time again.  Returns its error, in the
  * current memory context, after what it has done is undone; NULL: it has
  * succeeded.  Interrupts are held when this returns, and "temp" is set if it has
  * touched temporary tables.
@@ -554,26 +590,25 @@ pause_before(int try)
 static ErrorData *
 try_request(Running *running, int again, bool *temp)
 {
-	JflowSlot  *slot = running->slot;
 	MemoryContext context = CurrentMemoryContext;
 	ErrorData  *volatile error = NULL;
 	volatile bool touched = false;
 
 	jflow_messages_reset();
 	QueryCancelPending = false;
-	if (slot->cancel)
+	if (all_cancelled())
 		QueryCancelPending = InterruptPending = true;
 	PG_TRY();
 	{
 		if (again > 0)
 			pause_before(again);
-		touched = run_request(slot, running);
+		touched = run_request(running);
 	}
 	PG_CATCH();
 	{
 		MemoryContextSwitchTo(context);
 		error = CopyErrorData();
-		touched = abort_request(slot);
+		touched = abort_request();
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(context);
@@ -581,6 +616,51 @@ try_request(Running *running, int again, bool *temp)
 	return error;
 }
 
+/* Keep what an error says, for the views; returns how it is counted. */
+static JflowCountKind
+note_error(const ErrorData *error)
+{
+	JflowReplica *me = &jflow_replicas[jflow_my_replica];
+
+	me->last_sqlstate = error->sqlerrcode;
+	jflow_clip(me->last_error, error->message ? error->message : "", JFLOW_REASON_LEN);
+	return jflow_count_kind(error->sqlerrcode);
+}
+
+/*
+ * Count the first of the replica's requests, and give it away: who has the answer
+ * can see it counted.  What telling plans took was not spent on it.
+ */
+static void
+end_request(const JflowCount *count, int64 plans_us, bool ok)
+{
+	JflowReplica *me = &jflow_replicas[jflow_my_replica];
+	JflowSlot  *slot = &jflow_slots[me->slot];
+
+	slot->replica_number = me->number;
+	slot->queue_us = count->wait_us;
+	slot->run_us = count->run_us - plans_us;
+	me->requests++;
+	me->errors += !ok;
+	if (known.id != 0)
+		jflow_stat_count(known.stat, count);
+	jflow_pool_end(jflow_my_replica, ok ?
+				   choose_next_step(slot, &jflow_post_shared(slot->shared)->steps[slot->step]) : JFLOW_NONE);
+}
+
+/* End all requests of a call that has gone well; each has waited by itself. */
+static void
+end_joint(const JflowJoint *joint, JflowCount *count, TimestampTz started)
+{
+	for (int i = 0; i < joint->n; i++)
+	{
+		count->docs = joint->counts[i];
+		count->wait_us = Max(started - jflow_slots[joint->slots[i]].queued, 0);
+		end_request(count, 0, true);
+	}
+}
+
+/* Run what was taken from the queue: a request, or the first of several. */
 static void
 serve(int n)
 {
@@ -588,6 +668,7 @@ serve(int n)
 	JflowSlot  *slot = &jflow_slots[n];
 	TimestampTz started = GetCurrentTimestamp();
 	bool		temp = false;
+	bool		batched;
 	int			again = 0;
 	ErrorData  *error;
 	JflowCount	count;
@@ -598,12 +679,14 @@ serve(int n)
 	running.memory = CurrentMemoryContext;
 	running.shared = current_post = jflow_post_shared(slot->shared);
 	running.step = &running.shared->steps[slot->step];
-	me->post = running.shared->post;
-	me->request = slot->request;
+	batched = running.step->batched && (slot->stages & STAGE_MAIN);
+	me->post = slot->next < 0 ? running.shared->post : 0;
+	me->request = slot->next < 0 ? slot->request : 0;
 	me->since = started;
 	memset(&count, 0, sizeof(count));
 	count.docs = jflow_docs_count(jflow_payload_docs(slot->docs, NULL, NULL));
 	count.wait_us = Max(started - slot->queued, 0);
+	interrupted = false;
 
 	while ((error = try_request(&running, again, &temp)) != NULL &&
 		   may_run_again(&running, error->sqlerrcode))
@@ -613,25 +696,25 @@ serve(int n)
 		RESUME_INTERRUPTS();
 	}
 	if (error)
-	{
-		me->last_sqlstate = error->sqlerrcode;
-		count.kind = jflow_count_kind(error->sqlerrcode);
-		jflow_clip(me->last_error, error->message ? error->message : "", JFLOW_REASON_LEN);
-		answer_with_error(slot);
-	}
+		count.kind = note_error(error);
 
-	/* Before the answer is given away: who has it can see it counted. */
 	count.ended = GetCurrentTimestamp();
 	count.run_us = count.ended - started;
-	slot->replica_number = me->number;
-	slot->queue_us = count.wait_us;
-	slot->run_us = count.run_us - running.plans.elapsed;
-	me->requests++;
-	me->errors += count.kind != COUNT_OK;
 	me->busy_us += count.run_us;
-	if (known.id != 0)
-		jflow_stat_count(known.stat, &count);
-	end_request(error ? JFLOW_NONE : choose_next_step(slot, running.step), temp);
+	if (batched && known.id != 0)
+		jflow_stat_count_call(known.stat, error ? 0 : Max(running.joint.n, 1),
+							  running.joint.n > 1 ? running.joint.ndocs : count.docs);
+	if (error && slot->next >= 0)
+		separate(running.refused);
+	else if (running.joint.n > 1)
+		end_joint(&running.joint, &count, started);
+	else
+	{
+		if (error)
+			jflow_reply_error(slot);
+		end_request(&count, running.plans.elapsed, error == NULL);
+	}
+	end_serving(temp);
 }
 
 /* Connect and join the pool. */
@@ -705,7 +788,7 @@ jflow_replica_main(Datum arg)
 	emit_log_hook = keep_fatal;
 
 	pqsignal(SIGTERM, die);
-	pqsignal(SIGINT, StatementCancelHandler);
+	pqsignal(SIGINT, interrupt);
 	pqsignal(SIGUSR2, look_for_cancel);
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	BackgroundWorkerUnblockSignals();
@@ -719,6 +802,7 @@ jflow_replica_main(Datum arg)
 	MemoryContextSwitchTo(context);
 	for (;;)
 	{
+		int64		wait_us;
 		int			n;
 
 		ResetLatch(MyLatch);
@@ -729,7 +813,7 @@ jflow_replica_main(Datum arg)
 			ConfigReloadPending = false;
 			ProcessConfigFile(PGC_SIGHUP);
 		}
-		n = jflow_pool_next(jflow_my_replica);
+		n = jflow_pool_next(jflow_my_replica, &wait_us);
 		if (n >= 0)
 		{
 			if (reported_idle)
@@ -743,6 +827,13 @@ jflow_replica_main(Datum arg)
 		}
 		if (me->stop)
 			proc_exit(0);
+		if (wait_us >= 0)
+		{
+			/* until what is in the queue has waited for others to come */
+			(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+							 (long) (wait_us + 999) / 1000, PG_WAIT_EXTENSION);
+			continue;
+		}
 		if (!reported_idle)
 		{
 			pgstat_report_stat(true);

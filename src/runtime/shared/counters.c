@@ -107,6 +107,7 @@ jflow_stat_clear(JflowEndpoint *entry)
 {
 	memset(entry->counts, 0, sizeof(entry->counts));
 	entry->docs = entry->run_us = entry->waited = entry->wait_us = 0;
+	entry->calls = entry->calls_failed = entry->joined = entry->call_docs = 0;
 	memset(entry->run_buckets, 0, sizeof(entry->run_buckets));
 	memset(entry->wait_buckets, 0, sizeof(entry->wait_buckets));
 }
@@ -237,6 +238,29 @@ jflow_stat_count(JflowStat stat, const JflowCount *count)
 			entry->wait_us += count->wait_us;
 			entry->wait_buckets[bucket(count->wait_us)]++;
 		}
+	}
+	SpinLockRelease(&entry->mutex);
+}
+
+/*
+ * The same of a call that may be for several requests; 0: it has failed for the
+ * first of them, or for several, which are run one by one.
+ */
+void
+jflow_stat_count_call(JflowStat stat, int requests, int64 docs)
+{
+	JflowEndpoint *entry;
+
+	if (stat.entry == JFLOW_NONE)
+		return;
+	entry = &jflow_endpoints[stat.entry];
+	SpinLockAcquire(&entry->mutex);
+	if (entry->generation == stat.generation)
+	{
+		entry->calls++;
+		entry->calls_failed += requests == 0;
+		entry->joined += Max(requests - 1, 0);
+		entry->call_docs += docs;
 	}
 	SpinLockRelease(&entry->mutex);
 }

@@ -28,6 +28,7 @@ extern bool jflow_stat_recall(const char *flow, const char *executor, const char
 							  JflowStat *stat);
 extern JflowStat jflow_stat_find(const char *flow, const char *executor, const char *endpoint, Oid owner);
 extern void jflow_stat_count(JflowStat stat, const JflowCount *count);
+extern void jflow_stat_count_call(JflowStat stat, int requests, int64 docs);
 extern JflowCountKind jflow_count_kind(int sqlerrcode);
 extern void jflow_stat_clear(JflowEndpoint *entry);
 extern void jflow_stat_forget(Oid database, const char *flow);

@@ -86,6 +86,20 @@ charged(Size size)
 	return size > LARGE_CHUNK ? TYPEALIGN(LARGE_CHUNK_PAGE, size) : size;
 }
 
+/*
+ * Is there room for so many chunks for answers, as things stand?  Who needs several
+ * asks first: to take some and free them again wakes all who wait, himself as well.
+ */
+bool
+jflow_payload_has_room(const Size *sizes, int n)
+{
+	Size		total = pg_atomic_read_u64(&jflow_shared->payload_total);
+
+	for (int i = 0; i < n; i++)
+		total += charged(sizes[i]);
+	return total <= capacity();
+}
+
 /* Add to a counter unless it would pass the limit. */
 static bool
 charge(pg_atomic_uint64 *counter, Size size, Size limit)

@@ -31,6 +31,7 @@ typedef struct JflowPayload
 extern Size jflow_payload_size(void);
 extern Size jflow_payload_max(void);
 extern void jflow_payload_create(int tranche);
+extern bool jflow_payload_has_room(const Size *sizes, int n);
 extern dsa_pointer jflow_payload_alloc(Size size, JflowPayloadClass class);
 extern void jflow_payload_free(dsa_pointer chunk);
 extern bool jflow_payload_set_class(dsa_pointer chunk, JflowPayloadClass class);

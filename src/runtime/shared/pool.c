@@ -12,9 +12,13 @@
 #include "miscadmin.h"
 
 #include "compat.h"
+#include "doc/doc.h"
 #include "runtime/shared/pool.h"
 #include "runtime/shared/share.h"
 #include "settings.h"
+
+/* Requests of other kinds that one looks past for more of a kind. */
+#define MAX_OTHERS 1000
 
 /* A slot to fill; JFLOW_NONE if all are taken, or kept for other roles. */
 int
@@ -70,6 +74,29 @@ jflow_slot_free(int n)
 	jflow_payload_wake();		/* those who wait for a slot, too */
 }
 
+/*
+ * Work out with what a slot on its way into a queue may be run together: a whole
+ * request, with documents of one part.
+ */
+void
+jflow_slot_measure(int n)
+{
+	JflowSlot  *slot = &jflow_slots[n];
+	JflowSharedStep *step = &jflow_post_shared(slot->shared)->steps[slot->step];
+	const int  *counts;
+	int			nparts;
+	Datum		docs;
+
+	slot->batch_key = 0;
+	if (step->batch_key == 0 || !(slot->stages & STAGE_MAIN) || slot->part > 0)
+		return;
+	docs = jflow_payload_docs(slot->docs, &counts, &nparts);
+	slot->batch_docs = jflow_docs_count(docs);
+	slot->batch_bytes = VARSIZE_ANY(DatumGetPointer(docs));
+	if (nparts == 0 && slot->batch_docs > 0)
+		slot->batch_key = step->batch_key;
+}
+
 /* Hand a slot to its gateway, which owns it from here on. */
 void
 jflow_slot_publish(int n, JflowOutcome outcome)
@@ -116,6 +143,8 @@ unlink_slot(JflowPool *pool, JflowSlot *slot)
 		pool->tail = slot->prev;
 	slot->next = slot->prev = JFLOW_NONE;
 	pool->length--;
+	if (slot->batch_key != 0)
+		pool->batch_docs -= slot->batch_docs;
 }
 
 /* Insert by round, from the tail: most requests belong there. */
@@ -138,6 +167,8 @@ link_slot(JflowPool *pool, int n)
 	else
 		pool->head = n;
 	pool->length++;
+	if (slot->batch_key != 0)
+		pool->batch_docs += slot->batch_docs;
 }
 
 /* Take the top of the idle stack; returns the process to wake. */
@@ -167,6 +198,25 @@ remove_idle(JflowPool *pool, int n)
 }
 
 /*
+ * A slot was queued: returns the process to wake, if that is worth it.  While a
+ * replica watches the queue all that is in it can be one call; who makes that
+ * otherwise, or the call full, wakes that replica and no other.
+ */
+static int
+choose_to_wake(JflowPool *pool, int n)
+{
+	const JflowSlot *slot = &jflow_slots[n];
+	int			other = slot->prev >= 0 ? slot->prev : slot->next;
+
+	if (pool->watcher == JFLOW_NONE)
+		return pop_idle(pool);
+	if (slot->batch_key != 0 && pool->batch_docs < pool->batch_size &&
+		(other < 0 || jflow_slots[other].batch_key == slot->batch_key))
+		return JFLOW_NONE;
+	return jflow_replicas[pool->watcher].proc;
+}
+
+/*
  * Queue a slot.  Returns false, and leaves the slot to the caller, if the pool
  * is gone, closed, or has no replica and none to come.
  */
@@ -191,102 +241,266 @@ jflow_pool_put(JflowPoolRef *ref, int n)
 	slot->queued = now;
 	slot->state = SLOT_QUEUED;
 	link_slot(pool, n);
-	wake = pop_idle(pool);
+	wake = choose_to_wake(pool, n);
 	LWLockRelease(&pool->lock);
 	jflow_wake_process(wake);
 	return true;
 }
 
 /*
- * The next request for a replica: the slot, or JFLOW_NONE, and then the replica
- * is on the idle stack, unless it shall stop.
+ * For how many microseconds a queue is left alone, so that it becomes one larger
+ * call: as long as all that is in it can be one, there is room for more, and
+ * nothing has waited for the time that the executor allows.
  */
-int
-jflow_pool_next(int r)
+static int64
+time_to_wait(const JflowPool *pool)
 {
-	JflowReplica *replica = &jflow_replicas[r];
-	JflowPool  *pool = &jflow_pools[replica->pool];
-	int			n;
+	uint64		key = jflow_slots[pool->head].batch_key;
+	TimestampTz now;
+	int64		left = pool->batch_wait_us;
 
-	LWLockAcquire(&pool->lock, LW_EXCLUSIVE);
-	n = replica->stop ? JFLOW_NONE : pool->head;
-	if (n >= 0)
+	if (key == 0 || pool->batch_docs >= pool->batch_size || left == 0)
+		return 0;
+	now = GetCurrentTimestamp();
+	for (int n = pool->head; n >= 0 && left > 0; n = jflow_slots[n].next)
 	{
-		JflowSlot  *slot = &jflow_slots[n];
+		int64		waited = now - jflow_slots[n].queued;
 
-		unlink_slot(pool, slot);
-		if (replica->on_idle_stack)
-			remove_idle(pool, r);
-		pool->round = Max(pool->round, slot->round);
-		slot->state = SLOT_RUNNING;
-		slot->replica = r;
-		replica->slot = n;
-		replica->state = REPLICA_BUSY;
+		/* A clock that was set back must not make anybody wait for it. */
+		if (jflow_slots[n].batch_key != key || waited < 0)
+			return 0;
+		left = Min(left, pool->batch_wait_us - waited);
 	}
-	else if (!replica->stop)
-	{
-		replica->state = REPLICA_IDLE;
-		if (!replica->on_idle_stack)
-		{
-			replica->next_idle = pool->idle;
-			pool->idle = r;
-			replica->on_idle_stack = true;
-		}
-	}
-	LWLockRelease(&pool->lock);
-	return n;
+	return Max(left, 0);
+}
+
+/* A replica takes a slot out of its pool's queue. */
+static void
+take_slot(JflowPool *pool, int r, int n)
+{
+	JflowSlot  *slot = &jflow_slots[n];
+
+	unlink_slot(pool, slot);
+	slot->state = SLOT_RUNNING;
+	slot->replica = r;
 }
 
 /*
- * A replica is about to commit what its request wrote.  Returns false if it must
- * not: its gateway has given the request up.  One that gives it up later learns
- * that something was written, or will be.
+ * Take what can be run together with the request that a replica has taken, in the
+ * order of the queue.  What cannot keeps its place: the first in the queue is
+ * always the first of a call.
+ */
+static void
+take_alike(JflowPool *pool, int r)
+{
+	int			last = jflow_replicas[r].slot;
+	uint64		key = jflow_slots[last].batch_key;
+	int			docs = jflow_slots[last].batch_docs;
+	Size		bytes = jflow_slots[last].batch_bytes;
+	int			others = 0;
+	int			next;
+
+	for (int n = pool->head; n >= 0 && docs < pool->batch_size; n = next)
+	{
+		JflowSlot  *slot = &jflow_slots[n];
+
+		next = slot->next;
+		if (slot->batch_key != key)
+		{
+			if (++others == MAX_OTHERS)
+				break;
+			continue;
+		}
+		docs += slot->batch_docs;
+		bytes += slot->batch_bytes;
+		if (docs > pool->batch_size || bytes > jflow_payload_max())
+			break;
+		take_slot(pool, r, n);
+		jflow_slots[last].next = n;
+		last = n;
+	}
+}
+
+/* A replica has nothing to do. */
+static void
+push_idle(JflowPool *pool, int r)
+{
+	JflowReplica *replica = &jflow_replicas[r];
+
+	if (replica->on_idle_stack)
+		return;
+	replica->next_idle = pool->idle;
+	pool->idle = r;
+	replica->on_idle_stack = true;
+}
+
+/*
+ * The next request for a replica: the slot, or JFLOW_NONE, and then the replica
+ * is on the idle stack, unless it shall stop.  The slot may be the first of
+ * several, which their "next" links.  With JFLOW_NONE, wait_us tells after how
+ * many microseconds to ask again; -1: when woken.
+ */
+int
+jflow_pool_next(int r, int64 *wait_us)
+{
+	JflowReplica *replica = &jflow_replicas[r];
+	JflowPool  *pool = &jflow_pools[replica->pool];
+	int64		wait = 0;
+	int			wake = JFLOW_NONE;
+	int			n;
+
+	*wait_us = -1;
+	LWLockAcquire(&pool->lock, LW_EXCLUSIVE);
+	if (pool->watcher == r)
+		pool->watcher = JFLOW_NONE;
+	n = replica->stop ? JFLOW_NONE : pool->head;
+	if (n >= 0 && pool->batch_size > 0)
+		wait = time_to_wait(pool);
+	if (n >= 0 && wait == 0)
+	{
+		pool->round = Max(pool->round, jflow_slots[n].round);
+		if (replica->on_idle_stack)
+			remove_idle(pool, r);
+		take_slot(pool, r, n);
+		replica->slot = n;
+		replica->split = false;
+		replica->state = REPLICA_BUSY;
+		if (pool->batch_size > 0)
+		{
+			if (jflow_slots[n].batch_key != 0)
+				take_alike(pool, r);
+			/* who was woken for what is left may have seen no need to */
+			if (pool->head >= 0 && pool->watcher == JFLOW_NONE)
+				wake = pop_idle(pool);
+		}
+	}
+	else if (!replica->stop)
+	{
+		n = JFLOW_NONE;
+		replica->state = REPLICA_IDLE;
+		if (wait > 0 && pool->watcher == JFLOW_NONE)
+		{
+			if (replica->on_idle_stack)
+				remove_idle(pool, r);
+			pool->watcher = r;
+			*wait_us = wait;
+		}
+		else
+			push_idle(pool, r);
+	}
+	LWLockRelease(&pool->lock);
+	jflow_wake_process(wake);
+	return n;
+}
+
+/* Take a slot from among those that a replica runs together. */
+static void
+detach_slot(JflowReplica *replica, int n)
+{
+	int		   *link = &replica->slot;
+
+	while (*link != n)
+		link = &jflow_slots[*link].next;
+	*link = jflow_slots[n].next;
+	jflow_slots[n].next = JFLOW_NONE;
+	jflow_slots[n].replica = JFLOW_NONE;
+}
+
+/*
+ * A replica has not run one of its requests after all, or has rolled back what it
+ * did for it: another one may, or the same.  "alone" says that the request must
+ * not be part of a larger call again.
+ */
+void
+jflow_pool_return(int r, int n, bool alone)
+{
+	JflowReplica *replica = &jflow_replicas[r];
+	JflowPool  *pool = &jflow_pools[replica->pool];
+	JflowSlot  *slot = &jflow_slots[n];
+	JflowOutcome outcome = slot->nested_wrote ? OUTCOME_UNKNOWN : OUTCOME_CLOSED;
+	bool		queue;
+	int			wake = JFLOW_NONE;
+
+	LWLockAcquire(&pool->lock, LW_EXCLUSIVE);
+	detach_slot(replica, n);
+	queue = !slot->abandoned && !slot->nested_wrote && !pool->closed;
+	if (queue)
+	{
+		if (alone || slot->cancel)
+			slot->batch_key = 0;
+		slot->round = 0;
+		slot->state = SLOT_QUEUED;
+		link_slot(pool, n);
+		wake = choose_to_wake(pool, n);
+	}
+	else
+	{
+		if (!slot->abandoned)
+			slot->state = SLOT_FILLING;
+		slot->pool = JFLOW_NONE;
+	}
+	LWLockRelease(&pool->lock);
+	jflow_wake_process(wake);
+	if (!queue)
+		jflow_slot_publish(n, outcome);
+}
+
+/* What the post of a slot says of the step that it is at. */
+static JflowSharedStep *
+slot_step(int n)
+{
+	return &jflow_post_shared(jflow_slots[n].shared)->steps[jflow_slots[n].step];
+}
+
+/*
+ * A replica is about to commit what its requests wrote.  Returns false if it must
+ * not: a gateway has given one of them up.  One that gives it up later learns that
+ * something was written, or will be.
  */
 bool
 jflow_pool_commit(int r)
 {
 	JflowReplica *replica = &jflow_replicas[r];
 	JflowPool  *pool = &jflow_pools[replica->pool];
-	JflowSlot  *slot = &jflow_slots[replica->slot];
-	JflowSharedStep *step = &jflow_post_shared(slot->shared)->steps[slot->step];
-	bool		wanted;
+	bool		wanted = true;
 
 	LWLockAcquire(&pool->lock, LW_EXCLUSIVE);
-	wanted = !slot->cancel;
-	if (wanted)
+	for (int n = replica->slot; n >= 0; n = jflow_slots[n].next)
+		wanted &= !jflow_slots[n].cancel;
+	for (int n = replica->slot; n >= 0 && wanted; n = jflow_slots[n].next)
 	{
-		slot->state = SLOT_COMMITTING;
-		slot->wrote |= !step->idempotent;
+		jflow_slots[n].state = SLOT_COMMITTING;
+		jflow_slots[n].wrote |= !slot_step(n)->idempotent;
 	}
 	LWLockRelease(&pool->lock);
 	return wanted;
 }
 
 /*
- * A post that the request of a replica made has written, or may have: whatever
- * becomes of the request, it must not run again.
+ * A post that the requests of a replica made has written, or may have: whatever
+ * becomes of them, they must not run again.
  */
 void
 jflow_pool_nested_write(int r)
 {
 	JflowReplica *replica = &jflow_replicas[r];
 	JflowPool  *pool = &jflow_pools[replica->pool];
-	JflowSlot  *slot;
-	JflowSharedStep *step;
 
-	if (replica->slot < 0)
-		return;
-	slot = &jflow_slots[replica->slot];
-	step = &jflow_post_shared(slot->shared)->steps[slot->step];
 	LWLockAcquire(&pool->lock, LW_EXCLUSIVE);
-	slot->wrote |= !step->idempotent;
-	slot->nested_wrote |= !step->idempotent;
+	for (int n = replica->slot; n >= 0; n = jflow_slots[n].next)
+	{
+		bool		idempotent = slot_step(n)->idempotent;
+
+		jflow_slots[n].wrote |= !idempotent;
+		jflow_slots[n].nested_wrote |= !idempotent;
+	}
 	LWLockRelease(&pool->lock);
 }
 
 /*
- * A replica has ended its request.  From here on no signal can find it.  With a
- * step to hand the slot on to, it goes to that pool; else to the gateway.
+ * A replica has ended its request, or the first of several.  From here on no
+ * signal can find it.  With a step to hand the slot on to, it goes to that pool;
+ * else to the gateway.
  */
 void
 jflow_pool_end(int r, int next_step)
@@ -298,8 +512,7 @@ jflow_pool_end(int r, int next_step)
 	JflowPostShared *shared = jflow_post_shared(slot->shared);
 
 	LWLockAcquire(&pool->lock, LW_EXCLUSIVE);
-	replica->slot = JFLOW_NONE;
-	slot->replica = JFLOW_NONE;
+	detach_slot(replica, n);
 	if (!slot->abandoned)
 		slot->state = SLOT_FILLING;
 	slot->pool = JFLOW_NONE;
@@ -316,6 +529,7 @@ jflow_pool_end(int r, int next_step)
 		slot->shard = 0;
 		slot->tries = 0;
 		slot->nested_wrote = false;
+		jflow_slot_measure(n);
 		if (jflow_pool_put(&SHARED_POOLS(shared, next_step)[0], n))
 			return;
 		slot->outcome = OUTCOME_CLOSED;
@@ -376,45 +590,94 @@ jflow_slot_give_up(int n, bool abandon, bool *wrote)
 }
 
 /*
- * A replica leaves, in its exit callback.  Its request, if it has one, goes to
- * another or is lost; nothing is left in the queue without somebody to take it.
+ * A gateway has found out that a request of its own waits, in a call with others,
+ * for what its own session holds: let its replica run them one by one.  Returns
+ * false if the request runs alone, or not at all.
+ */
+bool
+jflow_pool_split(int n)
+{
+	JflowSlot  *slot = &jflow_slots[n];
+	int			p = *(volatile int *) &slot->pool;
+	JflowPool  *pool;
+	JflowReplica *replica;
+	bool		split = false;
+
+	if (p < 0)
+		return false;
+	pool = &jflow_pools[p];
+	LWLockAcquire(&pool->lock, LW_EXCLUSIVE);
+	if (slot->pool == p && slot->state == SLOT_RUNNING && slot->replica >= 0)
+	{
+		replica = &jflow_replicas[slot->replica];
+		split = replica->slot >= 0 && jflow_slots[replica->slot].next >= 0;
+		if (split)
+		{
+			replica->split = true;
+			if (replica->pid > 0)
+				kill(replica->pid, SIGUSR2);
+		}
+	}
+	LWLockRelease(&pool->lock);
+	return split;
+}
+
+/*
+ * What a leaving replica ran goes to another, or is lost.  The pool's lock is held;
+ * returns whether it is to be published, with an outcome.
+ */
+static bool
+leave_slot(JflowPool *pool, int n, JflowOutcome *outcome)
+{
+	JflowSlot  *slot = &jflow_slots[n];
+	JflowSharedStep *step = slot_step(n);
+
+	*outcome = (slot->state == SLOT_COMMITTING && !step->idempotent) || slot->nested_wrote ?
+		OUTCOME_UNKNOWN : OUTCOME_LOST;
+	if (!slot->abandoned && *outcome == OUTCOME_LOST && !pool->closed &&
+		slot->tries++ < step->retries)
+	{
+		/* others must not be lost with it again */
+		slot->batch_key = 0;
+		slot->round = 0;
+		slot->state = SLOT_QUEUED;
+		link_slot(pool, n);
+		return false;
+	}
+	if (!slot->abandoned)
+		slot->state = SLOT_FILLING;
+	slot->pool = JFLOW_NONE;
+	return true;
+}
+
+/*
+ * A replica leaves, in its exit callback.  Its requests, if it has any, go to
+ * others or are lost; nothing is left in the queue without somebody to take it.
  */
 void
 jflow_pool_leave(int r, bool failed)
 {
 	JflowReplica *replica = &jflow_replicas[r];
 	JflowPool  *pool = &jflow_pools[replica->pool];
-	int			n;
 	int			wake = JFLOW_NONE;
-	bool		publish = false;
-	JflowOutcome outcome = OUTCOME_LOST;
+	int			lost = JFLOW_NONE;	/* list of slots to publish */
 
 	LWLockAcquire(&pool->lock, LW_EXCLUSIVE);
 	if (replica->on_idle_stack)
 		remove_idle(pool, r);
-	n = replica->slot;
-	if (n >= 0)
+	if (pool->watcher == r)
+		pool->watcher = JFLOW_NONE;
+	while (replica->slot >= 0)
 	{
-		JflowSlot  *slot = &jflow_slots[n];
-		JflowSharedStep *step = &jflow_post_shared(slot->shared)->steps[slot->step];
+		int			n = replica->slot;
+		JflowOutcome outcome;
 
-		replica->slot = JFLOW_NONE;
-		slot->replica = JFLOW_NONE;
-		if ((slot->state == SLOT_COMMITTING && !step->idempotent) || slot->nested_wrote)
-			outcome = OUTCOME_UNKNOWN;
-		if (!slot->abandoned && outcome == OUTCOME_LOST && !pool->closed &&
-			slot->tries++ < step->retries)
+		detach_slot(replica, n);
+		if (leave_slot(pool, n, &outcome))
 		{
-			slot->round = 0;
-			slot->state = SLOT_QUEUED;
-			link_slot(pool, n);
-		}
-		else
-		{
-			publish = true;
-			if (!slot->abandoned)
-				slot->state = SLOT_FILLING;
-			slot->pool = JFLOW_NONE;
+			jflow_slots[n].outcome = outcome;
+			jflow_slots[n].next = lost;
+			lost = n;
 		}
 	}
 	if (replica->state == REPLICA_STARTING)
@@ -428,14 +691,19 @@ jflow_pool_leave(int r, bool failed)
 													   Min(1000L << Min(pool->failures - 1, 20), jflow_restart_delay_max * 1000L));
 	}
 	if (pool->head >= 0)
-		wake = pop_idle(pool);
+		wake = pool->watcher >= 0 ? jflow_replicas[pool->watcher].proc : pop_idle(pool);
 	replica->state = REPLICA_FREE;
 	replica->pid = 0;
 	LWLockRelease(&pool->lock);
 
 	jflow_wake_process(wake);
-	if (publish)
-		jflow_slot_publish(n, outcome);
+	while (lost >= 0)
+	{
+		int			n = lost;
+
+		lost = jflow_slots[n].next;
+		jflow_slot_publish(n, jflow_slots[n].outcome);
+	}
 }
 
 /* Give all queued requests back, for a reason (NULL: the one that is there). */

@@ -7,6 +7,9 @@
  */
 #include "postgres.h"
 
+#include "common/hashfn.h"
+#include "utils/jsonb.h"
+
 #include "compat.h"
 #include "runtime/shared/post_shared.h"
 
@@ -103,4 +106,42 @@ jflow_post_shared_let_go(JflowPostShared *shared, int nsteps)
 	for (int i = 0; i < nsteps; i++)
 		for (int shard = 0; shared->steps[i].pools && shard < shared->steps[i].shards; shard++)
 			let_go_pool(&SHARED_POOLS(shared, i)[shard]);
+}
+
+/*
+ * Can requests of two posts, each at a step of it, be parts of one call?  The
+ * function gets the same parameters, and cannot tell them apart by anything else.
+ * Posts made inside have come through the same pools, which may be waiting.
+ */
+bool
+jflow_post_shared_alike(JflowPostShared *a, int na, JflowPostShared *b, int nb)
+{
+	const JflowSharedStep *sa = &a->steps[na];
+	const JflowSharedStep *sb = &b->steps[nb];
+	const Jsonb *pa = (const Jsonb *) SHARED_AT(a, sa->parameters);
+	const Jsonb *pb = (const Jsonb *) SHARED_AT(b, sb->parameters);
+
+	return a == b ||
+		(a->read_only == b->read_only && a->nchain == b->nchain &&
+		 memcmp(a->chain, b->chain, sizeof(a->chain[0]) * a->nchain) == 0 &&
+		 sa->timeout_ms == sb->timeout_ms && sa->shards == sb->shards &&
+		 sa->idempotent == sb->idempotent &&
+		 strcmp(SHARED_AT(a, a->endpoint), SHARED_AT(b, b->endpoint)) == 0 &&
+		 VARSIZE(pa) == VARSIZE(pb) && memcmp(pa, pb, VARSIZE(pa)) == 0);
+}
+
+/* A hash of what is compared there, and never 0. */
+uint64
+jflow_post_shared_batch_key(JflowPostShared *shared, int n)
+{
+	const JflowSharedStep *step = &shared->steps[n];
+	const char *endpoint = SHARED_AT(shared, shared->endpoint);
+	const unsigned char *parameters = (const unsigned char *) SHARED_AT(shared, step->parameters);
+	uint64		key = shared->read_only;
+
+	key = hash_bytes_extended((const unsigned char *) endpoint, strlen(endpoint), key);
+	key = hash_bytes_extended(parameters, VARSIZE(parameters), key);
+	key = hash_bytes_extended((const unsigned char *) shared->chain,
+							  sizeof(shared->chain[0]) * shared->nchain, key);
+	return key ? key : 1;
 }

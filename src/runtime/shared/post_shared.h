@@ -23,6 +23,8 @@ typedef struct JflowSharedStep
 	bool		idempotent;
 	int			retries;
 	int64		timeout_ms;
+	bool		batched;		/* each document is answered by itself */
+	uint64		batch_key;		/* equal for what may be run together; 0: none */
 	int			shards;
 	Size		pools;			/* offset of an array of JflowPoolRef; 0: none */
 	Size		parameters;		/* offset of a Jsonb */
@@ -53,6 +55,8 @@ extern JflowPostShared *jflow_post_shared(dsa_pointer chunk);
 extern void jflow_post_shared_pin(dsa_pointer chunk);
 extern void jflow_post_shared_unpin(dsa_pointer chunk);
 extern bool jflow_post_shared_hold(JflowPostShared *shared);
+extern uint64 jflow_post_shared_batch_key(JflowPostShared *shared, int n);
+extern bool jflow_post_shared_alike(JflowPostShared *a, int na, JflowPostShared *b, int nb);
 extern void jflow_post_shared_let_go(JflowPostShared *shared, int nsteps);
 
 #endif							/* JFLOW_POST_SHARED_H */

@@ -84,7 +84,7 @@ init_contents(int tranche)
 	{
 		LWLockInitialize(&jflow_pools[i].lock, tranche);
 		jflow_pools[i].head = jflow_pools[i].tail = JFLOW_NONE;
-		jflow_pools[i].idle = JFLOW_NONE;
+		jflow_pools[i].idle = jflow_pools[i].watcher = JFLOW_NONE;
 		pg_atomic_init_u32(&jflow_pools[i].holders, 0);
 	}
 	for (int i = 0; i < jflow_max_replicas; i++)

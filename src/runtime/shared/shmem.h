@@ -53,7 +53,8 @@ typedef enum JflowSlotState
 typedef struct JflowSlot
 {
 	JflowSlotState state;
-	int			next;			/* in a queue, the free list or a done list */
+	int			next;			/* in a queue, the free list, a done list, or
+								 * among those that a replica runs together */
 	int			prev;			/* in a queue */
 	int			gateway;		/* number of the process that posted */
 	int			share;			/* where it is counted */
@@ -73,6 +74,11 @@ typedef struct JflowSlot
 	int64		request;		/* number within the post, from 1 */
 	int			part;			/* of it, where it is run again in halves */
 	int			tries;			/* how often a replica was lost with it */
+
+	/* what may be run together has the same key; 0: runs alone */
+	uint64		batch_key;
+	int			batch_docs;		/* of such a one: how many documents it has */
+	Size		batch_bytes;	/* and how large they are */
 
 	dsa_pointer docs;			/* in, or the answer when done */
 	dsa_pointer messages;
@@ -118,6 +124,13 @@ typedef struct JflowPool
 	int			length;
 	uint64		round;			/* of the request last taken */
 
+	/* several requests as one call */
+	int			batch_size;		/* documents; 0: never */
+	int64		batch_wait_us;
+	int			batch_docs;		/* of all that may be joined in the queue */
+	int			watcher;		/* replica that looks again when the queue has
+								 * waited long enough, or JFLOW_NONE */
+
 	/* the replicas */
 	int			idle;			/* top of the stack */
 	int			running;		/* connected, and not about to leave */
@@ -156,7 +169,8 @@ typedef struct JflowReplica
 	bool		stop;			/* shall leave after this request */
 	bool		on_idle_stack;
 	int			next_idle;
-	int			slot;			/* that it runs */
+	int			slot;			/* that it runs; the first of several */
+	bool		split;			/* it shall run them one by one */
 	TimestampTz started;
 	TimestampTz since;			/* of the state */
 
@@ -226,6 +240,10 @@ typedef struct JflowEndpoint
 	int64		counts[JFLOW_NKINDS];	/* by JflowCountKind */
 	int64		docs;
 	int64		run_us;
+	int64		calls;			/* that may be for several requests */
+	int64		calls_failed;
+	int64		joined;			/* requests beyond the first of a call */
+	int64		call_docs;
 	int64		waited;			/* of them came through a queue */
 	int64		wait_us;
 	int64		run_buckets[JFLOW_BUCKETS]; /* by log2 of microseconds */
