@@ -10,7 +10,7 @@ import tempfile
 import time
 import urllib.request
 
-from common import RUNS, TOP, psql, timed_sql
+from common import RUNS, TOP, pgbench_times, psql, timed_sql
 
 folder = tempfile.mkdtemp()
 program = os.path.join(folder, "service")
@@ -34,11 +34,35 @@ def cpu(pid):
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def flow(name, path, options, replicas):
+def server_cpu():
+    """Processor time of the server: of all that have ended, and of those that run."""
+    postmaster = int(open(os.path.join(psql("SHOW data_directory"), "postmaster.pid")).readline())
+    total = 0
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open("/proc/%s/stat" % pid) as f:
+                fields = f.read().rsplit(")", 1)[1].split()
+        except OSError:
+            continue
+        if int(pid) == postmaster:
+            total += sum(map(int, fields[11:15]))
+        elif int(fields[1]) == postmaster:
+            total += int(fields[11]) + int(fields[12])
+    return total / os.sysconf("SC_CLK_TCK")
+
+
+def clients(name, n, seconds):
+    """Answers a second and the 99th of 100 times in ms of clients with one text each; and processor time a post in us."""
+    before = server_cpu()
+    times, rate, _ = pgbench_times("SELECT count(embedding) FROM jflow_post('/x', ARRAY['some text'], '%s');" % name, n, seconds)
+    return rate, times[len(times) * 99 // 100], (server_cpu() - before) / len(times) * 1e6
+
+
+def flow(name, path, options, replicas, more=""):
     psql("SET client_min_messages = error; SELECT jflow_drop('%s', if_exists => true); DROP SERVER IF EXISTS %s CASCADE;"
          "CREATE SERVER %s FOREIGN DATA WRAPPER jflow_http OPTIONS (url '%s', provider 'openai', authentication 'none');"
-         "SELECT jflow_create('%s'); SELECT jflow_add('%s', 'e', uses => 'HttpExecutor', replicas => %d, uses_with => '%s')"
-         % (name, name, name, url(path), name, name, replicas, json.dumps(dict(options, server=name, model="m"))))
+         "SELECT jflow_create('%s'); SELECT jflow_add('%s', 'e', uses => 'HttpExecutor', replicas => %d, uses_with => '%s'%s)"
+         % (name, name, name, url(path), name, name, replicas, json.dumps(dict(options, server=name, model="m")), more))
     if replicas:
         psql("SELECT jflow_start('%s')" % name)
         psql("SELECT jflow_wait('%s', '60s')" % name)
@@ -101,3 +125,10 @@ print("| 5,000 texts × 768 dimensions, 2 replicas, against a loop with urllib a
 flow("python1", "openai?dim=768", {"concurrency": 4}, 0)
 took = best(post, "python1", 5000, 256)
 print("| the same in the caller's session | %.3f s: %.1f times as fast | |" % (took, loop / took))
+
+for name, replicas, more in (("joined", 1, ", batch => '{\"size\": 64, \"wait\": \"3ms\"}'"), ("joined2", 2, ", batch => '{\"size\": 64, \"wait\": \"3ms\"}'"), ("single", 2, "")):
+    flow(name, "openai?dim=32&delay=5", {}, replicas, more)
+    rate, p99, us = max(clients(name, 64, 5) for _ in range(RUNS))
+    print("| 64 clients, one text each, calls of 5 ms, %s | %.0f posts a second: %.2f of 64 / 8 ms; 99 of 100 within %.1f ms; %.0f us of processor time a post%s | 0.8, 15 ms |"
+          % ("%d replica%s%s" % (replicas, "s" if replicas > 1 else "", ", batch 64/3 ms" if more else ", no batch"), rate, rate / 8000, p99, us,
+             "; %s texts a call" % psql("SELECT round(batch_docs) FROM jflow_status WHERE flow = '%s'" % name) if more else ""))
