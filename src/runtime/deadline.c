@@ -10,13 +10,18 @@
  */
 #include "postgres.h"
 
+#include "common/pg_prng.h"
 #include "miscadmin.h"
+#include "pgstat.h"
 #include "storage/latch.h"
 #include "utils/timeout.h"
 
 #include "compat.h"
 #include "flow/flow.h"
 #include "runtime/deadline.h"
+
+#define AGAIN_MS 10				/* before something is run again; doubles */
+#define AGAIN_MS_MAX 1000
 
 static TimeoutId timeout_id = MAX_TIMEOUTS;
 static JflowDeadline *innermost = NULL;
@@ -148,4 +153,25 @@ jflow_run_before_deadline(int64 timeout_ms, const char *what,
 	}
 	PG_END_TRY();
 	pop(&deadline);
+}
+
+/*
+ * Wait before a request is run again, about twice as long each time: who was in its
+ * way needs time to take the lock that it has let go, or they meet again.
+ */
+void
+jflow_pause_before(int try)
+{
+	long		ms = Min((long) AGAIN_MS << Min(try - 1, 10), AGAIN_MS_MAX);
+	TimestampTz until;
+
+	ms += pg_prng_uint64_range(&pg_global_prng_state, 0, ms);
+	until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), ms);
+	while ((ms = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), until)) > 0)
+	{
+		CHECK_FOR_INTERRUPTS();
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, ms,
+						 PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+	}
 }

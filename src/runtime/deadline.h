@@ -19,6 +19,7 @@ typedef void (*JflowGuarded) (void *arg);
 
 extern void jflow_run_before_deadline(int64 timeout_ms, const char *what,
 									  JflowGuarded function, void *arg);
+extern void jflow_pause_before(int try);
 extern TimestampTz jflow_deadline_nearest(void);
 extern bool jflow_deadline_raised(const ErrorData *error);
 

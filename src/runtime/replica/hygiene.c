@@ -12,7 +12,10 @@
 #include "catalog/namespace.h"
 #include "commands/prepare.h"
 #include "commands/sequence.h"
+#include "commands/trigger.h"
+#include "nodes/makefuncs.h"
 #include "storage/lock.h"
+#include "utils/guc.h"
 #include "utils/portal.h"
 #include "utils/snapmgr.h"
 
@@ -23,6 +26,22 @@ bool
 jflow_hygiene_temp(void)
 {
 	return (MyXactFlags & XACT_FLAGS_ACCESSEDTEMPNAMESPACE) != 0;
+}
+
+/*
+ * Fire deferred triggers while an error is still an ordinary one, and what they
+ * set can still be rolled back.
+ */
+void
+jflow_hygiene_fire_deferred(void)
+{
+	ConstraintsSetStmt *stmt = makeNode(ConstraintsSetStmt);
+	int			settings = NewGUCNestLevel();
+
+	stmt->constraints = NIL;
+	stmt->deferred = false;
+	AfterTriggerSetState(stmt);
+	AtEOXact_GUC(false, settings);
 }
 
 /* Leave nothing to the next caller.  Outside of a transaction. */

@@ -6,6 +6,7 @@
 #define JFLOW_HYGIENE_H
 
 extern bool jflow_hygiene_temp(void);
+extern void jflow_hygiene_fire_deferred(void);
 extern void jflow_hygiene_clean(bool temp);
 
 #endif							/* JFLOW_HYGIENE_H */

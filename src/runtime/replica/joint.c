@@ -157,6 +157,22 @@ jflow_joint_make(JflowJoint *joint, int r)
 	joint->docs = joint->n > 1 ? jflow_concat(docs, joint->n, joint->counts) : docs[0];
 }
 
+/*
+ * How many milliseconds a call may take: what its request's post has left, of several
+ * the one with the most, since the others' gateways end theirs; 0: without end.
+ */
+int64
+jflow_joint_time_left(const JflowSlot *first, int64 grace_ms)
+{
+	TimestampTz deadline = jflow_post_shared(first->shared)->deadline;
+
+	for (int n = first->next; n >= 0; n = jflow_slots[n].next)
+		deadline = Max(deadline, jflow_post_shared(jflow_slots[n].shared)->deadline);
+	if (deadline == DT_NOEND)
+		return 0;
+	return Max((deadline - GetCurrentTimestamp()) / 1000, 0) + grace_ms;
+}
+
 /* Divide the answer among the requests; it has a document for each, in order. */
 void
 jflow_joint_divide(JflowJoint *joint, Datum answer)

@@ -19,6 +19,7 @@ typedef struct JflowJoint
 } JflowJoint;
 
 extern void jflow_joint_make(JflowJoint *joint, int replica);
+extern int64 jflow_joint_time_left(const JflowSlot *first, int64 grace_ms);
 extern void jflow_joint_divide(JflowJoint *joint, Datum answer);
 extern void jflow_joint_return(int replica, bool alone);
 

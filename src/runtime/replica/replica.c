@@ -10,10 +10,7 @@
 #include <signal.h>
 
 #include "access/xact.h"
-#include "commands/trigger.h"
-#include "common/pg_prng.h"
 #include "miscadmin.h"
-#include "nodes/makefuncs.h"
 #include "pgstat.h"
 #include "postmaster/interrupt.h"
 #include "storage/ipc.h"
@@ -44,9 +41,6 @@
  * replica's timer is there in case that the gateway is not.
  */
 #define DEADLINE_GRACE_MS 1000
-
-#define AGAIN_MS 10				/* before a request is run again; doubles */
-#define AGAIN_MS_MAX 1000
 
 /* What to call for an endpoint, kept while the definitions hold. */
 typedef struct Prepared
@@ -347,22 +341,6 @@ call_in_time(void *arg)
 							  call_stages, running);
 }
 
-/*
- * Fire deferred triggers while an error is still an ordinary one, and what they
- * set can still be rolled back.
- */
-static void
-fire_deferred_triggers(void)
-{
-	ConstraintsSetStmt *stmt = makeNode(ConstraintsSetStmt);
-	int			settings = NewGUCNestLevel();
-
-	stmt->constraints = NIL;
-	stmt->deferred = false;
-	AfterTriggerSetState(stmt);
-	AtEOXact_GUC(false, settings);
-}
-
 /* Where does the answer go?  Counts it accordingly. */
 static int
 choose_next_step(JflowSlot *slot, JflowSharedStep *step)
@@ -395,22 +373,6 @@ take_documents(Running *running)
 		running->docs = running->joint.docs;
 	else
 		running->docs = jflow_payload_docs(slot->docs, &running->parts, &running->nparts);
-}
-
-/*
- * How long it may take: what its post has left, of several the one with the most.
- * The others' gateways end theirs.
- */
-static int64
-time_left(const Running *running)
-{
-	TimestampTz deadline = running->shared->deadline;
-
-	for (int n = running->slot->next; n >= 0; n = jflow_slots[n].next)
-		deadline = Max(deadline, jflow_post_shared(jflow_slots[n].shared)->deadline);
-	if (deadline == DT_NOEND)
-		return 0;
-	return Max((deadline - GetCurrentTimestamp()) / 1000, 0) + DEADLINE_GRACE_MS;
 }
 
 /* Make the answers ready to be sent, if there are new ones. */
@@ -464,14 +426,14 @@ run_request(Running *running)
 		prepared.runnables.main->flinfo.fn_addr == prepared.executor->class->waits;
 	if (running->waits)
 		MemoryContextSwitchTo(running->memory);
-	jflow_run_before_deadline(time_left(running), "post", call_in_time, running);
+	jflow_run_before_deadline(jflow_joint_time_left(running->slot, DEADLINE_GRACE_MS), "post", call_in_time, running);
 
 	error_context_stack = &callback;
 	me->docs += jflow_docs_count(running->docs);
 	prepare_answers(running, given);
 	writes = TransactionIdIsValid(GetTopTransactionIdIfAny());
 	if (writes)
-		fire_deferred_triggers();
+		jflow_hygiene_fire_deferred();
 	temp = jflow_hygiene_temp();
 	error_context_stack = callback.previous;
 	CHECK_FOR_INTERRUPTS();
@@ -561,27 +523,6 @@ end_serving(bool temp)
 }
 
 /*
- * Wait before a request is run again, about twice as long each time: who was in its
- * way needs time to take the lock that it has let go, or they meet again.
- */
-static void
-pause_before(int try)
-{
-	long		ms = Min((long) AGAIN_MS << Min(try - 1, 10), AGAIN_MS_MAX);
-	TimestampTz until;
-
-	ms += pg_prng_uint64_range(&pg_global_prng_state, 0, ms);
-	until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), ms);
-	while ((ms = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), until)) > 0)
-	{
-		CHECK_FOR_INTERRUPTS();
-		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, ms,
-						 PG_WAIT_EXTENSION);
-		ResetLatch(MyLatch);
-	}
-}
-
-/*
  * Run what was taken once, for the how many-th time again.  Returns its error, in the
  * current memory context, after what it has done is undone; NULL: it has
  * succeeded.  Interrupts are held when this returns, and "temp" is set if it has
@@ -601,7 +542,7 @@ try_request(Running *running, int again, bool *temp)
 	PG_TRY();
 	{
 		if (again > 0)
-			pause_before(again);
+			jflow_pause_before(again);
 		touched = run_request(running);
 	}
 	PG_CATCH();
@@ -704,7 +645,7 @@ serve(int n)
 	if (batched && known.id != 0)
 		jflow_stat_count_call(known.stat, error ? 0 : Max(running.joint.n, 1),
 							  running.joint.n > 1 ? running.joint.ndocs : count.docs);
-	if (error && slot->next >= 0)
+	if (error && (slot->next >= 0 || (me->split && !slot->cancel)))
 		separate(running.refused);
 	else if (running.joint.n > 1)
 		end_joint(&running.joint, &count, started);
