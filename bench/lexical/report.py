@@ -17,7 +17,7 @@ TEXT = """# Benchmark of lexical and hybrid search
 Made by `make bench BENCH=lexical`; `bench/README.md` says what is measured and how. Only ratios within a run count.
 
 {processor}; load of the machine at the start {load:.1f}; PostgreSQL {server};
-{of}; medians of {rounds} rounds in which what is compared takes turns.
+{of}; what is compared takes turns, in rounds whose median counts.
 """
 
 
