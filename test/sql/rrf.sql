@@ -22,6 +22,7 @@ SELECT round(1/61.0 + 1/63.0, 8) AS a, round(1/63.0 + 1/61.0, 8) AS c, round(1/6
 SELECT id, score FROM show(:docs, '{"k": 0, "weights": {"meaning": 3}}');
 SELECT id, score FROM show(:docs, '{"weights": {"meaning": 0}}');
 SELECT id, score, tags FROM show(:docs, '{"method": "weighted"}');
+SELECT m.id, m.score FROM jflow_post('/search', :docs::jsonb, 'h', '{"weights": {"words": 0}, "method": "weighted"}') d, unnest(d.matches) m;
 SELECT id, score FROM show(:docs, '{"window": 1, "limit": 1}');
 -- pages, and how many the branches are asked for
 SELECT id FROM show(:docs, '{"limit": 2, "offset": 1}');

@@ -237,7 +237,8 @@ fuse(void *arg, const JflowDoc *doc, const Datum *lists, int nbranches)
 		JflowMatch *match = &fused[i - first];
 
 		*match = candidates.list[i].match;
-		match->values[MATCH_SCORE] = Float8GetDatum(-candidates.list[i].score);
+		/* not -0 */
+		match->values[MATCH_SCORE] = Float8GetDatum(0 - candidates.list[i].score);
 		match->values[MATCH_TAGS] = tags_with_ranks(ranker, &candidates, &candidates.list[i]);
 		match->nulls[MATCH_SCORE] = match->nulls[MATCH_TAGS] = false;
 		if (ranker->highlight.wanted)
