@@ -73,11 +73,15 @@ def flow_bars(bars, part):
     tutorial, hybrid = part["tutorial"], part["hybrid"]
     def search(times):
         return "; p50 of all {p50:.3f}, processor time {processor:.3f}".format(**times)
-    bars.most("the same of the tutorial's `/search` (tokenizer, 2 shards), in replicas", tutorial["replicas"]["best"], 0.5, "{:.3f}", search(tutorial["replicas"]))
-    bars.most("the same, in the caller's session", tutorial["session"]["best"], 0.5, "{:.3f}", search(tutorial["session"]))
+    bars.most("the tutorial's `/search` (tokenizer, 2 shards) in replicas, p50 of best passes, ms", tutorial["replicas"]["best"], 0.5, "{:.3f}", search(tutorial["replicas"]))
+    bars.most("the same in the caller's session", tutorial["session"]["best"], 0.5, "{:.3f}", search(tutorial["session"]))
     bars.least("its recall@10", tutorial["recall"], 1, "{:.3f}")
     times = hybrid["times"]
-    bars.most("hybrid post over its slower branch, best passes", times["hybrid"]["best"] / max(times["words"]["best"], times["meaning"]["best"]), 1.2)
+    def over(key, of=max):
+        return times["hybrid"][key] / of((times["words"][key], times["meaning"][key]))
+    # three processes have to be awake at once, so on a busy machine a best pass is one of chance
+    bars.most("hybrid post over its slower branch, p50", over("p50"), 1.2,
+              note="; best passes {:.2f}; processor time, over that of both branches, {:.2f}".format(over("best"), over("processor", sum)))
     ndcg = hybrid["ndcg"]
     bars.least("nDCG@10 of BM25, less the reference's", ndcg["words"] - ndcg["reference"], 0, "{:+.4f}")
     bars.least("nDCG@10 of hybrid, less its better branch's", ndcg["hybrid"] - max(ndcg["words"], ndcg["meaning"]), -0.005, "{:+.4f}")
