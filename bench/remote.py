@@ -57,8 +57,18 @@ def copy(table, rows, start=0):
     assert run.wait() == 0
 
 
-def processes():
-    """Processor time of all processes of the server, those that have ended included."""
+def is_far(pid):
+    try:
+        with open("/proc/%s/cmdline" % pid) as f:
+            title = f.read()
+    except OSError:
+        return False
+    return any(" %s " % node in title for node in NODES)
+
+
+def processes(front=False):
+    """Processor time of all processes of the server, those that have ended included;
+    or of those of the front that have not."""
     postmaster = int(psql("SELECT pg_read_file('postmaster.pid')").split()[0])
     total = 0
     for pid in os.listdir("/proc"):
@@ -67,9 +77,9 @@ def processes():
                 fields = f.read().rpartition(")")[2].split()
         except (OSError, ValueError):
             continue
-        if pid == str(postmaster):
+        if pid == str(postmaster) and not front:
             total += sum(int(x) for x in fields[11:15])
-        elif len(fields) > 12 and fields[1] == str(postmaster):
+        elif len(fields) > 12 and fields[1] == str(postmaster) and not (front and is_far(pid)):
             total += int(fields[11]) + int(fields[12])
     return total / TICK
 
@@ -131,14 +141,16 @@ def answers(flow):
 
 
 def search(clients):
-    """Medians over rounds: processor time and latency of a search, of each flow."""
+    """What each round says of a search of each flow: processor time of all processes,
+    latency, searches a second, and processor time of the front's replicas."""
     results = {"here": [], "far": []}
     for _ in range(ROUNDS):
         for flow in random.sample(sorted(results), 2):
-            before = processes()
+            before = processes(), processes(front=True)
             times, rate, _ = pgbench_times(search_sql(flow), clients=clients, seconds=SECONDS)
-            cpu = (processes() - before) / len(times) * 1000
-            results[flow].append((cpu, statistics.median(times), rate))
+            cpu = (processes() - before[0]) / len(times) * 1000
+            replicas = (processes(front=True) - before[1]) / len(times) * 1000
+            results[flow].append((cpu, statistics.median(times), rate, replicas))
     return results
 
 
@@ -158,7 +170,8 @@ def main():
             continue
         results = search(clients)
         print("| search, %d client(s) | here | far | ratio of each pair |\n| --- | --- | --- | --- |" % clients)
-        for number, what in enumerate(("processor of all processes, ms", "latency p50, ms", "searches a second")):
+        for number, what in enumerate(("processor of all processes, ms", "latency p50, ms", "searches a second",
+                                        "processor of the front's replicas, ms")):
             pairs = [f[number] / h[number] for h, f in zip(results["here"], results["far"])]
             print("| %s | %.2f | %.2f | %.2f (%.2f to %.2f) |" % (
                 what, statistics.median(r[number] for r in results["here"]),
