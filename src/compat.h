@@ -158,6 +158,15 @@ jflow_object_aclcheck(Oid classid, Oid objectid, Oid roleid, AclMode mode)
 #define rel_has_new_file_compat(rel) ((rel)->rd_newRelfilenodeSubid != InvalidSubTransactionId)
 #endif
 
+/* Members of xl_btree_reuse_page; version 16 renamed them. */
+#if PG_VERSION_NUM >= 160000
+#define reuse_file_compat locator
+#define reuse_horizon_compat snapshotConflictHorizon
+#else
+#define reuse_file_compat node
+#define reuse_horizon_compat latestRemovedFullXid
+#endif
+
 /*
  * Workers for an index build: from version 17 on the server has chosen, before
  * it does so for btree alone.  The caller includes optimizer/optimizer.h.

@@ -8,6 +8,10 @@
  */
 #include "postgres.h"
 
+#include "access/nbtxlog.h"
+#include "access/rmgr.h"
+#include "access/xlog.h"
+#include "access/xloginsert.h"
 #include "storage/indexfsm.h"
 #include "storage/lmgr.h"
 #include "utils/rel.h"
@@ -116,4 +120,27 @@ ix_new_buffer(Relation index, ForkNumber fork)
 	if (extend)
 		UnlockRelationForExtension(index, ExclusiveLock);
 	return buffer;
+}
+
+/*
+ * Pages are about to be used again that scans may need whose snapshots are not
+ * younger than a transaction.  There is none here, but there may be on a standby:
+ * have it wait for them before it replays what follows, as long as
+ * max_standby_streaming_delay lets it, and cancel them then.  Generic WAL has no
+ * record for that.  Those of B-trees have one that does nothing else, and does
+ * not look what kind of index it names.
+ */
+void
+ix_log_reuse(Relation index, FullTransactionId horizon)
+{
+	xl_btree_reuse_page record = {0};
+
+	if (!RelationNeedsWAL(index) || !XLogStandbyInfoActive())
+		return;
+	record.reuse_file_compat = rel_file_compat(index);
+	record.block = InvalidBlockNumber;
+	record.reuse_horizon_compat = horizon;
+	XLogBeginInsert();
+	XLogRegisterData((char *) &record, SizeOfBtreeReusePage);
+	XLogInsert(RM_BTREE_ID, XLOG_BTREE_REUSE_PAGE);
 }

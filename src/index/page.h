@@ -5,6 +5,7 @@
 #ifndef INDEX_PAGE_H
 #define INDEX_PAGE_H
 
+#include "access/transam.h"
 #include "storage/bufmgr.h"
 #include "storage/bufpage.h"
 #include "utils/relcache.h"
@@ -32,6 +33,7 @@ extern void ix_page_init(Page page, uint16 page_id, uint16 kind, uint32 owner);
 extern bool ix_page_valid(Page page, uint16 page_id, uint16 kind);
 extern bool ix_page_usable(Page page);
 extern Buffer ix_new_buffer(Relation index, ForkNumber fork);
+extern void ix_log_reuse(Relation index, FullTransactionId horizon);
 extern JFLOW_NORETURN void ix_corrupt(Relation index, BlockNumber block, const char *detail);
 
 #endif							/* INDEX_PAGE_H */

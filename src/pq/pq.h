@@ -348,7 +348,6 @@ typedef struct PqIndex
 	uint32		longest;		/* list */
 	Buffer	   *hints;			/* where blocks were last seen, by number */
 	uint32		hint_mask;
-	bool		standby;		/* pages may be used again while they are read */
 	bool		appended;		/* a page since the last look at how many */
 	uint32		asked;			/* pages there were when a worker was asked */
 	uint32		asked_outliers; /* and those of outliers */
@@ -450,8 +449,6 @@ extern void pq_index_forget(Relation index);
 extern void pq_read_meta(Relation index, PqMetaPageData *meta);
 extern void pq_block_check(PqIndex *pq, Relation index, BlockNumber block);
 extern Buffer pq_read(PqIndex *pq, Relation index, BlockNumber block);
-extern void pq_hold(const PqIndex *pq, Relation index, Buffer buffer);
-extern void pq_let_go(const PqIndex *pq, Buffer buffer);
 extern void pq_prefetch(const PqIndex *pq, BlockNumber block);
 extern void pq_prefetch_pin(const PqIndex *pq, BlockNumber block);
 extern BlockNumber pq_list_head(PqIndex *pq, Relation index, uint32 list);

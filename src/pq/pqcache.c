@@ -12,7 +12,6 @@
  */
 #include "postgres.h"
 
-#include "access/xlog.h"
 #include "port/pg_crc32c.h"
 #include "storage/buf_internals.h"
 #include "utils/memutils.h"
@@ -224,7 +223,6 @@ pq_index_get(Relation index, MemoryContext owner)
 		shrink();
 		dlist_push_head(&indexes, &found->node);
 	}
-	found->standby = RecoveryInProgress();
 	found->refcount++;
 	callback->func = release_copy;
 	callback->arg = found;
@@ -275,28 +273,6 @@ pq_read(PqIndex *pq, Relation index, BlockNumber block)
 		return *hint;
 	pq_block_check(pq, index, block);
 	return *hint = ReadBuffer(index, block);
-}
-
-/*
- * Read a pinned page of centroids or refine codes until pq_let_go().  It needs
- * no lock, since the bytes that are read of it do not change as long as a scan of
- * its generation lives; a standby replays what does not wait for its scans.
- */
-void
-pq_hold(const PqIndex *pq, Relation index, Buffer buffer)
-{
-	if (!pq->standby)
-		return;
-	LockBuffer(buffer, BUFFER_LOCK_SHARE);
-	pq_generation_check(index, buffer, pq->layout.generation);
-}
-
-/* Give back what pq_hold took; the pin stays. */
-void
-pq_let_go(const PqIndex *pq, Buffer buffer)
-{
-	if (pq->standby)
-		LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
 }
 
 /*

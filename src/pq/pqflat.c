@@ -90,9 +90,7 @@ pin_refine(PqSearch *search, const PqLayout *layout, const PqPostingHeader *head
 			ix_corrupt(search->index, InvalidBlockNumber, "An entry has no refine page.");
 		buffers[part] = pq_read(search->pq, search->index, header->refine[number + part]);
 		/* a damaged page is a wrong distance at worst, but must be a page */
-		pq_hold(search->pq, search->index, buffers[part]);
 		pq_page_check(search->index, buffers[part], PQ_PAGE_REFINE);
-		pq_let_go(search->pq, buffers[part]);
 	}
 }
 
@@ -120,11 +118,7 @@ pq_flat_distances(PqSearch *search, uint32 list, Page page, double *distances, f
 			pin_refine(search, layout, PqPostingGetHeader(page), number, buffers);
 			pinned = number;
 		}
-		for (int part = 0; part < layout->refine_parts; part++)
-			pq_hold(search->pq, search->index, buffers[part]);
 		value = entry_distance(search, layout, buffers, slot, &error);
-		for (int part = 0; part < layout->refine_parts; part++)
-			pq_let_go(search->pq, buffers[part]);
 		if (search->pq->model->metric != PQ_METRIC_IP && search->pq->model->metric != PQ_METRIC_L1)
 			value = sqrt(value);
 		distances[i] = isfinite(value) ? value : 0;

@@ -265,10 +265,8 @@ pq_read_centroid(Relation index, PqIndex *pq, uint32 list, float *out)
 			buffer = pq_read(pq, index, block);
 			at = block;
 		}
-		pq_hold(pq, index, buffer);
 		pq_page_check(index, buffer, PQ_PAGE_TILES);
 		out[j] = ((float *) ((char *) BufferGetPage(buffer) + PQ_STREAM_START))[row % PQ_ROWS_PER_PAGE * PQ_TILE + list % PQ_TILE];
-		pq_let_go(pq, buffer);
 	}
 	if (BufferIsValid(buffer))
 		ReleaseBuffer(buffer);

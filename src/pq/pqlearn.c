@@ -24,11 +24,11 @@
  *
  * A scan that started with the old generation reads that to its end: its snapshot
  * sees no row that was inserted after it.  So the pages of the old generation stay
- * until the oldest snapshot is younger than the switch.  VACUUM removes entries of
+ * until the oldest snapshot is younger than the switch, and a standby waits for
+ * its own before it replays that they go (ix_log_reuse).  VACUUM removes entries of
  * the generation in use only: an older scan may still come upon one of a row that
  * is gone, as it may after VACUUM anyway, and its snapshot cannot see what stands
- * in that place now.  On a standby pages may be used again too early; there each
- * page is asked for its generation.
+ * in that place now.
  */
 #include "postgres.h"
 
@@ -362,22 +362,21 @@ learn_anew(Relation index, double tuples)
 	pq_load_write(build, writer);
 	pq_writer_end(writer);
 
+	/* what is copied from here on it has not learned from */
 	build->meta.tuples = build->indexed;
 	learn.new = pq_index_open(index, &build->meta);
 	pq_calibrate(index, learn.new, build->queries, build->nrows, build->nqueries, &build->meta);
-	/* what is copied from here on may be outliers */
+	/* and may be outliers */
 	learn.new->meta = build->meta;
 	for (int pass = 0; pass < PASSES; pass++)
 	{
 		each_entry(&learn, insert_entry_anew);
-		build->meta.tuples += learn.met;
 		if (learn.met <= FEW_ENTRIES)
 			break;
 	}
 
 	LockPage(index, PQ_META_BLOCK, ExclusiveLock);
 	each_entry(&learn, insert_entry_anew);
-	build->meta.tuples += learn.met;
 	build->meta.check_pages = pq_pages_before_check(&build->meta, &build->layout, build->trained->model->nlists, build->meta.tuples);
 	build->meta.warned = 0;
 	build->meta.due_tuples = 0;
@@ -550,6 +549,9 @@ pq_learn_wanted(Relation index, PqIndex *pq)
 {
 	BackgroundWorker worker = {0};
 	Oid			oid = RelationGetRelid(index);
+	Oid			table = index->rd_index->indrelid;
+	uint32		asked = pq->asked;
+	uint32		asked_outliers = pq->asked_outliers;
 
 	pq->appended = false;
 	if (!worth_asking(index, pq))
@@ -559,6 +561,14 @@ pq_learn_wanted(Relation index, PqIndex *pq)
 		pq_learn_if_due(index);
 		return;
 	}
+	/* a worker for this index or another of the table, or VACUUM, is at it */
+	if (!ConditionalLockRelationOid(table, ShareUpdateExclusiveLock))
+	{
+		pq->asked = asked;
+		pq->asked_outliers = asked_outliers;
+		return;
+	}
+	UnlockRelationOid(table, ShareUpdateExclusiveLock);
 	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
 	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
 	worker.bgw_restart_time = BGW_NEVER_RESTART;
@@ -637,6 +647,7 @@ pq_sweep(Relation index, BufferAccessStrategy strategy)
 	BlockNumber nblocks = RelationGetNumberOfBlocks(index);
 	bool		old_too;
 	bool		left = false;
+	bool		told = false;	/* standbys, that pages go */
 
 	pq_read_meta(index, &meta);
 	old_too = GlobalVisCheckRemovableFullXid(NULL, meta.switched);
@@ -657,9 +668,13 @@ pq_sweep(Relation index, BufferAccessStrategy strategy)
 			if (IxPageGetOpaque(page)->generation > meta.generation || old_too)
 			{
 				GenericXLogState *state;
+				bool		older = IxPageGetOpaque(page)->generation < meta.generation;
 
 				/* such a page is changed by nobody else */
 				LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
+				if (older && !told)
+					ix_log_reuse(index, meta.switched);
+				told |= older;
 				LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
 				state = GenericXLogStart(index);
 

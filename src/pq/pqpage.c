@@ -8,7 +8,6 @@
  */
 #include "postgres.h"
 
-#include "access/xlog.h"
 #include "port/pg_crc32c.h"
 #include "utils/rel.h"
 
@@ -116,26 +115,17 @@ pq_page_check(Relation index, Buffer buffer, PqPageKind kind)
 }
 
 /*
- * See that a page is of the generation that the reader started with.  On a primary
- * it always is, as pages are used again only when no older scan lives.  A standby
- * is not told of that, so a scan there may be too late; what it has returned is
- * right, but what is left cannot be found any more.
+ * See that a page is of the generation that the reader started with: pages are
+ * used again only when no older scan lives, and on a standby replay waits for it.
  */
 void
 pq_generation_check(Relation index, Buffer buffer, uint32 generation)
 {
 	Page		page = BufferGetPage(buffer);
 
-	if (!PageIsNew(page) && ((PageHeader) page)->pd_special == BLCKSZ - sizeof(IxPageOpaqueData) &&
-		IxPageGetOpaque(page)->kind != IX_PAGE_FREE && IxPageGetOpaque(page)->generation == generation)
-		return;
-	if (RecoveryInProgress())
-		ereport(ERROR,
-				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-				 errmsg("canceling statement due to conflict with recovery"),
-				 errdetail("Index \"%s\" has learned anew, and used old pages again.", RelationGetRelationName(index)),
-				 errhint("Run the query again.")));
-	ix_corrupt(index, BufferGetBlockNumber(buffer), "The page is of another generation.");
+	if (PageIsNew(page) || ((PageHeader) page)->pd_special != BLCKSZ - sizeof(IxPageOpaqueData) ||
+		IxPageGetOpaque(page)->kind == IX_PAGE_FREE || IxPageGetOpaque(page)->generation != generation)
+		ix_corrupt(index, BufferGetBlockNumber(buffer), "The page is of another generation.");
 }
 
 /*

@@ -315,10 +315,8 @@ score_tiles(PqSearch *search, int first, int end, const uint32 *taken, ScoredLis
 				buffer = pq_read(search->pq, search->index, block);
 				at = block;
 			}
-			pq_hold(search->pq, search->index, buffer);
 			pq_page_check(search->index, buffer, PQ_PAGE_TILES);
 			add_rows(search, j, (float *) ((char *) BufferGetPage(buffer) + PQ_STREAM_START + offset * PQ_ROW_BYTES), rows, sums);
-			pq_let_go(search->pq, buffer);
 			j += rows;
 			row += rows;
 		}
@@ -704,7 +702,6 @@ pq_search_refine(PqSearch *search, const PqFrame *frame, double *distances, floa
 		}
 		if (k < 0)
 			continue;
-		pq_hold(search->pq, search->index, ring[k % AHEAD]);
 		code = PageGetContents(BufferGetPage(ring[k % AHEAD])) + (c[k].place & 0xffff) * layout->refine_size;
 		memcpy(&header, code, sizeof(header));
 		code += sizeof(header);
@@ -720,7 +717,6 @@ pq_search_refine(PqSearch *search, const PqFrame *frame, double *distances, floa
 											  (const uint8 *) code, model->inner));
 		distances[k] = isfinite(value) ? value : 0;
 		errors[k] = isfinite(value) && header.error >= 0 ? header.error + f->slack : INFINITY;
-		pq_let_go(search->pq, ring[k % AHEAD]);
 		ReleaseBuffer(ring[k % AHEAD]);
 	}
 }
@@ -756,12 +752,10 @@ pq_read_refined(Relation index, PqIndex *pq, uint32 list, Page page, int slot, c
 		if (block == InvalidBlockNumber)
 			ix_corrupt(index, block, "An entry has no refine page.");
 		buffer = pq_read(pq, index, block);
-		pq_hold(pq, index, buffer);
 		pq_page_check(index, buffer, PQ_PAGE_REFINE);
 		memcpy(code + part * PQ_REFINE_BYTES,
 			   PageGetContents(BufferGetPage(buffer)) + slot % layout->refine_slots * layout->refine_size,
 			   Min(layout->refine_size - part * PQ_REFINE_BYTES, PQ_REFINE_BYTES));
-		pq_let_go(pq, buffer);
 		ReleaseBuffer(buffer);
 	}
 	*error = pq_refine_decode(pq->model, PqListIsFlat(pq, list), code, origin, point);
