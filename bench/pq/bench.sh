@@ -26,7 +26,9 @@ fi
 "$top/script/setup" python3-faiss libopenblas0-pthread zstd
 keep vectors
 keep pq
-/usr/bin/python3 "$top/bench/pq/prepare.py" "$JFLOW_DATA" "$work/vectors"
+# --sets of BENCH_ARGS, or all
+chosen=$(printf '%s' "${BENCH_ARGS:-}" | sed -n 's/.*--sets[ =]\([a-z0-9,]*\).*/\1/p')
+/usr/bin/python3 "$top/bench/pq/prepare.py" "$JFLOW_DATA" "$work/vectors" ${chosen:+"$chosen"}
 gcc -O2 -Wall -Wextra -I"$("$PG_CONFIG" --includedir)" "$top/bench/pq/client.c" -lpq -o "$work/vectors/client"
 say "Building pgvector with -march=native"
 (build_vector "$work/pgvector" -march=native "$work/inst")
@@ -35,6 +37,9 @@ start_server pq "shared_preload_libraries = 'jflow'" "shared_buffers = '3GB'" \
 	"maintenance_work_mem = '2GB'" "max_parallel_maintenance_workers = 1" \
 	"synchronous_commit = off" "autovacuum = off" "jit = off" "max_wal_size = '8GB'"
 [ -n "${BENCH_KEEP:-}" ] || rm -f "$results"
+BENCH_RESTART="'$bindir/pg_ctl' -D '$work/pq/data' -l '$work/pq/server.log' -m fast -w restart"
+[ "$(id -u)" -ne 0 ] || BENCH_RESTART="setpriv --reuid=$run_user --regid=$(id -g "$run_user") --clear-groups $BENCH_RESTART"
+export BENCH_RESTART
 # a build of jflow that is new to a kept server
 "$bindir/psql" -Xqc "SET client_min_messages = error; DROP EXTENSION IF EXISTS jflow CASCADE;
 	DROP SCHEMA IF EXISTS jflow CASCADE; CREATE EXTENSION jflow CASCADE"

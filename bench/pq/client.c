@@ -35,6 +35,7 @@ typedef struct Totals
 {
 	double	   *times;			/* microseconds of each query */
 	double	   *best;			/* the least of each line of the file */
+	double	   *share;			/* found of each line's nearest k */
 	long		queries;
 	long		found;			/* of the nearest k, how many were returned */
 	long		wanted;
@@ -204,6 +205,8 @@ count_found(const Job *job, Totals *totals, PGresult *res, int i)
 {
 	const uint32_t *truth = row_at(&job->truth, i);
 	int			k = job->k < job->truth.width ? job->k : job->truth.width;
+	long		found = totals->found;
+	long		wanted = totals->wanted;
 
 	totals->returned += PQntuples(res);
 	for (int j = 0; j < k; j++)
@@ -223,6 +226,7 @@ count_found(const Job *job, Totals *totals, PGresult *res, int i)
 			}
 		}
 	}
+	totals->share[i] = totals->wanted > wanted ? (double) (totals->found - found) / (totals->wanted - wanted) : 1;
 }
 
 static void
@@ -325,13 +329,14 @@ print_totals(Totals *t, int count)
 		sum += t->times[i];
 	qsort(t->times, t->queries, sizeof(double), compare_times);
 	qsort(t->best, count, sizeof(double), compare_times);
-	printf("{\"queries\": %ld, \"qps\": %.1f, \"mean_us\": %.1f, \"p50_us\": %.1f, \"p95_us\": %.1f, \"p99_us\": %.1f, \"best_us\": %.1f, \"processor_us\": %.1f",
+	qsort(t->share, count, sizeof(double), compare_times);
+	printf("{\"queries\": %ld, \"qps\": %.1f, \"mean_us\": %.1f, \"p50_us\": %.1f, \"p95_us\": %.1f, \"p99_us\": %.1f, \"p999_us\": %.1f, \"most_us\": %.1f, \"best_us\": %.1f, \"processor_us\": %.1f",
 		   t->queries, t->queries * 1e6 / sum, sum / t->queries, t->times[t->queries / 2],
 		   t->times[(long) (t->queries * 0.95)], t->times[(long) (t->queries * 0.99)],
-		   t->best[count / 2], t->processor * 1e6 / t->queries);
+		   t->times[(long) (t->queries * 0.999)], t->times[t->queries - 1], t->best[count / 2], t->processor * 1e6 / t->queries);
 	if (t->wanted > 0)
-		printf(", \"recall\": %.5f, \"returned\": %.2f", (double) t->found / t->wanted,
-			   (double) t->returned / t->queries);
+		printf(", \"recall\": %.5f, \"worst\": %.3f, \"returned\": %.2f", (double) t->found / t->wanted,
+			   t->share[count / 20], (double) t->returned / t->queries);
 	printf("}\n");
 }
 
@@ -380,6 +385,9 @@ main(int argc, char **argv)
 		execute(conn, settings[i]);
 	prepare(conn, &job);
 	totals.times = allocate((job.warmups + 1) * sizeof(double));
+	totals.share = calloc(job.vectors.count, sizeof(double));
+	if (totals.share == NULL)
+		die("calloc", "out of memory");
 	for (int i = 0; i < job.warmups; i++)
 		run_one(conn, &job, &totals, i % job.vectors.count);
 	totals.best = calloc(job.vectors.count, sizeof(double));

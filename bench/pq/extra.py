@@ -116,7 +116,7 @@ def filter_files(folder, data_set, share):
         base = sets.base(folder, data_set.name)
         ids = np.flatnonzero(buckets(len(base)) < share)
         write_vecs(asked, queries)
-        write_vecs(truth, ids[sets.exact_nearest(base[ids], queries, data_set.metric, 10)].astype(np.int32))
+        write_vecs(truth, ids[sets.exact_nearest(base[ids], queries, data_set.metric)].astype(np.int32))
     return folder, asked, truth
 
 

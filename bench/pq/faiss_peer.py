@@ -2,7 +2,7 @@
 """FAISS in memory: IVF, 4-bit product codes by fast scan, refined; one thread,
 one query a call.  Prints build and curve as JSON.
 
-usage: faiss_peer.py FOLDER l2|cosine
+usage: faiss_peer.py FOLDER l2|cosine|ip
 """
 import json
 import os
@@ -17,7 +17,7 @@ from vectors import read_vectors
 SECONDS = 1
 GAIN = 0.002           # with less from more probes, the refinement is what limits recall
 # lists, dimensions a code
-SHAPES = {"l2": (2048, 4), "cosine": (1024, 4)}
+SHAPES = {"l2": (2048, 4), "cosine": (1024, 4), "ip": (1024, 4)}
 PROBES = (4, 8, 16, 32, 48, 64, 96, 128, 192, 256, 384)
 REFINE = (10, 20, 40, 80)
 

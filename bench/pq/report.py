@@ -13,7 +13,8 @@ from plot import frontier, svg
 
 NAMES = {"hnsw": "pgvector hnsw", "ivfflat": "pgvector ivfflat", "faiss": "FAISS, in memory", "pq": "jflow pq",
          "none": "no index"}
-GOALS = {"sift": (0.95, 0.99), "textlsa": (0.95, 0.98)}
+GOALS = {name: (0.95, 0.99) for name in sets.SETS}
+GOALS["textlsa"] = (0.95, 0.98)
 BARS = {("sift", 0.95): 8, ("sift", 0.99): 8, ("textlsa", 0.95): 5, ("textlsa", 0.98): 4}
 
 
@@ -86,7 +87,7 @@ def bars(report):
     for (name, recall), bar in BARS.items():
         value = ratio(report.speed(name, "pq", recall), report.speed(name, "hnsw", recall))
         rows.append(verdict("%s: queries a second at recall %.2f, against hnsw" % (name, recall), value, ("%d times" % bar, bar)))
-    for name in sets.SETS:
+    for name in sets.MAIN:
         for what, words, bar in (("build_s", "build time", 20), ("bytes", "size", 4)):
             value = ratio(report.build(name, "pq", what), report.build(name, "hnsw", what))
             rows.append(verdict("%s: %s, against hnsw" % (name, words), value, ("1/%d" % bar, 1 / bar), True, "%.3f"))
@@ -109,13 +110,13 @@ def summary(report, name):
     goals = GOALS[name]
     for index in ("pq", "hnsw", "ivfflat", "faiss", "none"):
         inserted = report.get(name, index, "insert")
-        if index == "none" and not inserted:
+        if not inserted and not report.get(name, index, "curve"):
             continue
         rows.append([NAMES[index], number(report.build(name, index, "build_s"), "%.1f s"),
                      number((report.build(name, index, "bytes") or 0) / 1e6 or None, "%.0f MB"),
                      *(number(report.speed(name, index, r), "%.0f") for r in goals),
                      number(inserted and inserted["qps"], "%.0f")])
-    return table(("index", "build", "size", *("q/s at %.2f" % r for r in goals), "inserts/s"), rows)
+    return [] if not rows else table(("index", "build", "size", *("q/s at %.2f" % r for r in goals), "inserts/s"), rows)
 
 
 def memory_table(report, name):
@@ -154,6 +155,46 @@ def filter_table(report):
     return table(("index", "rows kept", "setting", "recall@10", "rows returned", "q/s"), rows) if rows else []
 
 
+def goal_rows(label, points):
+    return [[label, goal, "%.4f" % p["recall"], "%.2f" % p["worst"], "%.0f" % p["qps"], "%.0f µs" % p["p50_us"],
+             "%.0f µs" % p["p99_us"]] for goal, p in points.items()]
+
+
+def rows_table(report, name):
+    rows = []
+    for count in (1, 10, 100):
+        points = report.get(name, "pq", "limit %d" % count)
+        rows += goal_rows("%d" % count, points) if points else []
+    return table(("rows", "goal", "recall", "worst 5 %", "q/s", "p50", "p99"), rows) if rows else []
+
+
+def matrix_table(report):
+    rows = []
+    for share in (100, 10, 1):
+        for count in (10, 100):
+            points = report.get("matrix", "pq", "%d, limit %d" % (share, count))
+            rows += goal_rows("%g %%, %d rows" % (share / 10, count), points) if points else []
+    return table(("kept, wanted", "goal", "recall", "worst 5 %", "q/s", "p50", "p99"), rows) if rows else []
+
+
+def grown_table(report):
+    rows = [[NAMES[index], format(p["rows"], ","), "%.4f" % p["search"]["recall"], "%.2f" % p["search"]["worst"],
+             "%.0f µs" % p["insert"]["mean_us"], "%.1f ms" % (p["insert"]["p999_us"] / 1e3), "%.1f ms" % (p["insert"]["most_us"] / 1e3)]
+            for index in ("pq", "hnsw") for p in report.get("grown", index, "steps") or []]
+    return table(("index", "rows", "recall@10", "worst 5 %", "insert", "p99.9", "most"), rows) if rows else []
+
+
+def cold_table(report):
+    rows = []
+    for name in sets.MAIN:
+        for index in ("pq", "hnsw"):
+            made = report.get(name, index, "cold")
+            if made:
+                rows.append([name, NAMES[index], "%.0f µs" % made["first"]["mean_us"], "%.0f µs" % made["again"]["mean_us"],
+                             "%.1f times" % (made["first"]["mean_us"] / made["again"]["mean_us"]), "%d" % made["blocks"]])
+    return table(("set", "index", "first 100 queries", "the same again", "cold against warm", "blocks read"), rows) if rows else []
+
+
 def wide_table(report):
     rows = []
     for name in ("wide", "wide_sparse"):
@@ -186,8 +227,10 @@ def write(report, docs):
                 f.write(plot)
             out += ["![recall against queries a second](img/pq-%s.svg)" % name, ""]
         out += memory_table(report, name)
+        out += rows_table(report, name)
         out += points(report, name)
-    for title, lines in (("Filtered search, SIFT", filter_table(report)), ("5,215 dimensions", wide_table(report))):
+    for title, lines in (("Filtered search, SIFT", filter_table(report)), ("Filters, goals and rows, SIFT", matrix_table(report)),
+                         ("Grown by inserts, SIFT", grown_table(report)), ("Cold", cold_table(report)), ("5,215 dimensions", wide_table(report))):
         if lines:
             out += ["## %s" % title, ""] + lines
     faiss = report.get("sift", "faiss", "build") or report.get("textlsa", "faiss", "build")

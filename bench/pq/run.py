@@ -17,13 +17,14 @@ import subprocess
 import sys
 
 import extra
+import more
 import sets
 from results import Results
 from server import build, check_plan, client, exists, index_bytes, use_only, vector_text, warm
 from vectors import ServerError, load_table, psql
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-PARTS = ("curves", "insert", "growth", "filter", "memory", "wide")
+PARTS = ("curves", "rows", "insert", "growth", "filter", "matrix", "grown", "cold", "memory", "wide")
 INDEXES = ("pq", "hnsw", "ivfflat", "faiss")
 OPTIONS = {"pq": "", "hnsw": "WITH (m = 16, ef_construction = 64)"}
 
@@ -127,6 +128,11 @@ def ensure_present(table, method):
     return index
 
 
+def restart():
+    """Restarts the server, by what bench.sh says is the command."""
+    subprocess.run(["/bin/sh", "-c", os.environ["BENCH_RESTART"]], stdout=subprocess.DEVNULL, check=True)
+
+
 def parse(argv):
     def names(text):
         return [n for n in text.split(",") if n]
@@ -148,12 +154,22 @@ def main():
         ensure_table(options.folder, data_set)
         if "curves" in options.parts:
             curves(results, options.folder, data_set, options)
+        if "rows" in options.parts:
+            more.rows_wanted(results, options.folder, data_set)
+        if name not in sets.MAIN:
+            continue
         if "insert" in options.parts:
             insert(results, options.folder, data_set, options)
         if "growth" in options.parts and name == "sift":
             extra.growth(results, options.folder, data_set, options)
         if "filter" in options.parts and name == "sift":
             extra.filtered(results, options.folder, data_set, options)
+        if "matrix" in options.parts and name == "sift":
+            more.matrix(results, options.folder, data_set)
+        if "grown" in options.parts and name == "sift":
+            more.grown(results, options.folder, data_set, extra.compared(options))
+        if "cold" in options.parts:
+            more.cold(results, options.folder, data_set, extra.compared(options), restart)
         if "memory" in options.parts and "pq" in options.indexes:
             extra.memory(results, options.folder, data_set)
     if "wide" in options.parts:

@@ -7,9 +7,9 @@ import time
 from vectors import ServerError, psql
 
 
-def client(folder, statement, vectors, truth=None, settings=(), seconds=2, warmups=200, lines=False):
+def client(folder, statement, vectors, truth=None, settings=(), seconds=2, warmups=200, lines=False, k=10):
     """Runs client.c; returns what it measured."""
-    command = [os.path.join(folder, "client"), "-t", str(seconds), "-w", str(warmups)] + (["-l"] if lines else [])
+    command = [os.path.join(folder, "client"), "-k", str(k), "-t", str(seconds), "-w", str(warmups)] + (["-l"] if lines else [])
     for setting in settings:
         command += ["-s", setting]
     run = subprocess.run(command + [statement, vectors] + ([truth] if truth else []),
