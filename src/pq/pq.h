@@ -181,7 +181,8 @@ typedef struct PqMetaPageData
 	double		tuples;			/* at build */
 	int32		alike;			/* and a code that differs in fewer subvectors
 								 * from another */
-	int32		spare;
+	float		taxicab;		/* squared length of what has a taxicab length
+								 * of 1, usually; 0 if not measured */
 	double		due_tuples;		/* when flat, with so many there may be
 								 * something to learn */
 	double		sampled;
@@ -399,7 +400,7 @@ extern bool pq_embed(const PqSpace *space, int dims, int inner, int padded, cons
 /* pql1.c */
 extern float pq_l1(const float *a, const float *b, int dims);
 extern float pq_l1_code(const float *query, const float *weight, float low, float step, const uint8 *code, int dims);
-extern double pq_l1_comparable(double distance, int inner);
+extern double pq_l1_unit(const PqMetaPageData *meta, int inner);
 extern double pq_l1_disagreement(void);
 
 /* pqkmeans.c */

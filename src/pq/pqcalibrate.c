@@ -101,8 +101,14 @@ compare_entry(PqCalibration *c, int t, const float *point, float error, const fl
 	if (model->metric == PQ_METRIC_IP || model->metric == PQ_METRIC_L1)
 	{
 		for (int k = 0; k < PQ_TILE && t * PQ_TILE + k < c->nqueries; k++)
-			others[k] = model->metric == PQ_METRIC_IP ? -sums[k] :
-				pq_l1_comparable(pq_l1(point, c->queries + (size_t) (t * PQ_TILE + k) * model->padded, model->inner), model->inner);
+		{
+			float		l1 = 0;
+
+			if (model->metric == PQ_METRIC_L1)
+				l1 = pq_l1(point, c->queries + (size_t) (t * PQ_TILE + k) * model->padded, model->inner);
+			/* squared, and multiplied later by what is measured */
+			others[k] = model->metric == PQ_METRIC_IP ? -sums[k] : l1 * l1;
+		}
 		distances = others;
 	}
 	/* mostly there is none, which is seen without a branch for each */
@@ -292,7 +298,7 @@ centroid_separation(PqCalibration *c)
 
 /*
  * The usual lengths of residuals and of the codes' errors, against what is usual
- * in their lists, from some neighbours.
+ * in their lists, from some neighbours, and what a taxicab distance is.
  */
 static void
 measure_lengths(PqCalibration *c)
@@ -304,6 +310,8 @@ measure_lengths(PqCalibration *c)
 	uint8	   *codes = palloc(model->nquads * 4);
 	double		spread = 0;
 	double		wrong = 0;
+	double		units = 0;
+	int			nunits = 0;
 	int			n = 0;
 
 	for (int q = 0; q < c->nqueries; q++)
@@ -337,10 +345,21 @@ measure_lengths(PqCalibration *c)
 			off = pq_code_wrong(model, neighbour->list, point, centroid, codes) / length;
 			wrong += off * off;
 			n++;
+			if (model->metric == PQ_METRIC_L1 && neighbour->distance > 0)
+			{
+				double		square = pq_kernels->l2(point, c->queries + (size_t) q * model->padded, model->inner);
+
+				if (square > 0)
+				{
+					units += log(square / neighbour->distance);
+					nunits++;
+				}
+			}
 		}
 	c->meta->spread = n > 0 ? sqrt(spread / n) : 0;
 	c->meta->code_error = n > 0 ? sqrt(wrong / n) : 0;
 	c->meta->separation = centroid_separation(c);
+	c->meta->taxicab = nunits > 0 ? exp(units / nunits) : 0;
 	c->meta->length = c->entries > 0 ? sqrt(c->lengths / c->entries) : 0;
 	pfree(point);
 	pfree(centroid);
@@ -400,6 +419,11 @@ pq_calibrate(Relation index, PqIndex *pq, const float *queries, int nrows, int n
 	c.pq->meta.spread = meta->spread;
 	c.pq->meta.code_error = meta->code_error;
 	c.pq->meta.separation = meta->separation;
+	c.pq->meta.taxicab = meta->taxicab;
+	if (model->metric == PQ_METRIC_L1)
+		for (int q = 0; q < nqueries; q++)
+			for (int j = 0; j < c.counts[q]; j++)
+				c.neighbours[(size_t) q * c.depth + j].distance *= pq_l1_unit(meta, model->inner);
 	c.pq->meta.look = meta->look = 0;
 	meta->ncurves = 0;
 	for (int i = 0; i < PQ_CURVES && nqueries > 0; i++)

@@ -43,6 +43,11 @@
 #define FIRST_LEAST 64
 /* Candidates to choose those from, by their estimates. */
 #define CHOICE 4
+/*
+ * Of a projected row the distance differs from the projected one; lists and codes
+ * are judged by so many standard deviations more than that of the k-th.
+ */
+#define PROJECTION_MARGIN 1.5
 /* Lists that are scanned before their candidates are ranked. */
 #define LISTS_AT_ONCE 4
 /* Candidates that are kept at a time. */
@@ -112,6 +117,17 @@ pq_code_reach(const PqSearch *search, const PqProbe *probe)
 	return 2 * sqrt(Max(probe->score, 0)) * wrong + steps;
 }
 
+/* What lists and codes are judged by: how far the k-th nearest may be. */
+static inline double
+judged_by(const PqGather *g)
+{
+	double		d = g->kth;
+
+	if (g->search->pq->model->distortion > 0)
+		d += pq_projection_deviation(g->search, d) * PROJECTION_MARGIN;
+	return pq_comparable(g->search, d);
+}
+
 /* The largest estimate that is looked at in a list. */
 static float
 code_limit(const PqGather *g, const PqProbe *probe)
@@ -120,7 +136,7 @@ code_limit(const PqGather *g, const PqProbe *probe)
 		return g->nestimates == g->refine ? g->estimates[0] : INFINITY;
 	if (isinf(g->kth))
 		return INFINITY;
-	return pq_comparable(g->search, g->kth) + g->rule.code * pq_code_reach(g->search, probe);
+	return judged_by(g) + g->rule.code * pq_code_reach(g->search, probe);
 }
 
 /* Is a list, or a list of this slot and the same score, left out? */
@@ -128,7 +144,7 @@ static inline bool
 list_left_out(const PqGather *g, int i, uint32 slot)
 {
 	return !isinf(g->kth) &&
-		pq_list_cosine(g->search, slot, g->search->probes[i].score, pq_comparable(g->search, g->kth)) > g->rule.list;
+		pq_list_cosine(g->search, slot, g->search->probes[i].score, judged_by(g)) > g->rule.list;
 }
 
 /*

@@ -3,10 +3,11 @@
  *		Taxicab distances: sums of absolute differences.
  *
  * Lists and codes know Euclidean distances.  A row at a taxicab distance from the
- * query is looked for as if it differed from it by as much in each coordinate as
- * a normal distribution would make it; what is wrong with that, calibration
- * learns, since it judges its neighbours by the same number.  Candidates are
- * ranked by taxicab distances.
+ * query is looked for as if it was at the Euclidean one that neighbours at such a
+ * distance have: calibration measures that, as it depends on how many coordinates
+ * differ much.  What is wrong with it for a single row the rule allows for, since
+ * calibration judges its neighbours by the same number.  Candidates are ranked by
+ * taxicab distances.
  *
  * The loops are written so that a compiler makes vectors of them, once for each
  * kind of processor.
@@ -130,12 +131,13 @@ pq_l1_code(const float *query, const float *weight, float low, float step, const
 }
 
 /*
- * A taxicab distance as lists and codes know it: squared, of a usual difference.
+ * The squared Euclidean distance of what is at a taxicab distance of one.  As long
+ * as it was not measured: if coordinates differ as a normal distribution makes them.
  */
 double
-pq_l1_comparable(double distance, int inner)
+pq_l1_unit(const PqMetaPageData *meta, int inner)
 {
-	return distance * distance * M_PI / 2 / inner;
+	return meta->taxicab > 0 ? meta->taxicab : M_PI / 2 / inner;
 }
 
 /*

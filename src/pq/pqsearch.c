@@ -531,7 +531,7 @@ pq_comparable(const PqSearch *search, double distance)
 	if (search->pq->model->metric == PQ_METRIC_IP)
 		return distance + search->refine_bias;
 	if (search->pq->model->metric == PQ_METRIC_L1)
-		return pq_l1_comparable(distance, search->pq->model->inner);
+		return distance * distance * pq_l1_unit(&search->pq->meta, search->pq->model->inner);
 	return distance * distance;
 }
 
