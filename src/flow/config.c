@@ -402,12 +402,7 @@ load_flow_member(void *arg, const char *key, JsonbValue *value)
 {
 	Loader	   *loader = arg;
 
-	if (strcmp(key, "jtype") == 0)
-	{
-		if (value->type != jbvString || strcmp(jflow_json_string(value), "Flow") != 0)
-			wrong_value(key, "\"Flow\"");
-	}
-	else if (strcmp(key, "version") == 0)
+	if (strcmp(key, "jtype") == 0 || strcmp(key, "version") == 0)
 		return;
 	else if (strcmp(key, "name") == 0)
 		loader->name = read_string(key, value);
@@ -580,6 +575,21 @@ load_executors(Loader *loader)
 	}
 }
 
+/* Raise an error for a document of another kind, before what it has is taken for a flow's. */
+static void
+check_kind(Jsonb *config)
+{
+	JsonbValue	buffer;
+	JsonbValue *jtype = getKeyJsonValueFromContainer(&config->root, "jtype", 5, &buffer);
+
+	if (jtype == NULL || (jtype->type == jbvString && strcmp(jflow_json_string(jtype), "Flow") == 0))
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("value of \"jtype\" must be \"Flow\""),
+			 errhint("What is no flow can be an executor of one: list it under \"executors\".")));
+}
+
 static Datum
 load(Jsonb *config)
 {
@@ -589,6 +599,7 @@ load(Jsonb *config)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("a flow must be an object")));
+	check_kind(config);
 	initStringInfo(&loader.ignored);
 	loader.executors.type = loader.grants.type = jbvNull;
 	jflow_json_each(&config->root, load_flow_member, &loader);

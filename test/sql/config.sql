@@ -64,6 +64,7 @@ SELECT jflow_drop('e');
 -- wrong
 SELECT jflow_load('[]');
 SELECT jflow_load('{"jtype": "Executor"}');
+SELECT jflow_load('{"jtype": "Deployment", "with": {"uses": "TextSplitter"}}');
 SELECT jflow_load('{"executers": []}');
 SELECT jflow_load('{"executors": {}}');
 SELECT jflow_load('{"executors": [1]}');
