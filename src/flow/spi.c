@@ -8,6 +8,7 @@
 #include "postgres.h"
 
 #include "access/table.h"
+#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
@@ -58,8 +59,10 @@ uint64
 jflow_catalog_execute(const char *sql, int nargs, const Oid *types,
 					  Datum *values, const char *nulls)
 {
+	/* below or beside a parallel plan no command may be counted */
+	bool		read_only = IsInParallelMode();
 	int			result = SPI_execute_with_args(sql, nargs, (Oid *) types, values,
-											   nulls, false, 0);
+											   nulls, read_only, 0);
 
 	if (result < 0)
 		elog(ERROR, "statement on the jflow catalog failed: %s",

@@ -73,6 +73,10 @@ SELECT * FROM jflow_grants ORDER BY flow, role;
 SELECT jflow_save('own') -> 'grants';
 SELECT jflow_save('outer');
 CREATE TEMP TABLE saved AS SELECT jflow_save('own') AS config;
+-- beside a parallel plan, too
+BEGIN; SET LOCAL parallel_setup_cost = 0; SET LOCAL parallel_tuple_cost = 0; SET LOCAL min_parallel_table_scan_size = 0;
+CREATE TEMP TABLE beside AS SELECT jflow_save('own') AS config, count(*) FROM pg_class;
+SELECT saved.config = beside.config AS same FROM saved, beside; ROLLBACK;
 SET ROLE jflow_reader;
 SELECT * FROM jflow_grants ORDER BY flow, role;
 SELECT flow FROM jflow_flows ORDER BY flow;
