@@ -20,6 +20,11 @@ CREATE TRIGGER runtime_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON j
 	FOR EACH STATEMENT EXECUTE FUNCTION jflow.runtime_changed();
 CREATE TRIGGER runtime_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON jflow.executor
 	FOR EACH STATEMENT EXECUTE FUNCTION jflow.runtime_changed();
+-- what a row says of workers takes effect at commit
+CREATE TRIGGER run_state_row AFTER INSERT OR DELETE ON jflow.run_state
+	FOR EACH ROW EXECUTE FUNCTION jflow.runtime_changed();
+CREATE TRIGGER runtime_row AFTER INSERT OR DELETE OR UPDATE OF replicas, shards ON jflow.executor
+	FOR EACH ROW EXECUTE FUNCTION jflow.runtime_changed();
 -- indexes are to be made, by a mover
 CREATE TRIGGER runtime_changed AFTER UPDATE OF due ON jflow.shard
 	FOR EACH STATEMENT EXECUTE FUNCTION jflow.runtime_changed();

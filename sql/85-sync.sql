@@ -76,6 +76,11 @@ CREATE TRIGGER runtime_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON j
 CREATE TRIGGER runtime_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON jflow.sync_state
 	FOR EACH STATEMENT EXECUTE FUNCTION jflow.runtime_changed();
 
+CREATE TRIGGER runtime_row AFTER UPDATE OF name, flow ON jflow.sync
+	FOR EACH ROW EXECUTE FUNCTION jflow.runtime_changed();
+CREATE TRIGGER runtime_row AFTER INSERT OR UPDATE OR DELETE ON jflow.sync_state
+	FOR EACH ROW EXECUTE FUNCTION jflow.runtime_changed();
+
 -- Triggers of sources; only jflow_sync makes them.
 CREATE FUNCTION jflow.sync_changed() RETURNS trigger
 	AS 'MODULE_PATHNAME', 'jflow_sync_changed' LANGUAGE C;

@@ -12,6 +12,7 @@
 
 #include "common/session.h"
 #include "common/bytes.h"
+#include "common/xact.h"
 #include "compat.h"
 #include "executors/http/http.h"
 #include "executors/pqlite/pqlite.h"
@@ -70,6 +71,7 @@ init_shmem(void)
 void
 _PG_init(void)
 {
+	jflow_xact_init();
 	jflow_define_settings();
 	ix_limit_init();
 	ix_match_init();

@@ -23,6 +23,7 @@
 #include "utils/rel.h"
 #include "utils/timestamp.h"
 
+#include "common/xact.h"
 #include "compat.h"
 #include "settings.h"
 #include "sync/sync.h"
@@ -320,5 +321,5 @@ void
 sync_changed_init(void)
 {
 	RegisterSubXactCallback(at_subtransaction_end, NULL);
-	RegisterXactCallback(at_transaction_end, NULL);
+	jflow_at_transaction_end(XACT_END_SYNC, at_transaction_end);
 }

@@ -21,6 +21,7 @@
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 
+#include "common/xact.h"
 #include "compat.h"
 #include "executors/pqlite/pqlite.h"
 
@@ -166,7 +167,6 @@ number_order(const void *a, const void *b)
 void
 pqlite_lock_ids(const PqliteStore *store, Datum *keys, int nkeys)
 {
-	static bool registered = false;
 	LOCKTAG		layout;
 	uint64	   *numbers;
 
@@ -179,11 +179,7 @@ pqlite_lock_ids(const PqliteStore *store, Datum *keys, int nkeys)
 		return;
 	}
 
-	if (!registered)
-	{
-		RegisterXactCallback(forget_held, NULL);
-		registered = true;
-	}
+	jflow_at_transaction_end(XACT_END_LOCKS, forget_held);
 	numbers = palloc(sizeof(uint64) * Max(nkeys, 1));
 	for (int i = 0; i < nkeys; i++)
 	{

@@ -38,6 +38,7 @@
 #include "utils/memutils.h"
 #include "utils/syscache.h"
 
+#include "common/xact.h"
 #include "compat.h"
 #include "executors/remote/remote.h"
 
@@ -624,7 +625,7 @@ init_connections(void)
 	control.keysize = sizeof(ConnectionKey);
 	control.entrysize = sizeof(RemoteConnection);
 	connections = hash_create("jflow connections", 8, &control, HASH_ELEM | HASH_BLOBS);
-	RegisterXactCallback(at_transaction_end, NULL);
+	jflow_at_transaction_end(XACT_END_REMOTE, at_transaction_end);
 	RegisterSubXactCallback(at_subtransaction_end, NULL);
 	CacheRegisterSyscacheCallback(FOREIGNSERVEROID, note_change, (Datum) 0);
 	CacheRegisterSyscacheCallback(USERMAPPINGOID, note_change, (Datum) 0);

@@ -9,6 +9,8 @@
  */
 #include "postgres.h"
 
+#include <poll.h>
+
 #include "libpq-fe.h"
 #include "miscadmin.h"
 #include "pgstat.h"
@@ -19,6 +21,27 @@
 
 #include "compat.h"
 #include "executors/remote/remote.h"
+
+/* However late the end of a quiet wait is, that long at most at once. */
+#define QUIET_STEP_MS 1000
+
+/*
+ * Wait for a socket where nothing may be raised, for a time.  The server's own way
+ * makes a set of events, and raises an error where there are too many open files.
+ * The caller looks again in any case.
+ */
+static void
+wait_quietly(pgsocket socket, int events, long timeout)
+{
+	struct pollfd fd = {0};
+
+	fd.fd = socket;
+	fd.events = (events & WL_SOCKET_READABLE ? POLLIN : 0) |
+		(events & (WL_SOCKET_WRITEABLE | WL_SOCKET_CONNECTED) ? POLLOUT : 0);
+	pgstat_report_wait_start(PG_WAIT_EXTENSION);
+	(void) poll(&fd, 1, (int) Min(timeout, QUIET_STEP_MS));
+	pgstat_report_wait_end();
+}
 
 /*
  * Wait for a socket until a time.  Quietly: neither is anything raised, nor does an
@@ -37,15 +60,19 @@ wait_for_socket(pgsocket socket, int events, TimestampTz until, bool quiet)
 		timeout = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), until);
 		if (timeout <= 0)
 			return false;
-		events |= WL_TIMEOUT;
 	}
-	got = WaitLatchOrSocket(quiet ? NULL : MyLatch,
-							events | WL_EXIT_ON_PM_DEATH | (quiet ? 0 : WL_LATCH_SET),
+	if (quiet)
+	{
+		Assert(until != DT_NOEND);
+		wait_quietly(socket, events, timeout);
+		return true;
+	}
+	got = WaitLatchOrSocket(MyLatch, events | WL_EXIT_ON_PM_DEATH | WL_LATCH_SET |
+							(until != DT_NOEND ? WL_TIMEOUT : 0),
 							socket, timeout, PG_WAIT_EXTENSION);
 	if (got & WL_LATCH_SET)
 		ResetLatch(MyLatch);
-	if (!quiet)
-		CHECK_FOR_INTERRUPTS();
+	CHECK_FOR_INTERRUPTS();
 	return true;
 }
 
@@ -78,14 +105,15 @@ complete(PGconn *conn, TimestampTz until, bool quiet, bool *late)
 
 /*
  * Connect, within a time unless that is 0.  Returns NULL, with the problem in the
- * current memory context, where it fails.  Quietly: as in an abort.
+ * current memory context, where it fails.  Quietly: as in an abort, and no problem is
+ * told.
  */
 RemoteLink
 remote_link_open(const char *const *keywords, const char *const *values, int timeout_ms, bool quiet,
 				 char **problem)
 {
 	PGconn	   *conn;
-	bool		connected = false;
+	volatile bool connected = false;
 
 	if (!AcquireExternalFD())
 	{
@@ -105,7 +133,7 @@ remote_link_open(const char *const *keywords, const char *const *values, int tim
 
 		if (PQstatus(conn) != CONNECTION_BAD)
 			connected = complete(conn, after(timeout_ms), quiet, &late);
-		if (!connected)
+		if (!connected && !quiet)
 			*problem = late ? "the time for connecting is over" : pchomp(PQerrorMessage(conn));
 	}
 	PG_CATCH();

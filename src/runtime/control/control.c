@@ -167,7 +167,7 @@ jflow_flow_start(const char *name)
 						flow->name, wanted, jflow_max_replicas)));
 	on_run_state("INSERT INTO jflow.run_state (flow, system_identifier, database) "
 				 "VALUES ($1, $2, $3) ON CONFLICT DO NOTHING", flow->name);
-	jflow_pending_start(flow->name);
+	jflow_pending_dirty();		/* also where it is started already */
 	return wanted;
 }
 
@@ -190,8 +190,6 @@ jflow_stop(PG_FUNCTION_ARGS)
 
 	on_run_state("DELETE FROM jflow.run_state WHERE flow = $1 AND system_identifier = $2 "
 				 "AND database = $3", flow->name);
-	if (jflow_shared)
-		jflow_pending_stop(flow->name);
 	PG_RETURN_VOID();
 }
 

@@ -29,6 +29,7 @@
 #include "tcop/utility.h"
 #include "utils/acl.h"
 
+#include "common/xact.h"
 #include "compat.h"
 #include "flow/flow.h"
 #include "runtime/control/workers.h"
@@ -137,9 +138,9 @@ unblock(XactEvent event, void *arg)
 	jflow_wake_launcher();
 }
 
-/* Is there a flow that is started in any database? */
+/* Is nothing running in any database that could stand in the way? */
 static bool
-nothing_started(void)
+no_pools(void)
 {
 	for (int i = 0; i < jflow_max_pools; i++)
 		if (jflow_pools[i].used)
@@ -241,7 +242,7 @@ process_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 {
 	Node	   *stmt = pstmt->utilityStmt;
 
-	if (!nothing_started())
+	if (!no_pools())
 		before_statement(stmt);
 	if (previous_utility)
 		previous_utility(pstmt, query, read_only_tree, context, params, environment, dest, completion);
@@ -264,9 +265,12 @@ before_drop(ObjectAccessType access, Oid classid, Oid objectid, int subid, void 
 {
 	if (previous_access)
 		previous_access(access, classid, objectid, subid, arg);
-	if (access == OAT_DROP && classid == ExtensionRelationId && !nothing_started() &&
+	if (access == OAT_DROP && classid == ExtensionRelationId && !no_pools() &&
 		objectid == get_extension_oid("jflow", true))
+	{
 		empty_database(MyDatabaseId);
+		jflow_pending_extension();
+	}
 }
 
 /* For _PG_init. */
@@ -277,5 +281,5 @@ jflow_ddl_init(void)
 	object_access_hook = before_drop;
 	previous_utility = ProcessUtility_hook;
 	ProcessUtility_hook = process_utility;
-	RegisterXactCallback(unblock, NULL);
+	jflow_at_transaction_end(XACT_END_DDL, unblock);
 }

@@ -39,6 +39,7 @@
 #define START_TIMEOUT_MS 30000
 #define HEALTHY_MS 60000
 #define STANDBY_LOOK_MS 5000
+#define NO_SLOT "there is no free background worker slot: raise max_worker_processes"
 
 static BackgroundWorkerHandle **handles = NULL; /* of replicas we started */
 static List *unseen = NIL;		/* databases that no entry had room for yet */
@@ -198,6 +199,8 @@ send_scout(TimestampTz *next)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	Oid			database = InvalidOid;
+	JflowDatabase *chosen = NULL;
+	bool		no_slot;
 
 	if (OidIsValid(jflow_shared->scout_database))
 	{
@@ -225,6 +228,7 @@ send_scout(TimestampTz *next)
 			sooner(next, entry->next_scout);
 			continue;
 		}
+		chosen = entry;
 		database = entry->database;
 		entry->failures++;
 		entry->next_scout = TimestampTzPlusMilliseconds(now, Min(1000L << Min(entry->failures - 1, 20),
@@ -242,15 +246,25 @@ send_scout(TimestampTz *next)
 	jflow_shared->scout_database = database;
 	jflow_shared->scout_pid = 0;
 	jflow_shared->scout_started = now;
-	jflow_shared->no_slot = !register_worker("jflow_scout_main", "jflow scout",
-											 psprintf("jflow scout: %u", database),
-											 (int) database, 0, NULL);
-	if (jflow_shared->no_slot)
+	no_slot = !register_worker("jflow_scout_main", "jflow scout",
+							   psprintf("jflow scout: %u", database), (int) database, 0, NULL);
+	if (no_slot)
 	{
 		jflow_shared->scout_database = InvalidOid;
-		ereport(LOG,
-				(errmsg("jflow could not start a scout: there is no free background worker slot"),
-				 errhint("Raise max_worker_processes.")));
+		if (!jflow_shared->no_slot)
+			ereport(LOG,
+					(errmsg("jflow could not start a scout: there is no free background worker slot"),
+					 errhint("Raise max_worker_processes.")));
+
+		/* Nothing is wrong with the database; until then no replica starts. */
+		LWLockAcquire(&jflow_shared->control, LW_EXCLUSIVE);
+		chosen->failures = 0;
+		chosen->next_scout = TimestampTzPlusMilliseconds(now, 1000);
+		LWLockRelease(&jflow_shared->control);
+	}
+	if (no_slot != jflow_shared->no_slot)
+	{
+		jflow_shared->no_slot = no_slot;
 		ConditionVariableBroadcast(&jflow_shared->changed);
 	}
 	sooner(next, TimestampTzPlusMilliseconds(now, 1000));
@@ -343,7 +357,10 @@ start_replica(int p)
 		else if (jflow_replicas[i].pool == p)
 			taken[jflow_replicas[i].number] = true;
 	}
-	refusal = replica ? beyond_share(pool) : "there is no free replica: raise jflow.max_replicas";
+	if (jflow_shared->no_slot)	/* a scout comes first: it may find that less is wanted */
+		refusal = NO_SLOT;
+	else
+		refusal = replica ? beyond_share(pool) : "there is no free replica: raise jflow.max_replicas";
 	if (refusal)
 	{
 		bool		wait = some_leave();
@@ -389,7 +406,7 @@ start_replica(int p)
 								  pool->shard, number),
 						 r, replica->generation, &handles[r]))
 	{
-		start_failed(pool, replica, "there is no free background worker slot: raise max_worker_processes");
+		start_failed(pool, replica, NO_SLOT);
 		return false;
 	}
 	return true;

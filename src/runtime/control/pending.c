@@ -2,31 +2,43 @@
  * pending.c
  *		What takes effect at commit: the launcher hears of changes that are there.
  *
- * A statement trigger on the catalog's tables, and the functions that start and
- * stop flows, note that this database changed; at commit a counter in shared
- * memory goes up and the launcher sends a scout.  To send one for nothing costs
- * a little; nothing is noted after a rollback.
+ * Triggers on the catalog's tables note that this database changed; at commit a
+ * counter in shared memory goes up and the launcher sends a scout.  To send one for
+ * nothing costs a little; nothing is noted after a rollback.
  *
- * What must hold for the next post already does not wait for the scout: the
- * pools of a flow that was stopped are closed at commit.
+ * What takes workers away does not wait for the scout, which needs a worker slot
+ * itself, and all of them may be taken: the backend that commits closes or shrinks
+ * the pools.  What it knows of them are the rows that it has changed, which their
+ * triggers note; the newest note of a thing says what becomes of it.  A scout that
+ * has read the catalog before does not undo that, since it writes nothing once
+ * jflow_shared->withdrawals has changed; and should another transaction want more
+ * again just now, the scout of that one, or of ours, comes later and sees it.
  */
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "access/xlog.h"
 #include "commands/trigger.h"
+#include "executor/spi.h"
 #include "fmgr.h"
 #include "miscadmin.h"
+#include "utils/builtins.h"
 #include "utils/memutils.h"
+#include "utils/rel.h"
 
+#include "common/xact.h"
 #include "compat.h"
 #include "runtime/control/workers.h"
 #include "settings.h"
 
 typedef enum PendingKind
 {
-	PENDING_START,				/* undoes a PENDING_STOP before it */
+	PENDING_START,				/* of a flow: undoes a PENDING_STOP before it */
 	PENDING_STOP,
-	PENDING_RESTART
+	PENDING_RESTART,			/* of an executor */
+	PENDING_NUMBERS,			/* an executor has these, or is gone */
+	PENDING_SYNC,				/* a sync is at work here, or is not */
+	PENDING_EXTENSION			/* the extension is gone, and so are all flows */
 } PendingKind;
 
 typedef struct Pending
@@ -34,7 +46,12 @@ typedef struct Pending
 	PendingKind kind;
 	SubTransactionId subxact;
 	char		flow[NAMEDATALEN];
-	char		executor[NAMEDATALEN];	/* of PENDING_RESTART */
+	char		executor[NAMEDATALEN];
+	int			sync;			/* its number */
+	bool		present;		/* it was not deleted, or is at work */
+	bool		withdraws;		/* may take workers away */
+	int			replicas;
+	int			shards;
 	struct Pending *next;
 } Pending;
 
@@ -161,15 +178,13 @@ forget(void)
 	pending = NULL;
 }
 
-/*
- * A flow was stopped: its pools take no more requests.  The scout that comes
- * gives back those that are queued.
- */
+/* Nobody wants a pool any more: it takes no requests, and its workers leave. */
 static void
 close_pool(JflowPool *pool)
 {
 	pool->closed = true;
 	pool->wanted = 0;
+	jflow_clip(pool->reason, "the flow was stopped, or the executor was changed", JFLOW_REASON_LEN);
 }
 
 /* Replicas that are older than now are to be replaced. */
@@ -181,37 +196,110 @@ restart_pool(JflowPool *pool)
 	pool->next_start = 0;
 }
 
-/* Carry out what was noted about a flow or an executor.  Raises nothing. */
+/*
+ * An executor has other numbers, or is gone.  More replicas are given by the scout
+ * alone.  A pool that is left without use goes on until the posts that refer to it
+ * have ended, as one that a scout finds so.
+ */
 static void
-apply(const Pending *change)
+shrink_pool(JflowPool *pool, const Pending *numbers)
 {
+	int			wanted = pool->shard < numbers->shards ? numbers->replicas : 0;
+
+	if (!numbers->present)
+		close_pool(pool);
+	else if (pool->shard == JFLOW_MOVER)
+		return;					/* leaves when it has done all */
+	else if (wanted > 0)
+		pool->wanted = Min(pool->wanted, wanted);
+	else if (pool->blocked)
+		close_pool(pool);
+	else
+		pool->draining = true;
+}
+
+/*
+ * Does a note say what becomes of a pool?  One for a whole flow does not say it of
+ * an executor, nor the other way round.
+ */
+static bool
+is_about(const Pending *change, const JflowPool *pool)
+{
+	switch (change->kind)
+	{
+		case PENDING_SYNC:
+			return pool->shard == JFLOW_SYNC && pool->shards == change->sync;
+		case PENDING_EXTENSION:
+			return true;
+		case PENDING_START:
+		case PENDING_STOP:
+			return strcmp(pool->flow, change->flow) == 0;
+		default:
+			return pool->shard != JFLOW_SYNC && strcmp(pool->executor, change->executor) == 0 &&
+				strcmp(pool->flow, change->flow) == 0;
+	}
+}
+
+/* Carry out all that was noted of a pool.  Under its lock. */
+static void
+apply_to_pool(JflowPool *pool)
+{
+	bool		flow_known = false,
+				executor_known = false;
+
+	for (const Pending *change = pending; change && !pool->closed; change = change->next)
+	{
+		if (!is_about(change, pool))
+			continue;
+		switch (change->kind)
+		{
+			case PENDING_START:
+			case PENDING_STOP:
+				if (!flow_known && change->kind == PENDING_STOP)
+					close_pool(pool);
+				flow_known = true;
+				break;
+			case PENDING_RESTART:
+				restart_pool(pool);
+				break;
+			case PENDING_NUMBERS:
+				if (!executor_known)
+					shrink_pool(pool, change);
+				executor_known = true;
+				break;
+			case PENDING_SYNC:
+				if (!executor_known && !change->present)
+					close_pool(pool);
+				executor_known = true;
+				break;
+			case PENDING_EXTENSION:
+				close_pool(pool);
+				break;
+		}
+	}
+}
+
+/* Carry out what was noted, when it has been committed.  Raises nothing. */
+static void
+apply(void)
+{
+	bool		withdraws = false;
+
+	for (const Pending *change = pending; change; change = change->next)
+		withdraws |= change->withdraws;
 	LWLockAcquire(&jflow_shared->control, LW_EXCLUSIVE);
-	if (change->kind == PENDING_STOP)
-		jflow_shared->stops++;
+	jflow_shared->withdrawals += withdraws;
 	for (int i = 0; i < jflow_max_pools; i++)
 	{
 		JflowPool  *pool = &jflow_pools[i];
 
-		if (!pool->used || pool->database != MyDatabaseId || strcmp(pool->flow, change->flow) != 0)
+		if (!pool->used || pool->closed || pool->database != MyDatabaseId)
 			continue;
 		LWLockAcquire(&pool->lock, LW_EXCLUSIVE);
-		if (change->kind == PENDING_STOP)
-			close_pool(pool);
-		else if (strcmp(pool->executor, change->executor) == 0)
-			restart_pool(pool);
+		apply_to_pool(pool);
 		LWLockRelease(&pool->lock);
 	}
 	LWLockRelease(&jflow_shared->control);
-}
-
-/* Was the flow started or stopped again after that? */
-static bool
-is_outdated(const Pending *stop)
-{
-	for (const Pending *later = pending; later != stop; later = later->next)
-		if (later->kind != PENDING_RESTART && strcmp(later->flow, stop->flow) == 0)
-			return true;
-	return false;
 }
 
 static void
@@ -233,10 +321,8 @@ at_transaction_end(XactEvent event, void *arg)
 					 errmsg("cannot PREPARE a transaction that has started, stopped or changed a flow")));
 			break;
 		case XACT_EVENT_COMMIT:
-			for (const Pending *change = pending; change; change = change->next)
-				if (change->kind == PENDING_RESTART ||
-					(change->kind == PENDING_STOP && !is_outdated(change)))
-					apply(change);
+			if (pending)
+				apply();
 			/* last: should the flow be started meanwhile, a scout sees to it */
 			if (roles_changed)
 				mark_roles_changed();
@@ -282,7 +368,7 @@ at_subtransaction_end(SubXactEvent event, SubTransactionId mine,
 void
 jflow_pending_init(void)
 {
-	RegisterXactCallback(at_transaction_end, NULL);
+	jflow_at_transaction_end(XACT_END_PENDING, at_transaction_end);
 	RegisterSubXactCallback(at_subtransaction_end, NULL);
 }
 
@@ -307,7 +393,7 @@ jflow_pending_dirty(void)
 	dirty = scout_anyway = true;
 }
 
-static void
+static Pending *
 note(PendingKind kind, const char *flow, const char *executor)
 {
 	Pending    *change = MemoryContextAllocZero(TopTransactionContext, sizeof(Pending));
@@ -318,34 +404,92 @@ note(PendingKind kind, const char *flow, const char *executor)
 	jflow_clip(change->executor, executor, NAMEDATALEN);
 	change->next = pending;
 	pending = change;
-}
-
-/* At commit, let a scout open the pools of a flow. */
-void
-jflow_pending_start(const char *flow)
-{
-	note(PENDING_START, flow, "");
-	jflow_pending_dirty();
-}
-
-/* At commit, close the pools of a flow. */
-void
-jflow_pending_stop(const char *flow)
-{
-	note(PENDING_STOP, flow, "");
-	jflow_pending_dirty();
+	return change;
 }
 
 /* At commit, replace the replicas of an executor one by one. */
 void
 jflow_pending_restart(const char *flow, const char *executor)
 {
-	note(PENDING_RESTART, flow, executor);
+	(void) note(PENDING_RESTART, flow, executor);
+}
+
+/* At commit, close all pools of this database: the extension goes. */
+void
+jflow_pending_extension(void)
+{
+	note(PENDING_EXTENSION, "", "")->withdraws = true;
+	dirty = true;
+}
+
+/* ----- the triggers on the catalog's tables ----- */
+
+/* A column of a row, by name, none of which is ever NULL. */
+static Datum
+column(const TriggerData *trigger, HeapTuple row, const char *name)
+{
+	TupleDesc	desc = RelationGetDescr(trigger->tg_relation);
+	bool		isnull;
+
+	return heap_getattr(row, SPI_fnumber(desc, name), desc, &isnull);
+}
+
+static char *
+text_column(const TriggerData *trigger, HeapTuple row, const char *name)
+{
+	return TextDatumGetCString(column(trigger, row, name));
+}
+
+/* Is a row about this database, and not about what it is a copy of? */
+static bool
+is_here(const TriggerData *trigger, HeapTuple row)
+{
+	return DatumGetInt64(column(trigger, row, "system_identifier")) == (int64) GetSystemIdentifier() &&
+		DatumGetInt64(column(trigger, row, "database")) == (int64) MyDatabaseId;
+}
+
+/*
+ * A row of what says which workers are wanted was written ("present") or is gone.
+ * The relation is known by its name, since it is one of ours.
+ */
+static void
+note_row(const TriggerData *trigger, HeapTuple row, bool present)
+{
+	const char *table = RelationGetRelationName(trigger->tg_relation);
+	Pending    *change;
+
+	if (strcmp(table, "run_state") == 0 && is_here(trigger, row))
+	{
+		change = note(present ? PENDING_START : PENDING_STOP, text_column(trigger, row, "flow"), "");
+		change->withdraws = !present;
+	}
+	else if (strcmp(table, "executor") == 0)
+	{
+		change = note(PENDING_NUMBERS, text_column(trigger, row, "flow"), text_column(trigger, row, "name"));
+		change->present = present;
+		change->replicas = DatumGetInt32(column(trigger, row, "replicas"));
+		change->shards = DatumGetInt32(column(trigger, row, "shards"));
+		change->withdraws = !TRIGGER_FIRED_BY_INSERT(trigger->tg_event);
+	}
+	else if (strcmp(table, "sync_state") == 0 && is_here(trigger, row))
+	{
+		change = note(PENDING_SYNC, "", "");
+		change->sync = DatumGetInt32(column(trigger, row, "sync"));
+		change->present = present && !DatumGetBool(column(trigger, row, "paused"));
+		change->withdraws = !change->present;
+	}
+	else if (strcmp(table, "sync") == 0 && !present)
+	{
+		/* its worker is one of another name, or of another flow */
+		change = note(PENDING_SYNC, "", "");
+		change->sync = DatumGetInt32(column(trigger, row, "id"));
+		change->withdraws = true;
+	}
 }
 
 /*
  * Trigger on the catalog's tables: at commit, a scout shall look if flows of this
- * database are started, or may be now.
+ * database are started, or may be now.  For rows, it notes what they say of workers.
  */
 Datum
 jflow_runtime_changed(PG_FUNCTION_ARGS)
@@ -357,10 +501,19 @@ jflow_runtime_changed(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("function \"%s\" was not called by trigger manager",
 						"jflow.runtime_changed")));
-	if (jflow_shared)
+	if (jflow_shared == NULL)
+		return PointerGetDatum(NULL);
+	dirty = true;
+	if (TRIGGER_FIRED_FOR_ROW(trigger->tg_event))
 	{
-		dirty = true;
-		scout_anyway |= strcmp(trigger->tg_trigger->tgname, "run_state_changed") == 0;
+		if (!TRIGGER_FIRED_BY_INSERT(trigger->tg_event))
+			note_row(trigger, trigger->tg_trigtuple, false);
+		if (TRIGGER_FIRED_BY_INSERT(trigger->tg_event))
+			note_row(trigger, trigger->tg_trigtuple, true);
+		else if (TRIGGER_FIRED_BY_UPDATE(trigger->tg_event))
+			note_row(trigger, trigger->tg_newtuple, true);
 	}
+	else
+		scout_anyway |= strcmp(trigger->tg_trigger->tgname, "run_state_changed") == 0;
 	return PointerGetDatum(NULL);
 }

@@ -44,7 +44,7 @@ const JflowSyncHooks *jflow_sync_hooks = NULL;
 
 static bool succeeded = false;
 static uint64 seen = 0;
-static uint64 seen_stops = 0;
+static uint64 seen_withdrawals = 0;
 
 static void
 report(int code, Datum arg)
@@ -284,14 +284,14 @@ want_syncs(Wanted *wanted, List *syncs)
 }
 
 /*
- * May a flow have been stopped since we began?  What we read may tell that it is
- * started, and would open pools that its stop has closed.  The caller holds the
- * control lock.
+ * May less be wanted than when we began?  What we read may be older, and would open
+ * pools that a commit has closed, or enlarge them.  The caller holds the control
+ * lock.
  */
 static bool
 is_outdated(void)
 {
-	return jflow_shared->stops != seen_stops;
+	return jflow_shared->withdrawals != seen_withdrawals;
 }
 
 /* The launcher sends another scout when an entry is free again. */
@@ -456,7 +456,7 @@ jflow_scout_main(Datum arg)
 		entry->no_room = false;
 	}
 	round = ++jflow_shared->scout_round;
-	seen_stops = jflow_shared->stops;
+	seen_withdrawals = jflow_shared->withdrawals;
 	LWLockRelease(&jflow_shared->control);
 	if (!wanted)
 	{
@@ -479,7 +479,7 @@ jflow_scout_main(Datum arg)
 		forget_dropped_flows();
 	CommitTransactionCommand();
 
-	/* Another scout looks anew: whoever stops a flow asks for one. */
+	/* Another scout looks anew: whoever takes workers away asks for one. */
 	LWLockAcquire(&jflow_shared->control, LW_EXCLUSIVE);
 	wanted = !is_outdated();
 	entry = jflow_database_entry(database, false);

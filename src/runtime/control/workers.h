@@ -51,9 +51,8 @@ extern void jflow_pending_init(void);
 extern bool jflow_pending_any(void);
 extern void jflow_pending_dirty(void);
 extern void jflow_pending_roles(void);
-extern void jflow_pending_start(const char *flow);
-extern void jflow_pending_stop(const char *flow);
 extern void jflow_pending_restart(const char *flow, const char *executor);
+extern void jflow_pending_extension(void);
 extern JflowDatabase *jflow_database_entry(Oid database, bool create);
 
 #endif							/* JFLOW_WORKERS_H */

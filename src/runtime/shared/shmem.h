@@ -275,7 +275,8 @@ typedef struct JflowShared
 	Oid			scout_database;
 	TimestampTz scout_started;
 	int			scout_round;
-	uint64		stops;			/* flows stopped, in all databases */
+	uint64		withdrawals;	/* commits that want fewer workers, in all
+								 * databases */
 	ConditionVariable changed;	/* pools or replicas have */
 
 	slock_t		slots_mutex;	/* protects these and the shares */
