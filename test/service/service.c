@@ -19,7 +19,7 @@
  *		max=16			more texts are refused with 413
  *		order=reverse	of what has an index
  *		cut=head		end the connection there, or in the "body"; see "times"
- *		answer=count	wrong ones: count, type, dim, nan, range, text, twice, endless, big, deep
+ *		answer=count	wrong ones: count, type, dim, nan, range, text, twice, endless, big, deep, empty
  *		key=K			wanted as a Bearer, else 401 that repeats what was sent
  *		header=NAME		where the key is wanted instead
  */
@@ -442,6 +442,13 @@ write_answer(Buffer *b, Request *r)
 	else if (is(r, "answer", "deep"))
 		for (int i = 0; i < 100000; i++)
 			append(b, "[", 1);
+	else if (is(r, "answer", "empty"))
+	{
+		append(b, "[[]", 3);
+		for (int i = 0; i < 2000000; i++)
+			append(b, ",[]", 3);
+		append(b, "]", 1);
+	}
 	else if (strncmp(r->path, "/openai", 7) == 0 || strncmp(r->path, "/cohere", 7) == 0)
 	{
 		if (query)

@@ -4,8 +4,8 @@
  *
  * Most of it is vectors, of which the server's own types make a numeric per
  * number.  Here an array of numbers is read to floats at once.  A tree of the
- * rest is small.  What a service sends is not trusted: depth is limited, and
- * strings are checked to be UTF-8.
+ * rest is small.  What a service sends is not trusted: depth and the memory of the
+ * tree are limited, and strings are checked to be UTF-8.
  */
 #include "postgres.h"
 
@@ -20,11 +20,21 @@
 
 #define MAX_DEPTH 64
 
+/*
+ * Memory of a tree: three bytes of a text, "[],", are a node of 48.  Numbers and
+ * strings take up to some four times their text.
+ */
+#define MAX_TREE(len) (32 * 1024 * 1024 + (Size) (len) * 4)
+
+/* Values that a path may lead to. */
+#define MAX_FOUND 1000000
+
 typedef struct Reader
 {
 	const char *at;
 	const char *end;
 	int			depth;
+	Size		room;			/* for the tree, still */
 	const char *error;			/* the first; then nothing more is read */
 } Reader;
 
@@ -183,6 +193,16 @@ read_unicode(Reader *reader, char *to)
 	return pg_utf_mblen((unsigned char *) to);
 }
 
+/* Take some of the tree's memory; false: there is no more. */
+static bool
+reserve(Reader *reader, Size size)
+{
+	if (size > reader->room)
+		return fail(reader, "it takes too much memory");
+	reader->room -= size;
+	return true;
+}
+
 /* A string, behind its first quote. */
 static bool
 read_string(Reader *reader, HttpJson *value)
@@ -194,6 +214,8 @@ read_string(Reader *reader, HttpJson *value)
 		p += *p == '\\' && p + 1 < reader->end ? 2 : 1;
 	if (p >= reader->end)
 		return fail(reader, "it ends within a string");
+	if (!reserve(reader, p - reader->at + 1))
+		return false;
 	value->type = JSON_STRING;
 	value->string = to = palloc_extended(p - reader->at + 1, MCXT_ALLOC_HUGE);
 	while (*reader->at != '"')
@@ -234,30 +256,51 @@ read_string(Reader *reader, HttpJson *value)
 	return true;
 }
 
+#define FIRST_ELEMENTS 4
+
+/* Must an array of n elements be enlarged for one more? */
+static bool
+is_full(int n)
+{
+	return n < FIRST_ELEMENTS ? n == 0 : (n & (n - 1)) == 0;
+}
+
 /* Room for one more of n elements. */
 static void *
 grow(void *array, int n, Size size)
 {
-	if (n < 16 ? n > 0 : (n & (n - 1)) != 0)
+	if (!is_full(n))
 		return array;
 	if (n == 0)
-		return palloc(size * 16);
+		return palloc(size * FIRST_ELEMENTS);
 	return repalloc_huge(array, size * 2 * n);
 }
 
+/* The same in a tree, within its memory; false: there is no more. */
+static bool
+grow_tree(Reader *reader, void **array, int n, Size size)
+{
+	if (is_full(n) && !reserve(reader, size * Max(n, FIRST_ELEMENTS)))
+		return false;
+	*array = grow(*array, n, size);
+	return true;
+}
+
 /* The elements are no numbers alone: those that were are taken for values. */
-static void
-numbers_to_items(HttpJson *value)
+static bool
+numbers_to_items(Reader *reader, HttpJson *value)
 {
 	value->type = JSON_ARRAY;
 	for (int i = 0; i < value->n; i++)
 	{
-		value->items = grow(value->items, i, sizeof(HttpJson));
+		if (!grow_tree(reader, (void **) &value->items, i, sizeof(HttpJson)))
+			return false;
 		memset(&value->items[i], 0, sizeof(HttpJson));
 		value->items[i].type = JSON_NUMBER;
 		value->items[i].number = value->numbers[i];
 	}
 	value->numbers = NULL;
+	return true;
 }
 
 static bool
@@ -282,13 +325,17 @@ read_array(Reader *reader, HttpJson *value)
 
 			if (!read_number(reader, &number))
 				return false;
-			value->numbers = grow(value->numbers, value->n, sizeof(float));
+			if (!grow_tree(reader, (void **) &value->numbers, value->n, sizeof(float)))
+				return false;
 			value->numbers[value->n++] = (float) number;
+			if (value->n % 4096 == 0)
+				CHECK_FOR_INTERRUPTS();
 			continue;
 		}
-		if (value->type == JSON_NUMBERS)
-			numbers_to_items(value);
-		value->items = grow(value->items, value->n, sizeof(HttpJson));
+		if (value->type == JSON_NUMBERS && !numbers_to_items(reader, value))
+			return false;
+		if (!grow_tree(reader, (void **) &value->items, value->n, sizeof(HttpJson)))
+			return false;
 		if (!read_value(reader, &value->items[value->n++]))
 			return false;
 	} while (take(reader, ','));
@@ -303,8 +350,9 @@ read_object(Reader *reader, HttpJson *value)
 		return true;
 	do
 	{
-		value->keys = grow(value->keys, value->n, sizeof(HttpJson));
-		value->items = grow(value->items, value->n, sizeof(HttpJson));
+		if (!grow_tree(reader, (void **) &value->keys, value->n, sizeof(HttpJson)) ||
+			!grow_tree(reader, (void **) &value->items, value->n, sizeof(HttpJson)))
+			return false;
 		if (!take(reader, '"'))
 			return fail(reader, "it has an object with a wrong key");
 		if (!read_string(reader, &value->keys[value->n]))
@@ -371,7 +419,7 @@ read_value(Reader *reader, HttpJson *value)
 HttpJson *
 http_json_read(const char *json, size_t len, const char **error)
 {
-	Reader		reader = {json, json + len, 0, NULL};
+	Reader		reader = {json, json + len, 0, MAX_TREE(len), NULL};
 	HttpJson   *root = palloc(sizeof(HttpJson));
 
 	if (read_value(&reader, root))
@@ -474,7 +522,8 @@ element(HttpJson *array, int i)
 
 /*
  * The values at a path, in their order: $ and steps .name, ["name"], [0], [*].
- * What a path does not lead to is left out.
+ * What a path does not lead to is left out, and the search ends with more values
+ * than any batch has.
  */
 HttpJson  **
 http_json_path(HttpJson *root, const char *path, int *n)
@@ -503,8 +552,9 @@ http_json_path(HttpJson *root, const char *path, int *n)
 				next = grow(next, count, sizeof(HttpJson *));
 				next[count++] = member;
 			}
-			for (int k = Max(step.index, 0); step.name == NULL && is_array && k < value->n; k++)
+			for (int k = Max(step.index, 0); step.name == NULL && is_array && k < value->n && count < MAX_FOUND; k++)
 			{
+				CHECK_FOR_INTERRUPTS();
 				next = grow(next, count, sizeof(HttpJson *));
 				next[count++] = element(value, k);
 				if (step.index >= 0)
