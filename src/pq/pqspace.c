@@ -139,6 +139,23 @@ find_targets(int dimension, int inner, int16 *targets)
 	}
 }
 
+/*
+ * What values are multiplied by before they are projected for cosine, which does not
+ * ask for lengths: a power of two, so that no vector is taken for zero because floats
+ * cannot hold its parts.
+ */
+static float
+projection_boost(const PqSpace *space, const float *values, int n)
+{
+	float		largest = 0;
+
+	if (space->metric != PQ_METRIC_COSINE)
+		return 1;
+	for (int i = 0; i < n; i++)
+		largest = Max(largest, fabsf(values[i]));
+	return largest < 0x1p-64f ? 0x1p100f : 1;
+}
+
 /* Add one dimension's value to the projected point. */
 static inline void
 project(const int16 *targets, float value, float *out)
@@ -160,10 +177,11 @@ project(const int16 *targets, float value, float *out)
  * them, so a process finds them once.
  */
 static void
-project_dense(const float *x, int dims, float *out)
+project_dense(const PqSpace *space, const float *x, int dims, float *out)
 {
 	static int16 *targets = NULL;
 	static int	known = 0;
+	float		boost = projection_boost(space, x, dims);
 
 	if (dims > known)
 	{
@@ -177,7 +195,7 @@ project_dense(const float *x, int dims, float *out)
 		known = dims;
 	}
 	for (int j = 0; j < dims; j++)
-		project(targets + j * PROJECTION_SPREAD, x[j], out);
+		project(targets + j * PROJECTION_SPREAD, x[j] * boost, out);
 }
 
 static void
@@ -306,7 +324,7 @@ pq_embed(const PqSpace *space, int dims, int inner, int padded, const float *cen
 				if (!projected)
 					memcpy(out, v->x, sizeof(float) * dims);
 				else
-					project_dense(v->x, dims, out);
+					project_dense(space, v->x, dims, out);
 				break;
 			}
 		case PQ_TYPE_HALFVEC:
@@ -316,7 +334,7 @@ pq_embed(const PqSpace *space, int dims, int inner, int padded, const float *cen
 				pq_kernels->half_to_float((const uint16 *) v->x, dense, dims);
 				if (projected)
 				{
-					project_dense(dense, dims, out);
+					project_dense(space, dense, dims, out);
 					pfree(dense);
 				}
 				break;
@@ -325,6 +343,7 @@ pq_embed(const PqSpace *space, int dims, int inner, int padded, const float *cen
 			{
 				SparseVector *v = (SparseVector *) raw;
 				const float *values = SPARSEVEC_VALUES(v);
+				float		boost = projected ? projection_boost(space, values, v->nnz) : 1;
 
 				for (int i = 0; i < v->nnz; i++)
 				{
@@ -333,7 +352,7 @@ pq_embed(const PqSpace *space, int dims, int inner, int padded, const float *cen
 						int16		targets[PROJECTION_SPREAD];
 
 						find_targets(v->indices[i], inner, targets);
-						project(targets, values[i], out);
+						project(targets, values[i] * boost, out);
 					}
 					else if (v->indices[i] >= 0 && v->indices[i] < inner)
 						out[v->indices[i]] = values[i];

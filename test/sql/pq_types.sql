@@ -121,4 +121,22 @@ SELECT format('CREATE INDEX items_%s ON items USING pq (%I %s_%s_ops)', type, ty
 SELECT type, op, plan(format('SELECT id FROM items ORDER BY %I %s %L %s LIMIT 10', type, op, zero, direction)) AS plan, direction
 FROM kinds, unnest('{ASC,DESC}'::text[]) direction ORDER BY type, op, direction;
 
+-- a vector is of length zero where all its values are, and not where floats cannot hold their squares or
+-- the parts that a projection makes of them
+DROP TABLE items;
+CREATE TABLE items (id int, dense vector(3), many vector(9000), half halfvec(3), sparse sparsevec(100000));
+INSERT INTO items SELECT i, ARRAY[sin(i), cos(i), 1]::vector, array_cat(ARRAY[sin(i), cos(i)], array_fill(0::float8, ARRAY[8998]))::vector,
+	ARRAY[sin(i), cos(i), 1]::vector::halfvec, format('{%s:1,%s:%s}/100000', 10 + i, 200 + i, sin(i))::sparsevec FROM generate_series(1, 50) i;
+INSERT INTO items SELECT 1000 + i, ARRAY[x, 0, 0]::vector, array_cat(ARRAY[x], array_fill(0::float4, ARRAY[8999]))::vector,
+	ARRAY[h, 0, 0]::vector::halfvec, format('{1:%s}/100000', x)::sparsevec
+	FROM unnest('{1e-20,1e-30,1e-40,1.4e-45,0}'::float4[], '{1e-3,1e-5,1e-6,6e-8,0}'::float4[]) WITH ORDINALITY u(x, h, i);
+SELECT format('CREATE INDEX items_%s ON items USING pq (%1$s %s_cosine_ops)', c, t)
+FROM (VALUES ('dense', 'vector'), ('many', 'vector'), ('half', 'halfvec'), ('sparse', 'sparsevec')) v(c, t) \gexec
+SELECT c, found, jflow_pq_check(('items_' || c)::regclass) AS checked FROM (
+	SELECT 'dense' AS c, array_agg(id) AS n FROM (SELECT id FROM items ORDER BY dense <=> '[1,0,0]' OFFSET 0) s WHERE id > 1000
+	UNION ALL SELECT 'many', array_agg(id) FROM (SELECT id FROM items ORDER BY many <=> array_cat('{1}'::float4[], array_fill(0::float4, ARRAY[8999]))::vector OFFSET 0) s WHERE id > 1000
+	UNION ALL SELECT 'half', array_agg(id) FROM (SELECT id FROM items ORDER BY half <=> '[1,0,0]' OFFSET 0) s WHERE id > 1000
+	UNION ALL SELECT 'sparse', array_agg(id) FROM (SELECT id FROM items ORDER BY sparse <=> '{1:1}/100000' OFFSET 0) s WHERE id > 1000) s,
+	LATERAL (SELECT string_agg(i::text, ' ' ORDER BY i) FROM unnest(s.n) i) sorted(found) ORDER BY c;
+
 DROP SCHEMA pq_types CASCADE;
