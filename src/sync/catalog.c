@@ -318,10 +318,27 @@ sync_wanted(const char *flow)
 	return result;
 }
 
+/* Raise an error if there is a sync of the name ($1) or flow ($2) of a new one. */
+static void
+check_unique(const Sync *sync, JflowParams *params)
+{
+	if (select_latest("SELECT name FROM jflow.sync WHERE name = $1", params) > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_DUPLICATE_OBJECT),
+				 errmsg("sync \"%s\" already exists", sync->name)));
+	if (select_latest("SELECT name FROM jflow.sync WHERE flow = $2", params) > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_DUPLICATE_OBJECT),
+				 errmsg("flow \"%s\" is in step with a table already", sync->flow),
+				 errdetail("Its sync is \"%s\".", jflow_catalog_value(0, 1)),
+				 errhint("A store holds the rows of one table: give the other one a flow of its own.")));
+}
+
 /*
  * Write a new sync, which gets its number: one that none ever had, since a queue may
  * still hold keys of one that is gone, and so larger than that of a sync whose place
- * it is to take.
+ * it is to take.  Waits for who makes or forgets one of the same name or flow, and for
+ * nobody else.
  */
 void
 sync_insert(Sync *sync)
@@ -331,7 +348,6 @@ sync_insert(Sync *sync)
 	bool		isnull;
 
 	jflow_catalog_begin(&state);
-	(void) jflow_catalog_run("LOCK TABLE jflow.sync IN SHARE ROW EXCLUSIVE MODE", &params);
 	jflow_param_text(&params, sync->name);
 	jflow_param_text(&params, sync->flow);
 	jflow_param(&params, OIDOID, ObjectIdGetDatum(sync->source), false);
@@ -344,20 +360,15 @@ sync_insert(Sync *sync)
 	jflow_param_bool(&params, sync->in_place);
 	jflow_param_jsonb(&params, sync->uses_with);
 	jflow_param_bool(&params, sync->skip_failed);
-	if (jflow_catalog_run("SELECT name FROM jflow.sync WHERE name = $1", &params) > 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_DUPLICATE_OBJECT),
-				 errmsg("sync \"%s\" already exists", sync->name)));
-	if (jflow_catalog_run("SELECT name FROM jflow.sync WHERE flow = $2", &params) > 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_DUPLICATE_OBJECT),
-				 errmsg("flow \"%s\" is in step with a table already", sync->flow),
-				 errdetail("Its sync is \"%s\".", jflow_catalog_value(0, 1)),
-				 errhint("A store holds the rows of one table: give the other one a flow of its own.")));
-	(void) jflow_catalog_run("INSERT INTO jflow.sync (name, id, flow, source, key, columns, endpoint, mode, "
+	while (jflow_catalog_run("INSERT INTO jflow.sync (name, id, flow, source, key, columns, endpoint, mode, "
 							 "batch, retries, in_place, uses_with, skip_failed) VALUES ($1, "
 							 "pg_catalog.nextval('jflow.sync_number'), "
-							 "$2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) RETURNING id", &params);
+							 "$2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) "
+							 "ON CONFLICT DO NOTHING RETURNING id", &params) == 0)
+	{
+		CHECK_FOR_INTERRUPTS();
+		check_unique(sync, &params);	/* what was in the way may be gone again */
+	}
 	sync->id = DatumGetInt32(selected(1, &isnull));
 	jflow_catalog_end(&state);
 	CommandCounterIncrement();

@@ -20,7 +20,6 @@
 #include "sync/sync.h"
 
 #define MAX_ROUND_BYTES (16 * 1024 * 1024)	/* of documents */
-#define SMALL_READING (1024 * 1024) /* bytes */
 #define MAX_STEP 3200			/* rows */
 #define SWEEP_ROWS 10000
 
@@ -101,9 +100,22 @@ unset_hashes(const Sync *sync, const Datum *keys, int n, TimestampTz due)
 						  &params);
 }
 
+/* The earliest of the times that a statement has selected, but no later than now. */
+static TimestampTz
+earliest(int column, TimestampTz now)
+{
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		bool		isnull;
+
+		now = Min(now, DatumGetTimestampTz(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, column, &isnull)));
+	}
+	return now;
+}
+
 /*
- * Take entries from the queue.  Their keys become due; that all may have changed
- * means a sweep.
+ * Take entries from the queue.  Their keys become due, since the first of them has
+ * changed; that all may have changed means a sweep.
  */
 static void
 take_queue(SyncRound *round, int limit, TimestampTz now)
@@ -121,8 +133,9 @@ take_queue(SyncRound *round, int limit, TimestampTz now)
 	jflow_catalog_begin(&state);
 	taken = sync_statement("DELETE FROM jflow.sync_queue WHERE ctid = ANY (ARRAY("
 						   "SELECT ctid FROM jflow.sync_queue WHERE sync = $1 ORDER BY changed LIMIT $2)) "
-						   "RETURNING key", &params);
+						   "RETURNING key, changed", &params);
 	keys = selected_texts(round->context, 1, &n, &all);
+	now = earliest(2, now);
 	qsort(keys, n, sizeof(Datum), compare_texts);
 	n = qunique(keys, n, sizeof(Datum), compare_texts);
 	unset_hashes(sync, keys, n, now);
@@ -171,44 +184,59 @@ select_due(SyncRound *round, int limit, TimestampTz now, int *n)
 	return wanted;
 }
 
-/* Read some of what is wanted; what is not found is to be deleted. */
-static void
-read_wanted(SyncRound *round, const SyncSource *source, const Wanted *wanted, int n)
+/*
+ * Read some of what is wanted; what is not found is to be deleted, unless the bytes
+ * have ended the reading.  Returns false in that case: only what was found is of the
+ * round, and of the rest nobody knows.
+ */
+static bool
+read_wanted(SyncRound *round, const SyncSource *source, const Wanted *wanted, int n, Size max)
 {
 	SyncRow    *rows = more_rows(round, n);
 	SyncRow    *found = palloc(sizeof(SyncRow) * n);
 	Datum	   *keys = palloc(sizeof(Datum) * n);
 	MemoryContext old = MemoryContextSwitchTo(round->context);
+	int			kept = 0;
 	int			nfound;
+	bool		all;
 
 	for (int i = 0; i < n; i++)
 		keys[i] = wanted[i].key;
-	nfound = sync_source_read(source, keys, n, found);
+	nfound = sync_source_read(source, keys, n, max, found, &all);
 	qsort(found, nfound, sizeof(SyncRow), sync_row_order);
 	for (int i = 0; i < n; i++)
 	{
 		SyncRow		wanted_row = {.key = wanted[i].key};
 		SyncRow    *row = bsearch(&wanted_row, found, nfound, sizeof(SyncRow), sync_row_order);
 
-		rows[i] = row ? *row : wanted_row;
-		rows[i].attempts = wanted[i].attempts;
+		if (row == NULL && !all)
+			continue;
+		rows[kept] = row ? *row : wanted_row;
+		rows[kept++].attempts = wanted[i].attempts;
 		if (row)
 			round->bytes += VARSIZE(DatumGetPointer(row->doc));
 	}
-	round->nrows += n;
+	round->nrows += kept;
 	MemoryContextSwitchTo(old);
+
+	/* all that was found are rows of other ids; at last it is one key, or none is left out */
+	if (!all && kept == 0)
+		(void) read_wanted(round, source, wanted, n / 2, max);
+	return all;
 }
 
-/*
- * How many rows to read at once next: more and more, while they are small, since
- * each reading costs a plan.  "before" says how many bytes there were.
- */
+/* How many rows to read at once next: more and more, since each reading costs a plan. */
 static int
-next_step(const SyncRound *round, int step, Size before)
+next_step(int step)
 {
-	if (round->bytes - before > SMALL_READING)
-		return round->sync->batch;
 	return Max(step, Min(step * 2, MAX_STEP));
+}
+
+/* How many bytes of documents a round may still get. */
+static Size
+bytes_left(const SyncRound *round)
+{
+	return round->bytes < MAX_ROUND_BYTES ? MAX_ROUND_BYTES - round->bytes : 0;
 }
 
 /* Claim what is due. */
@@ -223,17 +251,15 @@ claim_due(SyncRound *round, const SyncSource *source, int limit, TimestampTz now
 	for (int i = 0; i < n;)
 	{
 		int			some = Min(step, n - i);
-		Size		before = round->bytes;
 
 		CHECK_FOR_INTERRUPTS();
-		if (round->bytes > MAX_ROUND_BYTES)
+		if (bytes_left(round) == 0 || !read_wanted(round, source, wanted + i, some, bytes_left(round)))
 		{
 			round->more = true; /* the rest stays due */
 			break;
 		}
-		read_wanted(round, source, wanted + i, some);
 		i += some;
-		step = next_step(round, step, before);
+		step = next_step(step);
 	}
 }
 
@@ -279,11 +305,12 @@ compare_some(SyncRound *round, const SyncSource *source, int step)
 	Sync	   *sync = round->sync;
 	SyncRow    *rows = more_rows(round, step);
 	MemoryContext old = MemoryContextSwitchTo(round->context);
-	int			n = sync_source_scan(source, sync->position, step, rows);
+	bool		all;
+	int			n = sync_source_scan(source, sync->position, step, bytes_left(round), rows, &all);
 	Datum		last = n > 0 ? rows[n - 1].key : (Datum) 0;
 	JflowCatalogState state;
 	Datum	   *keys;
-	bool		end = n < step;
+	bool		end = all && n < step;
 	int			kept = leave_out_known(sync, rows, n);
 
 	keys = palloc(sizeof(Datum) * Max(kept, 1));
@@ -309,13 +336,17 @@ compare(SyncRound *round, const SyncSource *source, int limit)
 	int			step = Min(sync->batch, limit);
 	bool		end = false;
 
-	while (!end && round->nrows < limit && round->bytes <= MAX_ROUND_BYTES)
+	round->compared = true;
+	if (bytes_left(round) == 0)
 	{
-		Size		before = round->bytes;
-
+		round->more = true;
+		return;
+	}
+	while (!end && round->nrows < limit && bytes_left(round) > 0)
+	{
 		CHECK_FOR_INTERRUPTS();
 		end = compare_some(round, source, step);
-		step = next_step(round, step, before);
+		step = next_step(step);
 	}
 	if (end)
 		sync_set_phase(sync, sync->phase == PHASE_FILL ? PHASE_FOLLOW : PHASE_SWEEP, (Datum) 0);
@@ -339,6 +370,7 @@ sweep(SyncRound *round, const SyncSource *source, TimestampTz now)
 	int			gone = 0;
 	Datum		last;
 
+	round->compared = true;
 	jflow_param_int(&params, sync->id);
 	jflow_param_text(&params, sync->position ? sync->position : "");
 	jflow_param_int(&params, SWEEP_ROWS);
@@ -381,7 +413,7 @@ sync_claim_keys(SyncRound *round, Datum *keys, int n)
 	for (int i = 0; i < n; i++)
 		wanted[i].key = keys[i];
 	if (n > 0)
-		read_wanted(round, source, wanted, n);
+		(void) read_wanted(round, source, wanted, n, SIZE_MAX);
 	MemoryContextSwitchTo(old);
 }
 
@@ -439,6 +471,27 @@ sync_hasten(const Sync *sync)
 							 "WHERE sync = $1 AND due > pg_catalog.now() AND due < 'infinity' AND attempts = 0", &params);
 	jflow_catalog_end(&state);
 	CommandCounterIncrement();
+}
+
+/*
+ * Is the sync done with all that was changed before a time?  Rows that have failed are
+ * due later.
+ */
+bool
+sync_has_followed(int id, TimestampTz before)
+{
+	JflowCatalogState state;
+	JflowParams params = {0};
+	bool		result;
+
+	jflow_param_int(&params, id);
+	sync_param_time(&params, before);
+	jflow_catalog_begin(&state);
+	result = sync_statement("SELECT FROM jflow.sync_progress WHERE sync = $1 AND phase = 'follow'", &params) > 0 &&
+		sync_statement("SELECT FROM jflow.sync_queue WHERE sync = $1 AND changed <= $2 LIMIT 1", &params) == 0 &&
+		sync_statement("SELECT FROM jflow.sync_row WHERE sync = $1 AND due <= $2 LIMIT 1", &params) == 0;
+	jflow_catalog_end(&state);
+	return result;
 }
 
 /* When the next row that has failed is due; DT_NOEND: none. */

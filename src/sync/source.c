@@ -35,6 +35,10 @@
 #include "flow/roles.h"
 #include "sync/sync.h"
 
+/* Rows that a cursor fetches at once; behind so many bytes, one. */
+#define MOST_FETCHED 64
+#define LARGE_FETCH (256 * 1024)
+
 /* One attribute of documents, and the columns that it is made of. */
 typedef struct Mapping
 {
@@ -504,26 +508,58 @@ form_row(const SyncSource *source, HeapTuple tuple, TupleDesc desc, SyncRow *row
 											VARSIZE(data) - SizeofHeapTupleHeader, 0);
 }
 
-/* Run a statement on the source; rows go to an array in the current context. */
+/*
+ * Take what a cursor has fetched until there are so many bytes of documents; returns
+ * how many bytes there are now.
+ */
+static Size
+take_fetched(const SyncSource *source, MemoryContext context, Size max, Size bytes, SyncRow *rows, int *n)
+{
+	MemoryContext old = MemoryContextSwitchTo(context);
+
+	for (uint64 i = 0; i < SPI_processed && bytes < max; i++)
+	{
+		SyncRow    *row = &rows[(*n)++];
+
+		form_row(source, SPI_tuptable->vals[i], SPI_tuptable->tupdesc, row);
+		bytes += VARSIZE(DatumGetPointer(row->doc));
+	}
+	MemoryContextSwitchTo(old);
+	return bytes;
+}
+
+/*
+ * Run a statement on the source; rows go to an array in the current context, at most
+ * "limit".  Stops behind the row with which there are "max" bytes of documents, or
+ * more: then *all says that there may be others.
+ */
 static int
 read_rows(const SyncSource *source, const char *sql, int nargs, Oid *types, Datum *values,
-		  int limit, SyncRow *rows)
+		  int limit, Size max, SyncRow *rows, bool *all)
 {
 	MemoryContext context = CurrentMemoryContext;
 	int			guc_level = begin_reading();
-	int			n;
+	Size		bytes = 0;
+	int			step = 1;
+	int			n = 0;
+	Portal		portal;
 
 	SPI_connect();
-	if (SPI_execute_with_args(sql, nargs, types, values, NULL, true, limit) != SPI_OK_SELECT)
-		elog(ERROR, "could not read table %s", source->table);
-	n = (int) SPI_processed;
-	for (int i = 0; i < n; i++)
+	portal = SPI_cursor_open_with_args(NULL, sql, nargs, types, values, NULL, true, CURSOR_OPT_NO_SCROLL);
+	while (n < limit && bytes < max)
 	{
-		MemoryContext old = MemoryContextSwitchTo(context);
+		Size		before = bytes;
 
-		form_row(source, SPI_tuptable->vals[i], SPI_tuptable->tupdesc, &rows[i]);
-		MemoryContextSwitchTo(old);
+		CHECK_FOR_INTERRUPTS();
+		SPI_cursor_fetch(portal, true, Min(step, limit - n));
+		if (SPI_processed == 0)
+			break;
+		bytes = take_fetched(source, context, max, bytes, rows, &n);
+		SPI_freetuptable(SPI_tuptable);
+		step = bytes - before > LARGE_FETCH ? 1 : Min(step * 2, MOST_FETCHED);
 	}
+	*all = bytes < max || n == limit;
+	SPI_cursor_close(portal);
 	SPI_finish();
 	AtEOXact_GUC(true, guc_level);
 	return n;
@@ -531,10 +567,11 @@ read_rows(const SyncSource *source, const char *sql, int nargs, Oid *types, Datu
 
 /*
  * The newest rows that have some keys, in any order; returns how many there are.
- * A row whose key is equal but another text is a row of that other id.
+ * Where *all is false some have been left out, since there are "max" bytes.  A row
+ * whose key is equal but another text is a row of that other id.
  */
 int
-sync_source_read(const SyncSource *source, const Datum *keys, int nkeys, SyncRow *rows)
+sync_source_read(const SyncSource *source, const Datum *keys, int nkeys, Size max, SyncRow *rows, bool *all)
 {
 	Oid			types[1] = {TEXTARRAYOID};
 	Datum		values[1];
@@ -543,7 +580,7 @@ sync_source_read(const SyncSource *source, const Datum *keys, int nkeys, SyncRow
 
 	values[0] = PointerGetDatum(construct_array((Datum *) keys, nkeys, TEXTOID, -1, false, TYPALIGN_INT));
 	PushActiveSnapshot(GetLatestSnapshot());
-	n = read_rows(source, sql, 1, types, values, nkeys, rows);
+	n = read_rows(source, sql, 1, types, values, nkeys, max, rows, all);
 	PopActiveSnapshot();
 	return n;
 }
@@ -554,11 +591,12 @@ sync_source_keys(const SyncSource *source, const Datum *keys, int nkeys, Datum *
 {
 	SyncSource	only_keys = *source;
 	SyncRow    *rows = palloc(sizeof(SyncRow) * nkeys);
+	bool		all;
 	int			n;
 
 	only_keys.nattrs = 0;
 	only_keys.select = psprintf("SELECT pg_catalog.format('%%s', s.%s) FROM ONLY %s s", source->key, source->table);
-	n = sync_source_read(&only_keys, keys, nkeys, rows);
+	n = sync_source_read(&only_keys, keys, nkeys, SIZE_MAX, rows, &all);
 	for (int i = 0; i < n; i++)
 		found[i] = rows[i].key;
 	return n;
@@ -566,10 +604,10 @@ sync_source_keys(const SyncSource *source, const Datum *keys, int nkeys, Datum *
 
 /*
  * At most "n" rows behind a position, in the order of the key.  NULL: from the
- * first on.
+ * first on.  *all is false where "max" bytes have ended them.
  */
 int
-sync_source_scan(const SyncSource *source, const char *position, int n, SyncRow *rows)
+sync_source_scan(const SyncSource *source, const char *position, int n, Size max, SyncRow *rows, bool *all)
 {
 	Oid			types[1] = {TEXTOID};
 	Datum		values[1];
@@ -583,7 +621,7 @@ sync_source_scan(const SyncSource *source, const char *position, int n, SyncRow 
 		sql = psprintf("%s ORDER BY s.%s LIMIT %d", source->select, source->key, n);
 	values[0] = position ? CStringGetTextDatum(position) : (Datum) 0;
 	PushActiveSnapshot(GetLatestSnapshot());
-	result = read_rows(source, sql, position ? 1 : 0, types, values, n, rows);
+	result = read_rows(source, sql, position ? 1 : 0, types, values, n, max, rows, all);
 	PopActiveSnapshot();
 	return result;
 }

@@ -127,9 +127,9 @@ extern void sync_source_check_kind(Relation source);
 extern void sync_source_check(const Sync *sync, Relation source);
 extern SyncSource *sync_source_open(const Sync *sync);
 extern void sync_source_prepare(const SyncSource *source);
-extern int	sync_source_read(const SyncSource *source, const Datum *keys, int nkeys, SyncRow *rows);
+extern int	sync_source_read(const SyncSource *source, const Datum *keys, int nkeys, Size max, SyncRow *rows, bool *all);
 extern int	sync_source_keys(const SyncSource *source, const Datum *keys, int nkeys, Datum *found);
-extern int	sync_source_scan(const SyncSource *source, const char *position, int n, SyncRow *rows);
+extern int	sync_source_scan(const SyncSource *source, const char *position, int n, Size max, SyncRow *rows, bool *all);
 extern List *sync_columns_attnums(const Sync *sync, Relation source);
 extern AttrNumber sync_default_key(Relation source);
 
@@ -143,6 +143,7 @@ typedef struct SyncRound
 	int			allocated;
 	Size		bytes;			/* of documents */
 	bool		more;			/* there may be more to do at once */
+	bool		compared;		/* what is due now need not be of the queue */
 	bool		strict;			/* any error is raised */
 	int			arrived;
 	ErrorData  *error;			/* one that says nothing about a row */
@@ -154,6 +155,7 @@ extern void sync_claim(SyncRound *round, int limit);
 extern void sync_claim_keys(SyncRound *round, Datum *keys, int n);
 extern void sync_recover(const Sync *sync);
 extern void sync_hasten(const Sync *sync);
+extern bool sync_has_followed(int id, TimestampTz before);
 extern TimestampTz sync_next_due(const Sync *sync);
 
 /* post.c */

@@ -44,6 +44,7 @@ typedef struct Worker
 	int			limit;			/* rows of the next round */
 	TimestampTz not_before;		/* after failures */
 	uint64		serving;		/* the last of jflow_sync_run's wishes */
+	TimestampTz asked_at;		/* no later than this */
 	bool		replaces;		/* the last round was of one that shall take
 								 * another's place, and left nothing to do */
 	bool		locked_other;	/* the sync whose place it takes */
@@ -128,6 +129,10 @@ claim(Worker *worker, SyncRound *round)
 		if (worker->hasten)
 			sync_hasten(sync);
 		sync_claim(round, Min(worker->limit, sync->batch * ROUND_BATCHES));
+
+		/* what has become due by this may have changed before */
+		if (round->compared || worker->recover)
+			worker->asked_at = GetCurrentTimestamp();
 	}
 	end_transaction();
 	worker->recover = false;
@@ -438,8 +443,21 @@ is_asked(Worker *worker)
 	LWLockAcquire(&worker->pool->lock, LW_SHARED);
 	asked = worker->pool->asked != worker->pool->answered;
 	worker->serving = worker->pool->asked;
+	worker->asked_at = GetCurrentTimestamp();
 	LWLockRelease(&worker->pool->lock);
 	return asked;
+}
+
+/* Has what was changed before somebody asked been posted, or has failed? */
+static bool
+is_served(const Worker *worker)
+{
+	bool		served;
+
+	begin_transaction(true);
+	served = sync_has_followed(worker->pool->shards, worker->asked_at);
+	end_transaction();
+	return served;
 }
 
 static void
@@ -526,6 +544,14 @@ sync_worker_run(JflowReplica *me)
 		{
 			MemoryContextReset(worker.context);
 			CHECK_FOR_INTERRUPTS();
+			/* who asked need not wait for what goes on changing */
+			if (asked && is_served(&worker))
+			{
+				answer(&worker);
+				asked = is_asked(&worker);
+				if (manual && !asked)
+					break;
+			}
 		}
 		if (worker.replaces && !me->stop)
 			take_place(&worker);

@@ -1,4 +1,5 @@
-# Does a row that is too large for the memory of requests, or that is refused at commit, cost itself alone?
+# Does a row that is too large for the memory of requests, or that is refused at commit, cost itself alone, and are
+# many large rows read one after the other?
 use strict;
 use warnings;
 use FindBin;
@@ -44,5 +45,26 @@ owner_sql($node, q{
 wait_state($node, q{SELECT id = '2' FROM jflow_sync_errors WHERE name = 't' AND next_try IS NULL}, 'the refused row is set aside');
 wait_state($node, q{SELECT count(*) = 5 FROM kept}, 'the others are kept');
 is($node->safe_psql('postgres', q{SELECT sqlstate, message FROM jflow_sync_errors WHERE name = 't'}), '23514|bad row', 'its error is told');
+
+# many large rows behind small ones: a round reads no more of them than it can hold
+SKIP:
+{
+	skip 'SKIPPED: needs /proc/PID/status', 2 unless -r "/proc/$$/status";
+	owner_sql($node, q{
+		CREATE TABLE seen (id text, length int);
+		CREATE FUNCTION measure(docs jflow_doc[], parameters jsonb) RETURNS jflow_doc[] LANGUAGE plpgsql AS
+			$$ BEGIN INSERT INTO public.seen SELECT d.id, length(d.text) FROM unnest(docs) d; RETURN NULL; END $$;
+		CREATE TABLE page (id int PRIMARY KEY, text text);
+		INSERT INTO page SELECT i, CASE WHEN i <= 1000 THEN 'small' ELSE repeat('large', 400000) END FROM generate_series(1, 1150) i;
+		SELECT jflow_create('h');
+		SELECT jflow_add('h', 'e', uses => 'public.measure', replicas => 0);
+		SELECT jflow_sync('h', 'h', 'page', '{"text": "text"}', batch => 4);
+		UPDATE page SET text = repeat('huges', 400000) WHERE id > 1130;
+		SELECT jflow_start('h')});
+	wait_state($node, q{SELECT count(*) = 1150 AND sum(length) = 300005000 FROM seen}, 'small and large rows arrive');
+	my $pid = $node->safe_psql('postgres', q{SELECT pid FROM jflow_sync_status WHERE name = 'h'});
+	my ($peak) = slurp_file("/proc/$pid/status") =~ /^VmHWM:\s+(\d+) kB/m;
+	cmp_ok($peak, '<', 300 * 1024, "the worker has needed $peak kB");
+}
 $node->stop;
 done_testing();

@@ -155,11 +155,11 @@ jflow_flow_start(const char *name)
 
 	require_preload();
 	trouble = jflow_owner_trouble(flow, &owner);
-	if (trouble && wanted > 0)
+	if (trouble && (wanted > 0 || jflow_sync_hooks->wanted(flow->name) != NIL))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("flow \"%s\" cannot be started", flow->name),
-				 errdetail("Its replicas cannot connect: %s.", trouble),
+				 errdetail("Its workers cannot connect: %s.", trouble),
 				 errhint("Give the flow an owner that may log in and is no superuser, or set jflow.allow_superuser_flows.")));
 	if (wanted > jflow_max_replicas)
 		ereport(WARNING,
@@ -408,8 +408,8 @@ is_running(const JflowFlow *flow, bool started)
 }
 
 /* Why no replica at all can start in this database, or NULL. */
-static const char *
-find_trouble(void)
+const char *
+jflow_find_trouble(void)
 {
 	JflowDatabase *entry;
 	bool		no_room;
@@ -459,7 +459,7 @@ find_reason(const char *flow)
 		else if (reason[0])
 			result = psprintf("executor \"%s\" fails", executor);
 	}
-	trouble = find_trouble();
+	trouble = jflow_find_trouble();
 	if (result == NULL && trouble)
 		result = pstrdup(trouble);
 	return result;
@@ -540,7 +540,7 @@ jflow_wait(PG_FUNCTION_ARGS)
 Datum
 jflow_trouble(PG_FUNCTION_ARGS)
 {
-	const char *trouble = find_trouble();
+	const char *trouble = jflow_find_trouble();
 
 	if (trouble == NULL)
 		PG_RETURN_NULL();

@@ -104,6 +104,17 @@ process_is_stuck(int pid, int depth)
 }
 
 /*
+ * Does another process wait for us, for a lock or by way of its own requests?  As
+ * above, what is true once may have been made up by looking.
+ */
+bool
+jflow_waits_for_us(int pid)
+{
+	nvisited = 0;
+	return process_is_stuck(pid, 0);
+}
+
+/*
  * Raises deadlock_detected if what we wait for waits for us.  Where our request
  * runs together with others it may be they that wait: it has to be alone first.
  */

@@ -6,5 +6,6 @@
 #define JFLOW_DEADLOCK_H
 
 extern void jflow_check_deadlock(void);
+extern bool jflow_waits_for_us(int pid);
 
 #endif							/* JFLOW_DEADLOCK_H */
