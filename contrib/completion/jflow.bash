@@ -38,7 +38,7 @@ _jflow() {
 			[ "$command" != post ] || mapfile -t -O ${#COMPREPLY[@]} COMPREPLY < <(compgen -f -- "$cur")
 			;;
 		apply) mapfile -t COMPREPLY < <(compgen -f -- "$cur") ;;
-		sync) mapfile -t COMPREPLY < <(compgen -W 'run pause resume retry errors' -- "$cur") ;;
+		sync) mapfile -t COMPREPLY < <(compgen -W 'run pause resume retry resync errors' -- "$cur") ;;
 		esac
 		return
 	fi
@@ -51,7 +51,7 @@ _jflow() {
 	top) word='--flow --interval --once' ;;
 	plot) word='--flow --format --output' ;;
 	apply) word='--dry-run --start' ;;
-	sync) word='--json' ;;
+	sync) word='--json --uses-with --skip-failed' ;;
 	metrics) word='--listen --format' ;;
 	*) word='' ;;
 	esac

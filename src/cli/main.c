@@ -19,7 +19,7 @@ static const Command commands[] = {
 	{"top", "", "watch replicas, posts and rates", top_options, run_top},
 	{"plot", "[FLOW]", "draw a flow", plot_options, run_plot},
 	{"apply", "FILE|-", "make a flow as a YAML file says", apply_options, run_apply},
-	{"sync", "[run|pause|resume|retry|errors NAME]", "show and steer tables in step with flows", sync_options, run_sync},
+	{"sync", "[run|pause|resume|retry|resync|errors NAME]", "show and steer tables in step with flows", sync_options, run_sync},
 	{"metrics", "", "print the counters as OpenMetrics", metrics_options, run_metrics},
 	{"version", "", "show the versions of client, extension and server", version_options, run_version},
 	{"help", "[COMMAND]", "show this help, or a command's", no_options, run_help},

@@ -9,6 +9,8 @@
 
 const Option sync_options[] = {
 	{"json", 0, NULL, "a JSON object per row"},
+	{"uses-with", 0, "JSON", "what changes of executors, for resync"},
+	{"skip-failed", 0, NULL, "exchange though rows have failed, for resync"},
 	{NULL}
 };
 
@@ -31,6 +33,18 @@ print_view(Session *session, const char *view, const char *name)
 	PQclear(result);
 }
 
+/* Have the store filled anew beside the old one. */
+static void
+fill_anew(Session *session, const char *name)
+{
+	const char *params[3] = {name, option_text("uses-with"), option_set("skip-failed") ? "true" : "false"};
+
+	if (!has_function(session, "jflow_resync"))
+		fail_without(session, "jflow_resync");
+	PQclear(query(session, 3, params, "SELECT %s.jflow_resync($1::pg_catalog.text, $2::pg_catalog.jsonb, $3::pg_catalog.bool)",
+				  session->schema));
+}
+
 /* jflow sync: the syncs, or something done with one of them. */
 int
 run_sync(int nargs, char **args)
@@ -38,6 +52,7 @@ run_sync(int nargs, char **args)
 	static const char *const verbs[] = {"run", "pause", "resume", "retry", NULL};
 	Session		session;
 	int			verb = 0;
+	bool		resync = nargs == 2 && strcmp(args[0], "resync") == 0;
 	char	   *function;
 	PGresult   *result;
 
@@ -46,11 +61,15 @@ run_sync(int nargs, char **args)
 	if (nargs == 2)
 		while (verbs[verb] && strcmp(args[0], verbs[verb]) != 0)
 			verb++;
-	if (nargs == 2 && !verbs[verb] && strcmp(args[0], "errors") != 0)
+	if (nargs == 2 && !verbs[verb] && !resync && strcmp(args[0], "errors") != 0)
 		usage_error(NULL, "unknown action \"%s\"", args[0]);
+	if (!resync && (option_set("uses-with") || option_set("skip-failed")))
+		usage_error(NULL, "--uses-with and --skip-failed are for resync");
 	connect_server(&session, &connect_options, true);
 	if (nargs == 0)
 		print_view(&session, "jflow_sync_status", NULL);
+	else if (resync)
+		fill_anew(&session, utf8_of_locale(args[1]));
 	else if (!verbs[verb])
 		print_view(&session, "jflow_sync_errors", utf8_of_locale(args[1]));
 	else

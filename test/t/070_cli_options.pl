@@ -65,8 +65,8 @@ SKIP:
 		my ($section) = $man =~ /^\.Ss $command\b(.*?)(?=^\.S[sh])/ms;
 		is(join(' ', grep { my $name = substr $_, 2; $section !~ /Fl Fl \Q$name\E\b/ } @own), '', "the man page tells of each of $command");
 	}
-	is($completed->('jflow', 'sync', ''), 'errors pause resume retry run', 'bash completes what sync can do');
-	like($man, qr/^\.Ss sync .*run \| pause \| resume \| retry \| errors/m, 'the man page says it');
+	is($completed->('jflow', 'sync', ''), 'errors pause resume resync retry run', 'bash completes what sync can do');
+	like($man, qr/^\.Ss sync .*run \| pause \| resume \| retry \| resync \| errors/m, 'the man page says it');
 }
 
 # no connection

@@ -190,6 +190,11 @@ $node->safe_psql('postgres', q{UPDATE ticket SET title = 'good' WHERE id = 3});
 result_is([ client($node, '', 'sync', 'retry', 'tickets') ], 0, qr/^$/, qr/^$/, 'sync retry');
 $node->poll_query_until('postgres', q{SELECT count(*) = 0 FROM jflow_sync_errors}) or die;
 result_is([ client($node, '', 'sync', 'errors', 'tickets') ], 0, qr/^name.*\n.*\n$/, qr/^$/, 'no row that failed');
+my $store = $node->safe_psql('postgres', q{SELECT id FROM jflow.sync WHERE name = 'tickets'});
+result_is([ client($node, '', 'sync', 'resync', '--skip-failed', '--uses-with', '{"clerk": {"more": 1}}', 'tickets') ], 3, qr/^$/, qr/ERROR: .*"clerk"/, 'sync resync with an executor that is none');
+result_is([ client($node, '', 'sync', 'resync', 'tickets') ], 0, qr/^$/, qr/^$/, 'sync resync');
+$node->poll_query_until('postgres', qq{SELECT count(*) = 1 AND bool_and(id > $store AND name = 'tickets') FROM jflow.sync}) or die;
+result_is([ client($node, '', 'sync', 'run', '--skip-failed', 'tickets') ], 1, undef, qr/are for resync/, 'its options are not for others');
 result_is([ client($node, '', 'sync', 'pause', 'none') ], 3, qr/^$/, qr/ERROR:  42704: /, 'a sync that is none');
 result_is([ client($node, '', 'sync', 'stop', 'x') ], 1, undef, qr/unknown action "stop"/, 'an action that is none');
 result_is([ client($node, '', 'sync', 'run') ], 1, undef, qr/give nothing, or what to do and the name/, 'an action without a name');
@@ -214,13 +219,13 @@ $node->safe_psql('older', q{
 	DO $$
 	DECLARE object text;
 	BEGIN
-		FOREACH object IN ARRAY '{VIEW jflow_metrics,VIEW jflow_sync_status,VIEW jflow_sync_errors,FUNCTION jflow_explain,FUNCTION jflow_sync_pause,FUNCTION jflow_yaml}'::text[] LOOP
+		FOREACH object IN ARRAY '{VIEW jflow_metrics,VIEW jflow_sync_status,VIEW jflow_sync_errors,FUNCTION jflow_explain,FUNCTION jflow_sync_pause,FUNCTION jflow_resync,FUNCTION jflow_yaml}'::text[] LOOP
 			EXECUTE 'ALTER EXTENSION jflow DROP ' || object;
 			EXECUTE 'DROP ' || object || ' CASCADE';
 		END LOOP;
 	END $$});
 for ([ 'jflow_explain', 'explain', '/search', 'x' ], [ 'jflow_metrics', 'metrics' ], [ 'jflow_sync_status', 'sync' ],
-	[ 'jflow_sync_errors', 'sync', 'errors', 'x' ], [ 'jflow_sync_pause', 'sync', 'pause', 'x' ], [ 'jflow_yaml', 'apply', 'flow.yaml' ])
+	[ 'jflow_sync_errors', 'sync', 'errors', 'x' ], [ 'jflow_sync_pause', 'sync', 'pause', 'x' ], [ 'jflow_resync', 'sync', 'resync', 'x' ], [ 'jflow_yaml', 'apply', 'flow.yaml' ])
 {
 	my ($object, @args) = @$_;
 	result_is([ client($node, '', '-d', 'older', @args) ], 3, qr/^$/, qr/"jflow" 0\.1\.0 of this database has no $object\nHINT:  .*ALTER EXTENSION jflow UPDATE/, "@args");
