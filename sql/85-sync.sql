@@ -23,8 +23,7 @@ CREATE TABLE jflow.sync (
 CREATE SEQUENCE jflow.sync_number AS pg_catalog.int4;
 
 -- What the store is known to have.  Rows without a hash are to be posted, the
--- sooner the earlier "due" is; infinity: set aside; NULL: they are on their way.
--- A row that goes and arrives changes no index if there is room in its page.
+-- sooner the earlier "due" is; infinity: set aside.
 CREATE TABLE jflow.sync_row (
 	sync pg_catalog.int4 NOT NULL,
 	key pg_catalog.text COLLATE pg_catalog."C" NOT NULL,
@@ -35,8 +34,16 @@ CREATE TABLE jflow.sync_row (
 	sqlstate pg_catalog.text,
 	message pg_catalog.text,
 	PRIMARY KEY (sync, key)
-) WITH (fillfactor = 45, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_cost_delay = 0);
+) WITH (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_cost_delay = 0);
 CREATE INDEX sync_row_due ON jflow.sync_row (sync, due) WHERE due IS NOT NULL;
+
+-- Keys that a round has found by comparison and brings to the store, which may have
+-- anything of them till the round's end.
+CREATE TABLE jflow.sync_flight (
+	sync pg_catalog.int4 PRIMARY KEY,
+	keys pg_catalog.text[] NOT NULL
+) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 100, autovacuum_vacuum_cost_delay = 0,
+	toast.autovacuum_vacuum_scale_factor = 0, toast.autovacuum_vacuum_threshold = 1000, toast.autovacuum_vacuum_cost_delay = 0);
 
 -- Where a sync is at work.  Not dumped: a restored database is another one.
 CREATE TABLE jflow.sync_state (
@@ -68,7 +75,8 @@ CREATE INDEX sync_queue_changed ON jflow.sync_queue (sync, changed);
 SELECT pg_catalog.pg_extension_config_dump('jflow.sync', '');
 SELECT pg_catalog.pg_extension_config_dump('jflow.sync_number', '');
 SELECT pg_catalog.pg_extension_config_dump('jflow.sync_row', '');
-GRANT SELECT ON jflow.sync, jflow.sync_number, jflow.sync_row TO pg_database_owner;
+SELECT pg_catalog.pg_extension_config_dump('jflow.sync_flight', '');
+GRANT SELECT ON jflow.sync, jflow.sync_number, jflow.sync_row, jflow.sync_flight TO pg_database_owner;
 
 -- A scout shall look which workers are wanted.
 CREATE TRIGGER runtime_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON jflow.sync

@@ -302,6 +302,7 @@ END $$;
 -- Tables in step.
 COMMENT ON TABLE jflow.sync IS 'tables that are kept in step with flows';
 COMMENT ON SEQUENCE jflow.sync_number IS 'numbers of syncs, of which none is given again';
+COMMENT ON TABLE jflow.sync_flight IS 'keys that rounds of syncs are bringing to their stores';
 COMMENT ON TABLE jflow.sync_row IS 'what the stores of synced tables are known to have';
 COMMENT ON TABLE jflow.sync_state IS 'where syncs are at work';
 COMMENT ON TABLE jflow.sync_progress IS 'how far syncs have compared rows, and their last errors';

@@ -367,7 +367,8 @@ sync_insert(Sync *sync)
 							 "ON CONFLICT DO NOTHING RETURNING id", &params) == 0)
 	{
 		CHECK_FOR_INTERRUPTS();
-		check_unique(sync, &params);	/* what was in the way may be gone again */
+		/* what was in the way may be gone again */
+		check_unique(sync, &params);
 	}
 	sync->id = DatumGetInt32(selected(1, &isnull));
 	jflow_catalog_end(&state);
@@ -398,6 +399,7 @@ sync_delete(const Sync *sync)
 		"DELETE FROM jflow.sync_state WHERE sync = $1",
 		"DELETE FROM jflow.sync_progress WHERE sync = $1",
 		"DELETE FROM jflow.sync_queue WHERE sync = $1",
+		"DELETE FROM jflow.sync_flight WHERE sync = $1",
 		"DELETE FROM jflow.sync_row WHERE sync = $1",
 		"DELETE FROM jflow.sync WHERE id = $1"
 	};
@@ -427,6 +429,7 @@ sync_take_place(const Sync *stand_in, const Sync *sync)
 		"DELETE FROM jflow.sync_state WHERE sync = $1",
 		"DELETE FROM jflow.sync_progress WHERE sync = $1",
 		"DELETE FROM jflow.sync_queue WHERE sync = $1",
+		"DELETE FROM jflow.sync_flight WHERE sync = $1",
 		"DELETE FROM jflow.sync WHERE id = $1",
 		"UPDATE jflow.sync_progress SET sqlstate = NULL, message = NULL, hint = NULL, failed = NULL WHERE sync = $2",
 		"UPDATE jflow.sync SET name = $3, flow = $4, mode = $5, uses_with = NULL, skip_failed = false WHERE id = $2"

@@ -82,10 +82,10 @@ selected_texts(MemoryContext context, int column, int *n, bool *any_null)
 
 /*
  * Say that nobody knows what the store has of some keys.  They are due then or, at
- * infinity's other end, already on their way.
+ * infinity's other end, of the round that is to settle them in this transaction.
  */
-static void
-unset_hashes(const Sync *sync, const Datum *keys, int n, TimestampTz due)
+void
+sync_unset_hashes(const Sync *sync, const Datum *keys, int n, TimestampTz due)
 {
 	JflowParams params = {0};
 
@@ -138,7 +138,7 @@ take_queue(SyncRound *round, int limit, TimestampTz now)
 	now = earliest(2, now);
 	qsort(keys, n, sizeof(Datum), compare_texts);
 	n = qunique(keys, n, sizeof(Datum), compare_texts);
-	unset_hashes(sync, keys, n, now);
+	sync_unset_hashes(sync, keys, n, now);
 	jflow_catalog_end(&state);
 	CommandCounterIncrement();
 	round->more |= taken == limit;
@@ -219,7 +219,7 @@ read_wanted(SyncRound *round, const SyncSource *source, const Wanted *wanted, in
 	round->nrows += kept;
 	MemoryContextSwitchTo(old);
 
-	/* all that was found are rows of other ids; at last it is one key, or none is left out */
+	/* all found are rows of other ids; at last it is one key, read for sure */
 	if (!all && kept == 0)
 		(void) read_wanted(round, source, wanted, n / 2, max);
 	return all;
@@ -290,11 +290,17 @@ leave_out_known(const Sync *sync, SyncRow *rows, int n)
 		/* what has no hash is due, or will be, without our doing */
 		if (row && (isnull || row->hash == hash))
 			row->failed = true;
+		else if (row)
+			row->known = true;
 	}
 	jflow_catalog_end(&state);
 	for (int i = 0; i < n; i++)
-		if (!rows[i].failed)
-			rows[kept++] = rows[i];
+	{
+		if (rows[i].failed)
+			continue;
+		rows[kept] = rows[i];
+		rows[kept++].in_flight = true;
+	}
 	return kept;
 }
 
@@ -308,25 +314,41 @@ compare_some(SyncRound *round, const SyncSource *source, int step)
 	bool		all;
 	int			n = sync_source_scan(source, sync->position, step, bytes_left(round), rows, &all);
 	Datum		last = n > 0 ? rows[n - 1].key : (Datum) 0;
-	JflowCatalogState state;
-	Datum	   *keys;
 	bool		end = all && n < step;
 	int			kept = leave_out_known(sync, rows, n);
 
-	keys = palloc(sizeof(Datum) * Max(kept, 1));
 	for (int i = 0; i < kept; i++)
-	{
-		keys[i] = rows[i].key;
 		round->bytes += VARSIZE(DatumGetPointer(rows[i].doc));
-	}
 	round->nrows += kept;
-	jflow_catalog_begin(&state);
-	unset_hashes(sync, keys, kept, DT_NOBEGIN);
-	jflow_catalog_end(&state);
 	if (!end)
 		sync->position = TextDatumGetCString(last);
 	MemoryContextSwitchTo(old);
 	return end;
+}
+
+/*
+ * Write down what the round has found by comparison.  One row for all of them costs
+ * less than to write each of sync_row twice.
+ */
+static void
+note_flight(SyncRound *round)
+{
+	JflowCatalogState state;
+	JflowParams params = {0};
+	Datum	   *keys = palloc(sizeof(Datum) * Max(round->nrows, 1));
+	int			n = 0;
+
+	for (int i = 0; i < round->nrows; i++)
+		if (round->rows[i].in_flight)
+			keys[n++] = round->rows[i].key;
+	round->in_flight = n > 0;
+	if (n == 0)
+		return;
+	jflow_param_int(&params, round->sync->id);
+	sync_param_texts(&params, keys, n);
+	jflow_catalog_begin(&state);
+	(void) jflow_catalog_run("INSERT INTO jflow.sync_flight (sync, keys) VALUES ($1, $2)", &params);
+	jflow_catalog_end(&state);
 }
 
 static void
@@ -348,6 +370,7 @@ compare(SyncRound *round, const SyncSource *source, int limit)
 		end = compare_some(round, source, step);
 		step = next_step(step);
 	}
+	note_flight(round);
 	if (end)
 		sync_set_phase(sync, sync->phase == PHASE_FILL ? PHASE_FOLLOW : PHASE_SWEEP, (Datum) 0);
 	else
@@ -386,7 +409,7 @@ sweep(SyncRound *round, const SyncSource *source, TimestampTz now)
 		if (bsearch(&keys[i], found, nfound, sizeof(Datum), compare_texts) == NULL)
 			keys[gone++] = keys[i];
 	jflow_catalog_begin(&state);
-	unset_hashes(sync, keys, gone, now);
+	sync_unset_hashes(sync, keys, gone, now);
 	jflow_catalog_end(&state);
 	if (n < SWEEP_ROWS)
 		sync_set_phase(sync, PHASE_FOLLOW, (Datum) 0);
@@ -407,7 +430,7 @@ sync_claim_keys(SyncRound *round, Datum *keys, int n)
 	qsort(keys, n, sizeof(Datum), compare_texts);
 	n = qunique(keys, n, sizeof(Datum), compare_texts);
 	jflow_catalog_begin(&state);
-	unset_hashes(round->sync, keys, n, DT_NOBEGIN);
+	sync_unset_hashes(round->sync, keys, n, DT_NOBEGIN);
 	jflow_catalog_end(&state);
 	wanted = palloc0(sizeof(Wanted) * Max(n, 1));
 	for (int i = 0; i < n; i++)
@@ -439,7 +462,7 @@ sync_claim(SyncRound *round, int limit)
 
 /*
  * What was on its way when a round ended badly is due again.  Nothing is on its way
- * now.  Looks at all rows of the sync.
+ * now.
  */
 void
 sync_recover(const Sync *sync)
@@ -449,8 +472,11 @@ sync_recover(const Sync *sync)
 
 	jflow_param_int(&params, sync->id);
 	jflow_catalog_begin(&state);
-	(void) jflow_catalog_run("UPDATE jflow.sync_row SET due = pg_catalog.now() "
-							 "WHERE sync = $1 AND hash IS NULL AND due IS NULL", &params);
+	(void) sync_statement("INSERT INTO jflow.sync_row AS r (sync, key, due) SELECT $1, k, pg_catalog.now() "
+						  "FROM jflow.sync_flight f CROSS JOIN LATERAL pg_catalog.unnest(f.keys) k WHERE f.sync = $1 "
+						  "ON CONFLICT (sync, key) DO UPDATE SET hash = NULL, due = excluded.due, attempts = 0, "
+						  "failed = NULL, sqlstate = NULL, message = NULL", &params);
+	(void) sync_statement("DELETE FROM jflow.sync_flight WHERE sync = $1", &params);
 	jflow_catalog_end(&state);
 	CommandCounterIncrement();
 }

@@ -16,6 +16,13 @@
 
 #define MAX_BACKOFF_MS 300000
 
+/* Is the key of a row not in sync_row yet?  Only this round could write it there. */
+static bool
+is_new(const SyncRow *row)
+{
+	return row->in_flight && !row->known;
+}
+
 /* Errors that pass, whatever the document is. */
 static bool
 passes(int sqlstate)
@@ -30,9 +37,9 @@ passes(int sqlstate)
 		(category == ERRCODE_TO_CATEGORY(ERRCODE_OPERATOR_INTERVENTION) && sqlstate != ERRCODE_QUERY_CANCELED);
 }
 
-/* The hashes of documents that arrived. */
+/* The hashes of documents that arrived, of those whose keys are in sync_row, or of the others. */
 static void
-settle_arrived(SyncRound *round)
+settle_arrived(SyncRound *round, bool others)
 {
 	JflowParams params = {0};
 	Datum	   *keys = palloc(sizeof(Datum) * Max(round->nrows, 1));
@@ -41,7 +48,7 @@ settle_arrived(SyncRound *round)
 
 	for (int i = 0; i < round->nrows; i++)
 	{
-		if (round->rows[i].failed || round->rows[i].doc == (Datum) 0)
+		if (round->rows[i].failed || round->rows[i].doc == (Datum) 0 || is_new(&round->rows[i]) != others)
 			continue;
 		keys[n] = round->rows[i].key;
 		hashes[n++] = Int64GetDatum(round->rows[i].hash);
@@ -53,11 +60,38 @@ settle_arrived(SyncRound *round)
 	jflow_param(&params, INT8ARRAYOID,
 				PointerGetDatum(construct_array(hashes, n, INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE)),
 				false);
+	if (others)
+	{
+		(void) sync_statement("INSERT INTO jflow.sync_row (sync, key, hash) SELECT $1, u.key, u.hash "
+							  "FROM ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest($3)) u (key, hash)", &params);
+		return;
+	}
 	(void) sync_statement("UPDATE jflow.sync_row r SET hash = v.hash, due = NULL, attempts = 0, failed = NULL, "
 						  "sqlstate = NULL, message = NULL FROM (SELECT (SELECT ctid FROM jflow.sync_row "
 						  "WHERE sync = $1 AND key = u.key) AS tid, u.hash "
 						  "FROM ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest($3)) u (key, hash) OFFSET 0) v "
 						  "WHERE r.ctid = v.tid", &params);
+}
+
+/*
+ * What was in flight has come down.  Keys of rows that have failed are to be in
+ * sync_row now.
+ */
+static void
+settle_flight(SyncRound *round)
+{
+	JflowParams params = {0};
+	Datum	   *keys = palloc(sizeof(Datum) * Max(round->nrows, 1));
+	int			n = 0;
+
+	if (!round->in_flight)
+		return;
+	jflow_param_int(&params, round->sync->id);
+	(void) sync_statement("DELETE FROM jflow.sync_flight WHERE sync = $1", &params);
+	for (int i = 0; i < round->nrows; i++)
+		if (round->rows[i].failed && round->rows[i].in_flight)
+			keys[n++] = round->rows[i].key;
+	sync_unset_hashes(round->sync, keys, n, DT_NOBEGIN);
 }
 
 static void
@@ -170,7 +204,9 @@ sync_settle(SyncRound *round, int64 wait_ms)
 	for (int i = 0; i < round->nrows; i++)
 		round->arrived += !round->rows[i].failed;
 	jflow_catalog_begin(&state);
-	settle_arrived(round);
+	settle_flight(round);
+	settle_arrived(round, false);
+	settle_arrived(round, true);
 	settle_deleted(round);
 	MemoryContextSwitchTo(round->context);
 	for (int i = 0; i < round->nrows; i++)

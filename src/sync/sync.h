@@ -75,6 +75,8 @@ typedef struct SyncRow
 	Datum		doc;			/* 0: the source has no such row */
 	int64		hash;			/* of the document */
 	int			attempts;		/* that failed before */
+	bool		in_flight;		/* sync_flight says that it is on its way */
+	bool		known;			/* sync_row has its key */
 	bool		failed;
 	bool		of_doc;			/* the error is the document's own */
 	int			sqlstate;
@@ -144,6 +146,7 @@ typedef struct SyncRound
 	Size		bytes;			/* of documents */
 	bool		more;			/* there may be more to do at once */
 	bool		compared;		/* what is due now need not be of the queue */
+	bool		in_flight;		/* some rows are */
 	bool		strict;			/* any error is raised */
 	int			arrived;
 	ErrorData  *error;			/* one that says nothing about a row */
@@ -153,6 +156,7 @@ typedef struct SyncRound
 extern int	sync_row_order(const void *a, const void *b);
 extern void sync_claim(SyncRound *round, int limit);
 extern void sync_claim_keys(SyncRound *round, Datum *keys, int n);
+extern void sync_unset_hashes(const Sync *sync, const Datum *keys, int n, TimestampTz due);
 extern void sync_recover(const Sync *sync);
 extern void sync_hasten(const Sync *sync);
 extern bool sync_has_followed(int id, TimestampTz before);

@@ -131,7 +131,7 @@ claim(Worker *worker, SyncRound *round)
 		sync_claim(round, Min(worker->limit, sync->batch * ROUND_BATCHES));
 
 		/* what has become due by this may have changed before */
-		if (round->compared || worker->recover)
+		if (round->compared || worker->recover || worker->hasten)
 			worker->asked_at = GetCurrentTimestamp();
 	}
 	end_transaction();
@@ -548,10 +548,12 @@ sync_worker_run(JflowReplica *me)
 			if (asked && is_served(&worker))
 			{
 				answer(&worker);
-				asked = is_asked(&worker);
-				if (manual && !asked)
-					break;
+				asked = false;
 			}
+			if (!asked)
+				asked = worker.hasten = is_asked(&worker);
+			if (manual && !asked)
+				break;
 		}
 		if (worker.replaces && !me->stop)
 			take_place(&worker);

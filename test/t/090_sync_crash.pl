@@ -130,5 +130,33 @@ is_in_step('after a prepared transaction');
 $node->safe_psql('postgres', 'VACUUM (FREEZE) jflow.sync_queue');
 is($node->safe_psql('postgres', q{SELECT count(*) FROM jflow.sync_queue}), '0', 'the queue is empty');
 is($node->safe_psql('postgres', q{SELECT pg_relation_size('jflow.sync_queue')}), '0', 'and takes no room');
+
+# what had arrived when the server went down, and was gone from the table when it came up again
+owner_sql($node, q{
+	CREATE TABLE kept (id text PRIMARY KEY);
+	CREATE FUNCTION keep(docs jflow_doc[], parameters jsonb) RETURNS jflow_doc[] LANGUAGE plpgsql AS
+		$$ BEGIN INSERT INTO public.kept SELECT d.id FROM unnest(docs) d ON CONFLICT DO NOTHING; RETURN docs; END $$;
+	CREATE FUNCTION lose(docs jflow_doc[], parameters jsonb) RETURNS jflow_doc[] LANGUAGE plpgsql AS
+		$$ BEGIN DELETE FROM public.kept USING unnest(docs) d WHERE kept.id = d.id; RETURN docs; END $$;
+	CREATE FUNCTION linger(docs jflow_doc[], parameters jsonb) RETURNS jflow_doc[] LANGUAGE plpgsql AS
+		$$ BEGIN PERFORM pg_advisory_xact_lock_shared(43); RETURN docs; END $$;
+	CREATE TABLE piece (id int PRIMARY KEY, text text);
+	INSERT INTO piece SELECT i, 'text' FROM generate_series(1, 5) i;
+	SELECT jflow_create('g');
+	SELECT jflow_add('g', 'keeper', requests => '{"/index": "public.keep", "/delete": "public.lose"}');
+	SELECT jflow_add('g', 'last', requests => '{"/index": "public.linger"}');
+	BEGIN; SELECT pg_advisory_xact_lock(43); PREPARE TRANSACTION 'lock';
+	SELECT jflow_sync('t', 'g', 'piece', '{"text": "text"}')});
+start_flow($node, 'g');
+wait_state($node, q{SELECT count(*) = 5 FROM kept}, 'rows have arrived in the store');
+is($node->safe_psql('postgres', q{SELECT count(*) FROM jflow.sync_row r JOIN jflow.sync s ON s.id = r.sync WHERE s.name = 't'}), 0, 'and nobody has noted it');
+$node->stop('immediate');
+$node->append_conf('postgresql.conf', 'jflow.enabled = off');
+$node->start;
+owner_sql($node, q{ROLLBACK PREPARED 'lock'; TRUNCATE piece});
+$node->append_conf('postgresql.conf', 'jflow.enabled = on');
+$node->restart;
+wait_state($node, q{SELECT count(*) = 0 FROM kept}, 'what is gone from the table is gone from the store');
+wait_state($node, q{SELECT count(*) = 0 FROM jflow.sync_flight}, 'and nothing is on its way');
 $node->stop;
 done_testing();

@@ -56,7 +56,7 @@ owner_sql($node, q{
 	CREATE TABLE busy (id int PRIMARY KEY, text text);
 	SELECT jflow_create('busy');
 	SELECT jflow_add('busy', 'e', uses => 'public.change', replicas => 0);
-	SELECT jflow_sync('busy', 'busy', 'busy', '{"text": "text"}', mode => 'manual');
+	SELECT jflow_sync('busy', 'busy', 'busy', '{"text": "text"}');
 	SELECT jflow_start('busy');
 	INSERT INTO busy SELECT i, 0 FROM generate_series(1, 10) i});
 is(owner_sql($node, q{SELECT jflow_sync_run('busy', '170 s')}), 't', 'what goes on changing is not waited for');
