@@ -29,6 +29,7 @@ like($stdout, qr/"words": 5/, 'a function of one\'s own');
 like($stdout, qr/^workspace\.search_pqlite_executor_0\|40$/m, 'one shard has all documents');
 like($stdout, qr/^workspace\.search_pqlite_executor_0\|t\nworkspace\.search_pqlite_executor_1\|t$/m, 'two shards have some each');
 like($stdout, qr/^space\/\d+\|0\.\d+\|.*telescope/mi, 'a search finds what it should');
+like($stdout, qr/^1\|Cannot log in\n3\|The login page is blank$/m, 'a table that is there is searched');
 is(() = $stdout =~ /^40\|40$/mg, 2, 'each document is there once, also when posted again');
 like($stdout, qr/^(cooking|cycling|music|garden\w*|\w+)\/\d+\|(?!space)\w+\|[01]\.\d+$/m, 'a filter keeps what it matches');
 like($stdout, qr{^space/1\|https://example.org/1$}m, 'a changed document is fetched');
