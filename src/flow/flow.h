@@ -24,7 +24,7 @@
 #define JFLOW_MAX_DESCRIPTION 65536
 #define JFLOW_MAX_BATCH 10000	/* documents of one call */
 #define JFLOW_MAX_BATCH_WAIT_MS 60000
-#define JFLOW_GATEWAY (-1)		/* an executor's input that is the flow's own */
+#define JFLOW_FLOW_INPUT (-1)	/* an executor's input that is the flow's own */
 
 /*
  * One executor of a flow.  Everything is allocated in the flow's context;
@@ -60,7 +60,7 @@ typedef struct JflowExecutor
 	Jsonb	   *class_polling;
 	const JflowClass *class;	/* what a built-in class tells of itself */
 	int		   *inputs;			/* topology: indexes into the flow's
-								 * executors, or JFLOW_GATEWAY; nneeds many */
+								 * executors, or JFLOW_FLOW_INPUT; nneeds many */
 } JflowExecutor;
 
 typedef struct JflowFlow

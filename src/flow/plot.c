@@ -88,7 +88,7 @@ quote_dot(StringInfo out, const char *text)
 static char *
 node_name(int executor)
 {
-	return executor == JFLOW_GATEWAY ? pstrdup("start") : psprintf("n%d", executor);
+	return executor == JFLOW_FLOW_INPUT ? pstrdup("start") : psprintf("n%d", executor);
 }
 
 static char *

@@ -42,7 +42,7 @@ resolve_need(const JflowFlow *flow, const NamedExecutor *names, int position, co
 	int			input;
 
 	if (strcmp(need, "gateway") == 0)
-		return JFLOW_GATEWAY;
+		return JFLOW_FLOW_INPUT;
 
 	CHECK_FOR_INTERRUPTS();
 	input = executor_index(names, flow->nexecutors, need);
@@ -129,7 +129,7 @@ jflow_text_search_of(const JflowFlow *flow, const JflowExecutor *executor)
 		if (config)
 			return config;
 		for (int j = 0; j < input->nneeds; j++)
-			if (input->inputs[j] != JFLOW_GATEWAY)
+			if (input->inputs[j] != JFLOW_FLOW_INPUT)
 				in_front[input->inputs[j]] = true;
 	}
 	return NULL;

@@ -413,7 +413,7 @@ ask_inputs(JflowPlan *plan, int number)
 		JflowStep  *input = &plan->steps[i];
 
 		for (int j = 0; in_front[i] && j < executor->nneeds; j++)
-			if (executor->inputs[j] != JFLOW_GATEWAY)
+			if (executor->inputs[j] != JFLOW_FLOW_INPUT)
 				in_front[executor->inputs[j]] = true;
 		if (i == number || !in_front[i] || !input->active)
 			continue;

@@ -331,13 +331,13 @@ join_inputs(JflowPost *post, JflowRequest *request, int step)
 
 	if (executor->nneeds == 1)
 	{
-		visit->docs = executor->inputs[0] == JFLOW_GATEWAY ? request->input :
+		visit->docs = executor->inputs[0] == JFLOW_FLOW_INPUT ? request->input :
 			request->visits[executor->inputs[0]].output;
 		return;
 	}
 	parts = palloc(sizeof(Datum) * executor->nneeds);
 	for (int i = 0; i < executor->nneeds; i++)
-		parts[i] = jflow_parts_without(executor->inputs[i] == JFLOW_GATEWAY ? request->input :
+		parts[i] = jflow_parts_without(executor->inputs[i] == JFLOW_FLOW_INPUT ? request->input :
 									   request->visits[executor->inputs[i]].output,
 									   request->faulty);
 	if (!post->plan->steps[step].unmerged)
@@ -491,7 +491,7 @@ inputs_are_there(const JflowPost *post, const JflowRequest *request, int step)
 	const JflowExecutor *executor = post->plan->steps[step].executor;
 
 	for (int i = 0; i < executor->nneeds; i++)
-		if (executor->inputs[i] != JFLOW_GATEWAY &&
+		if (executor->inputs[i] != JFLOW_FLOW_INPUT &&
 			request->visits[executor->inputs[i]].state != VISIT_FINISHED)
 			return false;
 	return true;

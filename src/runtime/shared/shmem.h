@@ -25,8 +25,8 @@
 #define JFLOW_BUCKETS 32
 #define JFLOW_MAX_CHAIN 16
 #define JFLOW_MAX_SHARES 256
-#define JFLOW_MOVER (-1)		/* "shard" of a pool whose worker moves rows */
-#define JFLOW_SYNC (-2)			/* of one whose worker keeps a table in step */
+#define JFLOW_MOVER (-2)		/* "shard" of a pool whose worker moves rows */
+#define JFLOW_SYNC (-3)			/* of one whose worker keeps a table in step */
 
 /* What the caller of a cancelled, lost or refused request is told. */
 typedef enum JflowOutcome
