@@ -16,6 +16,7 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 from common import RUNS, corpus, load, machine, psql  # noqa: E402
 
 POSTS = 3000
+ONLY = os.environ.get("ONLY")  # work with this in its name
 DEFINE = """
 CREATE FUNCTION bench_noop(docs jflow_doc[], parameters jsonb) RETURNS jflow_doc[]
 LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
@@ -37,7 +38,9 @@ SELECT jflow_wait(f, '60 s') FROM unnest('{replicas,news}'::text[]) f;
 
 
 def posts(flow):
-    return "EXECUTE %s;\n" % flow * POSTS
+    """Many posts of a document each, without a client's turns between them."""
+    return "DO $$ BEGIN FOR i IN 1..%d LOOP PERFORM FROM %s; END LOOP; END $$;\n" % (
+        POSTS, "jflow_post('/x', ARRAY['hello'], '%s')" % flow if flow else "generate_series(1, 1)")
 
 
 def query(flow, source, more=""):
@@ -56,7 +59,7 @@ WORK = {
     "the same, in a replica": (query("news", "SELECT id, text FROM bench"), 1e6, "s"),
 }
 CLIENTS = "64 clients that post a document each, in replicas"
-EMPTY = posts("nothing")
+EMPTY = posts(None)
 
 
 class Session:
@@ -71,10 +74,7 @@ class Session:
         psql("SET client_min_messages = error;" + DEFINE)
         self.psql = subprocess.Popen(["psql", "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1"], text=True,
                                      stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        self.run("SET client_min_messages = error;\n"
-                 "PREPARE nothing AS SELECT 1;\n"
-                 "PREPARE inline AS SELECT * FROM jflow_post('/x', ARRAY['hello'], 'inline');\n"
-                 "PREPARE replicas AS SELECT * FROM jflow_post('/x', ARRAY['hello'], 'replicas');\n")
+        self.run("SET client_min_messages = error;\n")
 
     def run(self, sql):
         self.psql.stdin.write(sql + "\\echo that is all\n")
@@ -117,16 +117,23 @@ class Session:
         return (int(fields[13]) + int(fields[14])) * 1000000000 // os.sysconf("SC_CLK_TCK")
 
     def first_request(self):
-        """Microseconds of a new replica's first request of one document beyond its fourth."""
-        self.run("SELECT jflow_stop('news');\nSELECT jflow_wait('news', '60 s');\nSELECT jflow_start('news');\n"
-                 "SELECT jflow_wait('news', '60 s');\n")
-        replica = int(self.run("SELECT pid FROM jflow_stat_replicas WHERE flow = 'news' AND executor = 'b';\n")[0])
-        times = []
-        for _ in range(4):
-            before = nanoseconds(replica)
-            self.run("SELECT count(*) FROM jflow_post('/x', ARRAY['one short text'], 'news');\n")
-            times.append((nanoseconds(replica) - before) / 1e3)
-        return times[0] - times[-1], anonymous(replica)
+        """Microseconds of the first request of one document of a replica that is added to another, beyond
+        the median of its next ones; and its private memory."""
+        replicas = "SELECT pid FROM jflow_stat_replicas WHERE flow = 'news' AND executor = 'b' AND pid IS NOT NULL;\n"
+        post = "SELECT count(*) FROM jflow_post('/x', ARRAY['one short text'], 'news');\n"
+        self.run("SELECT jflow_scale('news', 'b', replicas => 1);\nSELECT jflow_wait('news', '60 s');\n" + post)
+        before = self.run(replicas)
+        self.run("SELECT jflow_scale('news', 'b', replicas => 2);\nSELECT jflow_wait('news', '60 s');\n")
+        new = int((set(self.run(replicas)) - set(before)).pop())
+        count = "SELECT requests FROM jflow_stat_replicas WHERE pid = %d;\n" % new
+        times, requests, used = [], self.run(count)[0], nanoseconds(new)
+        while len(times) < 6:
+            self.run(post)
+            now = self.run(count)[0]
+            if now != requests:
+                times.append((nanoseconds(new) - used) / 1e3)
+            requests, used = now, nanoseconds(new)
+        return times[0] - statistics.median(times[1:]), anonymous(new)
 
 
 def nanoseconds(pid):
@@ -145,9 +152,12 @@ def measure(session):
     result = {}
     empty = sum(session.used(EMPTY).values())
     for name, (sql, count, _) in WORK.items():
+        if ONLY and ONLY not in name:
+            continue
         used = sum(session.used(sql).values())
-        result[name] = (used - (empty if "EXECUTE" in sql else 0)) / 1e3 / count
-    result[CLIENTS] = session.clients() / 1e3 / (64 * 150)
+        result[name] = (used - (empty if sql.startswith("DO") else 0)) / 1e3 / count
+    if not ONLY:
+        result[CLIENTS] = session.clients() / 1e3 / (64 * 150)
     return result
 
 
@@ -168,7 +178,6 @@ def report_sender(sessions, names):
         for _ in range(RUNS):
             used = session.used(sql)
             shares.append(used[session.pids("pid = pg_backend_pid()")[0]] / sum(used.values()))
-        session.run("SELECT jflow_scale('news', 'b', replicas => 1);\nSELECT jflow_wait('news', '60 s');\n")
         first = [session.first_request() for _ in range(RUNS)]
         print("%s: the sender takes %.1f %% of a TF-IDF post to two replicas; a new replica's first request takes %.2f ms more "
               "than later ones, and it has %.1f MB of its own afterwards"
@@ -192,7 +201,8 @@ def main():
     print("| what, by processor time of all processes | present | %s | ratio (least, most) |" % names[1])
     print("| --- | --- | --- | --- |")
     for name, (_, _, unit) in list(WORK.items()) + [(CLIENTS, (None, None, "µs"))]:
-        row(name, unit, *[[r[name] for r in rounds] for rounds in results])
+        if name in results[0][0]:
+            row(name, unit, *[[r[name] for r in rounds] for rounds in results])
     print()
     report_sender(sessions, names)
 
