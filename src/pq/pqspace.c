@@ -153,7 +153,7 @@ projection_boost(const PqSpace *space, const float *values, int n)
 		return 1;
 	for (int i = 0; i < n; i++)
 		largest = Max(largest, fabsf(values[i]));
-	return largest < 0x1p-64f ? 0x1p100f : 1;
+	return largest < ldexpf(1, -64) ? ldexpf(1, 100) : 1;
 }
 
 /* Add one dimension's value to the projected point. */

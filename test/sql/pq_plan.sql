@@ -26,6 +26,9 @@ EXPLAIN (COSTS OFF) SELECT id FROM few ORDER BY e <-> '[0,0,0,0,0,0,0,0,0,0,0,0,
 -- a scan without order cannot be forced
 SET enable_seqscan = off;
 SET enable_bitmapscan = off;
+-- and all of the index is looked at, since the answers are not to depend on chance
+SET jflow.pq_probes = 1000;
+SET jflow.pq_refine = 100;
 SELECT count(*) FROM items WHERE kind = 3;
 SELECT count(*) FROM items;
 SELECT count(*) FROM items WHERE e IS NOT NULL AND kind < 5;
