@@ -357,7 +357,8 @@ start_replica(int p)
 		else if (jflow_replicas[i].pool == p)
 			taken[jflow_replicas[i].number] = true;
 	}
-	if (jflow_shared->no_slot)	/* a scout comes first: it may find that less is wanted */
+	/* a scout comes first: it may find that less is wanted */
+	if (jflow_shared->no_slot)
 		refusal = NO_SLOT;
 	else
 		refusal = replica ? beyond_share(pool) : "there is no free replica: raise jflow.max_replicas";
