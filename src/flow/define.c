@@ -516,15 +516,17 @@ Datum
 jflow_drop(PG_FUNCTION_ARGS)
 {
 	char	   *name = jflow_arg_text(fcinfo, 0, "flow");
-	JflowFlow  *flow = jflow_flow_open(name, jflow_arg_bool(fcinfo, 1));
+	JflowCatalogState state;
 
-	if (flow == NULL)
+	if (jflow_flow_open(name, jflow_arg_bool(fcinfo, 1)) == NULL)
 	{
 		ereport(NOTICE,
 				(errmsg("flow \"%s\" does not exist, skipping", name)));
 		PG_RETURN_VOID();
 	}
-	jflow_check_flow_owner(flow);
+	/* before its sync is looked for, since one may just be made */
+	(void) jflow_change_begin(&state, name);
+	jflow_catalog_end(&state);
 	if (jflow_flow_drop_hook)
 		jflow_flow_drop_hook(name);
 	jflow_flow_drop(name, jflow_arg_bool(fcinfo, 2));

@@ -227,6 +227,7 @@ Datum
 jflow_sync(PG_FUNCTION_ARGS)
 {
 	Sync	   *sync = palloc0(sizeof(Sync));
+	JflowCatalogState state;
 	JflowFlow  *flow;
 
 	sync->name = jflow_arg_text(fcinfo, 0, "name");
@@ -244,8 +245,10 @@ jflow_sync(PG_FUNCTION_ARGS)
 	sync->phase = PHASE_FILL;
 	check_sync(sync);
 
+	/* whoever drops the flow waits, and finds the sync, or there is no flow any more */
+	(void) jflow_change_begin(&state, sync->flow);
+	jflow_catalog_end(&state);
 	flow = jflow_flow_open(sync->flow, false);
-	jflow_check_flow_owner(flow);
 	check_flow(sync, flow);
 
 	/* Where the source is the store a row that is gone must not come back. */

@@ -116,11 +116,21 @@ SELECT id FROM items ORDER BY e <-> v(43) LIMIT 1;
 SELECT count(*) FROM few f WHERE f.id = (SELECT i.id FROM items i ORDER BY i.e <-> f.e LIMIT 1);
 RESET max_parallel_workers_per_gather;
 
--- rows that change again and again, with VACUUM between, do not make the index grow
+-- rows that change again and again, with VACUUM between, do not make the index grow, but for pages of what has been learned anew
+-- waits until nobody here has a snapshot for which VACUUM must keep what was changed before
+CREATE PROCEDURE all_see() LANGUAGE plpgsql AS $$
+DECLARE
+	mine int8 := pg_current_xact_id()::text::int8;
+BEGIN
+	WHILE EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()
+			AND backend_xmin::text::int8 < mine) LOOP
+		PERFORM pg_sleep(0.01), pg_stat_clear_snapshot();
+	END LOOP;
+END $$;
 SELECT pages AS before FROM jflow_pq_info('items_pq') \gset
 \set ECHO none
-SELECT format('UPDATE items SET e = v(id + %s) WHERE id %% 4 = %s', i, i % 4), 'VACUUM (FREEZE) items' FROM generate_series(1, 12) i \gexec
+SELECT format('UPDATE items SET e = v(id + %s) WHERE id %% 4 = %s', i, i % 4), 'CALL all_see()', 'VACUUM (FREEZE) items' FROM generate_series(1, 12) i \gexec
 \set ECHO all
-SELECT pages < 2 * :before AS bounded, tuples, jflow_pq_check('items_pq') FROM jflow_pq_info('items_pq');
+SELECT pages < 3.5 * :before AS bounded, tuples, jflow_pq_check('items_pq') FROM jflow_pq_info('items_pq');
 SELECT count(*), count(DISTINCT id) FROM (SELECT id FROM items ORDER BY e <-> v(1) LIMIT 100000) x;
 DROP SCHEMA pq_plan CASCADE;
