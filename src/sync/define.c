@@ -245,7 +245,7 @@ jflow_sync(PG_FUNCTION_ARGS)
 	sync->phase = PHASE_FILL;
 	check_sync(sync);
 
-	/* whoever drops the flow waits, and finds the sync, or there is no flow any more */
+	/* who drops the flow waits, and finds the sync; or it is gone */
 	(void) jflow_change_begin(&state, sync->flow);
 	jflow_catalog_end(&state);
 	flow = jflow_flow_open(sync->flow, false);
