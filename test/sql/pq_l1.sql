@@ -53,7 +53,7 @@ RESET jflow.pq_recall;
 SELECT ids.n = (SELECT count(*) FROM t24_0 WHERE e <+> point(500000, 24, 0) < 9) AS same, ids.n > 0 AS some
 FROM (SELECT count(*) AS n FROM (SELECT 1 FROM t24_0 WHERE e <+> point(500000, 24, 0) < 9 ORDER BY e <+> point(500000, 24, 0)) x) ids;
 
--- the other types, and a life: made empty, filled, emptied by half, filled with others, and learned anew
+-- the other types, and a life: made empty, filled, emptied by half, filled with others, and learned anew, at a time of chance
 CREATE TABLE life (id int, e vector(16), h halfvec(16), s sparsevec(2000));
 CREATE INDEX life_e ON life USING pq (e vector_l1_ops);
 CREATE INDEX life_h ON life USING pq (h halfvec_l1_ops);
@@ -69,12 +69,12 @@ SELECT e.recall = 1 AND e.in_order AS e, h.recall = 1 AND h.in_order AS h, spars
 SELECT fill(901, 4000, 1);
 DELETE FROM life WHERE id % 2 = 0;
 VACUUM (FREEZE, ANALYZE) life;
-SELECT e.recall >= 0.85 AND e.in_order AS e, h.recall >= 0.85 AND h.in_order AS h, sparse_recall(10) >= 0.75 AS s FROM search('life', 'e', 16, 1, 10) e, search('life', 'h', 16, 1, 10) h;
+SELECT e.recall >= 0.75 AND e.in_order AS e, h.recall >= 0.75 AND h.in_order AS h, sparse_recall(10) >= 0.75 AS s FROM search('life', 'e', 16, 1, 10) e, search('life', 'h', 16, 1, 10) h;
 SELECT fill(4001, 9000, 0);
 VACUUM (FREEZE, ANALYZE) life;
 SELECT i.generation > 1 AS learned, i.metric, jflow_pq_check(x) = (SELECT count(*) FROM life) AS whole FROM unnest('{life_e,life_h,life_s}'::regclass[]) x, jflow_pq_info(x) i;
-SELECT e.recall >= 0.85 AND e.in_order AS e, h.recall >= 0.85 AND h.in_order AS h, sparse_recall(10) >= 0.75 AS s FROM search('life', 'e', 16, 1, 10) e, search('life', 'h', 16, 1, 10) h;
-SELECT e.recall >= 0.85 AND e.in_order AS e FROM search('life', 'e', 16, 0, 10) e;
+SELECT e.recall >= 0.75 AND e.in_order AS e, h.recall >= 0.75 AND h.in_order AS h, sparse_recall(10) >= 0.75 AS s FROM search('life', 'e', 16, 1, 10) e, search('life', 'h', 16, 1, 10) h;
+SELECT e.recall >= 0.75 AND e.in_order AS e FROM search('life', 'e', 16, 0, 10) e;
 REINDEX TABLE life;
 SELECT jflow_pq_recall('life_e', 50, 10) >= 0.9 AS e, jflow_pq_recall('life_h', 50, 10) >= 0.9 AS h, jflow_pq_recall('life_s', 50, 10) >= 0.9 AS s;
 SELECT jflow_pq_calibrate('life_e', 'SELECT pq_l1.point(i, 16, 1) FROM generate_series(20000, 20200) i') > 0 AS calibrated;
