@@ -185,6 +185,13 @@ jflow_object_aclcheck(Oid classid, Oid objectid, Oid roleid, AclMode mode)
 #define vacuum_delay_point_compat() vacuum_delay_point()
 #endif
 
+/* What a signal handler gives to another; version 19 says more of the signal. */
+#if PG_VERSION_NUM >= 190000
+#define PASS_SIGNAL_ARGS_COMPAT postgres_signal_arg, pg_siginfo
+#else
+#define PASS_SIGNAL_ARGS_COMPAT postgres_signal_arg
+#endif
+
 /* Version 19 gives scans flags. */
 #if PG_VERSION_NUM >= 190000
 #define table_beginscan_compat(rel, snapshot, nkeys, keys) \

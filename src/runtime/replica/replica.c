@@ -133,7 +133,7 @@ static void
 interrupt(SIGNAL_ARGS)
 {
 	interrupted = true;
-	StatementCancelHandler(postgres_signal_arg);
+	StatementCancelHandler(PASS_SIGNAL_ARGS_COMPAT);
 }
 
 static void
