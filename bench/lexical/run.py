@@ -189,10 +189,11 @@ def main():
             results = json.load(f)
     with open("/proc/cpuinfo", encoding="utf-8") as f:
         model = next((line.split(":")[1].strip() for line in f if line.startswith("model name")), "unknown processor")
-    results.update(of="20 Newsgroups" if data else "made up texts", load=os.getloadavg()[0],
-                   server=psql("SHOW server_version"), processor=model)
+    results.update(of="20 Newsgroups" if data else "made up texts", server=psql("SHOW server_version"), processor=model)
     for part in parts:
+        run = {"load": os.getloadavg()[0], "rounds": ROUNDS if part == "index" else flows.RUNS}
         results[part] = index_part(folder, texts, limit) if part == "index" else flows.measure(folder, texts)
+        results[part].update(run)
         with open(path, "w", encoding="utf-8") as f:
             json.dump(results, f, indent=1)
 
