@@ -29,6 +29,7 @@
 #include "pq/pqbuild.h"
 #include "runtime/control/workers.h"
 #include "runtime/gateway/progress.h"
+#include "runtime/shared/payload.h"
 #include "runtime/shared/shmem.h"
 #include "settings.h"
 #include "sync/sync.h"
@@ -50,6 +51,7 @@ request_shmem(void)
 	jflow_bytes_request_shmem();
 	jflow_progress_request_shmem();
 	jflow_shmem_request();
+	jflow_payload_request_shmem();
 }
 
 static void
@@ -61,6 +63,7 @@ init_shmem(void)
 	jflow_bytes_init_shmem();
 	jflow_progress_init_shmem();
 	jflow_shmem_init();
+	jflow_payload_init_shmem();
 	LWLockRelease(AddinShmemInitLock);
 }
 

@@ -46,9 +46,12 @@ static const struct config_enum_entry rights_options[] = {
 	{NULL, 0, false}
 };
 
-/* Those whose names begin with a to o. */
-static void
-define_settings_a_to_o(void)
+/*
+ * All settings, in alphabetical order; called when the library is loaded.  A list
+ * is as long as it is.
+ */
+void
+jflow_define_settings(void)
 {
 	DefineCustomBoolVariable("jflow.allow_superuser_flows",
 							 "Lets flows that superusers own have replicas.",
@@ -133,12 +136,6 @@ define_settings_a_to_o(void)
 								GUC_UNIT_KB,
 								NULL, NULL, NULL);
 	}
-}
-
-/* Those whose names begin with p to z. */
-static void
-define_settings_p_to_z(void)
-{
 	DefineCustomEnumVariable("jflow.pq_iterative_scan",
 							 "Sets how a scan of a pq index goes on when the rows that it gathered first are used up.",
 							 NULL,
@@ -230,13 +227,5 @@ define_settings_p_to_z(void)
 							PGC_USERSET,
 							GUC_UNIT_MS,
 							NULL, NULL, NULL);
-}
-
-/* All settings; called when the library is loaded. */
-void
-jflow_define_settings(void)
-{
-	define_settings_a_to_o();
-	define_settings_p_to_z();
 	MarkGUCPrefixReserved("jflow");
 }

@@ -9,6 +9,7 @@
 #ifndef CLI_H
 #define CLI_H
 
+#include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -21,7 +22,7 @@
 #define EXIT_CONNECTION 2		/* no connection, or it was lost */
 #define EXIT_SERVER 3			/* the server refused, or documents were bad */
 
-/* ---- util.c: memory, strings, messages ---- */
+/* ---- util.c: memory, strings ---- */
 
 typedef struct StrBuf
 {
@@ -37,6 +38,7 @@ typedef struct StrBuf
 extern void *allocate(size_t size);
 extern void *reallocate(void *pointer, size_t size);
 extern char *copy_string(const char *string);
+extern char *format_list(const char *format, va_list args) PRINTF(1, 0);
 extern char *format_string(const char *format,...) PRINTF(1, 2);
 extern void strbuf_reset(StrBuf *buf);
 extern void strbuf_free(StrBuf *buf);
@@ -45,14 +47,7 @@ extern void strbuf_add(StrBuf *buf, const char *string);
 extern void strbuf_add_bytes(StrBuf *buf, const char *bytes, size_t len);
 extern void strbuf_add_char(StrBuf *buf, char c);
 extern void strbuf_addf(StrBuf *buf, const char *format,...) PRINTF(2, 3);
-extern void NORETURN fail_with(int code, const char *hint, const char *format,...) PRINTF(3, 4);
-extern void complain(const char *format,...) PRINTF(1, 2);
-extern void complain_more(const char *title, const char *text);
-extern void finish_output(FILE *file, const char *name);
 extern double now_seconds(void);
-
-/* Called before anything is written to the terminal beside a bar, if set. */
-extern void (*before_message) (void);
 
 /* ---- term.c: what the terminal can, and texts for eyes ---- */
 
@@ -87,6 +82,16 @@ extern void print_lines(FILE *file, const char *text);
 extern char *utf8_of_locale(const char *text);
 extern size_t wrap_line(const char *text, size_t len, int columns, size_t *next);
 extern char *one_line(const char *text);
+
+/* ---- message.c ---- */
+
+/* Called before anything is written to the terminal beside a bar, if set. */
+extern void (*before_message) (void);
+
+extern void NORETURN fail_with(int code, const char *hint, const char *format,...) PRINTF(3, 4);
+extern void complain(const char *format,...) PRINTF(1, 2);
+extern void complain_more(const char *title, const char *text);
+extern void finish_output(FILE *file, const char *name);
 
 /* ---- table.c ---- */
 
@@ -199,10 +204,10 @@ extern void parse_options(int argc, char **argv, const Command *commands, const 
 extern void print_help(FILE *file, const Command *commands, const Command *command);
 extern void NORETURN usage_error(const Command *command, const char *format,...) PRINTF(2, 3);
 
-/* ---- metrics.c, listen.c ---- */
+/* ---- listen.c ---- */
 
-extern PGresult *write_metrics(Session *session, StrBuf *out, bool openmetrics);
-extern void NORETURN listen_for_scrapes(Session *session, const char *address);
+typedef PGresult *(*WriteMetrics) (Session *session, StrBuf *out, bool openmetrics);
+extern void NORETURN listen_for_scrapes(Session *session, const char *address, WriteMetrics write);
 
 /* ---- apply.c, metrics.c, plot.c, post.c, search.c, status.c, sync.c, top.c: the subcommands ---- */
 

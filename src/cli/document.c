@@ -10,43 +10,6 @@
 
 #include "post.h"
 
-typedef enum Kind
-{
-	KIND_TEXT,
-	KIND_JSON					/* numbers, arrays and objects */
-} Kind;
-
-static const struct
-{
-	const char *name;
-	Kind		kind;
-}			attributes[] = {
-	{"id", KIND_TEXT}, {"text", KIND_TEXT}, {"blob", KIND_TEXT}, {"uri", KIND_TEXT}, {"mime_type", KIND_TEXT},
-	{"tags", KIND_JSON}, {"embedding", KIND_JSON}, {"sparse_embedding", KIND_TEXT}, {"parent_id", KIND_TEXT},
-	{"granularity", KIND_JSON}, {"scores", KIND_JSON}, {"weight", KIND_JSON}, {"matches", KIND_JSON}
-};
-
-#define NATTRIBUTES (int) (sizeof(attributes) / sizeof(attributes[0]))
-
-/* Is this the name of an attribute of documents? */
-bool
-is_attribute(const char *name)
-{
-	for (int i = 0; i < NATTRIBUTES; i++)
-		if (strcmp(attributes[i].name, name) == 0)
-			return true;
-	return false;
-}
-
-static Kind
-kind_of(const char *name)
-{
-	for (int i = 0; i < NATTRIBUTES; i++)
-		if (strcmp(attributes[i].name, name) == 0)
-			return attributes[i].kind;
-	return KIND_TEXT;
-}
-
 /* Add ,"name": unless it is the first member. */
 static void
 add_key(StrBuf *out, const char *name)
@@ -110,13 +73,15 @@ attribute_of(const DocumentRules *rules, const char *name)
 static const char *
 attribute_of_member(const DocumentRules *rules, const JsonMember *member)
 {
+	const char *name;
+
 	for (int i = 0; i < rules->nmappings; i++)
 		if (strlen(rules->mappings[i].name) == member->key_len &&
 			memcmp(rules->mappings[i].name, member->key, member->key_len) == 0)
 			return rules->mappings[i].attribute;
-	for (int i = 0; i < NATTRIBUTES; i++)
-		if (json_key_is(member, attributes[i].name))
-			return attributes[i].name;
+	for (int i = 0; (name = attribute_name(i)) != NULL; i++)
+		if (json_key_is(member, name))
+			return name;
 	return NULL;
 }
 
@@ -249,14 +214,14 @@ add_cell(Reader *reader, StrBuf *doc, StrBuf *tags, const char *attribute, const
 
 	if (strcmp(attribute, "tags") == 0)
 		return add_inner(tags, cell, len, false);
-	if (kind_of(attribute) == KIND_JSON && json_value(cell, len, false) != NULL)
+	if (attribute_is_json(attribute) && json_value(cell, len, false) != NULL)
 	{
 		strbuf_reset(&reader->error);
 		strbuf_addf(&reader->error, "its %s is no JSON", attribute);
 		return reader->error.data;
 	}
 	add_key(doc, attribute);
-	if (kind_of(attribute) == KIND_JSON)
+	if (attribute_is_json(attribute))
 		strbuf_add(doc, cell);
 	else
 		json_string(doc, cell, len);

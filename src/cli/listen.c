@@ -133,7 +133,7 @@ takes_openmetrics(const char *head)
 }
 
 static void
-answer_metrics(int fd, Session *session, bool openmetrics, bool head)
+answer_metrics(int fd, Session *session, WriteMetrics write_metrics, bool openmetrics, bool head)
 {
 	StrBuf		out = {0};
 	PGresult   *failed = NULL;
@@ -165,7 +165,7 @@ answer_metrics(int fd, Session *session, bool openmetrics, bool head)
 }
 
 static void
-serve_one(int fd, Session *session)
+serve_one(int fd, Session *session, WriteMetrics write_metrics)
 {
 	StrBuf		request = {0};
 	const char *wrong = read_head(fd, &request);
@@ -190,7 +190,7 @@ serve_one(int fd, Session *session)
 	else if (len != strlen("/metrics") || strncmp(path, "/metrics", len) != 0)
 		answer_line(fd, "404 Not Found", "what there is, is at /metrics", head);
 	else
-		answer_metrics(fd, session, takes_openmetrics(request.data), head);
+		answer_metrics(fd, session, write_metrics, takes_openmetrics(request.data), head);
 	strbuf_free(&request);
 }
 
@@ -259,9 +259,9 @@ say_where(int fd)
 	}
 }
 
-/* Answer scrapes until a signal ends us. */
+/* Answer scrapes, with what the function writes, until a signal ends us. */
 void
-listen_for_scrapes(Session *session, const char *address)
+listen_for_scrapes(Session *session, const char *address, WriteMetrics write_metrics)
 {
 	int			listener = listen_at(address);
 
@@ -275,7 +275,7 @@ listen_for_scrapes(Session *session, const char *address)
 		fd = accept(listener, NULL, NULL);
 		if (fd < 0)
 			continue;
-		serve_one(fd, session);
+		serve_one(fd, session, write_metrics);
 		/* what is left unread would make the kernel drop our answer */
 		shutdown(fd, SHUT_WR);
 		close(fd);

@@ -100,7 +100,7 @@ put_samples(StrBuf *out, const PGresult *result, bool openmetrics)
  * Write what is counted now; NULL, or what the server said instead, which the
  * caller clears.
  */
-PGresult *
+static PGresult *
 write_metrics(Session *session, StrBuf *out, bool openmetrics)
 {
 	PGresult   *result;
@@ -146,7 +146,7 @@ run_metrics(int nargs, char **args)
 	if (!has_view(&session, "jflow_metrics"))
 		fail_without(&session, "jflow_metrics");
 	if (option_set("listen"))
-		listen_for_scrapes(&session, option_value("listen"));
+		listen_for_scrapes(&session, option_value("listen"), write_metrics);
 	failed = write_metrics(&session, &out, !format || strcmp(format, "openmetrics") == 0);
 	if (failed)
 		fail_by_result(&session, failed);

@@ -20,6 +20,12 @@ extern const char *inputs_next(Inputs *inputs, int *arg);
 extern void inputs_skip_to(Inputs *inputs, int arg, const char *path);
 extern int64_t inputs_bytes(Inputs *inputs);
 
+/* ---- attribute.c ---- */
+
+extern const char *attribute_name(int n);
+extern bool is_attribute(const char *name);
+extern bool attribute_is_json(const char *name);
+
 /* ---- reader.c, csv.c, document.c: documents of a file ---- */
 
 typedef enum Format
@@ -99,7 +105,6 @@ extern void reader_close(Reader *reader);
 extern int	csv_split(Reader *reader, const char *text, size_t len, char ***cells, bool **quoted);
 extern const char *csv_header(Reader *reader, const char *text, size_t len);
 
-extern bool is_attribute(const char *name);
 extern const char *document_from_json(Reader *reader, Record *record, const char *text, size_t len);
 extern const char *document_from_csv(Reader *reader, Record *record, const char *text, size_t len);
 extern const char *document_from_text(Reader *reader, Record *record, const char *text, size_t len);

@@ -1,17 +1,13 @@
 /*
  * util.c
- *		Memory, strings and messages of the client.
+ *		Memory and strings of the client.
  */
-#include <errno.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "cli.h"
-
-void		(*before_message) (void);
 
 static void *
 check_memory(void *pointer)
@@ -45,18 +41,28 @@ copy_string(const char *string)
 	return check_memory(strdup(string));
 }
 
+/* The same as format_string, of arguments that are a list already. */
+char *
+format_list(const char *format, va_list args)
+{
+	char	   *string = NULL;
+
+	if (vasprintf(&string, format, args) < 0)
+		string = NULL;
+	return check_memory(string);
+}
+
 /* A formatted string, for the caller to free. */
 char *
 format_string(const char *format,...)
 {
-	char	   *string = NULL;
+	char	   *string;
 	va_list		args;
 
 	va_start(args, format);
-	if (vasprintf(&string, format, args) < 0)
-		string = NULL;
+	string = format_list(format, args);
 	va_end(args);
-	return check_memory(string);
+	return string;
 }
 
 /* Make it empty; its memory stays. */
@@ -129,84 +135,6 @@ strbuf_addf(StrBuf *buf, const char *format,...)
 	vsnprintf(buf->data + buf->len, len + 1, format, args);
 	va_end(args);
 	buf->len += len;
-}
-
-/*
- * A message may quote texts of anybody's: a terminal does not get what could
- * steer it, a file gets the bytes as they are.
- */
-static void
-write_text(const char *title, const char *text)
-{
-	char	   *line = format_string("%s%s", title, text);
-	size_t		len = strlen(line);
-
-	while (len > 0 && line[len - 1] == '\n')	/* as libpq ends its messages */
-		line[--len] = '\0';
-	if (isatty(STDERR_FILENO))
-		print_lines(stderr, line);
-	else
-		fprintf(stderr, "%s\n", line);
-	free(line);
-}
-
-static void
-PRINTF(1, 0)
-write_message(const char *format, va_list args)
-{
-	char	   *text = NULL;
-
-	if (vasprintf(&text, format, args) < 0)
-		text = NULL;
-
-	check_memory(text);
-	if (before_message)
-		before_message();
-	write_text("jflow: ", text);
-	free(text);
-}
-
-/* Say what is wrong, on the standard error. */
-void
-complain(const char *format,...)
-{
-	va_list		args;
-
-	va_start(args, format);
-	write_message(format, args);
-	va_end(args);
-}
-
-/* What follows a complaint: a detail or a hint. */
-void
-complain_more(const char *title, const char *text)
-{
-	char	   *start = format_string("%s:  ", title);
-
-	write_text(start, text);
-	free(start);
-}
-
-/* Complain, with a hint unless that is NULL, and exit. */
-void
-fail_with(int code, const char *hint, const char *format,...)
-{
-	va_list		args;
-
-	va_start(args, format);
-	write_message(format, args);
-	va_end(args);
-	if (hint)
-		complain_more("HINT", hint);
-	exit(code);
-}
-
-/* What was written has arrived, or we fail: a full disk is not silent. */
-void
-finish_output(FILE *file, const char *name)
-{
-	if (fflush(file) != 0 || ferror(file))
-		fail_with(EXIT_USAGE, NULL, "could not write to %s: %s", name, strerror(errno));
 }
 
 /* Seconds of a clock that is never set. */

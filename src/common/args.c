@@ -94,3 +94,16 @@ jflow_check_range(const char *what, int value, int min, int max)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("%s must be between %d and %d, not %d", what, min, max, value)));
 }
+
+/*
+ * Milliseconds of an interval, at most JFLOW_MAX_TIMEOUT_MS; months count 30 days,
+ * as in interval comparison.
+ */
+int64
+jflow_interval_ms(const Interval *interval)
+{
+	int64		days = (int64) interval->month * DAYS_PER_MONTH + interval->day;
+	int64		ms = days * (SECS_PER_DAY * INT64CONST(1000)) + interval->time / 1000;
+
+	return Max(Min(ms, JFLOW_MAX_TIMEOUT_MS), -JFLOW_MAX_TIMEOUT_MS);
+}

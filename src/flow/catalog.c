@@ -148,20 +148,6 @@ cache_init(void)
 	CacheRegisterRelcacheCallback(cache_invalidate, (Datum) 0);
 }
 
-/* OID of a table of schema jflow. */
-Oid
-jflow_catalog_relid(const char *name)
-{
-	Oid			relid = get_relname_relid(name, get_namespace_oid("jflow", false));
-
-	if (!OidIsValid(relid))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("table \"jflow.%s\" does not exist", name),
-				 errhint("Run CREATE EXTENSION jflow.")));
-	return relid;
-}
-
 /*
  * Trigger on the catalog's tables: tells all backends to forget what they
  * cached.

@@ -139,20 +139,24 @@ typedef struct JflowClass
 	const char *const *counters;
 } JflowClass;
 
+/* registry.c */
 extern void jflow_register_class(const JflowClass *class);
 extern const JflowClass *jflow_registered_class(const char *name);
 extern bool jflow_executor_is(const struct JflowExecutor *executor, const char *class_name);
+extern bool jflow_class_read(const char *name, const char *owner, Snapshot snapshot,
+							 Jsonb **requests, Jsonb **polling);
+extern char *jflow_class_of_others(const char *name, Oid role);
+extern void jflow_drop_data(const struct JflowFlow *flow);
+
+/* class.c */
 extern bool jflow_executor_is_open(const struct JflowExecutor *executor);
 extern bool jflow_flow_is_open(const struct JflowFlow *flow);
 
 extern const char *jflow_hub_name(const char *uses);
 extern char *jflow_uses_resolve(const char *uses, const char *wanted_owner, Oid owner,
 								char **class_owner);
-extern bool jflow_class_read(const char *name, const char *owner, Snapshot snapshot,
-							 Jsonb **requests, Jsonb **polling);
 
 /* What storing classes do; nothing for the others. */
-extern void jflow_drop_data(const struct JflowFlow *flow);
 extern void jflow_scale_shards(const char *flow, const char *executor, int shards, bool at_once);
 extern JflowMove jflow_move_rows(const char *flow, const char *executor, int batch, bool busy);
 extern bool jflow_needs_mover(const struct JflowFlow *flow, const struct JflowExecutor *executor);

@@ -188,19 +188,6 @@ jflow_executor_init(JflowExecutor *executor, const char *name)
 	executor->retries = -1;
 }
 
-/*
- * Milliseconds of an interval, at most JFLOW_MAX_TIMEOUT_MS; months count 30 days,
- * as in interval comparison.
- */
-int64
-jflow_interval_ms(const Interval *interval)
-{
-	int64		days = (int64) interval->month * DAYS_PER_MONTH + interval->day;
-	int64		ms = days * (SECS_PER_DAY * INT64CONST(1000)) + interval->time / 1000;
-
-	return Max(Min(ms, JFLOW_MAX_TIMEOUT_MS), -JFLOW_MAX_TIMEOUT_MS);
-}
-
 /* Fill in the default of "needs", and check that each need comes before. */
 static void
 check_needs(const JflowFlow *flow, JflowExecutor *executor)

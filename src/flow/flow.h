@@ -6,6 +6,7 @@
 #ifndef JFLOW_FLOW_H
 #define JFLOW_FLOW_H
 
+#include "common/args.h"
 #include "doc/doc.h"
 #include "flow/acl.h"
 #include "flow/class.h"
@@ -85,7 +86,6 @@ extern JflowFlow *jflow_flow_get(const char *name);
 extern int	jflow_flow_names(char ***names);
 extern bool jflow_rights_read(const char *name, JflowRights *rights);
 extern const JflowExecutor *jflow_flow_executor(const JflowFlow *flow, const char *name);
-extern Oid	jflow_catalog_relid(const char *name);
 extern void jflow_check_version(void);
 extern void jflow_catalog_forget(void);
 extern void jflow_flow_cache_reset(void);
@@ -103,10 +103,6 @@ extern void jflow_executor_add(const char *flow, JflowExecutor *executor);
 extern void jflow_executor_check_options(JflowExecutor *executor);
 extern void jflow_flow_drop(const char *name, bool drop_data);
 extern void jflow_executor_missing(const JflowFlow *flow, const char *name) JFLOW_NORETURN;
-
-/* No limit of time is longer, so that it can be added to a moment: 100 years. */
-#define JFLOW_MAX_TIMEOUT_MS INT64CONST(3155760000000)
-extern int64 jflow_interval_ms(const Interval *interval);
 
 /* Called before a flow is dropped, by who may do so; NULL: nobody wants to know. */
 extern void (*jflow_flow_drop_hook) (const char *flow);

@@ -9,16 +9,32 @@
 
 #include "access/table.h"
 #include "access/xact.h"
+#include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
+#include "utils/lsyscache.h"
 #include "utils/rel.h"
 
 #include "compat.h"
 #include "flow/flow.h"
+
+/* OID of a table of schema jflow. */
+Oid
+jflow_catalog_relid(const char *name)
+{
+	Oid			relid = get_relname_relid(name, get_namespace_oid("jflow", false));
+
+	if (!OidIsValid(relid))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("table \"jflow.%s\" does not exist", name),
+				 errhint("Run CREATE EXTENSION jflow.")));
+	return relid;
+}
 
 /*
  * Begin: connects SPI, whose memory context is the current one until the end.

@@ -14,6 +14,7 @@ typedef struct JflowCatalogState
 	int			guc_level;
 } JflowCatalogState;
 
+extern Oid	jflow_catalog_relid(const char *name);
 extern void jflow_catalog_begin(JflowCatalogState *state);
 extern void jflow_catalog_end(JflowCatalogState *state);
 extern uint64 jflow_catalog_execute(const char *sql, int nargs, const Oid *types,

@@ -50,13 +50,28 @@ jflow_payload_max(void)
 	return capacity() / 8;
 }
 
-/* Make the area, at server start. */
+/* For the shmem_request_hook. */
 void
-jflow_payload_create(int tranche)
+jflow_payload_request_shmem(void)
 {
-	dsa_area   *new = dsa_create_in_place(jflow_payload_place, jflow_payload_size(),
-										  tranche, NULL);
+	RequestAddinShmemSpace(jflow_payload_size());
+}
 
+/*
+ * For the shmem_startup_hook, after jflow_shmem_init; the caller holds
+ * AddinShmemInitLock.
+ */
+void
+jflow_payload_init_shmem(void)
+{
+	bool		found;
+	dsa_area   *new;
+
+	jflow_payload_place = ShmemInitStruct("jflow payload", jflow_payload_size(), &found);
+	if (found)
+		return;
+	new = dsa_create_in_place(jflow_payload_place, jflow_payload_size(),
+							  GetNamedLWLockTranche("jflow")->lock.tranche, NULL);
 	dsa_pin(new);
 	dsa_set_size_limit(new, jflow_payload_size());
 	dsa_detach(new);

@@ -30,7 +30,8 @@ typedef struct JflowPayload
 
 extern Size jflow_payload_size(void);
 extern Size jflow_payload_max(void);
-extern void jflow_payload_create(int tranche);
+extern void jflow_payload_request_shmem(void);
+extern void jflow_payload_init_shmem(void);
 extern bool jflow_payload_has_room(const Size *sizes, int n);
 extern dsa_pointer jflow_payload_alloc(Size size, JflowPayloadClass class);
 extern void jflow_payload_free(dsa_pointer chunk);

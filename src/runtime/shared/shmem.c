@@ -51,7 +51,6 @@ void
 jflow_shmem_request(void)
 {
 	RequestAddinShmemSpace(fixed_size());
-	RequestAddinShmemSpace(jflow_payload_size());
 	RequestNamedLWLockTranche("jflow", 1);
 }
 
@@ -123,10 +122,6 @@ jflow_shmem_init(void)
 	jflow_tallies = carve(&at, sizeof(JflowTallyEntry), JFLOW_MAX_TALLIES);
 	if (!found)
 		init_contents(tranche);
-
-	jflow_payload_place = ShmemInitStruct("jflow payload", jflow_payload_size(), &found);
-	if (!found)
-		jflow_payload_create(tranche);
 }
 
 /* Copy a string into a fixed field, clipped at a character boundary. */
