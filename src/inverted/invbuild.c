@@ -8,9 +8,7 @@
  */
 #include "postgres.h"
 
-#include "access/tableam.h"
 #include "access/xloginsert.h"
-#include "catalog/index.h"
 #include "commands/progress.h"
 #include "miscadmin.h"
 #include "pgstat.h"
@@ -71,41 +69,6 @@ write_meta(Relation index, ForkNumber fork, InvMetaPageData *meta, bool first)
 	UnlockReleaseBuffer(buffer);
 }
 
-static void
-load_row(Relation index, ItemPointer tid, Datum *values, bool *isnull, bool alive, void *arg)
-{
-	InvLoad    *load = arg;
-	MemoryContext old = MemoryContextSwitchTo(load->row_context);
-	InvDocument doc;
-
-	inv_document(index, load->metric, load->dims, values, isnull, &doc);
-	doc.tid = *tid;
-	inv_gather_add(load->gather, &doc);
-	load->indexed++;
-	MemoryContextSwitchTo(old);
-	MemoryContextReset(load->row_context);
-}
-
-/*
- * Gather the table's rows, or those that a parallel scan gives this process,
- * within about so many bytes.  The caller has set relations, metric, dims, layout.
- */
-void
-inv_load(InvLoad *load, Size memory, InvMakeFile make_file, void *arg, bool progress, TableScanDesc scan)
-{
-	load->row_context = AllocSetContextCreate(CurrentMemoryContext, "inverted row", ALLOCSET_DEFAULT_SIZES);
-	load->gather = inv_gather_begin(&load->layout, memory, make_file, arg);
-	load->tuples = table_index_build_scan(load->heap, load->index, load->info, true, progress,
-										  load_row, load, scan);
-	MemoryContextDelete(load->row_context);
-}
-
-static BufFile *
-make_file(void *arg, int run)
-{
-	return BufFileCreateTemp(false);
-}
-
 /*
  * CREATE INDEX and REINDEX: rows to runs, runs to one segment, its pages logged at
  * the end.  The table is locked against writes, unless the build is concurrent.
@@ -134,7 +97,7 @@ inv_build(Relation heap, Relation index, IndexInfo *info)
 	parallel = inv_parallel_load(&load, &sources, &nsources);
 	if (!parallel)
 	{
-		inv_load(&load, (Size) maintenance_work_mem * 1024, make_file, NULL, true, NULL);
+		inv_load(&load, (Size) maintenance_work_mem * 1024, inv_temporary_file, NULL, true, NULL);
 		nsources = inv_gather_sources(load.gather, &sources);
 	}
 	result->heap_tuples = load.tuples;

@@ -300,6 +300,7 @@ extern InvGather *inv_gather_begin(const InvLayout *layout, Size memory, InvMake
 extern void inv_gather_add(InvGather *gather, const InvDocument *doc);
 extern int	inv_gather_export(InvGather *gather);
 extern int	inv_gather_sources(InvGather *gather, InvSource ***sources);
+extern BufFile *inv_temporary_file(void *arg, int run);
 extern InvSource *inv_run_source(BufFile *file, const InvLayout *layout);
 
 /* invwrite.c */
@@ -364,7 +365,7 @@ extern void inv_merge(Relation index, InvSource **sources, int nsources, InvWrit
 extern void inv_maintain(Relation index, bool vacuum);
 extern void inv_free_page(Relation index, Buffer buffer);
 
-/* invbuild.c */
+/* invload.c */
 
 /* What is kept while a process loads its part of a table. */
 typedef struct InvLoad
@@ -382,11 +383,13 @@ typedef struct InvLoad
 } InvLoad;
 
 extern void inv_load(InvLoad *load, Size memory, InvMakeFile make_file, void *arg, bool progress, TableScanDesc scan);
+
+/* invbuild.c */
 extern IndexBuildResult *inv_build(Relation heap, Relation index, IndexInfo *info);
 extern void inv_buildempty(Relation index);
 extern char *inv_build_phase(int64 phase);
 
-/* invpending.c */
+/* invinsert.c */
 extern bool inv_insert(Relation index, Datum *values, bool *isnull, ItemPointer tid, Relation heap, IndexUniqueCheck check, bool unchanged, IndexInfo *info);
 
 /* invparallel.c */

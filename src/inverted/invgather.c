@@ -85,6 +85,15 @@ set_row(InvDocument *row, const RunDoc *doc, int nfilters)
 }
 
 /*
+ * A file for a run of this process alone, which goes with its resource owner.
+ */
+BufFile *
+inv_temporary_file(void *arg, int run)
+{
+	return BufFileCreateTemp(false);
+}
+
+/*
  * Start gathering within about so many bytes; what does not fit goes to files
  * that make_file opens (with their number).  All is allocated in the current
  * context.

@@ -340,12 +340,6 @@ free_all_retired(Relation index, InvMetaPageData *meta)
 	inv_read_meta(index, meta);
 }
 
-static BufFile *
-make_file(void *arg, int run)
-{
-	return BufFileCreateTemp(false);
-}
-
 /* Make one segment of all frozen pending lists, or of some segments. */
 static void
 rewrite(Relation index, InvMetaPageData *meta, const InvPart *parts, int nparts)
@@ -360,7 +354,7 @@ rewrite(Relation index, InvMetaPageData *meta, const InvPart *parts, int nparts)
 	inv_layout_init(&layout, meta->nfilters, meta->filter_width);
 	if (parts[0].pending)
 	{
-		InvGather  *gather = inv_gather_begin(&layout, (Size) maintenance_work_mem * 1024, make_file, NULL);
+		InvGather  *gather = inv_gather_begin(&layout, (Size) maintenance_work_mem * 1024, inv_temporary_file, NULL);
 
 		for (int i = 0; i < nparts; i++)
 			inv_pending_gather(index, &layout, &parts[i], gather);

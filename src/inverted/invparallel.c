@@ -81,12 +81,6 @@ make_shared_file(void *arg, int run)
 	return BufFileCreateFileSet(&((InvShared *) arg)->files.fs, name);
 }
 
-static BufFile *
-make_file(void *arg, int run)
-{
-	return BufFileCreateTemp(false);
-}
-
 /*
  * Where a worker starts.
  */
@@ -233,7 +227,7 @@ inv_parallel_load(InvLoad *load, InvSource ***sources, int *nsources)
 		inv_parallel_end(parallel);
 		return NULL;
 	}
-	inv_load(load, (Size) shared->memory * 1024, make_file, NULL, true,
+	inv_load(load, (Size) shared->memory * 1024, inv_temporary_file, NULL, true,
 			 table_beginscan_parallel_compat(load->heap, InvSharedScan(shared)));
 	wait_for_workers(shared, context);
 	load->tuples += shared->tuples;

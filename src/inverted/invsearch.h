@@ -105,11 +105,16 @@ extern void inv_cursor_open(InvSearch *search, InvSearchPart *part, InvCursor *c
 extern void inv_cursor_seek(InvSearch *search, InvSearchPart *part, InvCursor *cursor, uint32 doc);
 extern void inv_cursor_close(InvCursor *cursor);
 
+/* invhits.c */
+extern bool inv_search_doc(InvSearch *search, InvSearchPart *part, uint32 doc, ItemPointer tid);
+extern bool inv_search_item(InvSearch *search, const InvItem *item);
+extern void inv_search_keep(InvSearch *search, const InvHit *hit);
+extern bool inv_search_used(const InvSearch *search, const InvHit *hit);
+extern void inv_search_hit(InvSearch *search, int64 score, int number, uint32 doc);
+
 /* invsearch.c */
 extern InvSearch *inv_search_begin(Relation index, const InvQuery *query, const IxFilters *filters);
 extern void inv_search_end(InvSearch *search);
-extern bool inv_search_doc(InvSearch *search, InvSearchPart *part, uint32 doc, ItemPointer tid);
-extern bool inv_search_item(InvSearch *search, const InvItem *item);
 extern void inv_search_more(InvSearch *search, int want);
 extern double inv_search_distance(const InvSearch *search, int64 score);
 
@@ -118,9 +123,6 @@ extern void inv_check_stale(const InvSearch *search);
 
 /* invwindow.c */
 extern void inv_search_segment(InvSearch *search, int number);
-extern void inv_search_keep(InvSearch *search, const InvHit *hit);
-extern bool inv_search_used(const InvSearch *search, const InvHit *hit);
-extern void inv_search_hit(InvSearch *search, int64 score, int number, uint32 doc);
 
 /* invstream.c */
 

@@ -408,14 +408,18 @@ extern void pq_kmeans(const float *points, size_t stride, int n, int dims, int k
 extern void pq_nearest(const float *points, size_t stride, const int *which, int n, int dims, const float *tiles, const float *bias, int ntiles, int first, float *best, int32 *index);
 extern void pq_make_tiles(const float *centroids, int k, int dims, float *tiles, float *bias);
 
+/* pqmodel.c */
+extern void pq_model_geometry(int inner, int subvectors, int *width, int *count);
+extern PqModel *pq_model_alloc(const PqSpace *space, int dims, int nlists, int ntiles, int ngroups, int subvectors, bool flat);
+extern void pq_model_verify(const PqModel *model, Size size);
+extern PqTrained *pq_trained_alloc(PqModel *model);
+extern void pq_fill_centroids(PqTrained *trained);
+extern double pq_list_length(const PqModel *model, uint32 slot);
+extern uint32 pq_longest_list(const PqModel *model);
+
 /* pqtrain.c */
 extern PqTrained *pq_train(const PqSpace *space, int dims, float *sample, int n, double expected, int lists, int subvectors, Size budget);
 extern PqTrained *pq_train_nothing(const PqSpace *space, int dims, int subvectors);
-extern PqTrained *pq_trained_alloc(PqModel *model);
-extern PqModel *pq_model_alloc(const PqSpace *space, int dims, int nlists, int ntiles, int ngroups, int subvectors, bool flat);
-extern void pq_model_geometry(int inner, int subvectors, int *width, int *count);
-extern void pq_model_verify(const PqModel *model, Size size);
-extern void pq_fill_centroids(PqTrained *trained);
 
 /* pqencode.c */
 extern void pq_assign(const PqTrained *trained, const float *points, int n, int32 *lists);
@@ -453,6 +457,7 @@ extern Buffer pq_read(PqIndex *pq, Relation index, BlockNumber block);
 extern void pq_prefetch(const PqIndex *pq, BlockNumber block);
 extern void pq_prefetch_pin(const PqIndex *pq, BlockNumber block);
 extern BlockNumber pq_list_head(PqIndex *pq, Relation index, uint32 list);
+extern void pq_read_centroid(Relation index, PqIndex *pq, uint32 list, float *out);
 
 /* pqsearch.c */
 /*
@@ -607,22 +612,16 @@ typedef struct PqGather
 	int			maxcandidates;	/* room for those of the search, but a page's */
 	int			scanning;		/* number of the list being scanned */
 	int			unlimited;		/* first list that is scanned without a limit */
-	int			first_outlier;	/* of those found this time */
 	float		outliers;		/* what may be as near as this was found */
 	int			scanned;		/* lists so far */
 } PqGather;
 
-extern double pq_list_length(const PqModel *model, uint32 slot);
-extern uint32 pq_longest_list(const PqModel *model);
 extern double pq_list_cosine(const PqSearch *search, uint32 slot, double score, double d);
 extern double pq_code_reach(const PqSearch *search, const PqProbe *probe);
 extern PqGather *pq_gather_begin(PqSearch *search, int k, const PqRule *rule);
 extern void pq_gather_bound(PqGather *g, double bound);
 extern void pq_gather_refine(PqGather *g, int refine);
 extern void pq_gather_widen(PqGather *g, int k);
-extern void pq_gather_outliers_begin(PqGather *g);
-extern void pq_gather_outlier(PqGather *g, const PqFound *found);
-extern void pq_gather_outliers_end(PqGather *g);
 extern void pq_gather(PqGather *g);
 
 /* pqflat.c */
@@ -634,7 +633,6 @@ extern float pq_code_wrong(const PqModel *model, uint32 list, const float *point
 extern int	pq_codes_differ(const PqIndex *pq, Page page, int but, const uint8 *codes);
 extern bool pq_is_outlier(Relation index, PqIndex *pq, const PqEntry *entry, const float *point, const float *centroid);
 extern PqEntry *pq_outlier_entry(const PqIndex *pq, const PqEntry *entry, const float *point, float lost);
-extern void pq_gather_outliers(PqGather *g);
 
 /* pqbuild.c */
 extern IndexBuildResult *pq_build(Relation heap, Relation index, IndexInfo *info);
@@ -671,18 +669,22 @@ extern void pq_write_meta(Relation index, ForkNumber fork, PqMetaPageData *meta)
 extern bool pq_curves_valid(const PqMetaPageData *meta);
 extern void pq_curve_for(const PqMetaPageData *meta, double k, double recall, PqCurvePoint *point);
 
-/* pqlearn.c */
+/* pqdue.c */
 extern uint32 pq_pages_before_check(const PqMetaPageData *meta, const PqLayout *layout, int nlists, double tuples);
+extern double pq_most_outliers(const PqMetaPageData *meta);
+extern bool pq_learning_due(const PqMetaPageData *meta, double tuples, double outliers);
+
+/* pqlearn.c */
 extern void pq_learn_wanted(Relation index, PqIndex *pq);
 extern bool pq_learn_if_due(Relation index);
-extern bool pq_learning_due(const PqMetaPageData *meta, double tuples, double outliers);
 extern void pq_update_meta(Relation index, const PqMetaPageData *meta);
 extern void pq_sweep(Relation index, BufferAccessStrategy strategy);
 PGDLLEXPORT void jflow_pq_learn_worker(Datum arg);
 
-/* pqinsert.c */
+/* pqappend.c */
 extern void pq_insert_point(Relation index, PqIndex *pq, const float *point, float lost, PqEntry *entry);
-extern void pq_read_centroid(Relation index, PqIndex *pq, uint32 list, float *out);
+
+/* pqinsert.c */
 extern bool pq_insert(Relation index, Datum *values, bool *isnull, ItemPointer tid, Relation heap, IndexUniqueCheck check, bool unchanged, IndexInfo *info);
 
 /* pqvacuum.c */

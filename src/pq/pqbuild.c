@@ -240,6 +240,20 @@ queries_from_table(PqBuild *build)
 	pq_sample_free(sample);
 }
 
+/* Load the whole table into a sort, with workers where they may help. */
+static void
+load_table(PqBuild *build)
+{
+	PqLoader   *loader;
+
+	if (pq_parallel_load(build))
+		return;
+	loader = pq_loader_begin(build, NULL, pq_sort_memory(build, 1));
+	build->tuples = table_index_build_scan(build->heap, build->index, build->info, true, true,
+										   pq_loader_row, loader, NULL);
+	build->indexed = pq_loader_end(loader);
+}
+
 /*
  * Build the index's main fork, or with no table its initial fork.
  */
@@ -274,7 +288,7 @@ build_fork(PqBuild *build, ForkNumber fork)
 	if (build->heap)
 	{
 		set_phase(PQ_PHASE_LOAD);
-		pq_load(build);
+		load_table(build);
 		set_phase(PQ_PHASE_WRITE);
 		pq_load_write(build, writer);
 	}

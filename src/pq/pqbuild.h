@@ -58,7 +58,6 @@ extern void pq_loader_row(Relation index, ItemPointer tid, Datum *values, bool *
 extern float *pq_loader_point(PqLoader *loader, float lost);
 extern void pq_loader_entry(PqLoader *loader, const ItemPointerData *tid, const int64 *filters, uint32 nulls);
 extern double pq_loader_end(PqLoader *loader);
-extern void pq_load(PqBuild *build);
 extern void pq_load_write(PqBuild *build, PqWriter *writer);
 
 /* pqcalibrate.c */

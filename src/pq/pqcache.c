@@ -319,3 +319,31 @@ pq_list_head(PqIndex *pq, Relation index, uint32 list)
 	}
 	return pq->heads[list];
 }
+
+/*
+ * The centroid of a list, from its column of the tiles.
+ */
+void
+pq_read_centroid(Relation index, PqIndex *pq, uint32 list, float *out)
+{
+	Buffer		buffer = InvalidBuffer;
+	BlockNumber at = InvalidBlockNumber;
+
+	for (int j = 0; j < pq->model->inner; j++)
+	{
+		Size		row = (Size) (list / PQ_TILE) * pq->model->inner + j;
+		BlockNumber block = pq->meta.tiles_start + row / PQ_ROWS_PER_PAGE;
+
+		if (block != at)
+		{
+			if (BufferIsValid(buffer))
+				ReleaseBuffer(buffer);
+			buffer = pq_read(pq, index, block);
+			at = block;
+		}
+		pq_page_check(index, buffer, PQ_PAGE_TILES);
+		out[j] = ((float *) ((char *) BufferGetPage(buffer) + PQ_STREAM_START))[row % PQ_ROWS_PER_PAGE * PQ_TILE + list % PQ_TILE];
+	}
+	if (BufferIsValid(buffer))
+		ReleaseBuffer(buffer);
+}

@@ -30,7 +30,6 @@
  */
 #include "postgres.h"
 
-#include <float.h>
 #include <math.h>
 
 #include "miscadmin.h"
@@ -52,36 +51,6 @@
 #define LISTS_AT_ONCE 4
 /* Candidates that are kept at a time. */
 #define MOST_CANDIDATES 4096
-
-/*
- * About how long the residuals of a list are.  Its terms, which are their squares
- * on the mean, tell it better than the unit of its codes.
- */
-double
-pq_list_length(const PqModel *model, uint32 slot)
-{
-	double		unit = PqModelArray(model, scales, float)[slot];
-	double		square = PqModelArray(model, term_mins, float)[slot] +
-		127.5 * PqModelArray(model, term_steps, float)[slot];
-
-	if (model->metric == PQ_METRIC_IP || !(square > 0))
-		return unit;
-	return Max(unit / 4, Min(unit * 4, sqrt(square)));
-}
-
-/*
- * The list with the longest residuals.
- */
-uint32
-pq_longest_list(const PqModel *model)
-{
-	uint32		longest = 0;
-
-	for (int s = 1; s < PqModelSlots(model); s++)
-		if (!isinf(PqModelArray(model, bias, float)[s]) && pq_list_length(model, s) > pq_list_length(model, longest))
-			longest = s;
-	return longest;
-}
 
 /*
  * The cosine that leads to rows of a list, of a score, that are as near as d (as
@@ -266,41 +235,6 @@ static double
 least_distance(const PqGather *g, const PqFound *found)
 {
 	return found->distance - reach_of_error(g, found->error);
-}
-
-/* Outliers will follow, all that there are. */
-void
-pq_gather_outliers_begin(PqGather *g)
-{
-	g->first_outlier = g->nfound;
-}
-
-/* An outlier; one that was found before is met again. */
-void
-pq_gather_outlier(PqGather *g, const PqFound *found)
-{
-	double		least = least_distance(g, found);
-
-	if (least <= g->outliers)
-		return;
-	see_distance(g, found);
-	if (least > farthest_wanted(g))
-		return;
-	reserve_found(g, 1);
-	g->found[g->nfound++] = *found;
-}
-
-/* No more of them: keep those that may be among the nearest. */
-void
-pq_gather_outliers_end(PqGather *g)
-{
-	int			n = g->first_outlier;
-
-	g->outliers = farthest_wanted(g);
-	for (int i = g->first_outlier; i < g->nfound; i++)
-		if (least_distance(g, &g->found[i]) <= g->outliers)
-			g->found[n++] = g->found[i];
-	g->nfound = n;
 }
 
 /*
@@ -515,6 +449,80 @@ collect_list(PqGather *g, PqProbe *probe)
 	}
 }
 
+/* An outlier; one that was found before is met again. */
+static void
+keep_outlier(PqGather *g, const PqFound *found)
+{
+	double		least = least_distance(g, found);
+
+	if (least <= g->outliers)
+		return;
+	see_distance(g, found);
+	if (least > farthest_wanted(g))
+		return;
+	reserve_found(g, 1);
+	g->found[g->nfound++] = *found;
+}
+
+/* Find what is near on the pages of outliers, from the first one on. */
+static void
+gather_outlier_pages(PqGather *g, BlockNumber block)
+{
+	PqSearch   *search = g->search;
+	PqIndex    *pq = search->pq;
+	uint32		list = PqOutlierList(pq);
+	double		distances[64 * PQ_BLOCK];
+	float		errors[64 * PQ_BLOCK];
+	PGAlignedBlock copy;
+	BlockNumber steps = 0;
+
+	while (block != InvalidBlockNumber)
+	{
+		Buffer		buffer = pq_read(pq, search->index, block);
+
+		CHECK_FOR_INTERRUPTS();
+		LockBuffer(buffer, BUFFER_LOCK_SHARE);
+		pq_posting_check(search->index, buffer, &pq->flat_layout, list);
+		/* not to hold the lock while refine pages are read */
+		memcpy(copy.data, BufferGetPage(buffer), BLCKSZ);
+		UnlockReleaseBuffer(buffer);
+		pq_search_page(search, list, copy.data, distances, errors);
+		for (int i = 0; i < search->ncandidates; i++)
+		{
+			const PqCandidate *c = &search->candidates[i];
+			PqFound		found = {.distance = distances[i],.error = errors[i]};
+
+			ItemPointerSet(&found.tid, PqCandidateBlock(c), c->offset);
+			keep_outlier(g, &found);
+		}
+		block = PqPostingGetHeader(copy.data)->next;
+		if ((++steps & 1023) == 0 && steps > RelationGetNumberOfBlocks(search->index))
+			ix_corrupt(search->index, block, "The pages of a list form a circle.");
+	}
+	search->ncandidates = 0;
+}
+
+/*
+ * Find outliers, before lists are scanned: those that may be among the nearest, as
+ * far as it is known how far these are, and that were not found before.
+ */
+static void
+gather_outliers(PqGather *g)
+{
+	BlockNumber block = pq_list_head(g->search->pq, g->search->index, PqOutlierList(g->search->pq));
+	int			first = g->nfound;
+	int			n = first;
+
+	if (block == InvalidBlockNumber)
+		return;
+	gather_outlier_pages(g, block);
+	g->outliers = farthest_wanted(g);
+	for (int i = first; i < g->nfound; i++)
+		if (least_distance(g, &g->found[i]) <= g->outliers)
+			g->found[n++] = g->found[i];
+	g->nfound = n;
+}
+
 /*
  * Gather until the rules say that it is enough, or all lists were scanned.
  * Called again after more are wanted, it takes what was left out.
@@ -527,7 +535,7 @@ pq_gather(PqGather *g)
 	int			collected = 0;	/* lists since candidates were ranked */
 
 	g->unlimited = 0;
-	pq_gather_outliers(g);
+	gather_outliers(g);
 	for (g->scanning = 0; g->scanning < nlists; g->scanning++)
 	{
 		int			i = g->scanning;

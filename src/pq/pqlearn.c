@@ -56,18 +56,6 @@
 #include "pq/pq.h"
 #include "pq/pqbuild.h"
 
-/*
- * An index learns anew when it has so many times the rows it learned from, or a part
- * of them; a small one, to which that costs little, earlier.
- */
-#define GROWTH 4
-#define SMALL_GROWTH 2
-/*
- * It does when such a part of its rows are outliers, and not a few.  All scans look
- * at these, and at most so many times as much as what is inserted is copied.
- */
-#define OUTLIERS_PART (1.0 / 16)
-#define FEW_OUTLIERS 500
 /* Passes that copy what comes meanwhile, and how little is left for the last. */
 #define PASSES 20
 #define FEW_ENTRIES 100
@@ -97,32 +85,6 @@ typedef struct PqLearn
 	double		met;			/* entries, in this pass */
 	MemoryContext row_context;
 } PqLearn;
-
-/* How many times its rows an index that learned from so many may have. */
-static double
-growth(double tuples)
-{
-	return tuples < PQ_SMALL_ROWS ? SMALL_GROWTH : GROWTH;
-}
-
-/*
- * With how many posting pages an index may have grown so much that it is to learn
- * anew: lists' last pages are half full.
- */
-uint32
-pq_pages_before_check(const PqMetaPageData *meta, const PqLayout *layout, int nlists, double tuples)
-{
-	double		rows = PqMetaIsFlat(meta) ? Max(PQ_FLAT_ROWS, meta->due_tuples) : Max(tuples, PQ_FLAT_ROWS) * growth(tuples);
-
-	return (uint32) Min(rows / layout->nslots + nlists / 2.0 + 1, PG_INT32_MAX);
-}
-
-/* Outliers that an index may have. */
-static double
-most_outliers(const PqMetaPageData *meta)
-{
-	return Max(FEW_OUTLIERS, meta->tuples * OUTLIERS_PART);
-}
 
 /* Posting pages of the model's lists, and of outliers. */
 static uint32
@@ -421,19 +383,6 @@ count_entries(Relation index, PqIndex *pq, double *outliers)
 }
 
 /*
- * Has an index with so many rows, and so many outliers among them, others than it
- * learned from?
- */
-bool
-pq_learning_due(const PqMetaPageData *meta, double tuples, double outliers)
-{
-	if (PqMetaIsFlat(meta))
-		return tuples >= Max(PQ_FLAT_ROWS, meta->due_tuples);
-	return tuples >= meta->tuples * growth(meta->tuples) * 0.8 || outliers >= most_outliers(meta) ||
-		(tuples < meta->tuples / GROWTH && tuples >= PQ_FLAT_ROWS);
-}
-
-/*
  * Has a flat index with so many rows enough distinct ones to learn from, or is it
  * told to learn?  Very many rows are too many to look at all.
  */
@@ -532,7 +481,7 @@ worth_asking(Relation index, PqIndex *pq)
 		return false;
 	if (pages >= pq->meta.check_pages && pages >= pq->asked + pq->asked / 8)
 		pq->asked = pages + 1;
-	else if (outliers > 0 && (outliers - 1.0) * pq->flat_layout.nslots >= most_outliers(&pq->meta) &&
+	else if (outliers > 0 && (outliers - 1.0) * pq->flat_layout.nslots >= pq_most_outliers(&pq->meta) &&
 			 outliers >= pq->asked_outliers + pq->asked_outliers / 8)
 		pq->asked_outliers = outliers + 1;
 	else

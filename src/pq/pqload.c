@@ -4,9 +4,6 @@
  */
 #include "postgres.h"
 
-#include "access/parallel.h"
-#include "access/tableam.h"
-#include "catalog/index.h"
 #include "catalog/pg_operator_d.h"
 #include "catalog/pg_type_d.h"
 #include "commands/progress.h"
@@ -203,22 +200,6 @@ pq_loader_end(PqLoader *loader)
 	pgstat_progress_update_param(PROGRESS_CREATEIDX_SUBPHASE, PQ_PHASE_SORT);
 	tuplesort_performsort(loader->build->sort);
 	return loader->indexed;
-}
-
-/*
- * Load the whole table into a sort, with workers where they may help.
- */
-void
-pq_load(PqBuild *build)
-{
-	PqLoader   *loader;
-
-	if (pq_parallel_load(build))
-		return;
-	loader = pq_loader_begin(build, NULL, pq_sort_memory(build, 1));
-	build->tuples = table_index_build_scan(build->heap, build->index, build->info, true, true,
-										   pq_loader_row, loader, NULL);
-	build->indexed = pq_loader_end(loader);
 }
 
 /*

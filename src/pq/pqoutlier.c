@@ -22,8 +22,6 @@
 
 #include <math.h>
 
-#include "miscadmin.h"
-#include "utils/rel.h"
 
 #include "pq/pq.h"
 
@@ -147,58 +145,4 @@ pq_outlier_entry(const PqIndex *pq, const PqEntry *entry, const float *point, fl
 	memcpy(PqEntryFilters(outlier, &pq->flat_layout), PqEntryFilters(entry, &pq->layout),
 		   sizeof(int64) * pq->layout.filters.nfilters);
 	return outlier;
-}
-
-/* Find what is near on the pages of outliers, from the first one on. */
-static void
-gather_pages(PqGather *g, BlockNumber block)
-{
-	PqSearch   *search = g->search;
-	PqIndex    *pq = search->pq;
-	uint32		list = PqOutlierList(pq);
-	double		distances[64 * PQ_BLOCK];
-	float		errors[64 * PQ_BLOCK];
-	PGAlignedBlock copy;
-	BlockNumber steps = 0;
-
-	while (block != InvalidBlockNumber)
-	{
-		Buffer		buffer = pq_read(pq, search->index, block);
-
-		CHECK_FOR_INTERRUPTS();
-		LockBuffer(buffer, BUFFER_LOCK_SHARE);
-		pq_posting_check(search->index, buffer, &pq->flat_layout, list);
-		/* not to hold the lock while refine pages are read */
-		memcpy(copy.data, BufferGetPage(buffer), BLCKSZ);
-		UnlockReleaseBuffer(buffer);
-		pq_search_page(search, list, copy.data, distances, errors);
-		for (int i = 0; i < search->ncandidates; i++)
-		{
-			const PqCandidate *c = &search->candidates[i];
-			PqFound		found = {.distance = distances[i],.error = errors[i]};
-
-			ItemPointerSet(&found.tid, PqCandidateBlock(c), c->offset);
-			pq_gather_outlier(g, &found);
-		}
-		block = PqPostingGetHeader(copy.data)->next;
-		if ((++steps & 1023) == 0 && steps > RelationGetNumberOfBlocks(search->index))
-			ix_corrupt(search->index, block, "The pages of a list form a circle.");
-	}
-	search->ncandidates = 0;
-}
-
-/*
- * Find outliers, before lists are scanned: those that may be among the nearest, as
- * far as it is known how far these are, and that were not found before.
- */
-void
-pq_gather_outliers(PqGather *g)
-{
-	BlockNumber block = pq_list_head(g->search->pq, g->search->index, PqOutlierList(g->search->pq));
-
-	if (block == InvalidBlockNumber)
-		return;
-	pq_gather_outliers_begin(g);
-	gather_pages(g, block);
-	pq_gather_outliers_end(g);
 }

@@ -112,6 +112,7 @@ extern char *sync_place(void);
 extern void sync_triggers_create(const Sync *sync, Relation source);
 extern void sync_triggers_drop(const Sync *sync);
 extern bool sync_triggers_intact(const Sync *sync, Relation source);
+extern void sync_check_source(const Sync *sync);
 
 /* source.c */
 typedef struct SyncSource
@@ -170,7 +171,6 @@ extern void sync_fail_row(SyncRound *round, SyncRow *row, const ErrorData *error
 extern void sync_settle(SyncRound *round, int64 wait_ms);
 
 /* worker.c */
-extern void sync_check_source(const Sync *sync);
 extern void sync_worker_run(JflowReplica *me) JFLOW_NORETURN;
 
 /* immediate.c */

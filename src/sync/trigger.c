@@ -1,6 +1,7 @@
 /*
  * trigger.c
- *		Makes and drops the triggers of a source.
+ *		Makes and drops the triggers of a source, and sees whether they are as they
+ *		were made.
  *
  * They are triggers of the server's internal kind: no dump has them, DISABLE
  * TRIGGER USER leaves them on, and no name of theirs is in anybody's way.  What
@@ -197,4 +198,29 @@ sync_triggers_intact(const Sync *sync, Relation source)
 			strcmp(trigger->tgargs[4], watched) == 0 && trigger->tgenabled == TRIGGER_FIRES_ALWAYS;
 	}
 	return found == 2;
+}
+
+/*
+ * Raise what has become wrong with a source since the sync was made, as the flow's
+ * owner: a round could miss rows.
+ */
+void
+sync_check_source(const Sync *sync)
+{
+	Relation	source = try_table_open(sync->source, AccessShareLock);
+
+	if (source == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("the table of sync \"%s\" does not exist any more", sync->name),
+				 errhint("Forget the sync with jflow_unsync.")));
+	sync_source_check(sync, source);
+	(void) sync_source_open(sync);
+	if (!sync_triggers_intact(sync, source))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the triggers of sync \"%s\" on table \"%s\" are gone, disabled or look at other columns", sync->name,
+						RelationGetRelationName(source)),
+				 errhint("Call jflow_sync_resume, which makes them anew and compares all rows.")));
+	table_close(source, NoLock);
 }

@@ -8,7 +8,6 @@
  */
 #include "postgres.h"
 
-#include "access/table.h"
 #include "access/xact.h"
 #include "miscadmin.h"
 #include "pgstat.h"
@@ -17,7 +16,6 @@
 #include "storage/latch.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
-#include "utils/rel.h"
 #include "utils/snapmgr.h"
 
 #include "compat.h"
@@ -72,31 +70,6 @@ end_transaction(void)
 	if (ActiveSnapshotSet())
 		PopActiveSnapshot();
 	CommitTransactionCommand();
-}
-
-/*
- * Raise what has become wrong with a source since the sync was made, as the flow's
- * owner: a round could miss rows.
- */
-void
-sync_check_source(const Sync *sync)
-{
-	Relation	source = try_table_open(sync->source, AccessShareLock);
-
-	if (source == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("the table of sync \"%s\" does not exist any more", sync->name),
-				 errhint("Forget the sync with jflow_unsync.")));
-	sync_source_check(sync, source);
-	(void) sync_source_open(sync);
-	if (!sync_triggers_intact(sync, source))
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("the triggers of sync \"%s\" on table \"%s\" are gone, disabled or look at other columns", sync->name,
-						RelationGetRelationName(source)),
-				 errhint("Call jflow_sync_resume, which makes them anew and compares all rows.")));
-	table_close(source, NoLock);
 }
 
 /*
