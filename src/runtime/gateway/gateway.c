@@ -13,9 +13,9 @@
 #include "runtime/deadline.h"
 #include "runtime/gateway/errors.h"
 #include "runtime/gateway/gateway.h"
+#include "runtime/gateway/loop.h"
 #include "runtime/gateway/meter.h"
 #include "runtime/gateway/remote.h"
-#include "runtime/gateway/request.h"
 #include "settings.h"
 
 #define AUTO_PREFETCH_MIN 64

@@ -13,12 +13,12 @@
 #include "utils/resowner.h"
 
 #include "compat.h"
+#include "doc/reduce.h"
+#include "runtime/gateway/answers.h"
 #include "runtime/gateway/errors.h"
 #include "runtime/gateway/local.h"
 #include "runtime/gateway/meter.h"
 #include "runtime/gateway/parts.h"
-#include "doc/reduce.h"
-#include "runtime/gateway/remote.h"
 #include "runtime/shared/tally.h"
 
 /* Tell who watches the post of a call. */
@@ -177,7 +177,7 @@ may_halve(JflowPost *post, const JflowRequest *request, const ErrorData *error, 
 		return false;
 	step = &post->plan->steps[request->at];
 	return jflow_error_is_of_docs(step, error) &&
-		(step->idempotent || writes == jflow_remote_writes());
+		(step->idempotent || writes == jflow_answers_writes());
 }
 
 /* The same as below for documents that are the whole request, or a half of it. */
@@ -186,7 +186,7 @@ run_docs(JflowPost *post, JflowRequest *request, int step, JflowRunDocs function
 		 bool divisible)
 {
 	Trial		trial = {post, request, step, function, docs};
-	uint64		writes = jflow_remote_writes();
+	uint64		writes = jflow_answers_writes();
 	int			ndocs = jflow_docs_count(docs);
 	bool		whole = request->part == 0;
 	bool		of_docs;

@@ -60,20 +60,6 @@ jflow_remote_end(JflowPost *post)
 	jflow_answers_leave(post);
 }
 
-/* Send a call.  False: there is no slot or no memory now. */
-bool
-jflow_remote_ask(JflowPost *post, const JflowCall *call)
-{
-	return jflow_answers_ask(post, call);
-}
-
-/* How many answers so far have told of something that was committed. */
-uint64
-jflow_remote_writes(void)
-{
-	return jflow_answers_writes();
-}
-
 static const char *
 lost_message(JflowOutcome outcome)
 {

@@ -9,12 +9,10 @@
 
 extern bool jflow_remote_begin(JflowPost *post);
 extern void jflow_remote_end(JflowPost *post);
-extern bool jflow_remote_ask(JflowPost *post, const JflowCall *call);
 extern void jflow_remote_finish(JflowPost *post, const JflowCall *call);
 extern void jflow_remote_stop(JflowPost *post, JflowRequest *request);
 extern void jflow_remote_take(JflowPost *post);
 extern void jflow_remote_rest(JflowPost *post, bool blocked);
 extern void jflow_remote_wait(JflowPost *post, bool blocked);
-extern uint64 jflow_remote_writes(void);
 
 #endif							/* JFLOW_REMOTE_H */

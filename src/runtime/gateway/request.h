@@ -167,7 +167,8 @@ typedef struct JflowCall
 	JflowPiece *piece;			/* NULL: all of it */
 } JflowCall;
 
-extern void jflow_requests_run(JflowPost *post);
+extern bool jflow_request_take(JflowPost *post);
+extern void jflow_request_forget(JflowPost *post, JflowRequest *request);
 extern void jflow_request_end(JflowPost *post, JflowRequest *request, Datum docs, bool ok);
 
 #endif							/* JFLOW_REQUEST_H */

@@ -14,11 +14,11 @@
 #include "common/pg_prng.h"
 
 #include "compat.h"
+#include "doc/reduce.h"
+#include "runtime/gateway/answers.h"
 #include "runtime/gateway/errors.h"
 #include "runtime/gateway/local.h"
 #include "runtime/gateway/parts.h"
-#include "doc/reduce.h"
-#include "runtime/gateway/remote.h"
 #include "runtime/gateway/visit.h"
 
 /* A request begins, or begins again, at the flow's input. */
@@ -147,7 +147,7 @@ ask(JflowPost *post, JflowRequest *request, int step, JflowVisitPhase phase, Jfl
 	visit->pending++;
 	if (!post->plan->steps[step].remote)
 		jflow_visit_answer(post, call, step, jflow_local_call(post, call));
-	else if (!jflow_remote_ask(post, call))
+	else if (!jflow_answers_ask(post, call))
 	{
 		visit->phase = before;
 		visit->pending--;
@@ -282,7 +282,7 @@ ask_halves(JflowPost *post, JflowRequest *request, int step)
 		call.number = piece->number;
 		call.docs = piece->docs;
 		call.piece = piece;
-		if (!jflow_remote_ask(post, &call))
+		if (!jflow_answers_ask(post, &call))
 			return false;
 		visit->unsent = piece->next;
 	}
