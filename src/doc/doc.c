@@ -31,6 +31,9 @@
 #include "compat.h"
 #include "doc/doc.h"
 
+#define UUIDS_AT_ONCE 32
+#define UUID_TEXT_LEN 36
+
 static const char *const attr_names[DOC_NATTS] = {
 	"id", "text", "blob", "uri", "mime_type", "tags", "embedding",
 	"sparse_embedding", "parent_id", "granularity", "scores", "weight",
@@ -470,13 +473,52 @@ has_id(HeapTupleHeader header)
 		(!(header->t_infomask & HEAP_HASNULL) || !att_isnull(DOC_ID, header->t_bits));
 }
 
+/*
+ * The bytes of a random UUID.  To ask for random bytes costs more than they do,
+ * so they are fetched for many at once.  The postmaster makes no documents, so no
+ * process inherits any that another one has, too.
+ */
+static const uint8 *
+random_uuid(void)
+{
+	static uint8 uuids[UUIDS_AT_ONCE][UUID_LEN];
+	static int	left = 0;
+
+	if (left == 0)
+	{
+		if (!pg_strong_random(uuids, sizeof(uuids)))
+			ereport(ERROR,
+					(errcode(ERRCODE_INTERNAL_ERROR),
+					 errmsg("could not generate random values")));
+		left = UUIDS_AT_ONCE;
+	}
+	return uuids[--left];
+}
+
 /* A random UUID (RFC 4122, version 4) as text. */
 static Datum
 new_id(void)
 {
-	Datum		uuid = OidFunctionCall0(F_GEN_RANDOM_UUID);
+	static const char digits[] = "0123456789abcdef";
+	const uint8 *uuid = random_uuid();
+	text	   *id = palloc(VARHDRSZ + UUID_TEXT_LEN);
+	char	   *s = VARDATA(id);
 
-	return CStringGetTextDatum(DatumGetCString(DirectFunctionCall1(uuid_out, uuid)));
+	SET_VARSIZE(id, VARHDRSZ + UUID_TEXT_LEN);
+	for (int i = 0; i < UUID_LEN; i++)
+	{
+		uint8		byte = uuid[i];
+
+		if (i == 4 || i == 6 || i == 8 || i == 10)
+			*s++ = '-';
+		if (i == 6)
+			byte = (byte & 0x0f) | 0x40;	/* version */
+		else if (i == 8)
+			byte = (byte & 0x3f) | 0x80;	/* variant */
+		*s++ = digits[byte >> 4];
+		*s++ = digits[byte & 15];
+	}
+	return PointerGetDatum(id);
 }
 
 /*
