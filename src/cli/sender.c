@@ -149,7 +149,7 @@ sender_start(Session *session, Progress *progress, const char *endpoint, char **
 	if (sender->request_size == 0)
 		sender->request_size = server_request_size(session);
 	sender->batch_docs = option_number("batch-size", 10 * sender->request_size, 1, 1000000);
-	strbuf_addf(&sender->statement, "SELECT %s FROM %s.jflow_post($1::pg_catalog.text, $2::pg_catalog.jsonb, "
+	strbuf_addf(&sender->statement, "SELECT %s FROM %s.jflow_post($1::pg_catalog.text, $2::pg_catalog.json, "
 				"flow => $3::pg_catalog.text, parameters => coalesce($4::pg_catalog.jsonb, '{}'), "
 				"target_executor => $5::pg_catalog.text, request_size => $6::pg_catalog.int4, "
 				"timeout => $7::pg_catalog.interval) d",

@@ -109,4 +109,7 @@ extern Jsonb *jflow_docs_to_jsonb(const JflowDocs *docs);
 extern Jsonb *jflow_matches_to_jsonb(const JflowDocs *docs);
 extern JflowDocs *jflow_docs_from_jsonb(Jsonb *json);
 
+/* doc_scan.c */
+extern JflowDocs *jflow_docs_from_json(const text *json);
+
 #endif							/* JFLOW_DOC_H */
