@@ -22,6 +22,11 @@
 
 /* Pages that a list has when it is sorted into a segment. */
 #define PENDING_PAGES 64
+/*
+ * Where scans that were left open keep so much that nothing can be rewritten, a list
+ * grows on, and the next attempt is made when it has grown by that part of itself.
+ */
+#define GROWTH 2
 /* A part of a vector that is put before another page is begun. */
 #define LEAST_PART 64
 
@@ -180,8 +185,20 @@ put_item(Relation index, Buffer buffer, int nfilters, const InvDocument *doc, in
 	GenericXLogFinish(state);
 }
 
+/* Has a list that has grown come to a length at which it is tried to make it a segment? */
+static bool
+is_due(uint32 before, uint32 pages)
+{
+	uint32		due = PENDING_PAGES;
+
+	while (due <= before)
+		due += due / GROWTH;
+	return pages >= due;
+}
+
 /*
- * Append a row.  Returns true if the list has become long enough for a segment.
+ * Append a row.  Returns true if the list has become long enough for a segment,
+ * once, and again when it has grown.
  */
 bool
 inv_pending_append(Relation index, const InvDocument *doc)
@@ -189,6 +206,7 @@ inv_pending_append(Relation index, const InvDocument *doc)
 	int			nfilters = RelationGetDescr(index)->natts - 1;
 	uint32		pages;
 	Buffer		buffer = lock_last(index, &pages);
+	uint32		before = pages;
 	int			from = 0;
 
 	for (;;)
@@ -211,7 +229,7 @@ inv_pending_append(Relation index, const InvDocument *doc)
 		buffer = extend_list(index, buffer, &pages);
 	}
 	UnlockReleaseBuffer(buffer);
-	return pages >= PENDING_PAGES;
+	return is_due(before, pages);
 }
 
 /*
