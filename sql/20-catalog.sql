@@ -101,13 +101,23 @@ CREATE FUNCTION jflow.catalog_changed() RETURNS trigger
 	AS 'MODULE_PATHNAME', 'jflow_catalog_changed' LANGUAGE C;
 REVOKE ALL ON FUNCTION jflow.catalog_changed() FROM PUBLIC;
 
-CREATE TRIGGER catalog_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON jflow.class
+CREATE TRIGGER catalog_changed AFTER INSERT OR UPDATE OR DELETE ON jflow.class
+	FOR EACH ROW EXECUTE FUNCTION jflow.catalog_changed();
+CREATE TRIGGER catalog_truncated AFTER TRUNCATE ON jflow.class
 	FOR EACH STATEMENT EXECUTE FUNCTION jflow.catalog_changed();
-CREATE TRIGGER catalog_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON jflow.flow
+CREATE TRIGGER catalog_changed AFTER INSERT OR UPDATE OR DELETE ON jflow.flow
+	FOR EACH ROW EXECUTE FUNCTION jflow.catalog_changed();
+CREATE TRIGGER catalog_truncated AFTER TRUNCATE ON jflow.flow
 	FOR EACH STATEMENT EXECUTE FUNCTION jflow.catalog_changed();
-CREATE TRIGGER catalog_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON jflow.executor
+CREATE TRIGGER catalog_changed AFTER INSERT OR UPDATE OR DELETE ON jflow.executor
+	FOR EACH ROW EXECUTE FUNCTION jflow.catalog_changed();
+CREATE TRIGGER catalog_truncated AFTER TRUNCATE ON jflow.executor
 	FOR EACH STATEMENT EXECUTE FUNCTION jflow.catalog_changed();
-CREATE TRIGGER catalog_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON jflow.flow_grant
+CREATE TRIGGER catalog_changed AFTER INSERT OR UPDATE OR DELETE ON jflow.flow_grant
+	FOR EACH ROW EXECUTE FUNCTION jflow.catalog_changed();
+CREATE TRIGGER catalog_truncated AFTER TRUNCATE ON jflow.flow_grant
 	FOR EACH STATEMENT EXECUTE FUNCTION jflow.catalog_changed();
-CREATE TRIGGER catalog_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON jflow.role
+CREATE TRIGGER catalog_changed AFTER INSERT OR UPDATE OR DELETE ON jflow.role
+	FOR EACH ROW EXECUTE FUNCTION jflow.catalog_changed();
+CREATE TRIGGER catalog_truncated AFTER TRUNCATE ON jflow.role
 	FOR EACH STATEMENT EXECUTE FUNCTION jflow.catalog_changed();

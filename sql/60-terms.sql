@@ -26,7 +26,9 @@ CREATE TABLE jflow.model_part (
 	PRIMARY KEY (flow, executor, post, request)
 );
 
-CREATE TRIGGER catalog_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON jflow.model
+CREATE TRIGGER catalog_changed AFTER INSERT OR UPDATE OR DELETE ON jflow.model
+	FOR EACH ROW EXECUTE FUNCTION jflow.catalog_changed();
+CREATE TRIGGER catalog_truncated AFTER TRUNCATE ON jflow.model
 	FOR EACH STATEMENT EXECUTE FUNCTION jflow.catalog_changed();
 
 CREATE FUNCTION jflow.tfidf_transform(docs @extschema@.jflow_doc[], parameters pg_catalog.jsonb)

@@ -21,7 +21,9 @@ CREATE TABLE jflow.shard (
 SELECT pg_catalog.pg_extension_config_dump('jflow.shard', '');
 GRANT SELECT ON jflow.shard TO pg_database_owner;
 
-CREATE TRIGGER catalog_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON jflow.shard
+CREATE TRIGGER catalog_changed AFTER INSERT OR UPDATE OR DELETE ON jflow.shard
+	FOR EACH ROW EXECUTE FUNCTION jflow.catalog_changed();
+CREATE TRIGGER catalog_truncated AFTER TRUNCATE ON jflow.shard
 	FOR EACH STATEMENT EXECUTE FUNCTION jflow.catalog_changed();
 
 CREATE FUNCTION jflow.pqlite_index(docs @extschema@.jflow_doc[], parameters pg_catalog.jsonb)

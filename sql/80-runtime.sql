@@ -14,20 +14,26 @@ CREATE FUNCTION jflow.runtime_changed() RETURNS trigger
 	AS 'MODULE_PATHNAME', 'jflow_runtime_changed' LANGUAGE C;
 REVOKE ALL ON FUNCTION jflow.runtime_changed() FROM PUBLIC;
 
-CREATE TRIGGER run_state_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON jflow.run_state
+CREATE TRIGGER runtime_changed AFTER INSERT OR UPDATE OR DELETE ON jflow.run_state
+	FOR EACH ROW EXECUTE FUNCTION jflow.runtime_changed();
+CREATE TRIGGER runtime_truncated AFTER TRUNCATE ON jflow.run_state
 	FOR EACH STATEMENT EXECUTE FUNCTION jflow.runtime_changed();
-CREATE TRIGGER runtime_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON jflow.flow
+CREATE TRIGGER runtime_changed AFTER INSERT OR UPDATE OR DELETE ON jflow.flow
+	FOR EACH ROW EXECUTE FUNCTION jflow.runtime_changed();
+CREATE TRIGGER runtime_truncated AFTER TRUNCATE ON jflow.flow
 	FOR EACH STATEMENT EXECUTE FUNCTION jflow.runtime_changed();
-CREATE TRIGGER runtime_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON jflow.executor
+CREATE TRIGGER runtime_changed AFTER INSERT OR UPDATE OR DELETE ON jflow.executor
+	FOR EACH ROW EXECUTE FUNCTION jflow.runtime_changed();
+CREATE TRIGGER runtime_truncated AFTER TRUNCATE ON jflow.executor
 	FOR EACH STATEMENT EXECUTE FUNCTION jflow.runtime_changed();
 -- what a row says of workers takes effect at commit
-CREATE TRIGGER run_state_row AFTER INSERT OR DELETE ON jflow.run_state
-	FOR EACH ROW EXECUTE FUNCTION jflow.runtime_changed();
-CREATE TRIGGER runtime_row AFTER INSERT OR DELETE OR UPDATE OF replicas, shards ON jflow.executor
-	FOR EACH ROW EXECUTE FUNCTION jflow.runtime_changed();
+CREATE TRIGGER runtime_workers AFTER INSERT OR DELETE ON jflow.run_state
+	FOR EACH ROW EXECUTE FUNCTION jflow.runtime_changed('workers');
+CREATE TRIGGER runtime_workers AFTER INSERT OR DELETE OR UPDATE OF replicas, shards ON jflow.executor
+	FOR EACH ROW EXECUTE FUNCTION jflow.runtime_changed('workers');
 -- indexes are to be made, by a mover
 CREATE TRIGGER runtime_changed AFTER UPDATE OF due ON jflow.shard
-	FOR EACH STATEMENT EXECUTE FUNCTION jflow.runtime_changed();
+	FOR EACH ROW EXECUTE FUNCTION jflow.runtime_changed();
 
 CREATE FUNCTION @extschema@.jflow_start(flow pg_catalog.text) RETURNS pg_catalog.int4
 	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;

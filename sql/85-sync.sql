@@ -79,15 +79,18 @@ SELECT pg_catalog.pg_extension_config_dump('jflow.sync_flight', '');
 GRANT SELECT ON jflow.sync, jflow.sync_number, jflow.sync_row, jflow.sync_flight TO pg_database_owner;
 
 -- A scout shall look which workers are wanted.
-CREATE TRIGGER runtime_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON jflow.sync
-	FOR EACH STATEMENT EXECUTE FUNCTION jflow.runtime_changed();
-CREATE TRIGGER runtime_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON jflow.sync_state
-	FOR EACH STATEMENT EXECUTE FUNCTION jflow.runtime_changed();
-
-CREATE TRIGGER runtime_row AFTER UPDATE OF name, flow ON jflow.sync
+CREATE TRIGGER runtime_changed AFTER INSERT OR UPDATE OR DELETE ON jflow.sync
 	FOR EACH ROW EXECUTE FUNCTION jflow.runtime_changed();
-CREATE TRIGGER runtime_row AFTER INSERT OR UPDATE OR DELETE ON jflow.sync_state
+CREATE TRIGGER runtime_truncated AFTER TRUNCATE ON jflow.sync
+	FOR EACH STATEMENT EXECUTE FUNCTION jflow.runtime_changed();
+CREATE TRIGGER runtime_changed AFTER INSERT OR UPDATE OR DELETE ON jflow.sync_state
 	FOR EACH ROW EXECUTE FUNCTION jflow.runtime_changed();
+CREATE TRIGGER runtime_truncated AFTER TRUNCATE ON jflow.sync_state
+	FOR EACH STATEMENT EXECUTE FUNCTION jflow.runtime_changed();
+CREATE TRIGGER runtime_workers AFTER UPDATE OF name, flow ON jflow.sync
+	FOR EACH ROW EXECUTE FUNCTION jflow.runtime_changed('workers');
+CREATE TRIGGER runtime_workers AFTER INSERT OR UPDATE OR DELETE ON jflow.sync_state
+	FOR EACH ROW EXECUTE FUNCTION jflow.runtime_changed('workers');
 
 -- Triggers of sources; only jflow_sync makes them.
 CREATE FUNCTION jflow.sync_changed() RETURNS trigger

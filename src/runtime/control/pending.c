@@ -489,7 +489,8 @@ note_row(const TriggerData *trigger, HeapTuple row, bool present)
 
 /*
  * Trigger on the catalog's tables: at commit, a scout shall look if flows of this
- * database are started, or may be now.  For rows, it notes what they say of workers.
+ * database are started, or may be now.  With an argument it notes what a row says
+ * of workers.
  */
 Datum
 jflow_runtime_changed(PG_FUNCTION_ARGS)
@@ -504,16 +505,14 @@ jflow_runtime_changed(PG_FUNCTION_ARGS)
 	if (jflow_shared == NULL)
 		return PointerGetDatum(NULL);
 	dirty = true;
-	if (TRIGGER_FIRED_FOR_ROW(trigger->tg_event))
-	{
-		if (!TRIGGER_FIRED_BY_INSERT(trigger->tg_event))
-			note_row(trigger, trigger->tg_trigtuple, false);
-		if (TRIGGER_FIRED_BY_INSERT(trigger->tg_event))
-			note_row(trigger, trigger->tg_trigtuple, true);
-		else if (TRIGGER_FIRED_BY_UPDATE(trigger->tg_event))
-			note_row(trigger, trigger->tg_newtuple, true);
-	}
-	else
-		scout_anyway |= strcmp(trigger->tg_trigger->tgname, "run_state_changed") == 0;
+	scout_anyway |= strcmp(RelationGetRelationName(trigger->tg_relation), "run_state") == 0;
+	if (trigger->tg_trigger->tgnargs == 0)
+		return PointerGetDatum(NULL);
+	if (!TRIGGER_FIRED_BY_INSERT(trigger->tg_event))
+		note_row(trigger, trigger->tg_trigtuple, false);
+	if (TRIGGER_FIRED_BY_INSERT(trigger->tg_event))
+		note_row(trigger, trigger->tg_trigtuple, true);
+	else if (TRIGGER_FIRED_BY_UPDATE(trigger->tg_event))
+		note_row(trigger, trigger->tg_newtuple, true);
 	return PointerGetDatum(NULL);
 }
