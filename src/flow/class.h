@@ -96,7 +96,8 @@ typedef struct JflowClass
 	 * other one has stored, and drops what it had.  The current user is the
 	 * flow's owner.  Without "exchange" it cannot.
 	 */
-	void		(*check_stand_in) (const struct JflowExecutor *executor, const struct JflowExecutor *stand_in);
+	void		(*check_stand_in) (const struct JflowFlow *flow, const struct JflowExecutor *executor,
+								   const struct JflowExecutor *stand_in);
 	void		(*prepare_exchange) (const struct JflowFlow *stand_in_flow, const struct JflowExecutor *stand_in);
 	void		(*exchange) (const struct JflowFlow *flow, const struct JflowExecutor *executor,
 							 const struct JflowFlow *stand_in_flow, const struct JflowExecutor *stand_in);

@@ -128,7 +128,10 @@ cannot_stand_in(const JflowFlow *flow, const JflowExecutor *executor)
 			 errhint("Make a second flow with a sync of its own, and drop the first when the second has caught up.")));
 }
 
-/* Raise feature_not_supported for a flow that keeps documents where none can be kept beside. */
+/*
+ * Raise feature_not_supported for a flow that keeps documents where none can be kept
+ * beside.  The current user is its owner.
+ */
 static void
 check_stores(const JflowFlow *flow, const JflowFlow *stand_in)
 {
@@ -141,7 +144,7 @@ check_stores(const JflowFlow *flow, const JflowFlow *stand_in)
 
 		if (class && class->exchange)
 		{
-			class->check_stand_in(executor, &stand_in->executors[i]);
+			class->check_stand_in(flow, executor, &stand_in->executors[i]);
 			stores++;
 		}
 		else if ((class && (class->stores || class->takes_origin)) || declares_writes(executor))
@@ -225,6 +228,7 @@ jflow_stand_in_prepare(const char *name)
 
 	open_both(name, &flow, &stand_in);
 	check_unchanged(flow, stand_in);
+	check_stores(flow, stand_in);
 	for (int i = 0; i < stand_in->nexecutors; i++)
 		if (stand_in->executors[i].class && stand_in->executors[i].class->prepare_exchange)
 			stand_in->executors[i].class->prepare_exchange(stand_in, &stand_in->executors[i]);

@@ -52,6 +52,23 @@ SELECT jflow_resync('tickets');
 SET ROLE resync_owner;
 SELECT name FROM jflow_sync_status; SELECT DISTINCT flow FROM jflow_status ORDER BY flow; SELECT count(*) FROM pg_trigger WHERE tgrelid = 'ticket'::regclass;
 
+-- nor is a store that was changed filled anew
+ALTER TABLE tickets_store ADD COLUMN mine int;
+SELECT jflow_resync('tickets');
+ALTER TABLE tickets_store DROP COLUMN mine, ADD CHECK (length(text) < 1000);
+SELECT jflow_resync('tickets');
+ALTER TABLE tickets_store DROP CONSTRAINT tickets_store_text_check, ALTER text SET NOT NULL;
+SELECT jflow_resync('tickets');
+ALTER TABLE tickets_store ALTER text DROP NOT NULL, ALTER weight TYPE float8;
+SELECT jflow_resync('tickets');
+ALTER TABLE tickets_store ALTER weight TYPE float4, ALTER lang TYPE text COLLATE "POSIX";
+SELECT jflow_resync('tickets');
+ALTER TABLE tickets_store ALTER lang TYPE text COLLATE "C";
+ALTER TABLE tickets_store RENAME uri TO url;
+SELECT jflow_resync('tickets');
+ALTER TABLE tickets_store RENAME url TO uri;
+SELECT name FROM jflow_sync_status; SELECT DISTINCT flow FROM jflow_status ORDER BY flow;
+
 -- privileges, policies, views and numbers of what stays
 GRANT SELECT ON tickets_store TO resync_reader;
 ALTER TABLE tickets_store ENABLE ROW LEVEL SECURITY;
@@ -106,8 +123,11 @@ SELECT until('EXISTS (SELECT FROM jflow_sync_status WHERE name = ''tickets_resyn
 SELECT state, pending, failed, last_error FROM jflow_sync_status WHERE name = 'tickets_resync';
 SELECT id, sqlstate, message FROM jflow_sync_errors;
 SELECT count(*), max(vector_dims(embedding)) FROM tickets_store;
--- until it is mended
+-- until it is mended, and nothing would be lost that was added meanwhile
+ALTER TABLE tickets_store ADD COLUMN mine int;
 UPDATE ticket SET title = 'antidote' WHERE id = 10;
+SELECT until('EXISTS (SELECT FROM jflow_sync_status WHERE name = ''tickets_resync'' AND last_error LIKE ''%as it was made%'')');
+ALTER TABLE tickets_store DROP COLUMN mine;
 SELECT until('NOT EXISTS (SELECT FROM jflow_sync_status WHERE name = ''tickets_resync'')');
 SELECT count(*), max(vector_dims(embedding)), max(text) FILTER (WHERE id = '10') FROM tickets_store;
 SELECT count(*) FROM jflow_sync_errors;

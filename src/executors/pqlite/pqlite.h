@@ -327,6 +327,7 @@ extern void pqlite_prepare_schema(const char *schema, bool is_default);
 extern void pqlite_create(const JflowContext *context, const PqliteOptions *options, bool sparse,
 						  int dim);
 extern void pqlite_add_leaves(const PqliteStore *store, int shards, bool has_mover);
+extern void pqlite_check_as_made(Oid relid, const PqliteOptions *options, const char *field);
 extern void pqlite_claim_table(PqliteStore *store);
 extern void pqlite_drop_data(const JflowFlow *flow);
 
@@ -461,7 +462,8 @@ extern JflowMove pqlite_move_rows(const char *flow, const char *executor, int ba
 extern void pqlite_scale(const char *flow, const char *executor, int shards, bool at_once);
 
 /* pqlite_exchange.c */
-extern void pqlite_check_stand_in(const JflowExecutor *executor, const JflowExecutor *stand_in);
+extern void pqlite_check_stand_in(const JflowFlow *flow, const JflowExecutor *executor,
+								  const JflowExecutor *stand_in);
 extern void pqlite_prepare_exchange(const JflowFlow *flow, const JflowExecutor *executor);
 extern void pqlite_exchange(const JflowFlow *flow, const JflowExecutor *executor,
 							const JflowFlow *stand_in_flow, const JflowExecutor *stand_in);

@@ -10,6 +10,7 @@
 
 #include "access/table.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_collation.h"
 #include "catalog/pg_namespace.h"
 #include "miscadmin.h"
 #include "parser/parse_type.h"
@@ -137,6 +138,61 @@ same_columns(Relation rel, const NewColumn *columns, int n)
 			return false;
 	}
 	return true;
+}
+
+static void JFLOW_NORETURN
+not_as_made(Relation rel, char *detail)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			 errmsg("table %s cannot be filled anew, since it is not as it was made",
+					pqlite_relation_name(RelationGetRelid(rel))),
+			 errdetail_internal("%s", detail),
+			 errhint("Undo the change, or make a second flow with a sync of its own, and drop the first when the second has caught up.")));
+}
+
+/* Raise feature_not_supported unless a column is one that we have made, as it was then. */
+static void
+check_column(Relation rel, Form_pg_attribute att, const NewColumn *columns, int ncolumns)
+{
+	const char *name = NameStr(att->attname);
+	const NewColumn *made = NULL;
+	Oid			collation;
+
+	for (int i = 0; i < ncolumns && made == NULL; i++)
+		if (strcmp(columns[i].name, name) == 0)
+			made = &columns[i];
+	if (made == NULL)
+		not_as_made(rel, psprintf("Column \"%s\" was added, whose values would be lost.", name));
+	collation = made->by_bytes ? C_COLLATION_OID : get_typcollation(made->type);
+	if (att->atttypid != made->type || att->attcollation != collation ||
+		(!is_vector(name) && (att->atttypmod != made->typmod || att->attnotnull != made->not_null)))
+		not_as_made(rel, psprintf("Column \"%s\" was changed.", name));
+}
+
+/*
+ * Leaves of another table that was made by the same options become an own one's: raise
+ * feature_not_supported if that would fail, since its columns or constraints were
+ * changed.  "field" is its vector column.
+ */
+void
+pqlite_check_as_made(Oid relid, const PqliteOptions *options, const char *field)
+{
+	bool		sparse = strcmp(field, jflow_doc_attr_name(DOC_SPARSE_EMBEDDING)) == 0;
+	NewColumn  *columns;
+	int			ncolumns = new_columns(options, sparse, -1, &columns);
+	Relation	rel = table_open(relid, AccessShareLock);
+	TupleDesc	desc = RelationGetDescr(rel);
+
+	for (int i = 0; i < ncolumns; i++)
+		if (get_attnum(relid, columns[i].name) == InvalidAttrNumber)
+			not_as_made(rel, psprintf("Column \"%s\" is gone.", columns[i].name));
+	for (int i = 0; i < desc->natts; i++)
+		if (!TupleDescAttr(desc, i)->attisdropped)
+			check_column(rel, TupleDescAttr(desc, i), columns, ncolumns);
+	if (desc->constr && desc->constr->num_check > 0)
+		not_as_made(rel, psprintf("Constraint \"%s\" was added.", desc->constr->check[0].ccname));
+	table_close(rel, AccessShareLock);
 }
 
 /*

@@ -42,15 +42,31 @@ cannot_change(const JflowExecutor *executor, const char *option)
 			 errhint("Make a second flow with a sync of its own, and drop the first when the second has caught up.")));
 }
 
+/* A table by name, which must be the current user's. */
+static Oid
+own_table(const char *schema, const char *table)
+{
+	Oid			relid = get_relname_relid(table, get_namespace_oid(schema, false));
+
+	if (!OidIsValid(relid))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("table %s does not exist", quote_qualified_identifier(schema, table))));
+	if (!jflow_class_ownercheck_compat(relid, GetUserId()))
+		aclcheck_error(ACLCHECK_NOT_OWNER, get_relkind_objtype(get_rel_relkind(relid)), table);
+	return relid;
+}
+
 /*
- * Can a stand-in be exchanged with an executor, by what their options say?  Raises
- * feature_not_supported.
+ * Can a stand-in be exchanged with an executor, by what their options say, and as the
+ * executor's table is now?  Raises feature_not_supported.
  */
 void
-pqlite_check_stand_in(const JflowExecutor *executor, const JflowExecutor *stand_in)
+pqlite_check_stand_in(const JflowFlow *flow, const JflowExecutor *executor, const JflowExecutor *stand_in)
 {
 	const PqliteOptions *a = pqlite_options_read(executor->uses_with);
 	const PqliteOptions *b = pqlite_options_read(stand_in->uses_with);
+	PqliteShardRow *rows;
 
 	if (!same_string(a->table, b->table))
 		cannot_change(executor, "table");
@@ -66,6 +82,8 @@ pqlite_check_stand_in(const JflowExecutor *executor, const JflowExecutor *stand_
 	for (int i = 0; i < a->ncolumns; i++)
 		if (strcmp(a->column_names[i], b->column_names[i]) != 0 || strcmp(a->column_types[i], b->column_types[i]) != 0)
 			cannot_change(executor, "columns");
+	if (!a->table && pqlite_shards_read(flow->name, executor->name, &rows) > 0)
+		pqlite_check_as_made(own_table(rows[0].schema, rows[0].parent), a, rows[0].field);
 }
 
 static void
@@ -103,21 +121,6 @@ pqlite_prepare_exchange(const JflowFlow *flow, const JflowExecutor *executor)
 		pqlite_run(psprintf("ALTER TABLE %s ADD CONSTRAINT " CHECK_NAME " CHECK (shard = %d)", leaf, rows[i].shard));
 	}
 	SPI_finish();
-}
-
-/* A table by name, which must be the current user's. */
-static Oid
-own_table(const char *schema, const char *table)
-{
-	Oid			relid = get_relname_relid(table, get_namespace_oid(schema, false));
-
-	if (!OidIsValid(relid))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("table %s does not exist", quote_qualified_identifier(schema, table))));
-	if (!jflow_class_ownercheck_compat(relid, GetUserId()))
-		aclcheck_error(ACLCHECK_NOT_OWNER, get_relkind_objtype(get_rel_relkind(relid)), table);
-	return relid;
 }
 
 /*
