@@ -71,22 +71,59 @@ sync_mode_of(const char *word)
 }
 
 /*
- * Run a statement between jflow_catalog_begin and _end.  The tables grow faster
- * than anybody analyzes them, so plans are those for large ones: by index.
+ * Run a SELECT between jflow_catalog_begin and _end that sees what is committed now,
+ * also where the transaction's own snapshot is older: a writer whose snapshot knows
+ * no sync yet fires its triggers all the same.
  */
-uint64
-sync_statement(const char *sql, JflowParams *params)
+static uint64
+select_latest(const char *sql, JflowParams *params)
+{
+	int			result;
+
+	if (!IsolationUsesXactSnapshot() || IsInParallelMode())
+		return jflow_catalog_run(sql, params);
+	PushActiveSnapshot(GetLatestSnapshot());
+	result = SPI_execute_with_args(sql, params->n, params->types, params->values,
+								   params->nulls, true, 0);
+	PopActiveSnapshot();
+	if (result != SPI_OK_SELECT)
+		elog(ERROR, "statement on the jflow catalog failed: %s", SPI_result_code_string(result));
+	return SPI_processed;
+}
+
+/* The tables grow faster than anybody analyzes them, so plans are those for large ones: by index. */
+static int
+begin_statement(void)
 {
 	static const char *const settings[] = {
 		"enable_seqscan", "enable_hashjoin", "enable_mergejoin", "enable_bitmapscan", "jit"
 	};
 	int			guc_level = NewGUCNestLevel();
-	uint64		n;
 
 	for (int i = 0; i < lengthof(settings); i++)
 		(void) set_config_option(settings[i], "off", PGC_USERSET, PGC_S_SESSION,
 								 GUC_ACTION_SAVE, true, 0, false);
-	n = jflow_catalog_run(sql, params);
+	return guc_level;
+}
+
+/* Run a statement between jflow_catalog_begin and _end. */
+uint64
+sync_statement(const char *sql, JflowParams *params)
+{
+	int			guc_level = begin_statement();
+	uint64		n = jflow_catalog_run(sql, params);
+
+	AtEOXact_GUC(true, guc_level);
+	return n;
+}
+
+/* The same for a SELECT that is to see what is committed now. */
+uint64
+sync_select(const char *sql, JflowParams *params)
+{
+	int			guc_level = begin_statement();
+	uint64		n = select_latest(sql, params);
+
 	AtEOXact_GUC(true, guc_level);
 	return n;
 }
@@ -138,27 +175,6 @@ copy_json(MemoryContext context, Datum value)
 
 	memcpy(copy, json, VARSIZE(json));
 	return copy;
-}
-
-/*
- * Run a SELECT between jflow_catalog_begin and _end that sees what is committed now,
- * also where the transaction's own snapshot is older: a writer whose snapshot knows
- * no sync yet fires its triggers all the same.
- */
-static uint64
-select_latest(const char *sql, JflowParams *params)
-{
-	int			result;
-
-	if (!IsolationUsesXactSnapshot() || IsInParallelMode())
-		return jflow_catalog_run(sql, params);
-	PushActiveSnapshot(GetLatestSnapshot());
-	result = SPI_execute_with_args(sql, params->n, params->types, params->values,
-								   params->nulls, true, 0);
-	PopActiveSnapshot();
-	if (result != SPI_OK_SELECT)
-		elog(ERROR, "statement on the jflow catalog failed: %s", SPI_result_code_string(result));
-	return SPI_processed;
 }
 
 /* The sync that a condition on $3 selects, in the current memory context, or NULL. */

@@ -226,7 +226,8 @@ await_answer(Asking *asking, TimestampTz until)
 
 /*
  * Is nothing left of what was changed before?  What came later may be due already,
- * but not have failed, nor be tried again later on.
+ * but not have failed, nor be tried again later on.  The transaction's snapshot may
+ * be older than what the worker has done.
  */
 static bool
 nothing_is_left(const Sync *sync, TimestampTz since)
@@ -239,9 +240,9 @@ nothing_is_left(const Sync *sync, TimestampTz since)
 	sync_param_time(&params, since);
 	sync_param_time(&params, GetCurrentTimestamp());
 	jflow_catalog_begin(&state);
-	result = sync_statement("SELECT FROM jflow.sync_queue WHERE sync = $1 AND changed <= $2 LIMIT 1", &params) == 0 &&
-		sync_statement("SELECT FROM jflow.sync_row WHERE sync = $1 AND due < 'infinity' "
-					   "AND (due <= $2 OR due > $3 OR attempts > 0) LIMIT 1", &params) == 0;
+	result = sync_select("SELECT FROM jflow.sync_queue WHERE sync = $1 AND changed <= $2 LIMIT 1", &params) == 0 &&
+		sync_select("SELECT FROM jflow.sync_row WHERE sync = $1 AND due < 'infinity' "
+					"AND (due <= $2 OR due > $3 OR attempts > 0) LIMIT 1", &params) == 0;
 	jflow_catalog_end(&state);
 	return result;
 }

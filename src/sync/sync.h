@@ -104,6 +104,7 @@ extern void sync_unlock(void);
 extern void sync_locks_lost(void);
 extern List *sync_wanted(const char *flow);
 extern uint64 sync_statement(const char *sql, JflowParams *params);
+extern uint64 sync_select(const char *sql, JflowParams *params);
 extern void sync_param_texts(JflowParams *params, const Datum *texts, int n);
 extern void sync_param_time(JflowParams *params, TimestampTz at);
 

@@ -160,6 +160,20 @@ post(Worker *worker, SyncRound *round)
 	PG_END_TRY();
 }
 
+/*
+ * Within a transaction, lock the sync again if that was lost.  Returns false if somebody
+ * has forgotten it, or has let another take its place.
+ */
+static bool
+lock_again(Worker *worker, const Sync *sync)
+{
+	if (worker->locked)
+		return true;
+	sync_lock(sync->id, true);
+	worker->locked = true;
+	return sync_read_id(sync->id) != NULL;
+}
+
 /* The second and the third. */
 static void
 post_and_settle(Worker *worker, SyncRound *round)
@@ -168,6 +182,12 @@ post_and_settle(Worker *worker, SyncRound *round)
 	post(worker, round);
 	begin_transaction(true);
 	MemoryContextSwitchTo(round->context);
+	if (!lock_again(worker, round->sync))
+	{
+		end_transaction();
+		worker->me->stop = true;
+		return;
+	}
 	sync_settle(round, wait_after(worker->failures));
 	if (round->error || (worker->noted && round->arrived > 0))
 	{
@@ -390,7 +410,10 @@ take_place(Worker *worker)
 		if (lock_other(worker))
 		{
 			while (!worker->me->stop && run_round(worker, &due))
+			{
+				MemoryContextReset(worker->context);
 				CHECK_FOR_INTERRUPTS();
+			}
 			if (worker->replaces && worker->locked_other && !worker->me->stop)
 				exchange(worker);
 		}

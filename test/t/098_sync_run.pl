@@ -49,6 +49,43 @@ for my $sync ('here', 'there')
 }
 is($node->safe_psql('postgres', 'SELECT count(DISTINCT id) FROM kept'), 2, 'all rows have arrived');
 
+# a caller whose snapshot is older than what the worker does
+for my $level ('REPEATABLE READ', 'SERIALIZABLE')
+{
+	is(owner_sql($node, qq{UPDATE item SET text = '$level'; BEGIN ISOLATION LEVEL $level; SELECT count(*) FROM item;
+		SELECT jflow_sync_run('here', '170 s'); COMMIT}), "1\nt", "$level: what was changed before has arrived");
+}
+
+# one who forgets the sync while what its worker has posted is refused at the end
+owner_sql($node, q{
+	CREATE TABLE late (id text);
+	CREATE FUNCTION keep_late(docs jflow_doc[], parameters jsonb) RETURNS jflow_doc[] LANGUAGE plpgsql AS
+		$$ BEGIN INSERT INTO public.late SELECT d.id FROM unnest(docs) d; RETURN docs; END $$;
+	CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
+		$$ BEGIN PERFORM pg_advisory_xact_lock_shared(77); RAISE EXCEPTION 'refused'; END $$;
+	CREATE CONSTRAINT TRIGGER refuse AFTER INSERT ON late DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION refuse();
+	CREATE TABLE one (id int PRIMARY KEY, text text);
+	INSERT INTO one VALUES (1, 'one');
+	SELECT jflow_create('late');
+	SELECT jflow_add('late', 'e', uses => 'public.keep_late', replicas => 0)});
+my $gate = $node->background_psql('postgres');
+$gate->query_safe('SELECT pg_advisory_lock(77)');
+owner_sql($node, q{SELECT jflow_sync('late', 'late', 'one', '{"text": "text"}'); SELECT jflow_start('late')});
+my $waits = q{SELECT count(*) = 1 FROM pg_locks l JOIN pg_stat_activity a USING (pid) WHERE NOT l.granted AND a.backend_type = '%s' AND l.locktype = '%s'};
+wait_state($node, sprintf($waits, 'jflow sync', 'advisory'), 'the worker waits in a deferred trigger');
+my $forgets = $node->background_psql('postgres');
+$forgets->query_safe('SET ROLE flow_owner');
+$forgets->query_until(qr/go/, "\\echo go\nBEGIN; SELECT jflow_unsync('late');\n");
+wait_state($node, sprintf($waits, 'client backend', 'object'), 'another forgets its sync, and waits for it');
+$gate->query_safe('SELECT pg_advisory_unlock(77)');
+$forgets->query_safe('SELECT 1');
+wait_state($node, sprintf($waits, 'jflow sync', 'object') . q{ OR EXISTS (SELECT FROM jflow.sync_row r WHERE r.sync = (SELECT max(id) FROM jflow.sync))},
+	'the worker waits for the other');
+$forgets->query_safe('COMMIT');
+wait_state($node, q{SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE application_name LIKE 'jflow: late/%')}, 'the worker leaves');
+is($node->safe_psql('postgres', q{SELECT count(*) FROM jflow.sync_row WHERE sync NOT IN (SELECT id FROM jflow.sync)}), 0, 'and leaves nothing');
+$_->quit for $gate, $forgets;
+
 # rows that change as soon as they have been posted
 owner_sql($node, q{
 	CREATE FUNCTION change(docs jflow_doc[], parameters jsonb) RETURNS jflow_doc[] LANGUAGE plpgsql AS
