@@ -97,6 +97,39 @@ for my $verb ('COMMIT', 'ROLLBACK')
 }
 is(join(' ', running_pids($node)), $pid, 'all in one and the same replica');
 
+# whatever else a function tries with its session: it stays up, tells clearly what it refuses, and is clean behind it
+owner_sql($node, q{CREATE TABLE kept (a int); SELECT jflow_create('victim'); SELECT jflow_add('victim', 'e', uses => 'run', replicas => 0);
+	CREATE FUNCTION opens(name refcursor) RETURNS void LANGUAGE plpgsql AS $$ BEGIN OPEN name NO SCROLL FOR SELECT 1; END $$;
+	CREATE FUNCTION closes(name refcursor) RETURNS void LANGUAGE plpgsql AS $$ BEGIN CLOSE name; END $$});
+my $state = q{SELECT concat_ws(' ', current_user, session_user, to_regclass('pg_temp.leak'), (SELECT count(*) FROM pg_prepared_statements),
+	(SELECT count(*) FROM pg_listening_channels()), (SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()),
+	(SELECT count(*) FROM pg_cursors WHERE name IN ('open', 'held')), (SELECT md5(string_agg(name || setting, ',' ORDER BY name)) FROM pg_settings))} =~ s/\s+/ /gr;
+my $clean = run(look => $state);
+like($clean, qr/^flow_owner flow_owner 0 0 0 0 \w{32}$/, 'what a clean session looks like');
+for my $hostile ('CLOSE ALL', 'DISCARD ALL', 'DISCARD PLANS', 'DISCARD SEQUENCES', 'DISCARD TEMP', 'DEALLOCATE ALL', 'RESET ALL', 'UNLISTEN *', 'NOTIFY trap',
+	'SET ROLE NONE', 'SET SESSION AUTHORIZATION DEFAULT', q{SELECT set_config('role', 'none', false)}, q{SELECT set_config('session_authorization', 'default', false)},
+	'SAVEPOINT s', 'BEGIN', q{PREPARE TRANSACTION 'hostile'}, q{DO 'BEGIN COMMIT; END'}, q{DO 'BEGIN BEGIN PERFORM 1 / 0; EXCEPTION WHEN division_by_zero THEN NULL; END; END'},
+	'SET TRANSACTION ISOLATION LEVEL SERIALIZABLE', 'SET TRANSACTION READ ONLY', 'SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY', 'SET CONSTRAINTS ALL DEFERRED',
+	q{SELECT public.opens('open')}, q{SELECT public.closes('<unnamed portal 1>')}, 'DECLARE held CURSOR WITH HOLD FOR SELECT 1', 'MOVE ALL FROM held', 'CLOSE held',
+	'PREPARE p AS SELECT 1', 'SELECT lo_open(lo_create(0), 262144)', 'SELECT pg_advisory_unlock_all()', 'SELECT pg_try_advisory_lock_shared(1, 2)',
+	'LOCK TABLE public.kept IN ACCESS EXCLUSIVE MODE', 'ALTER TABLE public.kept ADD COLUMN b int', 'DROP TABLE public.kept', 'VACUUM', 'CHECKPOINT', 'CREATE DATABASE hostile',
+	q{LOAD '$libdir/plugins/nothing'}, q{COPY (SELECT 1) TO PROGRAM 'true'}, 'SELECT pg_cancel_backend(pg_backend_pid())', 'SELECT pg_reload_conf()',
+	q{SELECT jflow_drop('victim')}, q{SELECT jflow_remove('f', 'e')}, q{SELECT jflow_stop('f')}, q{SELECT jflow_restart('f', 'e')},
+	q{SELECT count(*) FROM jflow_post('/x', ARRAY['a'], 'f', timeout => '100ms')}, q{SELECT jflow_post_query('/x', 'SELECT 1 / 0 AS id', 'victim')},
+	'SELECT pg_terminate_backend(pg_backend_pid())')
+{
+	# undone by an error of the request, and to a savepoint
+	my $inner = $hostile =~ s/'/''''/gr;
+	for my $how ([ leave => $hostile, fail => 1 ], [ leave => "DO 'BEGIN EXECUTE ''$inner''; RAISE division_by_zero; EXCEPTION WHEN OTHERS THEN NULL; END'" ])
+	{
+		unlike(run(@$how), qr/^XX/, "$hostile: no internal error");
+	}
+	is(ask($node, q{SELECT jflow_wait('f')}), 't', "$hostile: the pool serves");
+	is(run(look => $state), $clean, "$hostile: and the session is clean");
+}
+unlike(slurp_file($node->logfile), qr/terminated by signal|PANIC/, 'nothing has crashed');
+($pid) = running_pids($node);
+
 # what a caller has, does not reach the replica, but its read-only state
 is(ask($node, q{SET search_path = pg_catalog, public; SET work_mem = '66MB'; SET TimeZone = 'Asia/Tokyo';
 	SELECT text FROM jflow_post('/x', ARRAY['a'], 'f', parameters => '{"look": "SELECT current_setting(''work_mem'') || current_setting(''TimeZone'')"}')}),

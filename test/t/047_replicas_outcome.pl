@@ -109,6 +109,7 @@ owner_sql($node, q{
 	CREATE FUNCTION unsteady(docs jflow_doc[], parameters jsonb) RETURNS jflow_doc[]
 	LANGUAGE plpgsql AS $$ BEGIN
 		RAISE WARNING 'run %', nextval('public.runs');
+		EXECUTE 'PREPARE that_is_not_there AS SELECT 1';
 		INSERT INTO public.written SELECT d.text FROM unnest(docs) d;
 		IF currval('public.runs') <= (parameters->>'failing')::int THEN
 			RAISE 'in the way' USING ERRCODE = parameters->>'state';

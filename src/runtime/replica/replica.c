@@ -514,10 +514,9 @@ separate(bool refused)
 
 /* Leave nothing of what ran behind.  An error here ends the replica. */
 static void
-end_serving(bool temp)
+clean_up(bool temp)
 {
 	QueryCancelPending = false;
-	current_post = NULL;
 	jflow_hygiene_clean(temp);
 	RESUME_INTERRUPTS();
 }
@@ -634,7 +633,7 @@ serve(int n)
 	{
 		slot->tries++;
 		again++;
-		RESUME_INTERRUPTS();
+		clean_up(temp);
 	}
 	if (error)
 		count.kind = note_error(error);
@@ -655,7 +654,8 @@ serve(int n)
 			jflow_reply_error(slot);
 		end_request(&count, running.plans.elapsed, error == NULL);
 	}
-	end_serving(temp);
+	current_post = NULL;
+	clean_up(temp);
 }
 
 /* Connect and join the pool. */
