@@ -187,43 +187,48 @@ inv_writer_doc(InvWriter *writer, const InvDocument *doc)
 	writer->head->ndocs++;
 }
 
-/*
- * Put the postings gathered into a block.  Its place goes to the term, or to a
- * skip where the term has several blocks.
- */
-static void
-flush_block(InvWriter *writer, bool several)
+/* How many documents lie between a posting of the block and the one before. */
+static inline uint32
+gap_before(const InvWriter *writer, int i)
 {
-	InvBlock	header = {0};
-	uint8		packed[INV_BLOCK * 4 + 8] = {0};
-	uint32		most = 0;
-	int			size;
-	int			total;
-	int			offset;
-	char	   *at;
-	uint8		least = 255;
-	uint8		greatest = 0;
-	InvPageHeader *page;
+	return writer->docs_of_block[i] - writer->docs_of_block[i - 1] - 1;
+}
 
-	header.first = writer->docs_of_block[0];
-	header.count = writer->n - 1;
+/* Pack the differences of a block's documents, at as many bits each as the greatest needs. */
+static void
+pack_block(const InvWriter *writer, InvBlock *header, uint8 *packed)
+{
+	uint32		most = 0;
+
 	for (int i = 1; i < writer->n; i++)
-		most = Max(most, writer->docs_of_block[i] - writer->docs_of_block[i - 1] - 1);
-	header.bits = most == 0 ? 0 : pg_leftmost_one_pos32(most) + 1;
-	header.weighted = writer->weighted;
-	for (int i = 1, bit = 0; i < writer->n; i++, bit += header.bits)
+		most = Max(most, gap_before(writer, i));
+	header->first = writer->docs_of_block[0];
+	header->count = writer->n - 1;
+	header->bits = most == 0 ? 0 : pg_leftmost_one_pos32(most) + 1;
+	header->weighted = writer->weighted;
+	for (int i = 1, bit = 0; i < writer->n; i++, bit += header->bits)
 	{
 		uint64		word;
 
 		memcpy(&word, packed + bit / 8, sizeof(word));
-		word |= (uint64) (writer->docs_of_block[i] - writer->docs_of_block[i - 1] - 1) << (bit % 8);
+		word |= (uint64) gap_before(writer, i) << (bit % 8);
 		memcpy(packed + bit / 8, &word, sizeof(word));
 	}
-	for (int i = 0; i < writer->n; i++)
-	{
-		least = Min(least, writer->codes[i]);
-		greatest = Max(greatest, writer->codes[i]);
-	}
+}
+
+/* Put the postings gathered on a page; returns the offset of their block there. */
+static int
+put_block(InvWriter *writer)
+{
+	InvBlock	header = {0};
+	uint8		packed[INV_BLOCK * 4 + 8] = {0};
+	int			size;
+	int			total;
+	int			offset;
+	char	   *at;
+	InvPageHeader *page;
+
+	pack_block(writer, &header, packed);
 	size = InvPackedBytes(writer->n, header.bits);
 	total = TYPEALIGN(4, sizeof(header) + size + (header.weighted ? writer->n : 0));
 	if (!BufferIsValid(writer->postings.buffer))
@@ -243,29 +248,50 @@ flush_block(InvWriter *writer, bool several)
 		memcpy(at + sizeof(header) + size, writer->codes, writer->n);
 	page->end += total;
 	page->count++;
+	return offset;
+}
+
+/* Put a skip to a block of the term, whose first one the term leads to. */
+static void
+put_skip(InvWriter *writer, int offset)
+{
+	InvPageHeader *page;
+	InvSkip    *skip;
+
+	if (!BufferIsValid(writer->skips.buffer))
+		begin_page(writer, &writer->skips, INV_PAGE_SKIPS);
+	else if (InvPageGetHeader(writer->skips.image.data)->count == INV_SKIPS_PER_PAGE)
+		next_page(writer, &writer->skips);
+	page = InvPageGetHeader(writer->skips.image.data);
+	if (writer->written == 0)
+	{
+		writer->term.block = writer->skips.block;
+		writer->term.offset = page->count;
+	}
+	skip = &((InvSkip *) (writer->skips.image.data + INV_PAGE_START))[page->count++];
+	page->end += sizeof(InvSkip);
+	skip->last = writer->docs_of_block[writer->n - 1];
+	skip->block = writer->postings.block;
+	skip->offset = offset;
+	skip->least = skip->greatest = writer->codes[0];
+	for (int i = 1; i < writer->n; i++)
+	{
+		skip->least = Min(skip->least, writer->codes[i]);
+		skip->greatest = Max(skip->greatest, writer->codes[i]);
+	}
+}
+
+/*
+ * Put the postings gathered into a block.  Its place goes to the term, or to a
+ * skip where the term has several blocks.
+ */
+static void
+flush_block(InvWriter *writer, bool several)
+{
+	int			offset = put_block(writer);
 
 	if (several)
-	{
-		InvSkip    *skip;
-
-		if (!BufferIsValid(writer->skips.buffer))
-			begin_page(writer, &writer->skips, INV_PAGE_SKIPS);
-		else if (InvPageGetHeader(writer->skips.image.data)->count == INV_SKIPS_PER_PAGE)
-			next_page(writer, &writer->skips);
-		page = InvPageGetHeader(writer->skips.image.data);
-		if (writer->written == 0)
-		{
-			writer->term.block = writer->skips.block;
-			writer->term.offset = page->count;
-		}
-		skip = &((InvSkip *) (writer->skips.image.data + INV_PAGE_START))[page->count++];
-		page->end += sizeof(InvSkip);
-		skip->last = writer->docs_of_block[writer->n - 1];
-		skip->block = writer->postings.block;
-		skip->offset = offset;
-		skip->least = least;
-		skip->greatest = greatest;
-	}
+		put_skip(writer, offset);
 	else
 	{
 		writer->term.block = writer->postings.block;

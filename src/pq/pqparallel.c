@@ -140,51 +140,50 @@ share(shm_toc *toc, uint64 key, const void *data, Size size)
 	return copy;
 }
 
-/*
- * Load in parallel.  Returns false where no worker is to be had, and nothing has
- * happened then.
- */
-bool
-pq_parallel_load(PqBuild *build)
+/* Sizes of what is shared. */
+typedef struct ShareSizes
+{
+	Size		shared;			/* with the table's parallel scan */
+	Size		sort;
+	Size		model;
+	Size		tiles;
+	Size		query;			/* text, 0: there is none */
+} ShareSizes;
+
+static ShareSizes
+share_sizes(const PqBuild *build, Snapshot snapshot, int participants)
 {
 	const PqModel *model = build->trained->model;
-	ParallelContext *context;
-	Snapshot	snapshot;
-	PqShared   *shared;
-	Sharedsort *sort;
-	SortCoordinate coordinate;
-	Size		sizes[4];
-	int			participants;
-	int			workers = parallel_workers_compat(build->heap, build->index, build->info);
-	Size text = debug_query_string ? strlen(debug_query_string) + 1 : 0;
+	ShareSizes	sizes;
 
-	/* each participant's sort needs some memory */
-	workers = Min(workers, maintenance_work_mem / (16 * 1024) - 1);
-	if (workers <= 0)
-		return false;
-	EnterParallelMode();
-	context = CreateParallelContext("jflow", "jflow_pq_build_worker", workers);
-	participants = workers + 1;
-	snapshot = build->info->ii_Concurrent ? RegisterSnapshot(GetTransactionSnapshot()) : SnapshotAny;
-	sizes[0] = BUFFERALIGN(sizeof(PqShared)) + table_parallelscan_estimate(build->heap, snapshot);
-	sizes[1] = tuplesort_estimate_shared(participants);
-	sizes[2] = model->size;
-	sizes[3] = sizeof(float) * (Size) PqModelSlots(model) * model->inner;
-	for (int i = 0; i < 4; i++)
-		shm_toc_estimate_chunk(&context->estimator, sizes[i]);
-	shm_toc_estimate_chunk(&context->estimator, Max(text, 1));
+	sizes.shared = BUFFERALIGN(sizeof(PqShared)) + table_parallelscan_estimate(build->heap, snapshot);
+	sizes.sort = tuplesort_estimate_shared(participants);
+	sizes.model = model->size;
+	sizes.tiles = sizeof(float) * (Size) PqModelSlots(model) * model->inner;
+	sizes.query = debug_query_string ? strlen(debug_query_string) + 1 : 0;
+	return sizes;
+}
+
+/* Shared memory of these sizes; where there is none, context->seg is NULL. */
+static void
+make_room(ParallelContext *context, const ShareSizes *sizes)
+{
+	shm_toc_estimate_chunk(&context->estimator, sizes->shared);
+	shm_toc_estimate_chunk(&context->estimator, sizes->sort);
+	shm_toc_estimate_chunk(&context->estimator, sizes->model);
+	shm_toc_estimate_chunk(&context->estimator, sizes->tiles);
+	shm_toc_estimate_chunk(&context->estimator, Max(sizes->query, 1));
 	shm_toc_estimate_keys(&context->estimator, 5);
 	InitializeParallelDSM(context);
-	if (context->seg == NULL)
-	{
-		if (IsMVCCSnapshot(snapshot))
-			UnregisterSnapshot(snapshot);
-		DestroyParallelContext(context);
-		ExitParallelMode();
-		return false;
-	}
+}
 
-	shared = share(context->toc, KEY_SHARED, NULL, sizes[0]);
+/* Put there what workers need. */
+static PqShared *
+share_build(PqBuild *build, const ShareSizes *sizes, int participants, Sharedsort **sort)
+{
+	ParallelContext *context = build->parallel->context;
+	PqShared   *shared = share(context->toc, KEY_SHARED, NULL, sizes->shared);
+
 	memset(shared, 0, sizeof(PqShared));
 	shared->heap = RelationGetRelid(build->heap);
 	shared->index = RelationGetRelid(build->index);
@@ -194,24 +193,20 @@ pq_parallel_load(PqBuild *build)
 	memcpy(shared->filter_width, build->layout.filters.width, sizeof(shared->filter_width));
 	SpinLockInit(&shared->mutex);
 	ConditionVariableInit(&shared->finished);
-	table_parallelscan_initialize(build->heap, PqSharedScan(shared), snapshot);
-	sort = share(context->toc, KEY_SORT, NULL, sizes[1]);
-	tuplesort_initialize_shared(sort, participants, context->seg);
-	share(context->toc, KEY_MODEL, model, sizes[2]);
-	share(context->toc, KEY_TILES, build->trained->tiles, sizes[3]);
-	if (text >0)
-		share(context->toc, KEY_QUERY_TEXT, debug_query_string, text);
+	table_parallelscan_initialize(build->heap, PqSharedScan(shared), build->parallel->snapshot);
+	*sort = share(context->toc, KEY_SORT, NULL, sizes->sort);
+	tuplesort_initialize_shared(*sort, participants, context->seg);
+	share(context->toc, KEY_MODEL, build->trained->model, sizes->model);
+	share(context->toc, KEY_TILES, build->trained->tiles, sizes->tiles);
+	if (sizes->query > 0)
+		share(context->toc, KEY_QUERY_TEXT, debug_query_string, sizes->query);
+	return shared;
+}
 
-	LaunchParallelWorkers(context);
-	build->parallel = palloc0(sizeof(PqParallel));
-	build->parallel->context = context;
-	build->parallel->snapshot = snapshot;
-	if (context->nworkers_launched == 0)
-	{
-		pq_parallel_end(build);
-		return false;
-	}
-	load_part(build, shared, sort, true);
+/* Wait until all participants, of which we are one, have sorted what they got. */
+static void
+wait_for_runs(PqShared *shared, ParallelContext *context)
+{
 	WaitForParallelWorkersToAttach(context);
 	ConditionVariablePrepareToSleep(&shared->finished);
 	for (;;)
@@ -226,15 +221,63 @@ pq_parallel_load(PqBuild *build)
 		ConditionVariableSleep(&shared->finished, WAIT_EVENT_PARALLEL_CREATE_INDEX_SCAN);
 	}
 	ConditionVariableCancelSleep();
-	build->tuples = shared->tuples;
-	build->indexed = shared->indexed;
-	build->info->ii_BrokenHotChain |= shared->broken_hot_chain;
-	coordinate = palloc0(sizeof(SortCoordinateData));
+}
+
+/* Merge the runs of all. */
+static void
+merge_runs(PqBuild *build, Sharedsort *sort, int nruns)
+{
+	SortCoordinate coordinate = palloc0(sizeof(SortCoordinateData));
+
 	coordinate->isWorker = false;
-	coordinate->nParticipants = context->nworkers_launched + 1;
+	coordinate->nParticipants = nruns;
 	coordinate->sharedsort = sort;
 	pq_sort_begin(build, coordinate, pq_sort_memory(build, 1));
 	tuplesort_performsort(build->sort);
+}
+
+/*
+ * Load in parallel.  Returns false where no worker is to be had, and nothing has
+ * happened then.
+ */
+bool
+pq_parallel_load(PqBuild *build)
+{
+	ParallelContext *context;
+	PqShared   *shared;
+	Sharedsort *sort;
+	ShareSizes	sizes;
+	int			workers = parallel_workers_compat(build->heap, build->index, build->info);
+
+	/* each participant's sort needs some memory */
+	workers = Min(workers, maintenance_work_mem / (16 * 1024) - 1);
+	if (workers <= 0)
+		return false;
+	EnterParallelMode();
+	context = CreateParallelContext("jflow", "jflow_pq_build_worker", workers);
+	build->parallel = palloc0(sizeof(PqParallel));
+	build->parallel->context = context;
+	build->parallel->snapshot = build->info->ii_Concurrent ? RegisterSnapshot(GetTransactionSnapshot()) : SnapshotAny;
+	sizes = share_sizes(build, build->parallel->snapshot, workers + 1);
+	make_room(context, &sizes);
+	if (context->seg == NULL)
+	{
+		pq_parallel_end(build);
+		return false;
+	}
+	shared = share_build(build, &sizes, workers + 1, &sort);
+	LaunchParallelWorkers(context);
+	if (context->nworkers_launched == 0)
+	{
+		pq_parallel_end(build);
+		return false;
+	}
+	load_part(build, shared, sort, true);
+	wait_for_runs(shared, context);
+	build->tuples = shared->tuples;
+	build->indexed = shared->indexed;
+	build->info->ii_BrokenHotChain |= shared->broken_hot_chain;
+	merge_runs(build, sort, context->nworkers_launched + 1);
 	return true;
 }
 
@@ -248,7 +291,8 @@ pq_parallel_end(PqBuild *build)
 
 	if (!parallel)
 		return;
-	WaitForParallelWorkersToFinish(parallel->context);
+	if (parallel->context->seg)
+		WaitForParallelWorkersToFinish(parallel->context);
 	if (IsMVCCSnapshot(parallel->snapshot))
 		UnregisterSnapshot(parallel->snapshot);
 	DestroyParallelContext(parallel->context);

@@ -297,6 +297,87 @@ pq_normalize(float *point, int inner)
 		point[j] = (float) (point[j] * norm);
 }
 
+/* Is a type's value of so many dimensions projected? */
+static bool
+is_projected(const PqSpace *space, int dims, int inner)
+{
+	return space->type == PQ_TYPE_SPARSEVEC ? dims > inner : dims != inner;
+}
+
+/* The coordinates of a dense value, or the sums that it is projected to. */
+static void
+spread_dense(const PqSpace *space, const float *x, int dims, bool projected, float *out)
+{
+	if (projected)
+		project_dense(space, x, dims, out);
+	else if (x != out)
+		memcpy(out, x, sizeof(float) * dims);
+}
+
+static void
+spread_half(const PqSpace *space, const uint16 *halves, int dims, bool projected, float *out)
+{
+	float	   *dense = projected ? palloc(sizeof(float) * dims) : out;
+
+	pq_kernels->half_to_float(halves, dense, dims);
+	spread_dense(space, dense, dims, projected, out);
+	if (dense != out)
+		pfree(dense);
+}
+
+static void
+spread_sparse(const PqSpace *space, SparseVector *v, int inner, bool projected, float *out)
+{
+	const float *values = SPARSEVEC_VALUES(v);
+	float		boost = projected ? projection_boost(space, values, v->nnz) : 1;
+
+	for (int i = 0; i < v->nnz; i++)
+	{
+		if (projected)
+		{
+			int16		targets[PROJECTION_SPREAD];
+
+			find_targets(v->indices[i], inner, targets);
+			project(targets, values[i] * boost, out);
+		}
+		else if (v->indices[i] >= 0 && v->indices[i] < inner)
+			out[v->indices[i]] = values[i];
+	}
+}
+
+/*
+ * The coordinates of a value in the inner space, where out is zero so far.  Raises
+ * for another number of dimensions.
+ */
+static void
+spread(const PqSpace *space, int dims, int inner, Datum value, float *out)
+{
+	struct varlena *raw = pq_detoast(space, dims, value);
+	bool		projected = is_projected(space, dims, inner);
+
+	switch (space->type)
+	{
+		case PQ_TYPE_VECTOR:
+			spread_dense(space, ((Vector *) raw)->x, dims, projected, out);
+			break;
+		case PQ_TYPE_HALFVEC:
+			spread_half(space, (const uint16 *) ((HalfVector *) raw)->x, dims, projected, out);
+			break;
+		case PQ_TYPE_SPARSEVEC:
+			spread_sparse(space, (SparseVector *) raw, inner, projected, out);
+			break;
+	}
+	if ((Pointer) raw != DatumGetPointer(value))
+		pfree(raw);
+	if (projected)
+	{
+		const float scale = 1.0f / sqrtf(PROJECTION_SPREAD);
+
+		for (int j = 0; j < inner; j++)
+			out[j] *= scale;
+	}
+}
+
 /*
  * Write the inner point of a value to out, less a centre if there is one, and
  * followed by zeros.  The centre is taken off in double precision; lost gets the
@@ -309,67 +390,10 @@ bool
 pq_embed(const PqSpace *space, int dims, int inner, int padded, const float *centre,
 		 Datum value, float *out, float *lost)
 {
-	struct varlena *raw = pq_detoast(space, dims, value);
-	bool		projected = space->type == PQ_TYPE_SPARSEVEC ? dims > inner : dims != inner;
-	float	   *dense = projected && space->type == PQ_TYPE_HALFVEC ? palloc(sizeof(float) * dims) : out;
 	double		norm = 0;
 
 	memset(out, 0, sizeof(float) * padded);
-	switch (space->type)
-	{
-		case PQ_TYPE_VECTOR:
-			{
-				Vector	   *v = (Vector *) raw;
-
-				if (!projected)
-					memcpy(out, v->x, sizeof(float) * dims);
-				else
-					project_dense(space, v->x, dims, out);
-				break;
-			}
-		case PQ_TYPE_HALFVEC:
-			{
-				HalfVector *v = (HalfVector *) raw;
-
-				pq_kernels->half_to_float((const uint16 *) v->x, dense, dims);
-				if (projected)
-				{
-					project_dense(space, dense, dims, out);
-					pfree(dense);
-				}
-				break;
-			}
-		case PQ_TYPE_SPARSEVEC:
-			{
-				SparseVector *v = (SparseVector *) raw;
-				const float *values = SPARSEVEC_VALUES(v);
-				float		boost = projected ? projection_boost(space, values, v->nnz) : 1;
-
-				for (int i = 0; i < v->nnz; i++)
-				{
-					if (projected)
-					{
-						int16		targets[PROJECTION_SPREAD];
-
-						find_targets(v->indices[i], inner, targets);
-						project(targets, values[i] * boost, out);
-					}
-					else if (v->indices[i] >= 0 && v->indices[i] < inner)
-						out[v->indices[i]] = values[i];
-				}
-				break;
-			}
-	}
-	if ((Pointer) raw != DatumGetPointer(value))
-		pfree(raw);
-	if (projected)
-	{
-		const float scale = 1.0f / sqrtf(PROJECTION_SPREAD);
-
-		for (int j = 0; j < inner; j++)
-			out[j] *= scale;
-	}
-
+	spread(space, dims, inner, value, out);
 	for (int j = 0; j < inner; j++)
 		norm += (double) out[j] * out[j];
 	if (!isfinite(norm))

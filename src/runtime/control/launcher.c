@@ -70,8 +70,9 @@ forget_launcher(int code, Datum arg)
 	LWLockRelease(&jflow_shared->control);
 }
 
+/* Look again at this time, at the latest. */
 static void
-sooner(TimestampTz *next, TimestampTz at)
+no_later(TimestampTz *next, TimestampTz at)
 {
 	*next = Min(*next, at);
 }
@@ -210,7 +211,7 @@ send_scout(TimestampTz *next)
 		if (jflow_shared->scout_pid != 0 ? kill(jflow_shared->scout_pid, 0) == 0 : now < late)
 		{
 			if (jflow_shared->scout_pid == 0)
-				sooner(next, late);
+				no_later(next, late);
 			return;
 		}
 		jflow_shared->scout_database = InvalidOid;
@@ -225,7 +226,7 @@ send_scout(TimestampTz *next)
 			continue;
 		if (entry->next_scout > now)
 		{
-			sooner(next, entry->next_scout);
+			no_later(next, entry->next_scout);
 			continue;
 		}
 		chosen = entry;
@@ -267,7 +268,7 @@ send_scout(TimestampTz *next)
 		jflow_shared->no_slot = no_slot;
 		ConditionVariableBroadcast(&jflow_shared->changed);
 	}
-	sooner(next, TimestampTzPlusMilliseconds(now, 1000));
+	no_later(next, TimestampTzPlusMilliseconds(now, 1000));
 }
 
 /*
@@ -463,101 +464,163 @@ free_pool(JflowPool *pool)
 	ConditionVariableBroadcast(&jflow_shared->changed);
 }
 
-/* Bring one pool nearer to what is wanted. */
+/* What the replicas of a pool are about. */
+typedef struct Survey
+{
+	JflowReplica *highest;		/* by number, of those that stay */
+	JflowReplica *outdated;		/* one from before the restart asked for */
+	int			live;			/* that stay */
+	int			starting;		/* of those */
+	int			stopping;
+	bool		healthy;		/* one has lived for long */
+} Survey;
+
+/*
+ * Has a replica's worker been registered without coming up?  Until then it is
+ * looked at again in time.
+ */
+static bool
+came_to_nothing(const JflowReplica *replica, TimestampTz now, TimestampTz *next)
+{
+	TimestampTz late = TimestampTzPlusMilliseconds(replica->since, START_TIMEOUT_MS);
+	BackgroundWorkerHandle *handle = handles[replica - jflow_replicas];
+	pid_t		pid;
+
+	if (replica->state != REPLICA_STARTING || replica->pid != 0)
+		return false;
+	if (now >= late || (handle && GetBackgroundWorkerPid(handle, &pid) == BGWH_STOPPED))
+		return true;
+	no_later(next, late);
+	return false;
+}
+
+/* Count a replica that is there. */
 static void
-tend_pool(int p, TimestampTz *next)
+survey_replica(const JflowPool *pool, JflowReplica *replica, TimestampTz now,
+			   Survey *survey, TimestampTz *next)
+{
+	TimestampTz healthy_at;
+
+	if (replica->stop)
+	{
+		survey->stopping++;
+		return;
+	}
+	survey->live++;
+	if (survey->highest == NULL || replica->number > survey->highest->number)
+		survey->highest = replica;
+	if (replica->state == REPLICA_STARTING)
+	{
+		survey->starting++;
+		return;
+	}
+	if (replica->started < pool->restart_before)
+		survey->outdated = replica;
+	healthy_at = TimestampTzPlusMilliseconds(replica->started, HEALTHY_MS);
+	survey->healthy |= now >= healthy_at;
+	if (pool->failures > 0)
+		no_later(next, healthy_at);
+}
+
+/* All replicas of a pool; what has not come up is given up. */
+static void
+survey_pool(int p, TimestampTz now, Survey *survey, TimestampTz *next)
 {
 	JflowPool  *pool = &jflow_pools[p];
-	TimestampTz now = GetCurrentTimestamp();
-	JflowDatabase *entry;
-	JflowReplica *highest = NULL,
-			   *old = NULL;
-	int			wanted,
-				live = 0,
-				starting = 0,
-				stopping = 0;
-	bool		blocked,
-				healthy = false;
 
-	if (pool->draining && !pool->closed)
-		close_if_drained(pool);
+	memset(survey, 0, sizeof(*survey));
+	for (int i = 0; i < jflow_max_replicas; i++)
+	{
+		JflowReplica *replica = &jflow_replicas[i];
+
+		if (replica->state == REPLICA_FREE || replica->pool != p)
+			continue;
+		if (came_to_nothing(replica, now, next))
+			start_failed(pool, replica, "a background worker was registered but did not start");
+		else
+			survey_replica(pool, replica, now, survey, next);
+	}
+}
+
+/* How many replicas a pool is to have now. */
+static int
+replicas_wanted(const JflowPool *pool)
+{
+	JflowDatabase *entry;
+	bool		blocked;
+
 	LWLockAcquire(&jflow_shared->control, LW_SHARED);
 	entry = jflow_database_entry(pool->database, false);
 	blocked = entry && entry->blocked > 0;
 	LWLockRelease(&jflow_shared->control);
-	wanted = !jflow_enabled || pool->closed || blocked ? 0 : pool->wanted;
+	return !jflow_enabled || pool->closed || blocked ? 0 : pool->wanted;
+}
 
-	for (int i = 0; i < jflow_max_replicas; i++)
+/* A replica lives: what has failed before counts no more. */
+static void
+forget_failures(JflowPool *pool)
+{
+	LWLockAcquire(&pool->lock, LW_EXCLUSIVE);
+	pool->failures = 0;
+	pool->next_start = 0;
+	LWLockRelease(&pool->lock);
+}
+
+/* Start or stop one replica, if a pool has too few, too many, or an outdated one. */
+static void
+start_or_stop_one(int p, int wanted, const Survey *survey, TimestampTz now, TimestampTz *next)
+{
+	JflowPool  *pool = &jflow_pools[p];
+
+	if (survey->live > wanted)
 	{
-		JflowReplica *replica = &jflow_replicas[i];
-		pid_t		pid;
-
-		if (replica->state == REPLICA_FREE || replica->pool != p)
-			continue;
-		if (replica->state == REPLICA_STARTING && replica->pid == 0)
-		{
-			TimestampTz late = TimestampTzPlusMilliseconds(replica->since, START_TIMEOUT_MS);
-
-			if (now >= late || (handles[i] && GetBackgroundWorkerPid(handles[i], &pid) == BGWH_STOPPED))
-			{
-				start_failed(pool, replica, "a background worker was registered but did not start");
-				continue;
-			}
-			sooner(next, late);
-		}
-		if (replica->stop)
-		{
-			stopping++;
-			continue;
-		}
-		live++;
-		starting += replica->state == REPLICA_STARTING;
-		if (replica->state != REPLICA_STARTING && replica->started < pool->restart_before)
-			old = replica;
-		if (highest == NULL || replica->number > highest->number)
-			highest = replica;
-		if (replica->state != REPLICA_STARTING)
-		{
-			TimestampTz then = TimestampTzPlusMilliseconds(replica->started, HEALTHY_MS);
-
-			healthy |= now >= then;
-			if (pool->failures > 0)
-				sooner(next, then);
-		}
-	}
-	if (healthy && pool->failures > 0)
-	{
-		LWLockAcquire(&pool->lock, LW_EXCLUSIVE);
-		pool->failures = 0;
-		pool->next_start = 0;
-		LWLockRelease(&pool->lock);
-	}
-
-	if (live > wanted)
-	{
-		stop_replica(highest);
+		stop_replica(survey->highest);
 		SetLatch(MyLatch);
 	}
-	else if (old && live == wanted && starting == 0 && stopping == 0)
-		stop_replica(old);
-	else if (live < wanted && !pool->blocked)
+	else if (survey->outdated && survey->live == wanted &&
+			 survey->starting == 0 && survey->stopping == 0)
+		stop_replica(survey->outdated);
+	else if (survey->live < wanted && !pool->blocked)
 	{
-		if (pool->next_start > now)
-			sooner(next, pool->next_start);
-		else if (start_replica(p))
+		if (pool->next_start <= now && start_replica(p))
 			SetLatch(MyLatch);
 		else if (pool->next_start > now)
-			sooner(next, pool->next_start);
+			no_later(next, pool->next_start);
 	}
+}
 
-	if (pool->running == 0 && pool->starting == 0)
-	{
-		if (!jflow_enabled)
-			jflow_pool_flush(p, "jflow.enabled is off");
-		else if (pool->head >= 0 && (pool->closed || pool->blocked || pool->failures > 0))
-			jflow_pool_flush(p, NULL);
-	}
-	if (pool->closed && live == 0 && stopping == 0 && pool->head < 0)
+/* Refuse what is queued where no replica will take it. */
+static void
+flush_unserved(int p)
+{
+	JflowPool  *pool = &jflow_pools[p];
+
+	if (pool->running > 0 || pool->starting > 0)
+		return;
+	if (!jflow_enabled)
+		jflow_pool_flush(p, "jflow.enabled is off");
+	else if (pool->head >= 0 && (pool->closed || pool->blocked || pool->failures > 0))
+		jflow_pool_flush(p, NULL);
+}
+
+/* Bring one pool nearer to what is wanted; *next is no later than it wants another look. */
+static void
+maintain_pool(int p, TimestampTz *next)
+{
+	JflowPool  *pool = &jflow_pools[p];
+	TimestampTz now = GetCurrentTimestamp();
+	Survey		survey;
+	int			wanted;
+
+	if (pool->draining && !pool->closed)
+		close_if_drained(pool);
+	wanted = replicas_wanted(pool);
+	survey_pool(p, now, &survey, next);
+	if (survey.healthy && pool->failures > 0)
+		forget_failures(pool);
+	start_or_stop_one(p, wanted, &survey, now, next);
+	flush_unserved(p);
+	if (pool->closed && survey.live == 0 && survey.stopping == 0 && pool->head < 0)
 		free_pool(pool);
 }
 
@@ -624,13 +687,13 @@ jflow_launcher_main(Datum arg)
 		jflow_shared->disabled = !jflow_enabled;
 		for (int i = 0; i < jflow_max_pools; i++)
 			if (jflow_pools[i].used)
-				tend_pool(i, &next);
+				maintain_pool(i, &next);
 		MemoryContextSwitchTo(context);
 		MemoryContextReset(context);
 
 		/* Nobody tells us of a promotion. */
 		if (recovery)
-			sooner(&next, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), 1000));
+			no_later(&next, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), 1000));
 		if (next != DT_NOEND)
 			timeout = Max((long) ((next - GetCurrentTimestamp()) / 1000), 0) + 1;
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_EXIT_ON_PM_DEATH | (timeout >= 0 ? WL_TIMEOUT : 0),

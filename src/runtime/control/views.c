@@ -108,7 +108,7 @@ jflow_pool_rows(PG_FUNCTION_ARGS)
 Datum
 jflow_replica_rows(PG_FUNCTION_ARGS)
 {
-	static const char *const states[] = {"free", "starting", "idle", "busy", "stopping"};
+	static const char *const states[] = {"free", "starting", "idle", "busy"};
 
 	begin_rows(fcinfo);
 	for (int i = 0; jflow_shared && i < jflow_max_replicas; i++)
@@ -129,7 +129,7 @@ jflow_replica_rows(PG_FUNCTION_ARGS)
 		values[3] = Int32GetDatum(pool->shard);
 		values[4] = Int32GetDatum(copy.number);
 		nulls[3] = nulls[4] = pool->shard < 0;
-		values[5] = CStringGetTextDatum(copy.stop ? states[REPLICA_STOPPING] :
+		values[5] = CStringGetTextDatum(copy.stop ? "stopping" :
 										copy.state == REPLICA_STARTING ? states[copy.state] :
 										pool->shard == JFLOW_MOVER ? "moving" :
 										pool->shard == JFLOW_SYNC ? "syncing" : states[copy.state]);

@@ -154,8 +154,7 @@ typedef enum JflowReplicaState
 	REPLICA_FREE,
 	REPLICA_STARTING,
 	REPLICA_IDLE,
-	REPLICA_BUSY,
-	REPLICA_STOPPING
+	REPLICA_BUSY
 } JflowReplicaState;
 
 typedef struct JflowReplica
