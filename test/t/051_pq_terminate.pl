@@ -34,7 +34,7 @@ $node->safe_psql(
 my $files = q{SELECT count(*) FROM pg_ls_dir((SELECT 'base/' || oid FROM pg_database WHERE datname = 'postgres')) f WHERE f ~ '^\d+$'};
 $node->safe_psql('postgres', 'CHECKPOINT');
 my $before = $node->safe_psql('postgres', $files);
-my $seed = $ENV{PQ_SEED} || time;
+my $seed = $ENV{INDEX_SEED} || time;
 srand($seed);
 note("seed $seed");
 

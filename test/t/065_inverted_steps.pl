@@ -12,7 +12,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $steps = $ENV{INVERTED_STEPS} || 16;
-my $seed = $ENV{INVERTED_SEED} || time;
+my $seed = $ENV{INDEX_SEED} || time;
 srand($seed);
 note("seed $seed");
 

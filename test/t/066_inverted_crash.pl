@@ -7,7 +7,9 @@ use warnings;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
-use IPC::Run;
+use FindBin;
+use lib $FindBin::RealBin;
+use JflowIndex;
 
 my $primary = PostgreSQL::Test::Cluster->new('primary');
 $primary->init(allows_streaming => 1);
@@ -53,44 +55,28 @@ sub answers_right
 	is($node->safe_psql('postgres', $by_index . join(';', @questions)), $primary->safe_psql('postgres', $by_sort . join(';', @questions)), $name);
 }
 
-# start psql with some statements, which end when the server dies
-sub run_script
-{
-	my ($name, @statements) = @_;
-	my $file = PostgreSQL::Test::Utils::tempdir() . "/$name.sql";
-	append_to_file($file, join("\n", @statements));
-	return IPC::Run::start([ 'psql', '-XAtq', '-d', $primary->connstr('postgres'), '-f', $file, '-o', '/dev/null' ],
-		'2>', '/dev/null');
-}
-
-my $seed = $ENV{INVERTED_SEED} || time;
+my $seed = $ENV{INDEX_SEED} || time;
 srand($seed);
 note("seed $seed");
 for my $round (1 .. 3)
 {
 	my $some = 100 + int(rand(2000));
-	my @load;
+	my @scripts;
 	for my $part (0 .. 1)
 	{
 		my $base = $round * 100000 + $part * 20000;
-		my @script = map {
+		push @scripts, [ map {
 			my $i = $base + $_;
 			("INSERT INTO items SELECT i, v(i), i % 50 FROM generate_series($i * 10, $i * 10 + 9) i;",
 				$_ % 10 ? () : "INSERT INTO items VALUES (-$i, long($i), 3);",
 				"DELETE FROM items WHERE id % 3 = 0 AND id % 7 = " . ($_ % 7) . " AND id > 500 AND id % 11 = " . ($_ % 11) . ";",
 				"SELECT count(*) FROM (SELECT id FROM items ORDER BY v <#> v($_) LIMIT 50) x;")
-		} 1 .. 3000;
-		push @load, run_script("load$round$part", @script);
+		} 1 .. 3000 ];
 	}
-	push @load, run_script("vacuum$round", ('VACUUM items;') x 5000);
-	ok($primary->poll_query_until('postgres', "SELECT count(*) > $some FROM items WHERE id >= ${round}000000"),
-		"round $round: $some rows have come");
-	$standby->safe_psql('postgres', "SET enable_seqscan = off; SELECT count(*) FROM (SELECT id FROM items ORDER BY v <#> v($round) LIMIT 500) x")
-	  for 1 .. 3;
-	is(scalar(grep { $_->pumpable } @load), 3, "round $round: the server is killed under load");
-	$primary->stop('immediate');
-	$_->finish for @load;
-	$primary->start;
+	push @scripts, [ ('VACUUM items;') x 5000 ];
+	kill_under_load($primary, $standby, name => "round $round", scripts => \@scripts, rows => $some,
+		enough => "SELECT count(*) > $some FROM items WHERE id >= ${round}000000",
+		meanwhile => "SET enable_seqscan = off; SELECT count(*) FROM (SELECT id FROM items ORDER BY v <#> v($round) LIMIT 500) x");
 	ok($primary->safe_psql('postgres', "SELECT jflow_inverted_check('items_v') >= (SELECT count(*) FROM items)") eq 't',
 		"round $round: the index is sound");
 	$primary->safe_psql('postgres', "SELECT jflow_inverted_check('items_c')");
