@@ -18,6 +18,7 @@
 #include "utils/fmgrprotos.h"
 
 #include "common/json.h"
+#include "common/text.h"
 #include "compat.h"
 #include "doc/reduce.h"
 
@@ -244,11 +245,6 @@ match_order(const void *a, const void *b)
 {
 	const JflowMatch *ma = a;
 	const JflowMatch *mb = b;
-	int			alen,
-				blen,
-				order;
-	char	   *abytes,
-			   *bbytes;
 
 	if (ma->nulls[MATCH_SCORE] != mb->nulls[MATCH_SCORE])
 		return ma->nulls[MATCH_SCORE] ? 1 : -1;
@@ -262,10 +258,7 @@ match_order(const void *a, const void *b)
 	}
 	if (ma->nulls[MATCH_ID] || mb->nulls[MATCH_ID])
 		return (int) ma->nulls[MATCH_ID] - (int) mb->nulls[MATCH_ID];
-	abytes = text_bytes(ma->values[MATCH_ID], &alen);
-	bbytes = text_bytes(mb->values[MATCH_ID], &blen);
-	order = memcmp(abytes, bbytes, Min(alen, blen));
-	return order != 0 ? order : alen - blen;
+	return jflow_text_order(ma->values[MATCH_ID], mb->values[MATCH_ID]);
 }
 
 /*

@@ -20,6 +20,7 @@
 #include "utils/timestamp.h"
 
 #include "common/session.h"
+#include "common/text.h"
 #include "compat.h"
 #include "runtime/call.h"
 #include "runtime/deadline.h"
@@ -261,16 +262,6 @@ jflow_run_stages(const JflowRunnables *runnables, int stages, JflowContext *cont
 	return docs;
 }
 
-static bool
-same_text(Datum a, Datum b)
-{
-	text	   *ta = DatumGetTextPP(a);
-	text	   *tb = DatumGetTextPP(b);
-
-	return VARSIZE_ANY_EXHDR(ta) == VARSIZE_ANY_EXHDR(tb) &&
-		memcmp(VARDATA_ANY(ta), VARDATA_ANY(tb), VARSIZE_ANY_EXHDR(ta)) == 0;
-}
-
 /*
  * Raise data_exception unless each document was answered by itself, in order: by
  * that alone the answers of requests that are run together are told apart.  It
@@ -302,7 +293,7 @@ jflow_check_one_for_one(const JflowExecutor *executor, Datum docs, Datum answer)
 		CHECK_FOR_INTERRUPTS();
 		jflow_doc_deform(given[i], &before);
 		jflow_doc_deform(answered[i], &after);
-		if (!same_text(before.values[DOC_ID], after.values[DOC_ID]))
+		if (jflow_text_order(before.values[DOC_ID], after.values[DOC_ID]) != 0)
 			ereport(ERROR,
 					(errcode(ERRCODE_DATA_EXCEPTION),
 					 errmsg("executor \"%s\" answered with a document of another id, or in another order",

@@ -16,6 +16,7 @@
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 
+#include "common/text.h"
 #include "compat.h"
 #include "sync/sync.h"
 
@@ -23,23 +24,11 @@
 #define MAX_STEP 3200			/* rows */
 #define SWEEP_ROWS 10000
 
-static int
-compare_texts(const void *a, const void *b)
-{
-	const text *ta = DatumGetTextPP(*(const Datum *) a);
-	const text *tb = DatumGetTextPP(*(const Datum *) b);
-	int			la = VARSIZE_ANY_EXHDR(ta);
-	int			lb = VARSIZE_ANY_EXHDR(tb);
-	int			order = memcmp(VARDATA_ANY(ta), VARDATA_ANY(tb), Min(la, lb));
-
-	return order != 0 ? order : (la > lb) - (la < lb);
-}
-
 /* Of a round's rows, by key. */
 int
 sync_row_order(const void *a, const void *b)
 {
-	return compare_texts(&((const SyncRow *) a)->key, &((const SyncRow *) b)->key);
+	return jflow_text_order(((const SyncRow *) a)->key, ((const SyncRow *) b)->key);
 }
 
 /* Room for so many rows more. */
@@ -136,8 +125,8 @@ take_queue(SyncRound *round, int limit, TimestampTz now)
 						   "RETURNING key, changed", &params);
 	keys = selected_texts(round->context, 1, &n, &all);
 	now = earliest(2, now);
-	qsort(keys, n, sizeof(Datum), compare_texts);
-	n = qunique(keys, n, sizeof(Datum), compare_texts);
+	qsort(keys, n, sizeof(Datum), jflow_texts_order);
+	n = qunique(keys, n, sizeof(Datum), jflow_texts_order);
 	sync_unset_hashes(sync, keys, n, now);
 	jflow_catalog_end(&state);
 	CommandCounterIncrement();
@@ -180,7 +169,7 @@ select_due(SyncRound *round, int limit, TimestampTz now, int *n)
 		MemoryContextSwitchTo(old);
 	}
 	jflow_catalog_end(&state);
-	qsort(wanted, *n, sizeof(Wanted), compare_texts);	/* the key comes first */
+	qsort(wanted, *n, sizeof(Wanted), jflow_texts_order);	/* the key comes first */
 	return wanted;
 }
 
@@ -404,9 +393,9 @@ sweep(SyncRound *round, const SyncSource *source, TimestampTz now)
 	last = n > 0 ? keys[n - 1] : (Datum) 0;
 	if (n > 0)
 		nfound = sync_source_keys(source, keys, n, found);
-	qsort(found, nfound, sizeof(Datum), compare_texts);
+	qsort(found, nfound, sizeof(Datum), jflow_texts_order);
 	for (int i = 0; i < n; i++)
-		if (bsearch(&keys[i], found, nfound, sizeof(Datum), compare_texts) == NULL)
+		if (bsearch(&keys[i], found, nfound, sizeof(Datum), jflow_texts_order) == NULL)
 			keys[gone++] = keys[i];
 	jflow_catalog_begin(&state);
 	sync_unset_hashes(sync, keys, gone, now);
@@ -427,8 +416,8 @@ sync_claim_keys(SyncRound *round, Datum *keys, int n)
 	JflowCatalogState state;
 	Wanted	   *wanted;
 
-	qsort(keys, n, sizeof(Datum), compare_texts);
-	n = qunique(keys, n, sizeof(Datum), compare_texts);
+	qsort(keys, n, sizeof(Datum), jflow_texts_order);
+	n = qunique(keys, n, sizeof(Datum), jflow_texts_order);
 	jflow_catalog_begin(&state);
 	sync_unset_hashes(round->sync, keys, n, DT_NOBEGIN);
 	jflow_catalog_end(&state);

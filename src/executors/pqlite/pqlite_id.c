@@ -11,6 +11,7 @@
 #include "utils/builtins.h"
 #include "utils/typcache.h"
 
+#include "common/text.h"
 #include "compat.h"
 #include "executors/pqlite/pqlite.h"
 
@@ -39,20 +40,9 @@ pqlite_id_key(const PqliteStore *store, Datum id)
 int
 pqlite_compare_ids(const PqliteStore *store, Datum a, Datum b)
 {
-	text	   *ta,
-			   *tb;
-	int			alen,
-				blen,
-				order;
-
 	if (store->id_type)
 		return DatumGetInt32(FunctionCall2Coll(&store->id_type->cmp_proc_finfo, store->id_collation, a, b));
-	ta = DatumGetTextPP(a);
-	tb = DatumGetTextPP(b);
-	alen = VARSIZE_ANY_EXHDR(ta);
-	blen = VARSIZE_ANY_EXHDR(tb);
-	order = memcmp(VARDATA_ANY(ta), VARDATA_ANY(tb), Min(alen, blen));
-	return order != 0 ? order : alen - blen;
+	return jflow_text_order(a, b);
 }
 
 /* A hash of a key, the same for equal ones. */

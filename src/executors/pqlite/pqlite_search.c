@@ -21,6 +21,7 @@
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
+#include "common/text.h"
 #include "compat.h"
 #include "doc/reduce.h"
 #include "executors/pqlite/pqlite.h"
@@ -287,18 +288,6 @@ prefer_indexes(const Search *search)
 }
 
 static int
-text_order(Datum a, Datum b)
-{
-	text	   *ta = DatumGetTextPP(a);
-	text	   *tb = DatumGetTextPP(b);
-	int			alen = VARSIZE_ANY_EXHDR(ta);
-	int			blen = VARSIZE_ANY_EXHDR(tb);
-	int			order = memcmp(VARDATA_ANY(ta), VARDATA_ANY(tb), Min(alen, blen));
-
-	return order != 0 ? order : alen - blen;
-}
-
-static int
 match_order(const void *a, const void *b)
 {
 	const JflowMatch *ma = a;
@@ -308,7 +297,7 @@ match_order(const void *a, const void *b)
 
 	if (sa != sb)
 		return sa < sb ? -1 : 1;
-	return text_order(ma->values[MATCH_ID], mb->values[MATCH_ID]);
+	return jflow_text_order(ma->values[MATCH_ID], mb->values[MATCH_ID]);
 }
 
 static void
@@ -332,7 +321,7 @@ member_order(const void *a, const void *b)
 {
 	const Member *ma = a;
 	const Member *mb = b;
-	int			order = text_order(ma->group, mb->group);
+	int			order = jflow_text_order(ma->group, mb->group);
 
 	return order != 0 ? order : ma->number - mb->number;
 }
@@ -355,7 +344,7 @@ keep_groups(Receiver *receiver)
 	}
 	qsort(members, receiver->n, sizeof(Member), member_order);
 	for (int i = 1; i < receiver->n; i++)
-		if (text_order(members[i - 1].group, members[i].group) == 0)
+		if (jflow_text_order(members[i - 1].group, members[i].group) == 0)
 			again[members[i].number] = true;
 	for (int i = 0; i < receiver->n; i++)
 		pfree(DatumGetPointer(members[i].group));

@@ -24,6 +24,7 @@
 #include "utils/fmgrprotos.h"
 
 #include "common/json.h"
+#include "common/text.h"
 #include "compat.h"
 #include "doc/highlight.h"
 #include "doc/reduce.h"
@@ -59,18 +60,6 @@ typedef struct Candidates
 	uint64		seed;			/* nobody shall choose ids that collide */
 } Candidates;
 
-static int
-text_order(Datum a, Datum b)
-{
-	text	   *ta = DatumGetTextPP(a);
-	text	   *tb = DatumGetTextPP(b);
-	int			alen = VARSIZE_ANY_EXHDR(ta);
-	int			blen = VARSIZE_ANY_EXHDR(tb);
-	int			order = memcmp(VARDATA_ANY(ta), VARDATA_ANY(tb), Min(alen, blen));
-
-	return order != 0 ? order : alen - blen;
-}
-
 /* Best first, ties by id. */
 static int
 candidate_order(const void *a, const void *b)
@@ -80,7 +69,7 @@ candidate_order(const void *a, const void *b)
 
 	if (ca->score != cb->score)
 		return ca->score > cb->score ? -1 : 1;
-	return text_order(ca->match.values[MATCH_ID], cb->match.values[MATCH_ID]);
+	return jflow_text_order(ca->match.values[MATCH_ID], cb->match.values[MATCH_ID]);
 }
 
 static void
@@ -108,7 +97,7 @@ candidate_of(Candidates *candidates, const JflowMatch *match, Datum key)
 	while (candidates->buckets[bucket] != 0)
 	{
 		candidate = &candidates->list[candidates->buckets[bucket] - 1];
-		if (text_order(candidate->key, key) == 0)
+		if (jflow_text_order(candidate->key, key) == 0)
 			return candidate;
 		bucket = (bucket + 1) & candidates->mask;
 	}

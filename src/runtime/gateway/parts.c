@@ -10,10 +10,11 @@
 #include "miscadmin.h"
 #include "utils/builtins.h"
 
+#include "common/text.h"
 #include "compat.h"
+#include "doc/reduce.h"
 #include "flow/flow.h"
 #include "runtime/gateway/parts.h"
-#include "doc/reduce.h"
 
 /* Cut documents into parts by place[], which says for each which one it goes to. */
 static void
@@ -132,45 +133,31 @@ jflow_parts_halve(Datum docs, Datum *first, Datum *second)
 	*second = jflow_docs_from_datums(elems + ndocs / 2, ndocs - ndocs / 2);
 }
 
-static int
-text_order(const void *a, const void *b)
-{
-	const text *ta = *(const text *const *) a;
-	const text *tb = *(const text *const *) b;
-	int			alen = VARSIZE_ANY_EXHDR(ta),
-				blen = VARSIZE_ANY_EXHDR(tb);
-	int			order = memcmp(VARDATA_ANY(ta), VARDATA_ANY(tb), Min(alen, blen));
-
-	return order != 0 ? order : alen - blen;
-}
-
 /* The documents without those of the given ids (text *). */
 Datum
 jflow_parts_without(Datum docs, List *ids)
 {
 	int			nids = list_length(ids);
-	text	  **sorted;
+	Datum	   *sorted;
 	Datum	   *elems;
 	int			ndocs,
 				n = 0;
 
 	if (nids == 0)
 		return docs;
-	sorted = palloc(sizeof(text *) * nids);
+	sorted = palloc(sizeof(Datum) * nids);
 	for (int i = 0; i < nids; i++)
-		sorted[i] = list_nth(ids, i);
-	qsort(sorted, nids, sizeof(text *), text_order);
+		sorted[i] = PointerGetDatum(list_nth(ids, i));
+	qsort(sorted, nids, sizeof(Datum), jflow_texts_order);
 
 	ndocs = jflow_docs_to_datums(docs, "documents", &elems);
 	for (int i = 0; i < ndocs; i++)
 	{
 		JflowDoc	doc;
-		text	   *id;
 
 		CHECK_FOR_INTERRUPTS();
 		jflow_doc_deform(elems[i], &doc);
-		id = DatumGetTextPP(doc.values[DOC_ID]);
-		if (bsearch(&id, sorted, nids, sizeof(text *), text_order) == NULL)
+		if (bsearch(&doc.values[DOC_ID], sorted, nids, sizeof(Datum), jflow_texts_order) == NULL)
 			elems[n++] = elems[i];
 	}
 	return n == ndocs ? docs : jflow_docs_from_datums(elems, n);
