@@ -116,7 +116,7 @@ jflow_check_flow_owner(const JflowFlow *flow)
  * context; and in *owner who that is.
  */
 char *
-jflow_owner_trouble(const JflowFlow *flow, Oid *owner)
+jflow_owner_obstacle(const JflowFlow *flow, Oid *owner)
 {
 	char	   *name;
 	HeapTuple	tuple;

@@ -29,7 +29,7 @@ typedef struct JflowRights
 } JflowRights;
 
 extern Oid	jflow_flow_owner(const struct JflowFlow *flow);
-extern char *jflow_owner_trouble(const struct JflowFlow *flow, Oid *owner);
+extern char *jflow_owner_obstacle(const struct JflowFlow *flow, Oid *owner);
 extern int	jflow_owner_security(Oid owner, Oid caller, int sec_context);
 extern void jflow_as_flow_owner(const struct JflowFlow *flow, void (*work) (void *arg), void *arg);
 extern void jflow_check_flow_owner(const struct JflowFlow *flow);

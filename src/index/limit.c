@@ -99,7 +99,7 @@ static dlist_head queries = DLIST_STATIC_INIT(queries);
 static ExecutorStart_hook_type previous_start = NULL;
 static ExecutorRun_hook_type previous_run = NULL;
 
-static void look_at(PlanState *state, RunningQuery *query, const Above *above);
+static void find_scans(PlanState *state, RunningQuery *query, const Above *above);
 
 static void
 remember(KnownScan *scan)
@@ -330,28 +330,28 @@ take_scan(IndexScanState *state, RunningQuery *query, const Above *above)
 }
 
 static bool
-look_at_any(PlanState *state, void *query)
+find_scans_anywhere(PlanState *state, void *query)
 {
 	Above		nothing = {.share = 1};
 
-	look_at(state, query, &nothing);
+	find_scans(state, query, &nothing);
 	return false;
 }
 
 static void
-look_at_subplans(List *subplans, RunningQuery *query)
+find_scans_of_subplans(List *subplans, RunningQuery *query)
 {
 	ListCell   *lc;
 
 	foreach(lc, subplans)
-		look_at_any(lfirst_node(SubPlanState, lc)->planstate, query);
+		find_scans_anywhere(lfirst_node(SubPlanState, lc)->planstate, query);
 }
 
 /*
  * Find the ordered index scans of a plan, keeping in mind what stands above.
  */
 static void
-look_at(PlanState *state, RunningQuery *query, const Above *above)
+find_scans(PlanState *state, RunningQuery *query, const Above *above)
 {
 	Above		below = *above;
 	PlanState **children = NULL;
@@ -394,7 +394,7 @@ look_at(PlanState *state, RunningQuery *query, const Above *above)
 			nchildren = ((MergeAppendState *) state)->ms_nplans;
 			break;
 		default:
-			planstate_tree_walker(state, look_at_any, query);
+			planstate_tree_walker(state, find_scans_anywhere, query);
 			return;
 	}
 	if (children == NULL && outerPlanState(state))
@@ -403,9 +403,9 @@ look_at(PlanState *state, RunningQuery *query, const Above *above)
 		nchildren = 1;
 	}
 	for (int i = 0; i < nchildren; i++)
-		look_at(children[i], query, &below);
-	look_at_subplans(state->initPlan, query);
-	look_at_subplans(state->subPlan, query);
+		find_scans(children[i], query, &below);
+	find_scans_of_subplans(state->initPlan, query);
+	find_scans_of_subplans(state->subPlan, query);
 }
 
 static void
@@ -422,7 +422,7 @@ start_query(QueryDesc *desc, int eflags)
 		return;
 	query = MemoryContextAllocZero(desc->estate->es_query_cxt, sizeof(RunningQuery));
 	query->estate = desc->estate;
-	look_at(desc->planstate, query, &above);
+	find_scans(desc->planstate, query, &above);
 }
 
 static void

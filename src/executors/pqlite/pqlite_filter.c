@@ -101,7 +101,7 @@ operator_text(JflowFilterOp op)
 
 /* A comparison with a number whose nearest value of a type lies above or below. */
 static Outcome
-beside(JflowFilterOp *op, int order)
+compare_nearest(JflowFilterOp *op, int order)
 {
 	/* order: the nearest value against the operand; nothing lies between */
 	switch (*op)
@@ -150,7 +150,7 @@ integer_operand(const PqliteColumn *column, Numeric number, JflowFilterOp *op,
 		return beyond(*op, n > 0);
 	*type = is_oid ? OIDOID : INT8OID;
 	*value = is_oid ? ObjectIdGetDatum((Oid) n) : Int64GetDatum(n);
-	return order == 0 ? OUTCOME_COMPARE : beside(op, order);
+	return order == 0 ? OUTCOME_COMPARE : compare_nearest(op, order);
 }
 
 /*
@@ -178,7 +178,7 @@ float_operand(const PqliteColumn *column, Numeric number, JflowFilterOp *op,
 		 */
 		*type = column->type;
 		*value = narrow ? Float4GetDatum((float) d) : Float8GetDatum(d);
-		return beside(op, d > 0 ? 1 : -1);
+		return compare_nearest(op, d > 0 ? 1 : -1);
 	}
 	*type = column->type;
 	if (narrow && (float) d == 0)
@@ -206,7 +206,7 @@ float_operand(const PqliteColumn *column, Numeric number, JflowFilterOp *op,
 													  ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1)));
 	}
 	order = numeric_order(nearest, number);
-	return order == 0 ? OUTCOME_COMPARE : beside(op, order);
+	return order == 0 ? OUTCOME_COMPARE : compare_nearest(op, order);
 }
 
 /* A byte against a string: a longer string is greater than its first byte. */
@@ -215,7 +215,7 @@ char_operand(const JsonbValue *operand, JflowFilterOp *op, Oid *type, Datum *val
 {
 	*type = CHAROID;
 	*value = CharGetDatum(operand->val.string.len == 0 ? '\0' : operand->val.string.val[0]);
-	return operand->val.string.len <= 1 ? OUTCOME_COMPARE : beside(op, -1);
+	return operand->val.string.len <= 1 ? OUTCOME_COMPARE : compare_nearest(op, -1);
 }
 
 /* What a column's comparison with an operand is; may change the operator. */

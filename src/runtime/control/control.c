@@ -149,17 +149,17 @@ int
 jflow_flow_start(const char *name)
 {
 	JflowFlow  *flow = own_flow(name);
-	char	   *trouble;
+	char	   *obstacle;
 	int			wanted = count_wanted(flow);
 	Oid			owner;
 
 	require_preload();
-	trouble = jflow_owner_trouble(flow, &owner);
-	if (trouble && (wanted > 0 || jflow_sync_hooks->wanted(flow->name) != NIL))
+	obstacle = jflow_owner_obstacle(flow, &owner);
+	if (obstacle && (wanted > 0 || jflow_sync_hooks->wanted(flow->name) != NIL))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("flow \"%s\" cannot be started", flow->name),
-				 errdetail("Its workers cannot connect: %s.", trouble),
+				 errdetail("Its workers cannot connect: %s.", obstacle),
 				 errhint("Give the flow an owner that may log in and is no superuser, or set jflow.allow_superuser_flows.")));
 	if (wanted > jflow_max_replicas)
 		ereport(WARNING,

@@ -71,7 +71,7 @@ typedef struct Wanted
 {
 	const JflowFlow *flow;
 	Oid			owner;
-	const char *trouble;		/* why no replica of it can start, or NULL */
+	const char *obstacle;		/* why no replica of it can start, or NULL */
 	bool	   *moving;			/* by executor: has rows to move */
 	bool	  **present;		/* by executor and shard, the mover last */
 	JflowBatch *batches;		/* by executor */
@@ -115,13 +115,13 @@ init_pool(JflowPool *pool, const Wanted *wanted, const char *executor, int shard
 static void
 set_wanted(JflowPool *pool, const Wanted *wanted, int n)
 {
-	if (pool->blocked && wanted->trouble == NULL)
+	if (pool->blocked && wanted->obstacle == NULL)
 		pool->reason[0] = '\0';
-	pool->wanted = wanted->trouble ? 0 : n;
+	pool->wanted = wanted->obstacle ? 0 : n;
 	pool->draining = false;
-	pool->blocked = wanted->trouble != NULL;
-	if (wanted->trouble)
-		jflow_clip(pool->reason, wanted->trouble, JFLOW_REASON_LEN);
+	pool->blocked = wanted->obstacle != NULL;
+	if (wanted->obstacle)
+		jflow_clip(pool->reason, wanted->obstacle, JFLOW_REASON_LEN);
 	else if (!RecoveryInProgress()) /* where one looks every few seconds */
 		pool->next_start = 0;
 }
@@ -141,7 +141,7 @@ want_pool(JflowPool *pool, const Wanted *wanted, int e, int shard)
 	pool->scouted = wanted->round;
 	if (pool->used && n == 0)
 	{
-		if (shard != JFLOW_MOVER && wanted->trouble == NULL)
+		if (shard != JFLOW_MOVER && wanted->obstacle == NULL)
 			pool->draining = true;
 		else
 			pool->scouted = 0;	/* closed with those that nobody wants */
@@ -319,7 +319,7 @@ want_flow(const char *name, int round)
 	memset(&wanted, 0, sizeof(wanted));
 	wanted.flow = flow;
 	wanted.round = round;
-	wanted.trouble = jflow_owner_trouble(flow, &wanted.owner);
+	wanted.obstacle = jflow_owner_obstacle(flow, &wanted.owner);
 	wanted.moving = palloc0(sizeof(bool) * Max(flow->nexecutors, 1));
 	wanted.present = palloc(sizeof(bool *) * Max(flow->nexecutors, 1));
 	wanted.batches = palloc(sizeof(JflowBatch) * Max(flow->nexecutors, 1));

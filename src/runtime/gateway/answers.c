@@ -295,7 +295,7 @@ jflow_answers_stop(JflowPost *post, JflowRequest *request)
 }
 
 static void
-look_at(int n, JflowAnswer *answer)
+open_answer(int n, JflowAnswer *answer)
 {
 	JflowSlot  *slot = &jflow_slots[n];
 	const int  *counts = NULL;
@@ -327,7 +327,7 @@ take_out(JflowPost *post)
 		MemoryContext old = MemoryContextSwitchTo(request ? request->context : post->context);
 		JflowAnswer *answer = palloc(sizeof(JflowAnswer));
 
-		look_at(n, answer);
+		open_answer(n, answer);
 		if (answer->docs)
 			answer->docs = datumCopy(answer->docs, false, -1);
 		if (answer->messages)
@@ -374,7 +374,7 @@ jflow_answers_next(JflowPost *post, JflowAnswer *answer)
 	}
 	else if (post->remote.returned != JFLOW_NONE)
 	{
-		look_at(post->remote.returned, answer);
+		open_answer(post->remote.returned, answer);
 		post->remote.current = unlist(post);
 	}
 	else
