@@ -231,9 +231,7 @@ send_scout(TimestampTz *next)
 		}
 		chosen = entry;
 		database = entry->database;
-		entry->failures++;
-		entry->next_scout = TimestampTzPlusMilliseconds(now, Min(1000L << Min(entry->failures - 1, 20),
-																 jflow_restart_delay_max * 1000L));
+		entry->next_scout = jflow_retry_at(++entry->failures);
 	}
 	LWLockRelease(&jflow_shared->control);
 	if (!OidIsValid(database))
@@ -285,9 +283,7 @@ start_failed(JflowPool *pool, JflowReplica *replica, const char *reason)
 		replica->state = REPLICA_FREE;
 		replica->generation++;
 		pool->starting--;
-		pool->failures++;
-		pool->next_start = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
-													   Min(1000L << Min(pool->failures - 1, 20), jflow_restart_delay_max * 1000L));
+		pool->next_start = jflow_retry_at(++pool->failures);
 		jflow_clip(pool->reason, reason, JFLOW_REASON_LEN);
 	}
 	LWLockRelease(&pool->lock);

@@ -651,6 +651,17 @@ leave_slot(JflowPool *pool, int n, JflowOutcome *outcome)
 }
 
 /*
+ * When to try again what has failed so often in a row: a second from now, after each
+ * failure twice as long, but no longer than jflow.restart_delay_max.
+ */
+TimestampTz
+jflow_retry_at(int failures)
+{
+	return TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+									   Min(1000L << Min(failures - 1, 20), jflow_restart_delay_max * 1000L));
+}
+
+/*
  * A replica leaves, in its exit callback.  Its requests, if it has any, go to
  * others or are lost; nothing is left in the queue without somebody to take it.
  */
@@ -685,11 +696,7 @@ jflow_pool_leave(int r, bool failed)
 	else
 		pool->running--;
 	if (failed)
-	{
-		pool->failures++;
-		pool->next_start = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
-													   Min(1000L << Min(pool->failures - 1, 20), jflow_restart_delay_max * 1000L));
-	}
+		pool->next_start = jflow_retry_at(++pool->failures);
 	if (pool->head >= 0)
 		wake = pool->watcher >= 0 ? jflow_replicas[pool->watcher].proc : pop_idle(pool);
 	replica->state = REPLICA_FREE;

@@ -20,6 +20,7 @@ extern bool jflow_pool_split(int slot);
 extern bool jflow_pool_commit(int replica);
 extern void jflow_pool_nested_write(int replica);
 extern void jflow_pool_end(int replica, int next_pool_step);
+extern TimestampTz jflow_retry_at(int failures);
 extern void jflow_pool_leave(int replica, bool failed);
 extern void jflow_pool_flush(int pool, const char *reason);
 extern bool jflow_pool_any(const char *flow, const char *executor);
