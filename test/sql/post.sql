@@ -233,4 +233,7 @@ SET client_min_messages = notice;
 DO $$ BEGIN PERFORM jflow_post('/x', ARRAY['a'], 'again'); EXCEPTION WHEN statement_too_complex THEN RAISE NOTICE 'too deep'; END $$;
 SELECT jflow_context();
 
+-- documents without an id get random UUIDs, each another, more than are made at once
+SELECT count(DISTINCT id), bool_and(id ~ '^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$') AS version_4
+	FROM jflow_post('/x', ARRAY(SELECT i::text FROM generate_series(1, 1000) i), 'f');
 SELECT jflow_drop(flow) FROM jflow_flows ORDER BY flow;
