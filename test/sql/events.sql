@@ -125,6 +125,7 @@ DROP EVENT TRIGGER see_drop;
 DROP EVENT TRIGGER see_rewrite;
 
 SELECT jflow_unsync('kept');
-SELECT jflow_drop(flow) FROM jflow_flows ORDER BY flow;
+SELECT jflow_drop(flow, drop_data => true) FROM jflow_flows ORDER BY flow;
+SELECT count(*) FROM jflow.codebook c WHERE c.owner = 'event_owner';
 DROP OWNED BY event_owner CASCADE;
 DROP ROLE event_owner, event_poster;
