@@ -150,6 +150,29 @@ for my $sql ('DROP EXTENSION jflow CASCADE', 'DROP SCHEMA ext CASCADE', 'DROP EX
 	others_start($sql);
 	is($node->safe_psql('postgres', $workers =~ s/^\(|\)$//gr), '0', 'and none of the other database comes back');
 }
+# who takes workers away all the time does not keep others from theirs: a scout that was overtaken reads again itself
+add_flow($node, 'f', 'shout', 'replicas => 1');
+start_flow($node, 'f');
+add_flow($node, 'g', 'shout', 'replicas => 2');
+my ($locker, $next) = map { $node->background_psql('postgres') } 1, 2;
+my $scouts = q{SELECT l.pid FROM pg_locks l JOIN pg_stat_activity a USING (pid)
+	WHERE l.relation = 'jflow.run_state'::regclass AND NOT l.granted AND a.backend_type = 'jflow scout'};
+$locker->query_safe('BEGIN; LOCK TABLE jflow.run_state');
+$node->safe_psql('postgres', q{UPDATE jflow.executor SET replicas = 2 WHERE flow = 'f'});
+wait_state($node, "SELECT EXISTS ($scouts)", 'a scout waits');
+my $scout = $node->safe_psql('postgres', $scouts);
+$node->safe_psql('postgres', q{UPDATE jflow.executor SET replicas = 1 WHERE flow = 'g'});
+$next->query_until(qr/go/, "\\echo go\nBEGIN; LOCK TABLE jflow.run_state;\n");
+wait_state($node, q{SELECT EXISTS (SELECT FROM pg_locks WHERE relation = 'jflow.run_state'::regclass AND NOT granted AND mode = 'AccessExclusiveLock')}, 'another lock is asked for');
+$locker->query_safe('COMMIT');
+$next->query_safe('SELECT 1');
+wait_state($node, "SELECT EXISTS ($scouts)", 'a scout waits again');
+is($node->safe_psql('postgres', $scouts), $scout, 'it is the same');
+$next->query_safe('COMMIT');
+$_->quit for $locker, $next;
+workers_become(2, 'what is wanted has come');
+owner_sql($node, q{SELECT jflow_drop('f'); SELECT jflow_drop('g')});
+workers_become(0, 'none is left');
 is_at_rest($node, 'at the end');
 $node->stop;
 done_testing();

@@ -10,7 +10,7 @@
  * itself, and all of them may be taken: the backend that commits closes or shrinks
  * the pools.  What it knows of them are the rows that it has changed, which their
  * triggers note; the newest note of a thing says what becomes of it.  A scout that
- * has read the catalog before does not undo that, since it writes nothing once
+ * has read the catalog before does not undo that, since it reads again once
  * jflow_shared->withdrawals has changed; and should another transaction want more
  * again just now, the scout of that one, or of ours, comes later and sees it.
  */

@@ -42,9 +42,11 @@
 
 const JflowSyncHooks *jflow_sync_hooks = NULL;
 
+/* How often to read a flow again of which less may be wanted meanwhile. */
+#define MAX_READINGS 100
+
 static bool succeeded = false;
 static uint64 seen = 0;
-static uint64 seen_withdrawals = 0;
 
 static void
 report(int code, Datum arg)
@@ -283,17 +285,6 @@ want_syncs(Wanted *wanted, List *syncs)
 	}
 }
 
-/*
- * May less be wanted than when we began?  What we read may be older, and would open
- * pools that a commit has closed, or enlarge them.  The caller holds the control
- * lock.
- */
-static bool
-is_outdated(void)
-{
-	return jflow_shared->withdrawals != seen_withdrawals;
-}
-
 /* The launcher sends another scout when an entry is free again. */
 static void
 note_no_room(void)
@@ -304,16 +295,35 @@ note_no_room(void)
 		entry->no_room = true;
 }
 
-/* One flow that is started.  Raises what is wrong with its definition. */
-static void
-want_flow(const char *name, int round)
+/* How often less was wanted until now. */
+static uint64
+count_withdrawals(void)
+{
+	uint64		n;
+
+	LWLockAcquire(&jflow_shared->control, LW_SHARED);
+	n = jflow_shared->withdrawals;
+	LWLockRelease(&jflow_shared->control);
+	return n;
+}
+
+/*
+ * One flow that was started when so many withdrawals had been counted.  Raises what
+ * is wrong with its definition.
+ *
+ * Returns false where there are more of them, of whatever: what we have read may be
+ * older, and would open pools that a commit has closed, or enlarge them.
+ */
+static bool
+want_flow(const char *name, int round, uint64 withdrawals)
 {
 	JflowFlow  *flow = jflow_flow_open(name, true);
 	Wanted		wanted;
 	List	   *syncs = NIL;
+	bool		outdated;
 
 	if (flow == NULL)
-		return;
+		return true;
 	if (jflow_sync_hooks && !RecoveryInProgress())
 		syncs = jflow_sync_hooks->wanted(name);
 	memset(&wanted, 0, sizeof(wanted));
@@ -331,7 +341,8 @@ want_flow(const char *name, int round)
 			wanted.moving[i] = jflow_needs_mover(flow, &flow->executors[i]);
 	}
 	LWLockAcquire(&jflow_shared->control, LW_EXCLUSIVE);
-	if (!is_outdated())
+	outdated = jflow_shared->withdrawals != withdrawals;
+	if (!outdated)
 	{
 		want_present_pools(&wanted);
 		want_missing_pools(&wanted);
@@ -344,6 +355,7 @@ want_flow(const char *name, int round)
 		ereport(LOG,
 				(errmsg("jflow has no room for all executors and shards of flow \"%s\"", flow->name),
 				 errhint("Raise jflow.max_replicas.")));
+	return !outdated;
 }
 
 /*
@@ -374,11 +386,36 @@ keep_pools(const char *flow, int round)
 }
 
 /*
- * The same, with what is raised going to the server's log.  Returns false if
- * that says that one should look again.
+ * The same, until nothing has come between.  A reading is short: whoever takes workers
+ * away in one commit after the other must not keep others from theirs.
  */
 static bool
-want_flow_or_log(const char *name, int round)
+want_flow_at_last(const char *name, int round, uint64 withdrawals)
+{
+	for (int i = 0; i < MAX_READINGS; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (want_flow(name, round, withdrawals))
+			return true;
+
+		/*
+		 * who is counted has committed, but may not have told us to forget
+		 * what we know
+		 */
+		withdrawals = count_withdrawals();
+		jflow_flow_cache_reset();
+		if (!jflow_flow_started(name))
+			return true;
+	}
+	return false;
+}
+
+/*
+ * The same, with what is raised going to the server's log.  Returns false if that, or
+ * how it ends, says that one should look again.
+ */
+static bool
+want_flow_or_log(const char *name, int round, uint64 withdrawals)
 {
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
@@ -387,7 +424,7 @@ want_flow_or_log(const char *name, int round)
 	BeginInternalSubTransaction(NULL);
 	PG_TRY();
 	{
-		want_flow(name, round);
+		again = !want_flow_at_last(name, round, withdrawals);
 		ReleaseCurrentSubTransaction();
 	}
 	PG_CATCH();
@@ -397,10 +434,10 @@ want_flow_or_log(const char *name, int round)
 		EmitErrorReport();
 		FlushErrorState();
 		RollbackAndReleaseCurrentSubTransaction();
-		if (again)
-			keep_pools(name, round);
 	}
 	PG_END_TRY();
+	if (again)
+		keep_pools(name, round);
 	MemoryContextSwitchTo(context);
 	CurrentResourceOwner = owner;
 	return !again;
@@ -437,6 +474,7 @@ jflow_scout_main(Datum arg)
 	List	   *flows = NIL;
 	ListCell   *cell;
 	int			round;
+	uint64		withdrawals;
 	bool		wanted,
 				complete = true;
 
@@ -456,7 +494,6 @@ jflow_scout_main(Datum arg)
 		entry->no_room = false;
 	}
 	round = ++jflow_shared->scout_round;
-	seen_withdrawals = jflow_shared->withdrawals;
 	LWLockRelease(&jflow_shared->control);
 	if (!wanted)
 	{
@@ -471,23 +508,14 @@ jflow_scout_main(Datum arg)
 	StartTransactionCommand();
 	(void) GetTransactionSnapshot();
 	SetConfigOption("search_path", "pg_catalog", PGC_SUSET, PGC_S_SESSION);
+	withdrawals = count_withdrawals();
 	if (OidIsValid(get_extension_oid("jflow", true)))
 		flows = jflow_started_flows();
 	foreach(cell, flows)
-		complete &= want_flow_or_log(lfirst(cell), round);
+		complete &= want_flow_or_log(lfirst(cell), round, withdrawals);
 	if (flows != NIL)
 		forget_dropped_flows();
 	CommitTransactionCommand();
-
-	/* Another scout looks anew: whoever takes workers away asks for one. */
-	LWLockAcquire(&jflow_shared->control, LW_EXCLUSIVE);
-	wanted = !is_outdated();
-	entry = jflow_database_entry(database, false);
-	if (entry && !wanted)
-		entry->next_scout = 0;
-	LWLockRelease(&jflow_shared->control);
-	if (!wanted)
-		proc_exit(0);
 
 	for (int i = 0; i < jflow_max_pools; i++)
 	{
