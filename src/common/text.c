@@ -7,6 +7,7 @@
 #include "fmgr.h"
 
 #include "common/text.h"
+#include "compat.h"
 
 /* Compare two texts, which may be compressed or short. */
 int
