@@ -9,7 +9,7 @@
  * flat list of their own, behind those of the model, and every scan compares its
  * query with all points there.  They are found whatever they are like and however
  * few they are, and are known exactly when the index learns anew, which puts them
- * into lists; it is due when they are so many that scans feel it (pqlearn.c).
+ * into lists; it is due when they are so many that scans feel it (pqdue.c).
  *
  * A row is an outlier by one of two signs.  The error of its code is large against
  * the length of its list's residuals.  Or its code is much like that of another row
