@@ -22,9 +22,9 @@ enum
 };
 
 /* Queries that recall is calibrated with. */
-#define PQ_QUERIES 200
+#define PQ_QUERIES 400
 /* Others lie halfway between two rows, where there are few or none. */
-#define PQ_BETWEEN 100
+#define PQ_BETWEEN 200
 
 typedef struct PqBuild
 {

@@ -21,6 +21,8 @@
 /* Rows that recall is measured among, as far as the index is large enough. */
 static const int rows_wanted[PQ_CURVES] = {1, 10, 100, 1000};
 #define LARGE_ENOUGH 10
+/* Queries that have so many neighbours, if there are more. */
+#define MOST_DEEP 300
 
 /* Codes whose errors are looked at for what an outlier is. */
 #define MOST_CODES 4096
@@ -45,22 +47,23 @@ static void
 keep(PqCalibration *c, int q, const PqNeighbour *n)
 {
 	PqNeighbour *heap = c->neighbours + (size_t) q * c->depth;
+	int			depth = pq_query_depth(c, q);
 	int			at;
 
-	if (c->counts[q] < c->depth)
+	if (c->counts[q] < depth)
 	{
 		for (at = c->counts[q]++; at > 0 && heap[(at - 1) / 2].distance < n->distance; at = (at - 1) / 2)
 			heap[at] = heap[(at - 1) / 2];
 		heap[at] = *n;
-		if (c->counts[q] == c->depth)
+		if (c->counts[q] == depth)
 			c->limits[q] = heap[0].distance;
 		return;
 	}
-	for (at = 0; 2 * at + 1 < c->depth;)
+	for (at = 0; 2 * at + 1 < depth;)
 	{
 		int			child = 2 * at + 1;
 
-		child += child + 1 < c->depth && heap[child + 1].distance > heap[child].distance;
+		child += child + 1 < depth && heap[child + 1].distance > heap[child].distance;
 		if (heap[child].distance <= n->distance)
 			break;
 		heap[at] = heap[child];
@@ -387,6 +390,7 @@ pq_calibrate(Relation index, PqIndex *pq, const float *queries, int nrows, int n
 	model = c.pq->model;
 	c.search = pq_search_begin(index, c.pq);
 	c.depth = 1;
+	c.deep_each = Max((nqueries + MOST_DEEP - 1) / MOST_DEEP, 1);
 	for (int i = 0; i < PQ_CURVES; i++)
 		if (meta->tuples >= (double) rows_wanted[i] * LARGE_ENOUGH)
 			c.depth = Max(rows_wanted[i], PQ_NEAREST_TRIED);

@@ -25,7 +25,8 @@ typedef struct PqCalibration
 	const float *queries;		/* [nqueries][padded] */
 	int			nqueries;
 	int			nrows;			/* of these, the first, are rows */
-	int			depth;			/* neighbours of each */
+	int			depth;			/* neighbours of each, at most */
+	int			deep_each;		/* one of so many queries has all of these */
 	float	   *tiles;			/* of the queries */
 	float	   *norms;			/* squared, of the queries */
 	float	   *origin;			/* of the list that is read */
@@ -34,7 +35,7 @@ typedef struct PqCalibration
 	float	   *differ;			/* and in how many subvectors others do */
 	int			nwrong;
 	int64		step;			/* one of so many entries is looked at */
-	PqNeighbour *neighbours;	/* [nqueries][depth] */
+	PqNeighbour *neighbours;	/* [nqueries][depth], of which counts are set */
 	PqNeighbour *own;			/* [nrows], the rows that queries are */
 	int		   *counts;
 	float	   *limits;			/* distances that are not near enough */
@@ -47,6 +48,18 @@ typedef struct PqCalibration
  * stand for the nearest, as if there were no nearer ones.
  */
 #define PQ_NEAREST_TRIED 5
+
+/*
+ * Many neighbours of a query tell more than a few do, so where many are wanted
+ * fewer queries are enough.
+ */
+#define PQ_MOST_SHALLOW 100
+
+static inline int
+pq_query_depth(const PqCalibration *c, int q)
+{
+	return q % c->deep_each == 0 ? c->depth : Min(c->depth, PQ_MOST_SHALLOW);
+}
 
 /* pqrule.c */
 extern void pq_measure_groups(PqCalibration *c);

@@ -19,7 +19,7 @@
 #include "pq/pqbuild.h"
 #include "pq/pqcalibrate.h"
 
-static const float goals[] = {0.5, 0.7, 0.8, 0.85, 0.875, 0.9, 0.92, 0.935, 0.95, 0.96, 0.97, 0.98, 0.985, 0.99, 0.995, 0.999};
+static const double goals[] = {0.5, 0.7, 0.8, 0.85, 0.875, 0.9, 0.92, 0.935, 0.95, 0.96, 0.97, 0.98, 0.985, 0.99, 0.995, 0.999};
 
 /* Parts of what may be missed that are tried for codes to miss. */
 static const float code_parts[] = {0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9};
@@ -28,8 +28,8 @@ static const float code_parts[] = {0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7
 #define OWN_PART 0.2
 /* Of many neighbours some are measured. */
 #define MOST_MEASURED 100
-/* Queries of which one is used to count entries. */
-#define COUNT_EACH 4
+/* Queries of which one is used to count lists and entries. */
+#define COUNT_EACH 8
 /*
  * Neighbours that may be missed since their groups are not looked at, of rows'
  * queries and of those between rows.
@@ -113,9 +113,10 @@ typedef struct Measured
 	int		   *ends;			/* of each query's */
 	int			nqueries;
 	int			nrows;			/* of these are like rows */
-	float	   *seen;			/* [nqueries][nlists], cosines of all lists,
+	float	   *seen;			/* [ncounted][nlists], cosines of all lists,
 								 * sorted */
-	double	   *farthest;		/* distance of the last of each query */
+	int		   *counted;		/* the queries whose these are */
+	int			ncounted;
 	float	   *lists;			/* cosines of all, sorted */
 	float	   *codes;
 	int			n;
@@ -133,15 +134,6 @@ compare_floats(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
-static int
-compare_doubles(const void *a, const void *b)
-{
-	double		x = *(const double *) a;
-	double		y = *(const double *) b;
-
-	return x < y ? -1 : x > y;
-}
-
 /*
  * Does a rule reach a goal for the queries from first to last - 1, and where many
  * rows are wanted for the worst of them?  If strictly, what was found is taken less
@@ -150,44 +142,39 @@ compare_doubles(const void *a, const void *b)
 static bool
 reaches_for(const Measured *m, int first, int last, const PqRule *rule, double goal, bool strictly, double *recall)
 {
-	double	   *found = palloc(sizeof(double) * (last - first + 1));
 	double		sum = 0;
 	double		square = 0;
 	int			start = first > 0 ? m->ends[first - 1] : 0;
 	int			n = 0;
+	int			nshort = 0;
 	double		worst;
-	bool		enough;
 
 	for (int q = first; q < last; q++)
 	{
 		int			count = 0;
 
 		for (int i = start; i < m->ends[q]; i++)
-			count += m->cosines[i].list <= rule->list && m->cosines[i].code <= rule->code;
+			count += (m->cosines[i].list <= rule->list) & (m->cosines[i].code <= rule->code);
 		if (m->ends[q] > start)
 		{
-			found[n] = (double) count / (m->ends[q] - start);
-			sum += found[n];
-			square += found[n] * found[n];
+			double		found = (double) count / (m->ends[q] - start);
+
+			sum += found;
+			square += found * found;
+			nshort += found < goal - WORST_SHORT - 1e-6;
 			n++;
 		}
 		start = m->ends[q];
 	}
 	*recall = 1;
 	if (n == 0)
-	{
-		pfree(found);
 		return true;
-	}
 	sum /= n;
 	*recall = strictly ? sum - sqrt(Max(square / n - sum * sum, 0) / n) : sum;
-	qsort(found, n, sizeof(double), compare_doubles);
 	worst = n * WORST_PART;
 	if (strictly)
 		worst = Max(worst - sqrt(worst * (1 - WORST_PART)), 0);
-	enough = *recall >= goal && (m->k < 10 || found[(int) worst] >= goal - WORST_SHORT);
-	pfree(found);
-	return enough;
+	return *recall >= goal && (m->k < 10 || nshort <= (int) worst);
 }
 
 /* Does a rule reach a goal for each kind of queries?  Tells the lesser recall. */
@@ -246,7 +233,7 @@ lists_scanned(const PqCalibration *c, const Measured *m, const PqRule *rule)
 	int			nlists = c->pq->model->nlists;
 	double		sum = 0;
 
-	for (int q = 0; q < m->nqueries; q++)
+	for (int q = 0; q < m->ncounted; q++)
 	{
 		const float *seen = m->seen + (size_t) q * nlists;
 		int			low = 0;
@@ -263,11 +250,11 @@ lists_scanned(const PqCalibration *c, const Measured *m, const PqRule *rule)
 		}
 		sum += low;
 	}
-	return sum / Max(m->nqueries, 1);
+	return sum / Max(m->ncounted, 1);
 }
 
 /* Bins of cosines, of lists and of codes. */
-#define BINS 24
+#define BINS 64
 /* Entries looked at for each query. */
 #define MOST_COUNTED 100000
 
@@ -358,7 +345,7 @@ count_query(PqCalibration *c, double d, Density *density)
 
 /* How many candidates a rule ranks, on average. */
 static double
-codes_ranked(const Density *density, int nqueries, const PqRule *rule)
+codes_ranked(const Density *density, int ncounted, const PqRule *rule)
 {
 	int			lists = bin_of(rule->list, density->lists_from, density->lists_width);
 	int			codes = bin_of(rule->code, density->codes_from, density->codes_width);
@@ -367,7 +354,7 @@ codes_ranked(const Density *density, int nqueries, const PqRule *rule)
 	for (int i = 0; i <= lists; i++)
 		for (int j = 0; j <= codes; j++)
 			sum += density->counts[i][j];
-	return sum / Max(nqueries / COUNT_EACH, 1);
+	return sum / Max(ncounted, 1);
 }
 
 /*
@@ -398,7 +385,7 @@ cheapest_rule(PqCalibration *c, const Measured *m, const Density *density, doubl
 		lists = lists_scanned(c, m, &rule);
 		/* nanoseconds, roughly */
 		cost = lists * (300 + per_list * (0.4 + 0.15 * model->nquads)) +
-			codes_ranked(density, m->nqueries, &rule) * (120 + 0.25 * model->inner);
+			codes_ranked(density, m->ncounted, &rule) * (120 + 0.25 * model->inner);
 		if (cost < *best)
 		{
 			*best = cost;
@@ -488,80 +475,126 @@ pq_measure_groups(PqCalibration *c)
 	pfree(excess);
 }
 
-/* Measure all queries for one k, and make its curve. */
+/* Rank all lists for a query. */
+static void
+rank_all(PqCalibration *c, int q)
+{
+	CHECK_FOR_INTERRUPTS();
+	pq_search_query(c->search, c->queries + (size_t) q * c->pq->model->padded, 0);
+	pq_search_rank(c->search, c->pq->model->nlists);
+}
+
+/* Note the cosines of all lists that are ranked, if the k-th nearest is so far. */
+static void
+see_lists(PqCalibration *c, Measured *m, double d)
+{
+	const PqModel *model = c->pq->model;
+	float	   *seen = m->seen + (size_t) m->ncounted * model->nlists;
+
+	for (int i = 0; i < model->nlists; i++)
+	{
+		const PqProbe *probe = &c->search->probes[i];
+
+		seen[i] = i < c->search->nprobes ? pq_list_cosine(c->search, probe->slot, probe->score, d) : INFINITY;
+	}
+	if (model->metric == PQ_METRIC_IP)
+		qsort(seen, model->nlists, sizeof(float), compare_floats);
+}
+
+/*
+ * The cosines of the neighbours of a query, of the row that it may be, and of all
+ * lists if it is one of those that are used to count these.
+ */
+static void
+measure_query(PqCalibration *c, Measured *m, int q, int *probes)
+{
+	int			tries = m->k == 1 ? PQ_NEAREST_TRIED : 1;
+	double		d = c->neighbours[(size_t) q * c->depth + m->k - 1].distance;
+
+	rank_all(c, q);
+	for (int i = 0; i < c->search->nprobes; i++)
+		probes[c->search->probes[i].slot] = i;
+	if (m->nqueries % COUNT_EACH == 0)
+	{
+		see_lists(c, m, d);
+		m->counted[m->ncounted++] = q;
+	}
+	for (int try = 0; try < tries; try++)
+		m->n += measure_cosines(c, q, probes, try, try + m->k, m->cosines + m->n);
+	m->ends[m->nqueries++] = m->n;
+	if (q < c->nrows && c->own[q].block != InvalidBlockNumber && c->own[q].list != PqOutlierList(c->pq))
+	{
+		Cosines		own = cosines_of(c, &c->own[q], &c->search->probes[probes[c->own[q].list]], d);
+
+		m->own_lists[m->nown] = own.list;
+		m->own_codes[m->nown++] = own.code;
+	}
+}
+
+/* Sort the cosines of all. */
+static void
+sort_cosines(Measured *m)
+{
+	m->lists = palloc_extended(sizeof(float) * m->n, MCXT_ALLOC_HUGE);
+	m->codes = palloc_extended(sizeof(float) * m->n, MCXT_ALLOC_HUGE);
+	for (int i = 0; i < m->n; i++)
+	{
+		m->lists[i] = m->cosines[i].list;
+		m->codes[i] = m->cosines[i].code;
+	}
+	qsort(m->lists, m->n, sizeof(float), compare_floats);
+	qsort(m->codes, m->n, sizeof(float), compare_floats);
+	qsort(m->own_lists, m->nown, sizeof(float), compare_floats);
+	qsort(m->own_codes, m->nown, sizeof(float), compare_floats);
+}
+
+/* Count the entries that each pair of cosines stands for. */
+static Density *
+measure_density(PqCalibration *c, const Measured *m)
+{
+	Density    *density = palloc0(sizeof(Density));
+
+	density->lists_from = m->lists[0];
+	density->lists_width = (m->lists[m->n - 1] - m->lists[0]) / BINS;
+	density->codes_from = m->codes[0];
+	density->codes_width = (m->codes[m->n - 1] - m->codes[0]) / BINS;
+	for (int i = 0; i < m->ncounted; i++)
+	{
+		int			q = m->counted[i];
+
+		rank_all(c, q);
+		count_query(c, c->neighbours[(size_t) q * c->depth + m->k - 1].distance, density);
+	}
+	return density;
+}
+
+/*
+ * Measure the queries that have k neighbours, and make the curve for k.
+ */
 void
 pq_measure_rows(PqCalibration *c, int k, PqCurve *curve)
 {
 	const PqModel *model = c->pq->model;
 	int			tries = k == 1 ? PQ_NEAREST_TRIED : 1;
-	Measured	m = {.k = k,.nrows = c->nrows};
-	Density    *density = palloc0(sizeof(Density));
+	int			most = c->nqueries / COUNT_EACH + 1;
+	Measured	m = {.k = k};
 	int		   *probes = palloc0(sizeof(int) * PqModelSlots(model));
 
-	m.cosines = palloc_extended(sizeof(Cosines) * (Size) c->nqueries * k * tries, MCXT_ALLOC_HUGE);
-	m.seen = palloc_extended(sizeof(float) * (size_t) c->nqueries * model->nlists, MCXT_ALLOC_HUGE);
+	m.cosines = palloc_extended(sizeof(Cosines) * (Size) c->nqueries * Min(k, 2 * MOST_MEASURED) * tries, MCXT_ALLOC_HUGE);
 	m.ends = palloc(sizeof(int) * c->nqueries);
-	m.farthest = palloc(sizeof(double) * c->nqueries);
+	m.seen = palloc_extended(sizeof(float) * (Size) most * model->nlists, MCXT_ALLOC_HUGE);
+	m.counted = palloc(sizeof(int) * most);
 	m.own_lists = palloc(sizeof(float) * (c->nrows + 1));
 	m.own_codes = palloc(sizeof(float) * (c->nrows + 1));
-	for (int pass = 0; pass < 2; pass++)
-		for (int q = 0; q < c->nqueries; q++)
-		{
-			float	   *seen = m.seen + (size_t) q * model->nlists;
-
-			CHECK_FOR_INTERRUPTS();
-			pq_search_query(c->search, c->queries + (size_t) q * model->padded, 0);
-			pq_search_rank(c->search, model->nlists);
-			m.farthest[q] = c->counts[q] >= k ? c->neighbours[(size_t) q * c->depth + k - 1].distance : INFINITY;
-			if (pass == 1)
-			{
-				if (!isinf(m.farthest[q]) && q % COUNT_EACH == 0)
-					count_query(c, m.farthest[q], density);
-				continue;
-			}
-			for (int i = 0; i < model->nlists; i++)
-			{
-				const PqProbe *probe = &c->search->probes[i];
-
-				seen[i] = INFINITY;
-				if (i >= c->search->nprobes)
-					continue;
-				probes[probe->slot] = i;
-				seen[i] = pq_list_cosine(c->search, probe->slot, probe->score, m.farthest[q]);
-			}
-			if (model->metric == PQ_METRIC_IP)
-				qsort(seen, model->nlists, sizeof(float), compare_floats);
-			for (int try = 0; try < tries; try++)
-				m.n += measure_cosines(c, q, probes, try, try + k, m.cosines + m.n);
-			m.ends[q] = m.n;
-			if (q < c->nrows && c->own[q].block != InvalidBlockNumber && c->own[q].list != PqOutlierList(c->pq) &&
-				!isinf(m.farthest[q]))
-			{
-				Cosines		own = cosines_of(c, &c->own[q], &c->search->probes[probes[c->own[q].list]], m.farthest[q]);
-
-				m.own_lists[m.nown] = own.list;
-				m.own_codes[m.nown++] = own.code;
-			}
-			m.nqueries = q + 1;
-			if (q < c->nqueries - 1)
-				continue;
-			m.lists = palloc_extended(sizeof(float) * (m.n + 1), MCXT_ALLOC_HUGE);
-			m.codes = palloc_extended(sizeof(float) * (m.n + 1), MCXT_ALLOC_HUGE);
-			for (int i = 0; i < m.n; i++)
-			{
-				m.lists[i] = m.cosines[i].list;
-				m.codes[i] = m.cosines[i].code;
-			}
-			qsort(m.lists, m.n, sizeof(float), compare_floats);
-			qsort(m.own_lists, m.nown, sizeof(float), compare_floats);
-			qsort(m.own_codes, m.nown, sizeof(float), compare_floats);
-			qsort(m.codes, m.n, sizeof(float), compare_floats);
-			if (m.n == 0)
-				return;
-			density->lists_from = m.lists[0];
-			density->lists_width = (m.lists[m.n - 1] - m.lists[0]) / BINS;
-			density->codes_from = m.codes[0];
-			density->codes_width = (m.codes[m.n - 1] - m.codes[0]) / BINS;
-		}
-	fill_curve(c, &m, density, curve);
+	for (int q = 0; q < c->nqueries; q++)
+	{
+		if (c->counts[q] >= k)
+			measure_query(c, &m, q, probes);
+		if (q < c->nrows)
+			m.nrows = m.nqueries;
+	}
+	if (m.n == 0)
+		return;
+	sort_cosines(&m);
+	fill_curve(c, &m, measure_density(c, &m), curve);
 }

@@ -38,5 +38,9 @@ ROLLBACK;
 CREATE TABLE few (e vector(8));
 CREATE INDEX few_pq ON few USING pq (e vector_l2_ops);
 SELECT jflow_pq_calibrate('few_pq', 'SELECT e FROM queries');
+-- of ten rows the worst queries may miss three for one of these goals, and two for the other
+CREATE TABLE wide AS SELECT (SELECT array_agg(u(i, j)::real ORDER BY j) FROM generate_series(1, 24) j)::vector(24) AS e FROM generate_series(1, 3000) i;
+CREATE INDEX wide_pq ON wide USING pq (e vector_l2_ops);
+SELECT count(DISTINCT (p->'list', p->'code')) AS rules FROM jflow_pq_info('wide_pq'), jsonb_array_elements(calibration) p WHERE (p->>'k')::int = 10 AND (p->>'recall')::numeric IN (0.85, 0.875);
 DROP SCHEMA pq_calibrate CASCADE;
 DROP ROLE pq_calibrate_reader;
