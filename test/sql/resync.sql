@@ -107,6 +107,7 @@ SET ROLE resync_reader;
 SELECT count(*) FROM anew.tickets_store;
 SET ROLE resync_owner;
 SELECT DISTINCT flow FROM jflow_status ORDER BY flow;
+SELECT until('(SELECT state = ''following'' FROM jflow_sync_status)');
 SELECT name, flow, mode, state, pending, failed FROM jflow_sync_status;
 
 -- it goes on as the sync that it is
