@@ -18,9 +18,25 @@ INSERT INTO jflow.class (class, requests, polling, builtin) VALUES ('RemoteFlow'
 	"*": "jflow.remote_call"
 }', '{"/index": "hash", "*": "all"}', true);
 
+-- Where documents of an executor are being moved between servers, how far that is.
+
+CREATE TABLE jflow.remote_move (
+	flow pg_catalog.text COLLATE pg_catalog."C" NOT NULL,
+	executor pg_catalog.text COLLATE pg_catalog."C" NOT NULL,
+	stage pg_catalog.text NOT NULL CHECK (stage IN ('wait', 'copy', 'settle', 'delete')),
+	since pg_catalog.int8 NOT NULL,
+	node pg_catalog.text,
+	"position" pg_catalog.text,
+	PRIMARY KEY (flow, executor)
+);
+
+SELECT pg_catalog.pg_extension_config_dump('jflow.remote_move', '');
+GRANT SELECT ON jflow.remote_move TO pg_database_owner;
+
 -- The other side: posts as whoever calls it.  The options say the version of this
--- protocol, the flows that the post has come through, whether it only reads, and
--- how many milliseconds it has.
+-- protocol, the flows that the post has come through, whether it only reads, how many
+-- milliseconds it has, whether it is for the executor that stores alone, and whether
+-- ids are enough of an answer.
 CREATE FUNCTION jflow.remote_post(
 		endpoint pg_catalog.text, docs @extschema@.jflow_doc[], flow pg_catalog.text,
 		parameters pg_catalog.jsonb, options pg_catalog.jsonb)

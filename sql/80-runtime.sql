@@ -41,7 +41,8 @@ CREATE FUNCTION @extschema@.jflow_stop(flow pg_catalog.text) RETURNS pg_catalog.
 	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 CREATE FUNCTION @extschema@.jflow_scale(
 		flow pg_catalog.text, executor pg_catalog.text,
-		replicas pg_catalog.int4 DEFAULT NULL, shards pg_catalog.int4 DEFAULT NULL)
+		replicas pg_catalog.int4 DEFAULT NULL, shards pg_catalog.int4 DEFAULT NULL,
+		servers pg_catalog.text[] DEFAULT NULL)
 	RETURNS pg_catalog.int4
 	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 CREATE FUNCTION @extschema@.jflow_restart(flow pg_catalog.text, executor pg_catalog.text)

@@ -125,12 +125,13 @@ COMMENT ON COLUMN @extschema@.jflow_progress.elapsed IS 'for how long it has run
 -- replicas
 COMMENT ON FUNCTION @extschema@.jflow_start IS 'start the replicas of a flow at commit; returns how many';
 COMMENT ON FUNCTION @extschema@.jflow_stop IS 'stop the replicas of a flow at commit';
-COMMENT ON FUNCTION @extschema@.jflow_scale IS 'change the number of replicas or of shards of an executor';
+COMMENT ON FUNCTION @extschema@.jflow_scale IS 'change the number of replicas or of shards of an executor, or its servers';
 COMMENT ON FUNCTION @extschema@.jflow_restart IS 'replace the replicas of an executor one by one';
 COMMENT ON FUNCTION @extschema@.jflow_wait IS 'wait until the replicas of a flow run; whether they do';
 COMMENT ON FUNCTION @extschema@.jflow_cancel IS 'cancel a post';
 COMMENT ON FUNCTION @extschema@.jflow_stat_reset IS 'forget what was counted of endpoints';
 COMMENT ON FUNCTION @extschema@.jflow_config IS 'limits of this server and what they allow';
+COMMENT ON TABLE jflow.remote_move IS 'how far documents have been moved to other servers';
 COMMENT ON TABLE jflow.run_state IS 'which flows are started in this database; not dumped';
 COMMENT ON FUNCTION jflow.runtime_changed IS 'trigger that tells the launcher to look again';
 COMMENT ON FUNCTION jflow.is_started IS 'whether a flow is started in this database';

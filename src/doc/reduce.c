@@ -52,6 +52,8 @@ typedef struct Merge
 	JflowDoc   *docs;
 	Merged	   *merged;			/* one per document */
 	int			ndocs;
+	bool		copies;			/* the first one's attributes stay, but for
+								 * matches */
 	bool		merge_matches;	/* else the first one's stay ... */
 	int			nlists;			/* ... or those of so many parts are fused */
 	int		   *buckets;
@@ -72,11 +74,12 @@ new_buckets(int n, uint32 *mask)
 }
 
 static void
-merge_init(Merge *merge, int capacity, bool merge_matches, int nlists)
+merge_init(Merge *merge, int capacity, bool copies, bool merge_matches, int nlists)
 {
 	merge->docs = palloc_extended(sizeof(JflowDoc) * Max(capacity, 1), MCXT_ALLOC_HUGE);
 	merge->merged = palloc_extended(sizeof(Merged) * Max(capacity, 1), MCXT_ALLOC_HUGE);
 	merge->ndocs = 0;
+	merge->copies = copies;
 	merge->merge_matches = merge_matches;
 	merge->nlists = nlists;
 	merge->buckets = new_buckets(capacity, &merge->mask);
@@ -185,7 +188,7 @@ merge_doc(Merge *merge, int number, const JflowDoc *from, int part)
 
 	for (int i = 0; i < DOC_NATTS; i++)
 	{
-		if (from->nulls[i])
+		if (from->nulls[i] || (merge->copies && i != DOC_MATCHES))
 			continue;
 		if (into->nulls[i])
 		{
@@ -323,13 +326,14 @@ finish_matches(const MatchList *list, const JflowPage *page)
 
 /* Merge the documents of parts, which the matches of each document are kept of. */
 static void
-merge_parts(Merge *merge, const JflowDocs *parts, int nparts, bool merge_matches, bool keep_lists)
+merge_parts(Merge *merge, const JflowDocs *parts, int nparts, bool copies, bool merge_matches,
+			bool keep_lists)
 {
 	int			total = 0;
 
 	for (int i = 0; i < nparts; i++)
 		total += parts[i].ndocs;
-	merge_init(merge, total, merge_matches, keep_lists ? nparts : 0);
+	merge_init(merge, total, copies, merge_matches, keep_lists ? nparts : 0);
 	for (int i = 0; i < nparts; i++)
 	{
 		for (int j = 0; j < parts[i].ndocs; j++)
@@ -369,7 +373,7 @@ jflow_reduce_shards(const Datum *parts, int nparts, const JflowPage *page)
 {
 	Merge		merge;
 
-	merge_parts(&merge, deform_parts(parts, nparts), nparts, true, false);
+	merge_parts(&merge, deform_parts(parts, nparts), nparts, page->copies, true, false);
 	for (int i = 0; i < merge.ndocs; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
@@ -390,7 +394,7 @@ jflow_reduce_branches(const Datum *parts, int nparts)
 
 	if (nparts == 1)
 		return parts[0];
-	merge_parts(&merge, deform_parts(parts, nparts), nparts, false, false);
+	merge_parts(&merge, deform_parts(parts, nparts), nparts, false, false, false);
 	return merged_docs(&merge);
 }
 
@@ -413,7 +417,7 @@ jflow_reduce_fused(Datum docs, const int *counts, int nparts, JflowFuse fuse, vo
 		next += counts[i];
 	}
 	Assert(next == all->docs + all->ndocs);
-	merge_parts(&merge, parts, nparts, false, true);
+	merge_parts(&merge, parts, nparts, false, false, true);
 	for (int i = 0; i < merge.ndocs; i++)
 	{
 		CHECK_FOR_INTERRUPTS();

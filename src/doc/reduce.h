@@ -16,6 +16,8 @@ typedef struct JflowPage
 	int			limit;			/* or JFLOW_NO_LIMIT */
 	bool		grouped;		/* of each group the best alone; its name
 								 * stands in the tags of a match */
+	bool		copies;			/* documents of one id are copies, of which
+								 * the first part's is the newest */
 } JflowPage;
 
 /* The tag of a match that names its group. */

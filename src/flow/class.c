@@ -25,6 +25,14 @@
 PG_FUNCTION_INFO_V1(jflow_define);
 PG_FUNCTION_INFO_V1(jflow_undefine);
 
+/* Does an endpoint change the documents that it is given, by their ids? */
+bool
+jflow_class_writes_by_id(const char *endpoint)
+{
+	return strcmp(endpoint, "/index") == 0 || strcmp(endpoint, "/update") == 0 ||
+		strcmp(endpoint, "/delete") == 0;
+}
+
 /* The class of an executor that is there, if it is built in. */
 static const JflowClass *
 class_of(const char *flow_name, const char *executor_name)

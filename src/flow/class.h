@@ -109,6 +109,21 @@ typedef struct JflowClass
 	void		(*place) (const struct JflowExecutor *executor, struct varlena **ids, int n, int *shards);
 
 	/*
+	 * Of a class whose shards are elsewhere.  "posting" is called in each
+	 * post that is going to call an executor, before its definition is relied
+	 * upon; what it locks shows until the end of the transaction that there
+	 * is such a post.  "moving" tells whether documents are on their way
+	 * between shards: what writes them by id goes to the shard of the id
+	 * then, and of documents of one id the first shard's is the newest.
+	 * "scale_servers" returns uses_with and the number of shards with which
+	 * documents move to other servers, or NULL if there is nothing to do.
+	 */
+	void		(*posting) (const char *flow, const char *executor);
+	bool		(*moving) (const struct JflowExecutor *executor);
+	Jsonb	   *(*scale_servers) (const char *flow, const char *executor, char **servers, int nservers,
+								  int *shards);
+
+	/*
 	 * Endpoints whose functions only read, and may do so with the rights of
 	 * who posts, up to a NULL.
 	 */
@@ -156,6 +171,8 @@ extern bool jflow_flow_is_open(const struct JflowFlow *flow);
 extern const char *jflow_hub_name(const char *uses);
 extern char *jflow_uses_resolve(const char *uses, const char *wanted_owner, Oid owner,
 								char **class_owner);
+
+extern bool jflow_class_writes_by_id(const char *endpoint);
 
 /* What storing classes do; nothing for the others. */
 extern void jflow_scale_shards(const char *flow, const char *executor, int shards, bool at_once);

@@ -100,12 +100,14 @@ delete_belongings(JflowParams *params, bool one_executor)
 		(void) jflow_catalog_run("DELETE FROM jflow.model WHERE flow = $1 AND executor = $2", params);
 		(void) jflow_catalog_run("DELETE FROM jflow.model_part WHERE flow = $1 AND executor = $2", params);
 		(void) jflow_catalog_run("DELETE FROM jflow.shard WHERE flow = $1 AND executor = $2", params);
+		(void) jflow_catalog_run("DELETE FROM jflow.remote_move WHERE flow = $1 AND executor = $2", params);
 		(void) jflow_catalog_run("DELETE FROM jflow.executor WHERE flow = $1 AND name = $2", params);
 		return;
 	}
 	(void) jflow_catalog_run("DELETE FROM jflow.model WHERE flow = $1", params);
 	(void) jflow_catalog_run("DELETE FROM jflow.model_part WHERE flow = $1", params);
 	(void) jflow_catalog_run("DELETE FROM jflow.shard WHERE flow = $1", params);
+	(void) jflow_catalog_run("DELETE FROM jflow.remote_move WHERE flow = $1", params);
 	(void) jflow_catalog_run("DELETE FROM jflow.executor WHERE flow = $1", params);
 	(void) jflow_catalog_run("DELETE FROM jflow.flow_grant WHERE flow = $1", params);
 	(void) jflow_catalog_run("DELETE FROM jflow.run_state WHERE flow = $1", params);

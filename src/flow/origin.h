@@ -24,6 +24,12 @@ struct JflowFlow;
  */
 #define JFLOW_ORIGIN_PARAMETER "jflow.origin"
 
+/*
+ * The parameter under which such an executor gets uses_with as the post was planned
+ * with.
+ */
+#define JFLOW_DEFINITION_PARAMETER "jflow.definition"
+
 /* The origin of what this process is posting, or NULL. */
 extern Jsonb *jflow_origin;
 

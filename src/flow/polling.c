@@ -3,7 +3,8 @@
  *		Which shards of an executor get a request.
  *
  * A polling is one word or a map from endpoint to word.  What holds for an
- * endpoint is, first match: its entry in the executor's map; its entry in the map of
+ * endpoint is, first match: "hash" for what writes by id, while documents move
+ * between shards that are elsewhere; its entry in the executor's map; its entry in the map of
  * a built-in class; "any" for /index and "all" for /search; its entry in the class's
  * map; the executor's "*" or single word; the "*" of the class's map; "any".
  */
@@ -111,6 +112,9 @@ jflow_polling_resolve(const JflowExecutor *executor, const char *endpoint)
 	JflowPolling polling;
 	JsonbValue	value;
 
+	if (executor->class && executor->class->moving && jflow_class_writes_by_id(endpoint) &&
+		executor->class->moving(executor))
+		return POLLING_HASH;
 	if (map_entry(executor->polling, endpoint, &polling))
 		return polling;
 	if (executor->class && map_entry(executor->class_polling, endpoint, &polling))

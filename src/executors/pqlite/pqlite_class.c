@@ -11,7 +11,7 @@
 
 static const char *const parameters[] = {
 	"limit", "offset", "filter", "max_distance", "probes", "recall", "queries", "writes",
-	"group_by", "highlight", NULL
+	"group_by", "highlight", "chunks", NULL
 };
 
 /*

@@ -10,52 +10,26 @@
  */
 #include "postgres.h"
 
-#include "access/xact.h"
 #include "catalog/objectaddress.h"
 #include "common/hashfn.h"
 #include "miscadmin.h"
-#include "postmaster/bgworker.h"
 #include "storage/lmgr.h"
 #include "storage/lock.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 
-#include "common/xact.h"
+#include "common/idlock.h"
 #include "compat.h"
 #include "executors/pqlite/pqlite.h"
 
-/*
- * The layout's tag has 0 for the object and its part; that of an id has a hash of
- * 48 bits, the last 16 of them not 0.
- */
+/* The layout's tag has 0 for the object and its part; those of ids have other parts. */
 #define LAYOUT_OBJECT 0
 #define LAYOUT_PART 0
 
 /* Parts of the tags of names, whose class is jflow.shard. */
 #define STORE_NAME 0
 #define SCHEMA_NAME 1
-
-#define MANY_IDS (4 * max_locks_per_xact)	/* of a request */
-#define MANY_IDS_INLINE 16		/* of a request that others will follow */
-
-/* Id locks of this transaction, of all stores. */
-static int	held = 0;
-
-static void
-forget_held(XactEvent event, void *arg)
-{
-	held = 0;
-}
-
-static bool
-acquire(Oid class, uint32 object, uint16 part, LOCKMODE mode)
-{
-	LOCKTAG		tag;
-
-	SET_LOCKTAG_OBJECT(tag, MyDatabaseId, class, object, part);
-	return LockAcquire(&tag, mode, false, false) == LOCKACQUIRE_OK;
-}
 
 /*
  * Raise insufficient_privilege for a table on which the current user has no right
@@ -107,7 +81,10 @@ pqlite_lock_parent(Oid relid)
 void
 pqlite_lock_layout(Oid relid, LOCKMODE mode)
 {
-	(void) acquire(relid, LAYOUT_OBJECT, LAYOUT_PART, mode);
+	LOCKTAG		tag;
+
+	SET_LOCKTAG_OBJECT(tag, MyDatabaseId, relid, LAYOUT_OBJECT, LAYOUT_PART);
+	(void) LockAcquire(&tag, mode, false, false);
 }
 
 /* Lock the layout against all writers, unless another one has it. */
@@ -128,9 +105,7 @@ pqlite_lock_layout_if_free(Oid relid)
 LOCKMODE
 pqlite_layout_mode(const PqliteStore *store, int nids)
 {
-	int			many = MyBgworkerEntry ? MANY_IDS : MANY_IDS_INLINE;
-
-	return (store->nleaves > 1 || !store->own) && nids > many ? ExclusiveLock : RowExclusiveLock;
+	return store->nleaves > 1 || !store->own ? jflow_idlock_mode(nids) : RowExclusiveLock;
 }
 
 /* Make sure that one session at a time makes the table of an executor. */
@@ -139,25 +114,21 @@ pqlite_lock_store_name(const char *flow, const char *executor)
 {
 	uint32		hash = hash_combine(string_hash(flow, NAMEDATALEN),
 									string_hash(executor, NAMEDATALEN));
+	LOCKTAG		tag;
 
-	(void) acquire(jflow_catalog_relid("shard"), hash, STORE_NAME, ExclusiveLock);
+	SET_LOCKTAG_OBJECT(tag, MyDatabaseId, jflow_catalog_relid("shard"), hash, STORE_NAME);
+	(void) LockAcquire(&tag, ExclusiveLock, false, false);
 }
 
 /* Make sure that one session at a time makes a schema; after the store's name. */
 void
 pqlite_lock_schema_name(const char *schema)
 {
-	(void) acquire(jflow_catalog_relid("shard"), string_hash(schema, NAMEDATALEN), SCHEMA_NAME,
-				   ExclusiveLock);
-}
+	LOCKTAG		tag;
 
-static int
-number_order(const void *a, const void *b)
-{
-	uint64		na = *(const uint64 *) a;
-	uint64		nb = *(const uint64 *) b;
-
-	return (na > nb) - (na < nb);
+	SET_LOCKTAG_OBJECT(tag, MyDatabaseId, jflow_catalog_relid("shard"),
+					   string_hash(schema, NAMEDATALEN), SCHEMA_NAME);
+	(void) LockAcquire(&tag, ExclusiveLock, false, false);
 }
 
 /*
@@ -168,29 +139,12 @@ void
 pqlite_lock_ids(const PqliteStore *store, Datum *keys, int nkeys)
 {
 	LOCKTAG		layout;
-	uint64	   *numbers;
+	uint64	   *hashes;
 
 	SET_LOCKTAG_OBJECT(layout, MyDatabaseId, store->relid, LAYOUT_OBJECT, LAYOUT_PART);
-	if (LockHeldByMeCompat(&layout, ExclusiveLock))
-		return;
-	if (held + nkeys > 2 * MANY_IDS)
-	{
-		pqlite_lock_layout(store->relid, ExclusiveLock);
-		return;
-	}
-
-	jflow_at_transaction_end(XACT_END_LOCKS, forget_held);
-	numbers = palloc(sizeof(uint64) * Max(nkeys, 1));
+	hashes = palloc(sizeof(uint64) * Max(nkeys, 1));
 	for (int i = 0; i < nkeys; i++)
-	{
-		uint64		hash = pqlite_hash_id(store, keys[i]);
-
-		numbers[i] = ((hash >> 32) << 16) | (1 + (hash & PG_UINT32_MAX) % PG_UINT16_MAX);
-	}
-	qsort(numbers, nkeys, sizeof(uint64), number_order);
-	for (int i = 0; i < nkeys; i++)
-		if (i == 0 || numbers[i] != numbers[i - 1])
-			held += acquire(store->relid, (uint32) (numbers[i] >> 16), (uint16) numbers[i],
-							ExclusiveLock);
-	pfree(numbers);
+		hashes[i] = pqlite_hash_id(store, keys[i]);
+	jflow_idlock_all(&layout, hashes, nkeys);
+	pfree(hashes);
 }

@@ -481,6 +481,7 @@ Datum
 jflow_reshard_step(PG_FUNCTION_ARGS)
 {
 	char	   *flow = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	char	   *executor;
 	int			batch = PG_GETARG_INT32(2);
 
 	jflow_check_flow_owner(jflow_flow_open(flow, false));
@@ -489,6 +490,8 @@ jflow_reshard_step(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("batch must be positive")));
 	check_isolation();
-	PG_RETURN_BOOL(pqlite_move_rows(flow, text_to_cstring(PG_GETARG_TEXT_PP(1)), batch, false) ==
-				   MOVE_DONE);
+	executor = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	if (jflow_flow_executor(jflow_flow_open(flow, false), executor) == NULL)
+		jflow_executor_missing(jflow_flow_open(flow, false), executor);
+	PG_RETURN_BOOL(jflow_move_rows(flow, executor, batch, false) == MOVE_DONE);
 }

@@ -13,6 +13,7 @@
 #include "utils/guc.h"
 #include "utils/snapmgr.h"
 
+#include "common/json.h"
 #include "compat.h"
 #include "executors/pqlite/pqlite.h"
 
@@ -461,9 +462,23 @@ jflow_pqlite_update(PG_FUNCTION_ARGS)
 	PG_RETURN_DATUM(found_docs(PG_GETARG_DATUM(0), items, nitems));
 }
 
+/* Are the chunks of documents deleted with them? */
+static bool
+takes_chunks(Jsonb *parameters)
+{
+	JsonbValue	buffer;
+	JsonbValue *value = jflow_json_get(parameters, "chunks", &buffer);
+
+	if (value && value->type != jbvBool)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("parameter \"chunks\" must be a boolean")));
+	return value == NULL || value->val.boolean;
+}
+
 /*
- * /delete: delete the rows with the documents' ids, and those of their chunks.
- * Answers the documents whose ids were there.
+ * /delete: delete the rows with the documents' ids, and those of their chunks unless
+ * the parameter "chunks" is false.  Answers the documents whose ids were there.
  */
 Datum
 jflow_pqlite_delete(PG_FUNCTION_ARGS)
@@ -491,6 +506,8 @@ jflow_pqlite_delete(PG_FUNCTION_ARGS)
 		PG_RETURN_DATUM(jflow_docs_empty());
 	items = sort_items(store, docs, NULL, &nitems, &rounds);
 	parents = pqlite_deleted_parents(store, items, nitems, &nparents);
+	if (!takes_chunks(PG_GETARG_JSONB_P(1)))
+		nparents = 0;
 	lock_items(store, items, nitems, NULL, 0);
 
 	selected = palloc(sizeof(PqliteItem *) * docs->ndocs);

@@ -5,18 +5,29 @@
 #ifndef JFLOW_REMOTE_H
 #define JFLOW_REMOTE_H
 
+#include "storage/lock.h"
+
 #include "flow/context.h"
 
 #define REMOTE_CLASS "RemoteFlow"
 #define REMOTE_DEFAULT_LIMIT 10
 #define REMOTE_MAX_SERVERS 1024
 
-/* What uses_with says. */
+/*
+ * What uses_with says.  While documents move to other servers, those that had them
+ * and those that get them are both there.
+ */
 typedef struct RemoteOptions
 {
 	char	  **servers;		/* one per shard */
 	char	  **nodes;			/* by which documents find their server */
 	int			nservers;
+	bool		moving;
+	bool	   *is_old;			/* of each server, where "moving": had
+								 * documents before */
+	bool	   *is_new;			/* has documents after it */
+	char	  **to;				/* the new ones' nodes, as they were named */
+	int			nto;
 	char	   *flow;			/* on each of them */
 	int			limit;			/* matches of a search, or 0: not given */
 	bool		partial;		/* answer without servers that are away */
@@ -30,14 +41,63 @@ typedef struct RemoteFailure
 	char	   *detail;
 } RemoteFailure;
 
+/* What one server is asked. */
+typedef struct RemoteAsk
+{
+	const char *server;
+	Oid			user;			/* whose mapping */
+	const char *front;			/* the flow here */
+	const char *flow;			/* the flow there */
+	const char *endpoint;
+	Datum		docs;
+	Jsonb	   *parameters;
+	Jsonb	   *origin;			/* of the post that this is for, or NULL */
+	bool		read_only;
+	bool		stored;			/* only the executor that stores is asked, of
+								 * a flow whose documents can be moved */
+	bool		ids;			/* ids are enough of an answer */
+	TimestampTz until;
+} RemoteAsk;
+
 typedef struct RemoteConnection RemoteConnection;
 struct pg_result;
 
 extern const JflowClass remote_class;
 
+/* remote_ask.c */
+extern Datum remote_ask(const RemoteAsk *ask, RemoteFailure *failure);
+extern Datum remote_ask_or_raise(const RemoteAsk *ask);
+extern char *remote_text_of_docs(Datum docs);
+
 /* remote_options.c */
 extern const RemoteOptions *remote_options_read(Jsonb *uses_with);
-extern void remote_place(const JflowExecutor *executor, struct varlena **ids, int n, int *shards);
+extern void remote_place(const RemoteOptions *options, const bool *among, struct varlena **ids, int n,
+						 int *servers);
+extern Jsonb *remote_options_moving(Jsonb *uses_with, const RemoteOptions *options,
+									char **servers, int nservers, const char *executor);
+extern Jsonb *remote_options_moved(Jsonb *uses_with, const RemoteOptions *options);
+extern bool remote_same_servers(const RemoteOptions *options, const bool *among,
+								char **servers, int nservers);
+
+/* remote_write.c */
+extern LOCKTAG remote_layout(const char *flow, const char *executor);
+extern LOCKTAG remote_steps(const char *flow, const char *executor);
+extern uint64 remote_id_hash(const LOCKTAG *layout, text *id);
+extern void remote_posting(const char *flow, const char *executor);
+extern const RemoteOptions *remote_options_now(const JflowContext *context, const RemoteOptions *planned);
+extern Datum remote_write_by_id(const RemoteAsk *ask, const RemoteOptions *options, const char *executor);
+extern Datum remote_write_moving(const RemoteAsk *ask, const RemoteOptions *options,
+								 const JflowContext *context);
+extern int	remote_ids(Datum docs, text ***ids);
+extern Datum remote_docs_of_ids(text **ids, int n);
+extern Datum remote_docs_where(Datum docs, const bool *keep);
+extern bool *remote_are_there(const RemoteAsk *ask, text **ids, int n);
+
+/* remote_move.c */
+extern Jsonb *remote_scale(const char *flow, const char *executor, char **servers, int nservers,
+						   int *shards);
+extern JflowMove remote_move(const char *flow, const char *executor, int batch, bool busy);
+extern bool remote_needs_mover(const char *flow, const char *executor);
 
 /* remote_connection.c */
 extern RemoteConnection *remote_connect(const char *server, Oid user, RemoteFailure *failure);

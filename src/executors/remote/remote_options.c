@@ -15,7 +15,7 @@
 
 #define MAX_LIMIT 1000000
 
-static const char *const option_names[] = {"flow", "limit", "nodes", "partial", "servers"};
+static const char *const option_names[] = {"flow", "limit", "move", "nodes", "partial", "servers"};
 
 static void JFLOW_NORETURN
 wrong_value(const char *name, const char *expected)
@@ -59,10 +59,48 @@ read_limit(const JsonbValue *value)
 	return limit;
 }
 
+/* What is known of "move" until the nodes are: names of those before and after it. */
+typedef struct ReadMove
+{
+	char	  **from;
+	int			nfrom;
+	char	  **to;
+	int			nto;
+} ReadMove;
+
+typedef struct ReadOptions
+{
+	RemoteOptions *options;
+	ReadMove	move;
+} ReadOptions;
+
+static void
+read_move_member(void *arg, const char *key, JsonbValue *value)
+{
+	ReadMove   *move = arg;
+
+	if (strcmp(key, "from") == 0)
+		move->from = read_names(key, value, &move->nfrom);
+	else if (strcmp(key, "to") == 0)
+		move->to = read_names(key, value, &move->nto);
+	else
+		wrong_value("move", "an object of \"from\" and \"to\"");
+}
+
+static void
+read_move(const JsonbValue *value, ReadMove *move)
+{
+	if (!jflow_json_is_object(value))
+		wrong_value("move", "an object of \"from\" and \"to\"");
+	jflow_json_each(value->val.binary.data, read_move_member, move);
+	if (move->from == NULL || move->to == NULL)
+		wrong_value("move", "an object of \"from\" and \"to\"");
+}
+
 static void
 read_option(void *arg, const char *key, JsonbValue *value)
 {
-	RemoteOptions *options = arg;
+	RemoteOptions *options = ((ReadOptions *) arg)->options;
 	const char *suggestion;
 	int			n;
 
@@ -72,6 +110,8 @@ read_option(void *arg, const char *key, JsonbValue *value)
 		options->nodes = read_names(key, value, &n);
 	else if (strcmp(key, "limit") == 0)
 		options->limit = read_limit(value);
+	else if (strcmp(key, "move") == 0)
+		read_move(value, &((ReadOptions *) arg)->move);
 	else if (strcmp(key, "flow") == 0)
 	{
 		if (value->type != jbvString || value->val.string.len == 0)
@@ -104,6 +144,48 @@ count_names(Jsonb *uses_with, const char *name)
 	return value ? JsonContainerSize(value->val.binary.data) : 0;
 }
 
+/* The number of a name among others, or -1. */
+static int
+index_of(const char *name, char *const *names, int n)
+{
+	for (int i = 0; i < n; i++)
+		if (strcmp(names[i], name) == 0)
+			return i;
+	return -1;
+}
+
+/* Which servers have nodes of these names; marks them in "known", too. */
+static bool *
+mark_nodes(const RemoteOptions *options, char *const *names, int n, bool *known)
+{
+	bool	   *marks = palloc0(sizeof(bool) * options->nservers);
+
+	for (int i = 0; i < n; i++)
+	{
+		int			node = index_of(names[i], options->nodes, options->nservers);
+
+		if (node < 0)
+			wrong_value("move", "of nodes of the executor");
+		marks[node] = known[node] = true;
+	}
+	return marks;
+}
+
+static void
+set_move(RemoteOptions *options, const ReadMove *move)
+{
+	bool	   *known = palloc0(sizeof(bool) * options->nservers);
+
+	options->moving = true;
+	options->is_old = mark_nodes(options, move->from, move->nfrom, known);
+	options->is_new = mark_nodes(options, move->to, move->nto, known);
+	options->to = move->to;
+	options->nto = move->nto;
+	for (int i = 0; i < options->nservers; i++)
+		if (!known[i])
+			wrong_value("move", "of all nodes of the executor");
+}
+
 /*
  * Read uses_with, in the current memory context.  Nodes that are not given have
  * the servers' names.  Raises invalid_parameter_value.
@@ -112,8 +194,9 @@ const RemoteOptions *
 remote_options_read(Jsonb *uses_with)
 {
 	RemoteOptions *options = palloc0(sizeof(RemoteOptions));
+	ReadOptions reading = {options};
 
-	jflow_json_each(&uses_with->root, read_option, options);
+	jflow_json_each(&uses_with->root, read_option, &reading);
 	if (options->servers == NULL || options->flow == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -124,52 +207,138 @@ remote_options_read(Jsonb *uses_with)
 		wrong_value("nodes", "as many names as there are servers");
 	if (options->nodes == NULL)
 		options->nodes = options->servers;
+	if (reading.move.from)
+		set_move(options, &reading.move);
 	return options;
 }
 
-/* For jflow_add. */
-static void
-check_options(Jsonb *uses_with)
+/* Are these the servers of some nodes, in any order? */
+bool
+remote_same_servers(const RemoteOptions *options, const bool *among, char **servers, int nservers)
 {
-	(void) remote_options_read(uses_with);
+	int			n = 0;
+
+	for (int i = 0; i < options->nservers; i++)
+	{
+		if (among && !among[i])
+			continue;
+		n++;
+		if (index_of(options->servers[i], servers, nservers) < 0)
+			return false;
+	}
+	return n == nservers;
+}
+
+/* Servers, nodes and a move that are collected for a new uses_with. */
+typedef struct Collected
+{
+	char	  **servers;
+	char	  **nodes;
+	int			n;
+} Collected;
+
+static void
+collect(Collected *list, char *server, char *node)
+{
+	list->servers[list->n] = server;
+	list->nodes[list->n++] = node;
+}
+
+static void
+init_collected(Collected *list, int n)
+{
+	list->servers = palloc(sizeof(char *) * n);
+	list->nodes = palloc(sizeof(char *) * n);
+	list->n = 0;
+}
+
+/* uses_with of other servers; "from" and "to" are what moves, or NULL. */
+static Jsonb *
+with_servers(Jsonb *uses_with, const Collected *list, const Collected *from, const Collected *to)
+{
+	JsonbInState state = {0};
+
+	uses_with = DatumGetJsonbP(DirectFunctionCall2(jsonb_delete, JsonbPGetDatum(uses_with),
+												   CStringGetTextDatum("move")));
+	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	jflow_json_push_strings(&state, "servers", list->servers, list->n);
+	jflow_json_push_strings(&state, "nodes", list->nodes, list->n);
+	if (from)
+	{
+		jflow_json_push_key(&state, "move");
+		pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+		jflow_json_push_strings(&state, "from", from->nodes, from->n);
+		jflow_json_push_strings(&state, "to", to->nodes, to->n);
+		pushJsonbValue(&state, WJB_END_OBJECT, NULL);
+	}
+	pushJsonbValue(&state, WJB_END_OBJECT, NULL);
+	return DatumGetJsonbP(DirectFunctionCall2(jsonb_concat, JsonbPGetDatum(uses_with),
+											  JsonbPGetDatum(JsonbValueToJsonb(state.result))));
 }
 
 /*
- * For jflow_add: a shard a server, and nodes that keep the names which the servers
- * have now, so that documents are still found when a server gets another.
+ * uses_with while documents move to these servers: those that are new, those that
+ * stay, those that are left.  A document moves to an earlier one of them only, so
+ * where two have it the first one's is the newest.  If documents move already, from
+ * these servers, they go back.  Raises invalid_parameter_value for a server whose
+ * node would be another's.
  */
-static void
-set_defaults(JflowExecutor *executor)
+Jsonb *
+remote_options_moving(Jsonb *uses_with, const RemoteOptions *options, char **servers, int nservers,
+					  const char *executor)
 {
-	const RemoteOptions *options = remote_options_read(executor->uses_with);
-	JsonbInState state = {0};
+	const bool *had = options->moving ? options->is_new : NULL;
+	Collected	all,
+				from,
+				to,
+				stay;
 
-	if (executor->shards == 1)
-		executor->shards = options->nservers;
-	if (executor->shards != options->nservers)
+	init_collected(&all, options->nservers + nservers);
+	init_collected(&from, options->nservers);
+	init_collected(&to, nservers);
+	init_collected(&stay, nservers);
+	for (int i = 0; i < nservers; i++)
+	{
+		int			known = index_of(servers[i], options->servers, options->nservers);
+		char	   *node = known < 0 ? servers[i] : options->nodes[known];
+
+		if (known < 0 && index_of(node, options->nodes, options->nservers) >= 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("server \"%s\" has the name of another server's node in executor \"%s\"",
+							node, executor),
+					 errhint("Rename it.")));
+		collect(&to, servers[i], node);
+		collect(known < 0 || (had && !had[known]) ? &all : &stay, servers[i], node);
+	}
+	for (int i = 0; i < stay.n; i++)
+		collect(&all, stay.servers[i], stay.nodes[i]);
+	for (int i = 0; i < options->nservers; i++)
+	{
+		if (!had || had[i])
+			collect(&from, options->servers[i], options->nodes[i]);
+		if (index_of(options->servers[i], servers, nservers) < 0)
+			collect(&all, options->servers[i], options->nodes[i]);
+	}
+	if (all.n > REMOTE_MAX_SERVERS)
 		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("executor \"%s\" has %d servers and shards => %d", executor->name,
-						options->nservers, executor->shards),
-				 errhint("A server is a shard; leave shards out.")));
-	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
-	jflow_json_push_strings(&state, "nodes", options->nodes, options->nservers);
-	pushJsonbValue(&state, WJB_END_OBJECT, NULL);
-	executor->uses_with = DatumGetJsonbP(DirectFunctionCall2(jsonb_concat,
-															 JsonbPGetDatum(executor->uses_with),
-															 JsonbPGetDatum(JsonbValueToJsonb(state.result))));
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("executor \"%s\" would have %d servers while documents move", executor, all.n),
+				 errdetail("It can have at most %d.", REMOTE_MAX_SERVERS)));
+	return with_servers(uses_with, &all, &from, &to);
 }
 
-/* For jflow_scale: there are as many shards as servers. */
-static void
-refuse_scale(const char *flow, const char *executor, int shards, bool at_once)
+/* uses_with where all documents have moved. */
+Jsonb *
+remote_options_moved(Jsonb *uses_with, const RemoteOptions *options)
 {
-	ereport(ERROR,
-			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-			 errmsg("cannot change the number of shards of executor \"%s\", which is a %s",
-					executor, REMOTE_CLASS),
-			 errdetail("Each of its servers is a shard."),
-			 errhint("Add an executor with other servers, and post the documents again.")));
+	Collected	list;
+
+	init_collected(&list, options->nto);
+	for (int i = 0; i < options->nto; i++)
+		collect(&list, options->servers[index_of(options->to[i], options->nodes, options->nservers)],
+				options->to[i]);
+	return with_servers(uses_with, &list, NULL, NULL);
 }
 
 /* 64-bit FNV-1a. */
@@ -211,19 +380,18 @@ hash_text(const char *string, Size len)
 }
 
 /*
- * Which server each id belongs to: the one whose node, hashed together with the id,
- * is greatest.  Another server takes documents from all the others in equal parts,
- * and moves none between them.  Documents are found by this function, so it must
- * never change; it does not depend on the order of servers, nor on version,
- * platform or encoding.
+ * Which server each id belongs to, of all or of those that are marked: the one whose
+ * node, hashed together with the id, is greatest.  Another server takes documents
+ * from all the others in equal parts, and moves none between them.  Documents are
+ * found by this function, so it must never change; it does not depend on the order
+ * of servers, nor on version, platform or encoding.
  *
  * Source: D. G. Thaler, C. V. Ravishankar, "Using Name-Based Mappings to Increase
  * Hit Rates", IEEE/ACM Transactions on Networking 6(1), 1998.
  */
 void
-remote_place(const JflowExecutor *executor, struct varlena **ids, int n, int *shards)
+remote_place(const RemoteOptions *options, const bool *among, struct varlena **ids, int n, int *servers)
 {
-	const RemoteOptions *options = remote_options_read(executor->uses_with);
 	uint64	   *nodes = palloc(sizeof(uint64) * options->nservers);
 
 	for (int node = 0; node < options->nservers; node++)
@@ -234,30 +402,16 @@ remote_place(const JflowExecutor *executor, struct varlena **ids, int n, int *sh
 		uint64		greatest = 0;
 
 		CHECK_FOR_INTERRUPTS();
-		shards[i] = 0;
+		servers[i] = -1;
 		for (int node = 0; node < options->nservers; node++)
 		{
 			uint64		weight = mix(id ^ nodes[node]);
 
-			if (weight < greatest)
+			if ((among && !among[node]) || (servers[i] >= 0 && weight < greatest))
 				continue;
 			greatest = weight;
-			shards[i] = node;
+			servers[i] = node;
 		}
 	}
+	pfree(nodes);
 }
-
-/* The reduce of shards looks at these; all others are the far flow's. */
-static const char *const parameters[] = {"limit", "offset", "group_by", NULL};
-
-const JflowClass remote_class = {
-	.name = REMOTE_CLASS,
-	.check = check_options,
-	.defaults = set_defaults,
-	.parameters = parameters,
-	.any_parameters = true,
-	.default_limit = REMOTE_DEFAULT_LIMIT,
-	.scale = refuse_scale,
-	.place = remote_place,
-	.takes_origin = true,
-};

@@ -23,6 +23,7 @@
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
+#include "common/args.h"
 #include "compat.h"
 #include "runtime/control/control.h"
 #include "runtime/shared/pool.h"
@@ -193,24 +194,26 @@ jflow_stop(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
-/* Set the numbers of an executor, its flow's row locked first. */
+/*
+ * Set the numbers of an executor, its flow's row locked first.  A number of shards
+ * that is 0, and uses_with that is NULL, stay what they are by then.
+ */
 static void
-set_numbers(const JflowFlow *flow, const char *executor, int replicas, int shards)
+set_numbers(const JflowFlow *flow, const char *executor, int replicas, int shards, Jsonb *uses_with)
 {
 	JflowCatalogState state;
-	Oid			types[5] = {TEXTOID, TEXTOID, INT4OID, INT4OID, TEXTOID};
-	Datum		values[5];
+	JflowParams params = {0};
 
-	values[0] = CStringGetTextDatum(flow->name);
-	values[1] = CStringGetTextDatum(executor);
-	values[2] = Int32GetDatum(replicas);
-	values[3] = Int32GetDatum(shards);
-	values[4] = CStringGetTextDatum(flow->owner);
+	jflow_param_text(&params, flow->name);
+	jflow_param_text(&params, executor);
+	jflow_param_int(&params, replicas);
+	jflow_param_int(&params, shards);
+	jflow_param_text(&params, flow->owner);
+	jflow_param_jsonb(&params, uses_with);
 	jflow_catalog_begin(&state);
-	if (jflow_catalog_execute("SELECT FROM jflow.flow WHERE flow = $1 AND owner = $5 FOR UPDATE",
-							  5, types, values, NULL) == 0 ||
-		jflow_catalog_execute("UPDATE jflow.executor SET replicas = $3, shards = $4 "
-							  "WHERE flow = $1 AND name = $2", 4, types, values, NULL) == 0)
+	if (jflow_catalog_run("SELECT FROM jflow.flow WHERE flow = $1 AND owner = $5 FOR UPDATE", &params) == 0 ||
+		jflow_catalog_run("UPDATE jflow.executor SET replicas = $3, shards = COALESCE(NULLIF($4, 0), shards), "
+						  "uses_with = COALESCE($6, uses_with) WHERE flow = $1 AND name = $2", &params) == 0)
 		jflow_executor_missing(flow, executor);
 	jflow_catalog_end(&state);
 	CommandCounterIncrement();
@@ -251,8 +254,55 @@ await_no_replicas(const JflowFlow *flow, const JflowExecutor *executor, bool wai
 }
 
 /*
- * jflow_scale(flow text, executor text, replicas int4, shards int4) RETURNS int4:
- * how many replicas the executor will have.
+ * Let documents of an executor move to other servers, which its mover does, or who
+ * calls jflow.reshard_step.  Returns the number of shards meanwhile.
+ */
+static int
+scale_servers(const JflowFlow *flow, const JflowExecutor *executor, int replicas, char **servers, int nservers)
+{
+	int			shards = executor->shards;
+	Jsonb	   *uses_with;
+
+	if (executor->class == NULL || executor->class->scale_servers == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("executor \"%s\" of flow \"%s\" has no servers", executor->name, flow->name),
+				 errhint("Executors of class RemoteFlow have.")));
+	uses_with = executor->class->scale_servers(flow->name, executor->name, servers, nservers, &shards);
+	if (uses_with || replicas != executor->replicas)
+		set_numbers(flow, executor->name, replicas, uses_with ? shards : 0, uses_with);
+	if (uses_with && (jflow_shared == NULL || !jflow_flow_started(flow->name)))
+		ereport(NOTICE,
+				(errmsg("documents of executor \"%s\" are moved while flow \"%s\" is started",
+						executor->name, flow->name),
+				 errhint("Use jflow_start, or call jflow.reshard_step, each time in a transaction of its own, until it returns true.")));
+	return shards;
+}
+
+/* The argument "servers", or NULL. */
+static char **
+servers_argument(FunctionCallInfo fcinfo, int n, int *count)
+{
+	char	  **servers = jflow_arg_texts_or_null(fcinfo, n, "servers", count);
+
+	if (servers == NULL)
+		return NULL;
+	if (*count == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("servers must not be empty")));
+	for (int i = 0; i < *count; i++)
+		for (int j = 0; j < i; j++)
+			if (strcmp(servers[i], servers[j]) == 0)
+				ereport(ERROR,
+						(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						 errmsg("server \"%s\" is named twice", servers[i])));
+	return servers;
+}
+
+/*
+ * jflow_scale(flow text, executor text, replicas int4, shards int4, servers text[])
+ * RETURNS int4: how many replicas the executor will have.
  */
 Datum
 jflow_scale(PG_FUNCTION_ARGS)
@@ -261,7 +311,9 @@ jflow_scale(PG_FUNCTION_ARGS)
 	char	   *name = required_text(fcinfo, 1, "executor");
 	const JflowExecutor *executor = jflow_flow_executor(flow, name);
 	int			replicas,
-				shards;
+				shards,
+				nservers;
+	char	  **servers = servers_argument(fcinfo, 4, &nservers);
 	bool		move,
 				at_once;
 
@@ -272,6 +324,15 @@ jflow_scale(PG_FUNCTION_ARGS)
 	check_number("replicas", replicas, 0, JFLOW_MAX_REPLICAS);
 	check_number("shards", shards, 1, JFLOW_MAX_SHARDS);
 	jflow_batch_check_replicas(executor, replicas);
+	if (servers)
+	{
+		if (!PG_ARGISNULL(3))
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("shards and servers cannot both be given"),
+					 errhint("A server is a shard; leave shards out.")));
+		PG_RETURN_INT32(replicas * scale_servers(flow, executor, replicas, servers, nservers));
+	}
 
 	/* Replicas go on while a mover moves the rows; else nobody would. */
 	move = shards != executor->shards;
@@ -280,7 +341,7 @@ jflow_scale(PG_FUNCTION_ARGS)
 		await_no_replicas(flow, executor,
 						  !jflow_pending_any() && !TransactionIdIsValid(GetTopTransactionIdIfAny()));
 	if (replicas != executor->replicas || move)
-		set_numbers(flow, name, replicas, shards);
+		set_numbers(flow, name, replicas, move ? shards : 0, NULL);
 	if (move)
 		jflow_scale_shards(flow->name, name, shards, at_once);
 

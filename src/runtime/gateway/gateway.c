@@ -7,6 +7,7 @@
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/inval.h"
 #include "utils/memutils.h"
 
 #include "compat.h"
@@ -78,6 +79,29 @@ is_plain(const JflowPlan *plan)
 }
 
 /*
+ * Show what may have to wait for the end of this post that there is one.  False: the
+ * flow has changed meanwhile, and who has changed it may not wait for us.
+ */
+static bool
+show_post(const JflowPlan *plan)
+{
+	bool		shown = false;
+
+	for (int i = 0; i < plan->flow->nexecutors; i++)
+	{
+		const JflowExecutor *executor = plan->steps[i].executor;
+
+		if (!plan->steps[i].active || executor->class == NULL || executor->class->posting == NULL)
+			continue;
+		executor->class->posting(plan->flow->name, executor->name);
+		shown = true;
+	}
+	if (shown)
+		AcceptInvalidationMessages();
+	return !shown || plan->flow->valid;
+}
+
+/*
  * Plan a post, which may wait for replicas to start.  They may be scaled away
  * between the plan and the moment from which they stay for us: then plan again.
  */
@@ -90,7 +114,7 @@ plan(JflowPost *post)
 		post->plan = jflow_plan_post(post->options);
 		post->stranger = !has_privs_of_role(GetUserId(), jflow_flow_owner(post->plan->flow));
 		warn_not_preloaded(post->plan->flow);
-	} while (post->plan->remote && !jflow_remote_begin(post));
+	} while (!show_post(post->plan) || (post->plan->remote && !jflow_remote_begin(post)));
 	post->prefetch = choose_prefetch(post->plan);
 	post->plain = is_plain(post->plan);
 	post->contexts = MemoryContextAlloc(post->context, sizeof(MemoryContext) * (post->prefetch + 1));

@@ -100,6 +100,8 @@ set_page(JflowStep *step)
 	step->page.limit = matches_limit(step);
 	step->page.offset = class_knows(step, "offset") ? Max(count_of(step->parameters, "offset"), 0) : 0;
 	step->page.grouped = group && group->type != jbvNull;
+	step->page.copies = step->executor->class && step->executor->class->moving &&
+		step->executor->class->moving(step->executor);
 }
 
 /* Adds a line that says which executor could not be planned. */
@@ -142,14 +144,19 @@ check_caller_rights(const JflowStep *step, const JflowPlan *plan)
 			 errhint("Set jflow.rights to \"owner\", or name that executor as the target_executor.")));
 }
 
-/* Parameters with the origin of the post that this one is made for. */
+/*
+ * Parameters with the origin of the post that this one is made for, and with what
+ * the executor is defined with: nobody else can set these.
+ */
 static Jsonb *
-with_origin(Jsonb *parameters)
+with_origin(const JflowExecutor *executor, Jsonb *parameters)
 {
 	JsonbInState state = {0};
 
 	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
-	jflow_json_push_json(&state, JFLOW_ORIGIN_PARAMETER, jflow_origin);
+	if (jflow_origin)
+		jflow_json_push_json(&state, JFLOW_ORIGIN_PARAMETER, jflow_origin);
+	jflow_json_push_json(&state, JFLOW_DEFINITION_PARAMETER, executor->uses_with);
 	pushJsonbValue(&state, WJB_END_OBJECT, NULL);
 	return DatumGetJsonbP(DirectFunctionCall2(jsonb_concat, JsonbPGetDatum(parameters),
 											  JsonbPGetDatum(JsonbValueToJsonb(state.result))));
@@ -203,8 +210,8 @@ plan_step(JflowStep *step, JflowPlan *plan, Oid owner, const JflowPostParameters
 		step->runnables.main->as_caller = true;
 	}
 	step->parameters = jflow_parameters_of(parameters, step - plan->steps);
-	if (jflow_origin && executor->class && executor->class->takes_origin)
-		step->parameters = with_origin(step->parameters);
+	if (executor->class && executor->class->takes_origin)
+		step->parameters = with_origin(executor, step->parameters);
 	step->polling = jflow_polling_resolve(executor, plan->endpoint);
 	if (executor->when)
 		step->when = jflow_filter_parse(executor->when, "when");

@@ -491,6 +491,81 @@ jflow_search_json(PG_FUNCTION_ARGS)
 	PG_RETURN_JSONB_P(jflow_matches_to_jsonb(docs));
 }
 
+/* May an executor be left out of a post that moves what it has worked on? */
+static bool
+is_left_out(const JflowExecutor *executor)
+{
+	return executor->class && executor->class->one_for_one && executor->uses_before == NULL &&
+		executor->uses_after == NULL && (executor->requests == NULL || JB_ROOT_COUNT(executor->requests) == 0);
+}
+
+/* Does it keep documents under the ids that it is given, in a table of its own? */
+static bool
+stores_plainly(const JflowExecutor *executor)
+{
+	return executor->class && executor->class->stores && executor->uses_before == NULL &&
+		executor->uses_after == NULL && (executor->requests == NULL || JB_ROOT_COUNT(executor->requests) == 0) &&
+		(executor->class->table == NULL || executor->class->table(executor->uses_with) == NULL);
+}
+
+/*
+ * The target of posts that move the documents of a flow to another server: the
+ * executor that stores them, as a regular expression.  Raises feature_not_supported
+ * for a flow of which it cannot be said that what it stores is what was posted.
+ */
+static char *
+storing_executor(const char *flow_name, const char *endpoint)
+{
+	const JflowFlow *flow = jflow_flow_for_post(flow_name, endpoint);
+	const JflowExecutor *storing = NULL;
+	StringInfoData target;
+
+	for (int i = 0; i < flow->nexecutors; i++)
+	{
+		const JflowExecutor *executor = &flow->executors[i];
+
+		if (storing == NULL && stores_plainly(executor))
+			storing = executor;
+		else if (!is_left_out(executor))
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("documents of flow \"%s\" cannot be moved to other servers", flow->name),
+					 errdetail("Executor \"%s\" may store something else than was posted.", executor->name),
+					 errhint("One PQLiteIndexer with a table of its own can store them, behind vectorizers and HttpExecutors.")));
+	}
+	if (storing == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("documents of flow \"%s\" cannot be moved to other servers", flow->name),
+				 errdetail("No executor of it stores them.")));
+	initStringInfo(&target);
+	for (const char *c = storing->name; *c; c++)
+	{
+		if (!IS_HIGHBIT_SET(*c) && !isalnum((unsigned char) *c) && *c != '_')
+			appendStringInfoChar(&target, '\\');
+		appendStringInfoChar(&target, *c);
+	}
+	return target.data;
+}
+
+/* Documents of which nothing but the ids is left. */
+static Datum
+ids_alone(Datum docs)
+{
+	JflowDocs  *deformed = jflow_docs_deform(docs, "documents");
+
+	for (int i = 0; i < deformed->ndocs; i++)
+	{
+		JflowDoc	doc;
+
+		jflow_doc_init(&doc);
+		doc.values[DOC_ID] = deformed->docs[i].values[DOC_ID];
+		doc.nulls[DOC_ID] = deformed->docs[i].nulls[DOC_ID];
+		deformed->docs[i] = doc;
+	}
+	return jflow_docs_form(deformed);
+}
+
 /* What another server says of the post that it makes this one for. */
 static void
 read_remote_options(Jsonb *json, const char *flow, JflowPostOptions *options, Jsonb **origin)
@@ -515,6 +590,9 @@ read_remote_options(Jsonb *json, const char *flow, JflowPostOptions *options, Js
 	jflow_origin_check(*origin, flow);
 	value = jflow_json_get(json, "read_only", &buffer);
 	options->read_only = value && value->type == jbvBool && value->val.boolean;
+	value = jflow_json_get(json, "stored", &buffer);
+	if (value && value->type == jbvBool && value->val.boolean)
+		options->target_executor = storing_executor(options->flow, options->endpoint);
 	value = jflow_json_get(json, "timeout", &buffer);
 	if (value == NULL || value->type != jbvNumeric)
 		return;
@@ -549,6 +627,8 @@ jflow_remote_post(PG_FUNCTION_ARGS)
 	JflowPostOptions options = {0};
 	Jsonb	   *outer = jflow_origin;
 	Jsonb	   *origin;
+	JsonbValue	buffer;
+	JsonbValue *value;
 	Datum		answer;
 
 	options.endpoint = text_to_cstring(PG_GETARG_TEXT_PP(0));
@@ -567,5 +647,6 @@ jflow_remote_post(PG_FUNCTION_ARGS)
 		jflow_origin = outer;
 	}
 	PG_END_TRY();
-	PG_RETURN_DATUM(answer);
+	value = jflow_json_get(PG_GETARG_JSONB_P(4), "ids", &buffer);
+	PG_RETURN_DATUM(value && value->type == jbvBool && value->val.boolean ? ids_alone(answer) : answer);
 }
