@@ -37,13 +37,21 @@ CREATE TABLE jflow.sync_row (
 ) WITH (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_cost_delay = 0);
 CREATE INDEX sync_row_due ON jflow.sync_row (sync, due) WHERE due IS NOT NULL;
 
--- Keys that a round has found by comparison and brings to the store, which may have
--- anything of them till the round's end.
+-- Keys that a round brings to the store, which may have anything of them till the
+-- round's end: of so many the queue has told, the first time then, the others are found
+-- by comparison.  The time of the claim tells rounds apart, so that no row that is gone
+-- has the key of a new one.
 CREATE TABLE jflow.sync_flight (
-	sync pg_catalog.int4 PRIMARY KEY,
-	keys pg_catalog.text[] NOT NULL
+	sync pg_catalog.int4 NOT NULL,
+	claimed pg_catalog.timestamptz NOT NULL,
+	changed pg_catalog.int4 NOT NULL,
+	oldest pg_catalog.timestamptz,
+	keys pg_catalog.text[] NOT NULL,
+	PRIMARY KEY (sync, claimed)
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 100, autovacuum_vacuum_cost_delay = 0,
 	toast.autovacuum_vacuum_scale_factor = 0, toast.autovacuum_vacuum_threshold = 1000, toast.autovacuum_vacuum_cost_delay = 0);
+-- They live for a moment: compressing them would cost more than it saves.
+ALTER TABLE jflow.sync_flight ALTER COLUMN keys SET STORAGE EXTERNAL;
 
 -- Where a sync is at work.  Not dumped: a restored database is another one.
 CREATE TABLE jflow.sync_state (
@@ -149,8 +157,8 @@ CREATE VIEW @extschema@.jflow_sync_status WITH (security_barrier) AS
 			WHEN w.pid IS NULL OR NOT jflow.is_started(s.flow) THEN 'stopped'
 			WHEN p.phase <> 'follow' THEN 'comparing'
 			ELSE 'following' END AS state,
-		q.n + r.waiting AS pending, r.failed,
-		least(q.oldest, r.oldest) AS oldest,
+		q.n + f.n + r.waiting AS pending, r.failed,
+		least(q.oldest, f.oldest, r.oldest) AS oldest,
 		CASE WHEN p.phase IN ('fill', 'compare') AND jflow.is_owner(s.flow) THEN p.position END AS position,
 		w.docs, w.rate, w.pid,
 		CASE WHEN s.here = 'elsewhere' THEN 'the database was restored or copied; call jflow_sync_resume'
@@ -166,6 +174,8 @@ CREATE VIEW @extschema@.jflow_sync_status WITH (security_barrier) AS
 		LEFT JOIN jflow.sync_workers() w ON w.name = s.name AND w.flow = s.flow
 		CROSS JOIN LATERAL (SELECT pg_catalog.count(*) AS n, pg_catalog.min(changed) AS oldest
 			FROM jflow.sync_queue WHERE sync = s.id) q
+		CROSS JOIN LATERAL (SELECT coalesce(pg_catalog.sum(changed), 0) AS n, pg_catalog.min(oldest) AS oldest
+			FROM jflow.sync_flight WHERE sync = s.id) f
 		CROSS JOIN LATERAL (SELECT pg_catalog.count(*) FILTER (WHERE due < 'infinity') AS waiting,
 				pg_catalog.count(*) FILTER (WHERE attempts > 0) AS failed,
 				pg_catalog.min(due) FILTER (WHERE attempts = 0) AS oldest

@@ -217,6 +217,18 @@ jflow_object_aclcheck(Oid classid, Oid objectid, Oid roleid, AclMode mode)
 	index_beginscan(heap, index, snapshot, nkeys, norderbys)
 #endif
 
+/* Version 16 leaves indexes alone that only sum up, and 19 has flags. */
+#if PG_VERSION_NUM >= 190000
+#define exec_insert_index_tuples_compat(target, estate, slot) \
+	ExecInsertIndexTuples(target, estate, 0, slot, NIL, NULL)
+#elif PG_VERSION_NUM >= 160000
+#define exec_insert_index_tuples_compat(target, estate, slot) \
+	ExecInsertIndexTuples(target, slot, estate, false, false, NULL, NIL, false)
+#else
+#define exec_insert_index_tuples_compat(target, estate, slot) \
+	ExecInsertIndexTuples(target, slot, estate, false, false, NULL, NIL)
+#endif
+
 /* Version 18 counts index searches for EXPLAIN. */
 #if PG_VERSION_NUM >= 180000
 #define COUNT_INDEX_SEARCH_COMPAT(scan) \

@@ -170,7 +170,7 @@ append(int id, Datum key)
 	HeapTuple	tuple;
 
 	values[0] = Int32GetDatum(id);
-	values[1] = TimestampTzGetDatum(GetCurrentStatementStartTimestamp());
+	values[1] = TimestampTzGetDatum(GetCurrentTimestamp());
 	values[2] = key;
 	nulls[2] = key == (Datum) 0;
 	tuple = heap_form_tuple(RelationGetDescr(queue), values, nulls);

@@ -23,6 +23,7 @@
 #define MAX_ROUND_BYTES (16 * 1024 * 1024)	/* of documents */
 #define MAX_STEP 3200			/* rows */
 #define SWEEP_ROWS 10000
+#define LOOK_SHARE 20			/* see SyncLook */
 
 /* Of a round's rows, by key. */
 int
@@ -69,72 +70,18 @@ selected_texts(MemoryContext context, int column, int *n, bool *any_null)
 	return result;
 }
 
-/*
- * Say that nobody knows what the store has of some keys.  They are due then or, at
- * infinity's other end, of the round that is to settle them in this transaction.
- */
-void
-sync_unset_hashes(const Sync *sync, const Datum *keys, int n, TimestampTz due)
-{
-	JflowParams params = {0};
-
-	if (n == 0)
-		return;
-	jflow_param_int(&params, sync->id);
-	sync_param_texts(&params, keys, n);
-	jflow_param(&params, TIMESTAMPTZOID, TimestampTzGetDatum(due), due == DT_NOBEGIN);
-	(void) sync_statement("INSERT INTO jflow.sync_row AS r (sync, key, due) SELECT $1, k, $3 "
-						  "FROM pg_catalog.unnest($2) k ON CONFLICT (sync, key) DO UPDATE "
-						  "SET hash = NULL, due = excluded.due, attempts = 0, failed = NULL, sqlstate = NULL, message = NULL",
-						  &params);
-}
-
-/* The earliest of the times that a statement has selected, but no later than now. */
-static TimestampTz
-earliest(int column, TimestampTz now)
+/* The first and the last of the times that a statement has selected; of none they stay what they are. */
+static void
+selected_times(int column, TimestampTz *first, TimestampTz *last)
 {
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
 		bool		isnull;
+		TimestampTz at = DatumGetTimestampTz(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, column, &isnull));
 
-		now = Min(now, DatumGetTimestampTz(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, column, &isnull)));
+		*first = Min(*first, at);
+		*last = Max(*last, at);
 	}
-	return now;
-}
-
-/*
- * Take entries from the queue.  Their keys become due, since the first of them has
- * changed; that all may have changed means a sweep.
- */
-static void
-take_queue(SyncRound *round, int limit, TimestampTz now)
-{
-	Sync	   *sync = round->sync;
-	JflowCatalogState state;
-	JflowParams params = {0};
-	bool		all = false;
-	uint64		taken;
-	Datum	   *keys;
-	int			n;
-
-	jflow_param_int(&params, sync->id);
-	jflow_param_int(&params, limit);
-	jflow_catalog_begin(&state);
-	taken = sync_statement("DELETE FROM jflow.sync_queue WHERE ctid = ANY (ARRAY("
-						   "SELECT ctid FROM jflow.sync_queue WHERE sync = $1 ORDER BY changed LIMIT $2)) "
-						   "RETURNING key, changed", &params);
-	keys = selected_texts(round->context, 1, &n, &all);
-	now = earliest(2, now);
-	qsort(keys, n, sizeof(Datum), jflow_texts_order);
-	n = qunique(keys, n, sizeof(Datum), jflow_texts_order);
-	sync_unset_hashes(sync, keys, n, now);
-	jflow_catalog_end(&state);
-	CommandCounterIncrement();
-	round->more |= taken == limit;
-	if (all)
-		sync_set_phase(sync, sync->phase == PHASE_FILL ? PHASE_COMPARE : sync->phase == PHASE_FOLLOW ? PHASE_SWEEP : sync->phase,
-					   sync->phase == PHASE_SWEEP || sync->phase == PHASE_FOLLOW || sync->position == NULL ? (Datum) 0 :
-					   CStringGetTextDatum(sync->position));
 }
 
 /* A row with a key, whose document is looked for. */
@@ -142,34 +89,188 @@ typedef struct Wanted
 {
 	Datum		key;
 	int			attempts;
+	bool		changed;		/* the queue has told of it */
 } Wanted;
 
-/* What is due, in the round's context. */
+/* By key; what the queue has told comes first. */
+static int
+wanted_order(const void *a, const void *b)
+{
+	const Wanted *wa = a;
+	const Wanted *wb = b;
+	int			order = jflow_text_order(wa->key, wb->key);
+
+	return order != 0 ? order : (int) wb->changed - (int) wa->changed;
+}
+
+/* Keys that the queue has told of, in the round's context. */
+typedef struct Changed
+{
+	Datum	   *keys;
+	int			n;
+	uint64		taken;			/* entries */
+	bool		all;			/* rows may have changed */
+} Changed;
+
+/* Take entries that are not older than a time. */
+static void
+take_entries(SyncRound *round, int limit, TimestampTz from, TimestampTz *last, Changed *changed)
+{
+	JflowCatalogState state;
+	JflowParams params = {0};
+	Datum	   *keys;
+	int			n;
+
+	jflow_param_int(&params, round->sync->id);
+	jflow_param_int(&params, limit - (int) changed->taken);
+	sync_param_time(&params, from);
+	jflow_catalog_begin(&state);
+	changed->taken += sync_statement("DELETE FROM jflow.sync_queue WHERE ctid = ANY (ARRAY("
+									 "SELECT ctid FROM jflow.sync_queue WHERE sync = $1 AND changed >= $3 "
+									 "ORDER BY changed LIMIT $2)) RETURNING key, changed", &params);
+	keys = selected_texts(round->context, 1, &n, &changed->all);
+	selected_times(2, &round->oldest, last);
+	jflow_catalog_end(&state);
+	CommandCounterIncrement();
+	if (changed->n == 0)
+		changed->keys = keys;
+	else if (n > 0)
+	{
+		changed->keys = repalloc(changed->keys, sizeof(Datum) * (changed->n + n));
+		memcpy(changed->keys + changed->n, keys, sizeof(Datum) * n);
+	}
+	changed->n += n;
+}
+
+/* Look into the queue as the worker does. */
+static void
+look(SyncRound *round, int limit, TimestampTz now, Changed *changed)
+{
+	SyncLook	everywhere = {0};
+	SyncLook   *how = round->look ? round->look : &everywhere;
+
+	how->at_all = now >= how->all_at;
+	if (!how->at_all)
+	{
+		take_entries(round, limit, how->from, &how->from, changed);
+		if (changed->taken >= limit || !how->thorough)
+			return;
+		how->at_all = true;
+		now = GetCurrentTimestamp();
+	}
+	take_entries(round, limit, DT_NOBEGIN, &how->from, changed);
+	how->all_at = now + (GetCurrentTimestamp() - now) * LOOK_SHARE;
+}
+
+/*
+ * Take entries from the queue, into the round's context.  Their keys are due since the
+ * first of them has changed; that all may have changed means a sweep.
+ */
 static Wanted *
-select_due(SyncRound *round, int limit, TimestampTz now, int *n)
+take_queue(SyncRound *round, int limit, TimestampTz now, int *n)
+{
+	Sync	   *sync = round->sync;
+	Changed		changed = {0};
+	Datum	   *keys;
+	Wanted	   *wanted;
+
+	round->oldest = now;
+	look(round, limit, now, &changed);
+	keys = changed.keys;
+	qsort(keys, changed.n, sizeof(Datum), jflow_texts_order);
+	*n = qunique(keys, changed.n, sizeof(Datum), jflow_texts_order);
+	wanted = MemoryContextAllocZero(round->context, sizeof(Wanted) * Max(*n, 1));
+	for (int i = 0; i < *n; i++)
+	{
+		wanted[i].key = keys[i];
+		wanted[i].changed = true;
+	}
+	round->more |= changed.taken == limit;
+	if (changed.all)
+		sync_set_phase(sync, sync->phase == PHASE_FILL ? PHASE_COMPARE : sync->phase == PHASE_FOLLOW ? PHASE_SWEEP : sync->phase,
+					   sync->phase == PHASE_SWEEP || sync->phase == PHASE_FOLLOW || sync->position == NULL ? (Datum) 0 :
+					   CStringGetTextDatum(sync->position));
+	return wanted;
+}
+
+/* Rows of sync_row that are due, in the round's context; *early of them since before the queue's. */
+static Wanted *
+select_due(SyncRound *round, int limit, TimestampTz now, int *n, int *early)
 {
 	JflowCatalogState state;
 	JflowParams params = {0};
 	Wanted	   *wanted;
+	MemoryContext old;
 	bool		isnull;
 
 	jflow_param_int(&params, round->sync->id);
 	sync_param_time(&params, now);
 	jflow_param_int(&params, limit);
 	jflow_catalog_begin(&state);
-	*n = (int) sync_statement("SELECT key, attempts FROM jflow.sync_row WHERE sync = $1 "
+	*n = (int) sync_statement("SELECT key, attempts, due FROM jflow.sync_row WHERE sync = $1 "
 							  "AND due <= $2 ORDER BY due LIMIT $3", &params);
-	wanted = MemoryContextAlloc(round->context, sizeof(Wanted) * Max(*n, 1));
+	old = MemoryContextSwitchTo(round->context);
+	wanted = palloc0(sizeof(Wanted) * Max(*n, 1));
+	*early = 0;
 	for (int i = 0; i < *n; i++)
 	{
-		MemoryContext old = MemoryContextSwitchTo(round->context);
+		HeapTuple	tuple = SPI_tuptable->vals[i];
+		TupleDesc	desc = SPI_tuptable->tupdesc;
 
-		wanted[i].key = PointerGetDatum(DatumGetTextPCopy(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull)));
-		wanted[i].attempts = DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2, &isnull));
-		MemoryContextSwitchTo(old);
+		wanted[i].key = PointerGetDatum(DatumGetTextPCopy(SPI_getbinval(tuple, desc, 1, &isnull)));
+		wanted[i].attempts = DatumGetInt32(SPI_getbinval(tuple, desc, 2, &isnull));
+		*early += DatumGetTimestampTz(SPI_getbinval(tuple, desc, 3, &isnull)) <= round->oldest;
 	}
+	MemoryContextSwitchTo(old);
 	jflow_catalog_end(&state);
-	qsort(wanted, *n, sizeof(Wanted), jflow_texts_order);	/* the key comes first */
+	return wanted;
+}
+
+/* What has been taken from the queue and is not of the round is due. */
+static void
+put_back(SyncRound *round, const Wanted *wanted, int n)
+{
+	JflowCatalogState state;
+	Datum	   *keys = palloc(sizeof(Datum) * Max(n, 1));
+	int			back = 0;
+
+	for (int i = 0; i < n; i++)
+		if (wanted[i].changed)
+			keys[back++] = wanted[i].key;
+	jflow_catalog_begin(&state);
+	sync_unset_hashes(round->sync, keys, back, round->oldest);
+	jflow_catalog_end(&state);
+}
+
+/*
+ * What has changed and what is due, at most so many rows, the oldest first; in the
+ * order of the key, each once, in the round's context.
+ */
+static Wanted *
+select_wanted(SyncRound *round, int limit, TimestampTz now, int *n)
+{
+	int			nchanged,
+				ndue,
+				early;
+	Wanted	   *changed = take_queue(round, limit, now, &nchanged);
+	Wanted	   *due = select_due(round, limit, now, &ndue, &early);
+	int			taken = Min(nchanged, limit - early);
+	int			late = Min(ndue - early, limit - early - taken);
+	Wanted	   *wanted = MemoryContextAlloc(round->context, sizeof(Wanted) * Max(early + taken + late, 1));
+	int			kept = 0;
+
+	round->more |= ndue == limit || taken < nchanged || late < ndue - early;
+	put_back(round, changed + taken, nchanged - taken);
+	memcpy(wanted, due, sizeof(Wanted) * (early + late));
+	memcpy(wanted + early + late, changed, sizeof(Wanted) * taken);
+	*n = early + late + taken;
+	qsort(wanted, *n, sizeof(Wanted), wanted_order);
+
+	/* a row that changes begins anew */
+	for (int i = 0; i < *n; i++)
+		if (kept == 0 || jflow_text_order(wanted[kept - 1].key, wanted[i].key) != 0)
+			wanted[kept++] = wanted[i];
+	*n = kept;
 	return wanted;
 }
 
@@ -201,7 +302,9 @@ read_wanted(SyncRound *round, const SyncSource *source, const Wanted *wanted, in
 		if (row == NULL && !all)
 			continue;
 		rows[kept] = row ? *row : wanted_row;
-		rows[kept++].attempts = wanted[i].attempts;
+		rows[kept].attempts = wanted[i].attempts;
+		rows[kept].changed = rows[kept].in_flight = wanted[i].changed;
+		kept++;
 		if (row)
 			round->bytes += VARSIZE(DatumGetPointer(row->doc));
 	}
@@ -228,15 +331,30 @@ bytes_left(const SyncRound *round)
 	return round->bytes < MAX_ROUND_BYTES ? MAX_ROUND_BYTES - round->bytes : 0;
 }
 
-/* Claim what is due. */
+/* Those of what was wanted that the round has not, since it has enough. */
+static int
+left_over(const SyncRound *round, Wanted *wanted, int n)
+{
+	int			left = 0;
+
+	for (int i = 0; i < n; i++)
+	{
+		SyncRow		row = {.key = wanted[i].key};
+
+		if (bsearch(&row, round->rows, round->nrows, sizeof(SyncRow), sync_row_order) == NULL)
+			wanted[left++] = wanted[i];
+	}
+	return left;
+}
+
+/* Claim what has changed and what is due; the round has its rows in the order of the key. */
 static void
 claim_due(SyncRound *round, const SyncSource *source, int limit, TimestampTz now)
 {
 	int			n;
-	Wanted	   *wanted = select_due(round, limit, now, &n);
+	Wanted	   *wanted = select_wanted(round, limit, now, &n);
 	int			step = round->sync->batch;
 
-	round->more |= n == limit;
 	for (int i = 0; i < n;)
 	{
 		int			some = Min(step, n - i);
@@ -244,6 +362,7 @@ claim_due(SyncRound *round, const SyncSource *source, int limit, TimestampTz now
 		CHECK_FOR_INTERRUPTS();
 		if (bytes_left(round) == 0 || !read_wanted(round, source, wanted + i, some, bytes_left(round)))
 		{
+			put_back(round, wanted, left_over(round, wanted, n));
 			round->more = true; /* the rest stays due */
 			break;
 		}
@@ -252,23 +371,58 @@ claim_due(SyncRound *round, const SyncSource *source, int limit, TimestampTz now
 	}
 }
 
-/* Of rows that were scanned, leave those that the store may not have. */
+/*
+ * What sync_row has of some keys, which are sorted, between jflow_catalog_begin and
+ * _end.  The keys of rows that follow one another in the source mostly do here, too,
+ * or are not there yet: then all between the first and the last are read, which costs
+ * much less than to look for each.
+ */
+static void
+look_up(SyncRound *round, const Datum *keys, int n)
+{
+	JflowParams params = {0};
+	int			limit = n * 2;
+
+	jflow_param_int(&params, round->sync->id);
+	if (!round->scattered)
+	{
+		JflowParams range = params;
+
+		jflow_param(&range, TEXTOID, keys[0], false);
+		jflow_param(&range, TEXTOID, keys[n - 1], false);
+		jflow_param_int(&range, limit);
+		round->scattered = sync_statement("SELECT key, hash FROM jflow.sync_row WHERE sync = $1 "
+										  "AND key >= $2 AND key <= $3 LIMIT $4", &range) == limit;
+		if (!round->scattered)
+			return;
+	}
+	sync_param_texts(&params, keys, n);
+	(void) sync_statement("SELECT r.key, r.hash FROM pg_catalog.unnest($2) k CROSS JOIN LATERAL "
+						  "(SELECT key, hash FROM jflow.sync_row WHERE sync = $1 AND key = k OFFSET 0) r", &params);
+}
+
+/*
+ * Of rows that were scanned, leave those that the store may not have, and that are not
+ * among the first "nclaimed" of the round, which have changed or are due.
+ */
 static int
-leave_out_known(const Sync *sync, SyncRow *rows, int n)
+leave_out_known(SyncRound *round, int nclaimed, SyncRow *rows, int n)
 {
 	JflowCatalogState state;
-	JflowParams params = {0};
 	Datum	   *keys = palloc(sizeof(Datum) * Max(n, 1));
 	int			kept = 0;
 
-	for (int i = 0; i < n; i++)
-		keys[i] = rows[i].key;
+	if (n == 0)
+		return 0;
 	qsort(rows, n, sizeof(SyncRow), sync_row_order);
-	jflow_param_int(&params, sync->id);
-	sync_param_texts(&params, keys, n);
+	for (int i = 0; i < n; i++)
+	{
+		keys[i] = rows[i].key;
+		rows[i].fresh = true;
+		rows[i].in_flight = bsearch(&rows[i], round->rows, nclaimed, sizeof(SyncRow), sync_row_order) == NULL;
+	}
 	jflow_catalog_begin(&state);
-	(void) sync_statement("SELECT r.key, r.hash FROM pg_catalog.unnest($2) k CROSS JOIN LATERAL "
-						  "(SELECT key, hash FROM jflow.sync_row WHERE sync = $1 AND key = k OFFSET 0) r", &params);
+	look_up(round, keys, n);
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
 		bool		isnull;
@@ -276,26 +430,26 @@ leave_out_known(const Sync *sync, SyncRow *rows, int n)
 		int64		hash = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2, &isnull));
 		SyncRow    *row = bsearch(&known, rows, n, sizeof(SyncRow), sync_row_order);
 
+		if (row == NULL)
+			continue;
+		row->fresh = false;
 		/* what has no hash is due, or will be, without our doing */
-		if (row && (isnull || row->hash == hash))
-			row->failed = true;
-		else if (row)
-			row->known = true;
+		if (isnull || row->hash == hash)
+			row->in_flight = false;
 	}
 	jflow_catalog_end(&state);
 	for (int i = 0; i < n; i++)
-	{
-		if (rows[i].failed)
-			continue;
-		rows[kept] = rows[i];
-		rows[kept++].in_flight = true;
-	}
+		if (rows[i].in_flight)
+			rows[kept++] = rows[i];
 	return kept;
 }
 
-/* Compare some rows of the source; claims what differs.  Returns whether that was the end. */
+/*
+ * Compare some rows of the source; claims what differs, behind the first "nclaimed"
+ * rows of the round.  Returns whether that was the end.
+ */
 static bool
-compare_some(SyncRound *round, const SyncSource *source, int step)
+compare_some(SyncRound *round, int nclaimed, const SyncSource *source, int step)
 {
 	Sync	   *sync = round->sync;
 	SyncRow    *rows = more_rows(round, step);
@@ -304,7 +458,7 @@ compare_some(SyncRound *round, const SyncSource *source, int step)
 	int			n = sync_source_scan(source, sync->position, step, bytes_left(round), rows, &all);
 	Datum		last = n > 0 ? rows[n - 1].key : (Datum) 0;
 	bool		end = all && n < step;
-	int			kept = leave_out_known(sync, rows, n);
+	int			kept = leave_out_known(round, nclaimed, rows, n);
 
 	for (int i = 0; i < kept; i++)
 		round->bytes += VARSIZE(DatumGetPointer(rows[i].doc));
@@ -315,36 +469,12 @@ compare_some(SyncRound *round, const SyncSource *source, int step)
 	return end;
 }
 
-/*
- * Write down what the round has found by comparison.  One row for all of them costs
- * less than to write each of sync_row twice.
- */
-static void
-note_flight(SyncRound *round)
-{
-	JflowCatalogState state;
-	JflowParams params = {0};
-	Datum	   *keys = palloc(sizeof(Datum) * Max(round->nrows, 1));
-	int			n = 0;
-
-	for (int i = 0; i < round->nrows; i++)
-		if (round->rows[i].in_flight)
-			keys[n++] = round->rows[i].key;
-	round->in_flight = n > 0;
-	if (n == 0)
-		return;
-	jflow_param_int(&params, round->sync->id);
-	sync_param_texts(&params, keys, n);
-	jflow_catalog_begin(&state);
-	(void) jflow_catalog_run("INSERT INTO jflow.sync_flight (sync, keys) VALUES ($1, $2)", &params);
-	jflow_catalog_end(&state);
-}
-
 static void
 compare(SyncRound *round, const SyncSource *source, int limit)
 {
 	Sync	   *sync = round->sync;
 	int			step = Min(sync->batch, limit);
+	int			nclaimed = round->nrows;
 	bool		end = false;
 
 	round->compared = true;
@@ -356,10 +486,9 @@ compare(SyncRound *round, const SyncSource *source, int limit)
 	while (!end && round->nrows < limit && bytes_left(round) > 0)
 	{
 		CHECK_FOR_INTERRUPTS();
-		end = compare_some(round, source, step);
+		end = compare_some(round, nclaimed, source, step);
 		step = next_step(step);
 	}
-	note_flight(round);
 	if (end)
 		sync_set_phase(sync, sync->phase == PHASE_FILL ? PHASE_FOLLOW : PHASE_SWEEP, (Datum) 0);
 	else
@@ -413,17 +542,16 @@ sync_claim_keys(SyncRound *round, Datum *keys, int n)
 {
 	MemoryContext old = MemoryContextSwitchTo(round->context);
 	SyncSource *source = sync_source_open(round->sync);
-	JflowCatalogState state;
 	Wanted	   *wanted;
 
 	qsort(keys, n, sizeof(Datum), jflow_texts_order);
 	n = qunique(keys, n, sizeof(Datum), jflow_texts_order);
-	jflow_catalog_begin(&state);
-	sync_unset_hashes(round->sync, keys, n, DT_NOBEGIN);
-	jflow_catalog_end(&state);
 	wanted = palloc0(sizeof(Wanted) * Max(n, 1));
 	for (int i = 0; i < n; i++)
+	{
 		wanted[i].key = keys[i];
+		wanted[i].changed = true;
+	}
 	if (n > 0)
 		(void) read_wanted(round, source, wanted, n, SIZE_MAX);
 	MemoryContextSwitchTo(old);
@@ -440,34 +568,13 @@ sync_claim(SyncRound *round, int limit)
 	SyncSource *source = sync_source_open(round->sync);
 	TimestampTz now = GetCurrentTimestamp();
 
-	take_queue(round, limit, now);
 	claim_due(round, source, limit, now);
 	if (round->sync->phase == PHASE_SWEEP)
 		sweep(round, source, now);
 	else if (round->sync->phase != PHASE_FOLLOW && round->nrows < limit)
 		compare(round, source, limit);
+	sync_flight_begin(round);
 	MemoryContextSwitchTo(old);
-}
-
-/*
- * What was on its way when a round ended badly is due again.  Nothing is on its way
- * now.
- */
-void
-sync_recover(const Sync *sync)
-{
-	JflowCatalogState state;
-	JflowParams params = {0};
-
-	jflow_param_int(&params, sync->id);
-	jflow_catalog_begin(&state);
-	(void) sync_statement("INSERT INTO jflow.sync_row AS r (sync, key, due) SELECT $1, k, pg_catalog.now() "
-						  "FROM jflow.sync_flight f CROSS JOIN LATERAL pg_catalog.unnest(f.keys) k WHERE f.sync = $1 "
-						  "ON CONFLICT (sync, key) DO UPDATE SET hash = NULL, due = excluded.due, attempts = 0, "
-						  "failed = NULL, sqlstate = NULL, message = NULL", &params);
-	(void) sync_statement("DELETE FROM jflow.sync_flight WHERE sync = $1", &params);
-	jflow_catalog_end(&state);
-	CommandCounterIncrement();
 }
 
 /*

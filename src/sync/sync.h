@@ -4,10 +4,10 @@
  *
  * Files, each of which calls only those before it: catalog.c reads and writes our
  * tables; source.c reads rows of a source as documents; trigger.c makes and drops
- * the triggers of a source; claim.c, post.c and settle.c are a round; worker.c runs
- * rounds; immediate.c is a round inside of a writer's statement; changed.c is what
- * the triggers call; exchange.c lets a sync take another's place; define.c,
- * control.c and resync.c have the SQL functions.
+ * the triggers of a source; flight.c writes down what is on its way; claim.c, post.c
+ * and settle.c are a round; worker.c runs rounds; immediate.c is a round inside of a
+ * writer's statement; changed.c is what the triggers call; exchange.c lets a sync
+ * take another's place; define.c, control.c and resync.c have the SQL functions.
  *
  * docs/sync.md says why nothing is lost, and the order of locks.
  */
@@ -75,8 +75,11 @@ typedef struct SyncRow
 	Datum		doc;			/* 0: the source has no such row */
 	int64		hash;			/* of the document */
 	int			attempts;		/* that failed before */
-	bool		in_flight;		/* sync_flight says that it is on its way */
-	bool		known;			/* sync_row has its key */
+	bool		changed;		/* the queue has told of it */
+	bool		in_flight;		/* sync_row does not say that it is on its
+								 * way, but sync_flight */
+	bool		fresh;			/* sync_row has no such key */
+	bool		missed;			/* nor has it, as it turned out */
 	bool		failed;
 	bool		of_doc;			/* the error is the document's own */
 	int			sqlstate;
@@ -137,6 +140,20 @@ extern int	sync_source_scan(const SyncSource *source, const char *position, int 
 extern List *sync_columns_attnums(const Sync *sync, Relation source);
 extern AttrNumber sync_default_key(Relation source);
 
+/*
+ * How a worker looks into the queue.  What it has taken stays there as dead rows until
+ * VACUUM may remove them, so it mostly begins behind them.  Entries of transactions
+ * that have lasted may be before that, and are found when it looks at all, which it
+ * does no more often than takes a twentieth of its time.
+ */
+typedef struct SyncLook
+{
+	TimestampTz from;
+	TimestampTz all_at;			/* it looks at all from then on */
+	bool		thorough;		/* and when there is nothing else */
+	bool		at_all;			/* the last look was at all */
+} SyncLook;
+
 /* A round: claim, post, settle. */
 typedef struct SyncRound
 {
@@ -148,18 +165,27 @@ typedef struct SyncRound
 	Size		bytes;			/* of documents */
 	bool		more;			/* there may be more to do at once */
 	bool		compared;		/* what is due now need not be of the queue */
-	bool		in_flight;		/* some rows are */
+	SyncLook   *look;			/* NULL: at all */
+	TimestampTz claimed;		/* in sync_flight; 0: no row is in flight */
+	TimestampTz oldest;			/* when the first of those has changed of
+								 * which the queue has told */
+	bool		scattered;		/* keys near those of the source's next rows
+								 * are too many */
 	bool		strict;			/* any error is raised */
 	int			arrived;
 	ErrorData  *error;			/* one that says nothing about a row */
 } SyncRound;
 
+/* flight.c */
+extern void sync_unset_hashes(const Sync *sync, const Datum *keys, int n, TimestampTz due);
+extern void sync_flight_begin(SyncRound *round);
+extern void sync_flight_end(SyncRound *round);
+extern void sync_recover(const Sync *sync);
+
 /* claim.c */
 extern int	sync_row_order(const void *a, const void *b);
 extern void sync_claim(SyncRound *round, int limit);
 extern void sync_claim_keys(SyncRound *round, Datum *keys, int n);
-extern void sync_unset_hashes(const Sync *sync, const Datum *keys, int n, TimestampTz due);
-extern void sync_recover(const Sync *sync);
 extern void sync_hasten(const Sync *sync);
 extern bool sync_has_followed(int id, TimestampTz before);
 extern TimestampTz sync_next_due(const Sync *sync);

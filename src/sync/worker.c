@@ -41,6 +41,7 @@ typedef struct Worker
 	int			failures;		/* rounds, in a row */
 	int			limit;			/* rows of the next round */
 	TimestampTz not_before;		/* after failures */
+	SyncLook	look;
 	uint64		serving;		/* the last of jflow_sync_run's wishes */
 	TimestampTz asked_at;		/* no later than this */
 	bool		replaces;		/* the last round was of one that shall take
@@ -270,6 +271,7 @@ recover_from_error(Worker *worker)
 	RESUME_INTERRUPTS();
 	MemoryContextSwitchTo(worker->context);
 	worker->recover = true;
+	memset(&worker->look, 0, sizeof(worker->look)); /* what was taken may be there again */
 	note_error(worker, error);
 }
 
@@ -285,6 +287,7 @@ run_round(Worker *worker, TimestampTz *due)
 	volatile bool again = false;
 
 	round->context = worker->context;
+	round->look = &worker->look;
 	*due = DT_NOEND;
 	worker->replaces = false;
 	PG_TRY();
@@ -306,6 +309,8 @@ run_round(Worker *worker, TimestampTz *due)
 				end_transaction();
 				if (round->nrows == 0 && *due == DT_NOEND)
 					worker->failures = 0;	/* what has failed is gone */
+				if (!worker->look.at_all)
+					*due = Min(*due, worker->look.all_at);
 				worker->replaces = round->sync->stands_for && round->sync->phase == PHASE_FOLLOW &&
 					round->error == NULL && *due == DT_NOEND;
 			}
@@ -534,6 +539,7 @@ sync_worker_run(JflowReplica *me)
 			rest(manual ? DT_NOEND : worker.not_before);
 			continue;
 		}
+		worker.look.thorough = asked;
 		pgstat_report_activity(STATE_RUNNING, "keeping a table in step with its flow");
 		MemoryContextSwitchTo(worker.context);
 		while (!me->stop && run_round(&worker, &due))
@@ -541,13 +547,14 @@ sync_worker_run(JflowReplica *me)
 			MemoryContextReset(worker.context);
 			CHECK_FOR_INTERRUPTS();
 			/* who asked need not wait for what goes on changing */
-			if (asked && is_served(&worker))
+			if (asked && worker.look.at_all && is_served(&worker))
 			{
 				answer(&worker);
 				asked = false;
 			}
 			if (!asked)
 				asked = worker.hasten = is_asked(&worker);
+			worker.look.thorough = asked;
 			if (manual && !asked)
 				break;
 		}
