@@ -206,7 +206,9 @@ sub post_in_background
 	$session->{pid} = $session->query('SELECT pg_backend_pid()');
 	$session->query("\\set VERBOSITY verbose");
 	$session->{stderr} = '';
-	$session->query_until(qr/go/, "\\echo go\n$sql;\n");
+	my $seen = $session->query_until(qr/go\n/, "\\echo go\n$sql;\n");
+	# an answer that is there already
+	$session->{early} = $seen =~ /go\n(.*)/s ? $1 : '';
 	return $session;
 }
 
@@ -214,9 +216,10 @@ sub post_in_background
 sub finish_background
 {
 	my ($session) = @_;
-	my $out = $session->query('');
+	my $out = (defined $session->{early} ? $session->{early} : '') . $session->query('');
 	my $err = $session->{stderr};
 	$session->{stderr} = '';
+	$out =~ s/\n\z//;
 	eval { $session->quit };
 	return ($out, $err);
 }
