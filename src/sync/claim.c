@@ -305,7 +305,7 @@ read_wanted(SyncRound *round, const SyncSource *source, const Wanted *wanted, in
 		rows[kept].attempts = wanted[i].attempts;
 		rows[kept].changed = rows[kept].in_flight = wanted[i].changed;
 		kept++;
-		if (row)
+		if (row && row->doc)
 			round->bytes += VARSIZE(DatumGetPointer(row->doc));
 	}
 	round->nrows += kept;
@@ -461,7 +461,8 @@ compare_some(SyncRound *round, int nclaimed, const SyncSource *source, int step)
 	int			kept = leave_out_known(round, nclaimed, rows, n);
 
 	for (int i = 0; i < kept; i++)
-		round->bytes += VARSIZE(DatumGetPointer(rows[i].doc));
+		if (rows[i].doc)
+			round->bytes += VARSIZE(DatumGetPointer(rows[i].doc));
 	round->nrows += kept;
 	if (!end)
 		sync->position = TextDatumGetCString(last);

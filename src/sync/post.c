@@ -6,6 +6,7 @@
 
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
+#include "utils/builtins.h"
 #include "utils/memutils.h"
 
 #include "common/json.h"
@@ -35,20 +36,6 @@ next_docs(JflowSource *base, int size, Datum *docs)
 	return true;
 }
 
-/* Note the error of a row, in the round's context; the first one counts. */
-void
-sync_fail_row(SyncRound *round, SyncRow *row, const ErrorData *error, bool of_doc)
-{
-	if (row->failed)
-		return;
-	row->failed = true;
-	row->of_doc = of_doc;
-	row->sqlstate = error->sqlerrcode;
-	row->message = MemoryContextStrdup(round->context, error->message ? error->message : "");
-	if (error->hint)
-		row->hint = MemoryContextStrdup(round->context, error->hint);
-}
-
 /* The row that a document was made of; NULL: nobody knows. */
 static SyncRow *
 find_row(SyncRound *round, const JflowDoc *doc)
@@ -64,6 +51,15 @@ find_row(SyncRound *round, const JflowDoc *doc)
 	return bsearch(&key, round->rows, round->nrows, sizeof(SyncRow), sync_row_order);
 }
 
+static void
+fail_row(SyncRound *round, SyncRow *row, const ErrorData *error, bool of_doc)
+{
+	MemoryContext old = MemoryContextSwitchTo(round->context);
+
+	sync_fail_row(row, error, of_doc);
+	MemoryContextSwitchTo(old);
+}
+
 /*
  * The post goes on without a document.  If it is not one of ours nobody can tell
  * which row has not arrived, so none has.
@@ -76,9 +72,9 @@ take_error(void *arg, const JflowDoc *doc, const ErrorData *error, bool of_doc)
 
 	if (row == NULL)
 		for (int i = 0; i < round->nrows; i++)
-			sync_fail_row(round, &round->rows[i], error, false);
+			fail_row(round, &round->rows[i], error, false);
 	else
-		sync_fail_row(round, row, error, of_doc);
+		fail_row(round, row, error, of_doc);
 }
 
 /* A document of a key alone. */
@@ -151,7 +147,8 @@ post_some(SyncRound *round, bool deleted, bool alone)
 	{
 		const SyncRow *row = &round->rows[i];
 
-		if ((row->doc == (Datum) 0) == deleted && (row->attempts > 0) == alone)
+		/* one that could not be read has failed already */
+		if (!row->failed && (row->doc == (Datum) 0) == deleted && (row->attempts > 0) == alone)
 			source.docs[source.n++] = deleted ? doc_of_key(row->key) : row->doc;
 	}
 
@@ -180,6 +177,23 @@ post_some(SyncRound *round, bool deleted, bool alone)
 	MemoryContextSwitchTo(old);
 }
 
+/* Raise the error of a row that could not be read, if there is one. */
+static void
+raise_unread(const SyncRound *round)
+{
+	for (int i = 0; i < round->nrows; i++)
+	{
+		const SyncRow *row = &round->rows[i];
+
+		if (row->failed)
+			ereport(ERROR,
+					(errcode(row->sqlstate),
+					 errmsg_internal("%s", row->message),
+					 errdetail("The row with the id \"%s\" cannot be read as a document.", TextDatumGetCString(row->key)),
+					 row->hint ? errhint("%s", row->hint) : 0));
+	}
+}
+
 /*
  * Post what was claimed.  What is wrong with rows is noted in them; what is wrong
  * with the flow is raised.
@@ -188,6 +202,8 @@ void
 sync_post(SyncRound *round)
 {
 	qsort(round->rows, round->nrows, sizeof(SyncRow), sync_row_order);
+	if (round->strict)
+		raise_unread(round);
 	for (int deleted = 0; deleted <= 1; deleted++)
 		for (int alone = 0; alone <= 1; alone++)
 			post_some(round, deleted, alone);

@@ -174,8 +174,8 @@ settle_arrived(SyncRound *round)
 						 "WHERE r.ctid = v.tid RETURNING r.key");
 	find_missed(round, nfound);
 	(void) settle_some(round, true, "INSERT INTO jflow.sync_row AS r (sync, key, hash) SELECT $1, u.key, u.hash "
-				"FROM ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest($3)) u (key, hash) ON CONFLICT (sync, key) "
-				"DO UPDATE SET hash = excluded.hash, due = NULL, attempts = 0, failed = NULL, sqlstate = NULL, message = NULL");
+					   "FROM ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest($3)) u (key, hash) ON CONFLICT (sync, key) "
+					   "DO UPDATE SET hash = excluded.hash, due = NULL, attempts = 0, failed = NULL, sqlstate = NULL, message = NULL");
 }
 
 static void

@@ -12,6 +12,7 @@
 #include "access/stratnum.h"
 #include "access/sysattr.h"
 #include "access/table.h"
+#include "access/xact.h"
 #include "catalog/catalog.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
@@ -26,6 +27,7 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
+#include "utils/resowner.h"
 #include "utils/rls.h"
 #include "utils/snapmgr.h"
 #include "utils/typcache.h"
@@ -37,6 +39,9 @@
 
 /* Rows that a cursor fetches at once; behind so many bytes, one. */
 #define MOST_FETCHED 64
+/* What a function takes beside a separator, and in pairs. */
+#define MOST_TEXTS (FUNC_MAX_ARGS - 1)
+#define MOST_TAGS (FUNC_MAX_ARGS / 2)
 #define LARGE_FETCH (256 * 1024)
 
 /* One attribute of documents, and the columns that it is made of. */
@@ -99,6 +104,10 @@ add_mapping(void *arg, const char *key, JsonbValue *value)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("attribute \"%s\" can come from one column only", key),
 				 errdetail("Texts of several columns are joined, and tags have a key for each.")));
+	if (mapping->attr == DOC_TEXT && mapping->ncolumns > MOST_TEXTS)
+		ereport(ERROR,
+				(errcode(ERRCODE_TOO_MANY_COLUMNS),
+				 errmsg("attribute \"%s\" in columns can be joined of %d columns at most, not %d", key, MOST_TEXTS, mapping->ncolumns)));
 	mappings->n++;
 }
 
@@ -377,7 +386,10 @@ append_expression(StringInfo sql, const Mapping *mapping, Oid source)
 		appendStringInfoString(sql, "CAST(");
 	for (int i = 0; i < mapping->ncolumns; i++, separator = ", ")
 	{
-		appendStringInfoString(sql, separator);
+		if (object && i > 0 && i % MOST_TAGS == 0)
+			appendStringInfoString(sql, ") OPERATOR(pg_catalog.||) pg_catalog.jsonb_build_object(");
+		else
+			appendStringInfoString(sql, separator);
 		if (object)
 			appendStringInfo(sql, "%s, ", quote_literal_cstr(mapping->columns[i]));
 		appendStringInfo(sql, "s.%s", quote_identifier(mapping->columns[i]));
@@ -452,6 +464,9 @@ begin_reading(void)
 		{"enable_seqscan", "off"},
 		{"enable_hashjoin", "off"},
 		{"enable_mergejoin", "off"},
+		{"enable_bitmapscan", "off"},	/* rows come one by one, in the order
+										 * of */
+		{"enable_sort", "off"}, /* the key, and are made into documents then */
 		{"jit", "off"},
 	};
 	int			guc_level = NewGUCNestLevel();
@@ -530,44 +545,113 @@ take_fetched(const SyncSource *source, MemoryContext context, Size max, Size byt
 
 /*
  * Run a statement on the source; rows go to an array in the current context, at most
- * "limit".  Stops behind the row with which there are "max" bytes of documents, or
- * more: then *all says that there may be others.
+ * "limit", and *n says how many there are, also when an error is raised.  Stops behind
+ * the row with which there are "max" bytes of documents, or more: then *all says that
+ * there may be others.
  */
-static int
+static void
 read_rows(const SyncSource *source, const char *sql, int nargs, Oid *types, Datum *values,
-		  int limit, Size max, SyncRow *rows, bool *all)
+		  int limit, Size max, SyncRow *rows, int *n, bool *all)
 {
 	MemoryContext context = CurrentMemoryContext;
 	int			guc_level = begin_reading();
 	Size		bytes = 0;
 	int			step = 1;
-	int			n = 0;
 	Portal		portal;
 
+	*n = 0;
 	SPI_connect();
 	portal = SPI_cursor_open_with_args(NULL, sql, nargs, types, values, NULL, true, CURSOR_OPT_NO_SCROLL);
-	while (n < limit && bytes < max)
+	while (*n < limit && bytes < max)
 	{
 		Size		before = bytes;
 
 		CHECK_FOR_INTERRUPTS();
-		SPI_cursor_fetch(portal, true, Min(step, limit - n));
+		SPI_cursor_fetch(portal, true, Min(step, limit - *n));
 		if (SPI_processed == 0)
 			break;
-		bytes = take_fetched(source, context, max, bytes, rows, &n);
+		bytes = take_fetched(source, context, max, bytes, rows, n);
 		SPI_freetuptable(SPI_tuptable);
 		step = bytes - before > LARGE_FETCH ? 1 : Min(step * 2, MOST_FETCHED);
 	}
-	*all = bytes < max || n == limit;
+	*all = bytes < max || *n == limit;
 	SPI_cursor_close(portal);
 	SPI_finish();
 	AtEOXact_GUC(true, guc_level);
-	return n;
+}
+
+/* Can an error of reading be that of one row: of what is in it, or how much? */
+static bool
+is_of_row(int sqlstate)
+{
+	int			category = ERRCODE_TO_CATEGORY(sqlstate);
+
+	return category == ERRCODE_TO_CATEGORY(ERRCODE_DATA_EXCEPTION) ||
+		category == ERRCODE_TO_CATEGORY(ERRCODE_PROGRAM_LIMIT_EXCEEDED);
+}
+
+/*
+ * The same within a subtransaction.  Returns the error of a row which cannot be read,
+ * and *n rows before it; or NULL.
+ */
+static ErrorData *
+try_read_rows(const SyncSource *source, const char *sql, int nargs, Oid *types, Datum *values,
+			  int limit, Size max, SyncRow *rows, int *n, bool *all)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	ErrorData  *volatile error = NULL;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		read_rows(source, sql, nargs, types, values, limit, max, rows, n, all);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		if (!is_of_row(geterrcode()))
+			PG_RE_THROW();
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		*all = false;
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = owner;
+	return error;
+}
+
+/* Note the error of a row, in the current memory context; the first one counts. */
+void
+sync_fail_row(SyncRow *row, const ErrorData *error, bool of_doc)
+{
+	if (row->failed)
+		return;
+	row->failed = true;
+	row->of_doc = of_doc;
+	row->sqlstate = error->sqlerrcode;
+	row->message = pstrdup(error->message ? error->message : "");
+	if (error->hint)
+		row->hint = pstrdup(error->hint);
+}
+
+/* A row that cannot be read. */
+static void
+init_unread(SyncRow *row, Datum key, const ErrorData *error)
+{
+	memset(row, 0, sizeof(*row));
+	row->key = key;
+	sync_fail_row(row, error, true);
 }
 
 /*
  * The newest rows that have some keys, in any order; returns how many there are.
- * Where *all is false some have been left out, since there are "max" bytes.  A row
+ * Where *all is false some have been left out, since there are "max" bytes, or since
+ * one of them cannot be read; of a key that is alone that is its row's error.  A row
  * whose key is equal but another text is a row of that other id.
  */
 int
@@ -576,27 +660,42 @@ sync_source_read(const SyncSource *source, const Datum *keys, int nkeys, Size ma
 	Oid			types[1] = {TEXTARRAYOID};
 	Datum		values[1];
 	char	   *sql = psprintf("%s WHERE s.%s = ANY ($1::%s[])", source->select, source->key, source->key_type);
+	ErrorData  *error;
 	int			n;
 
 	values[0] = PointerGetDatum(construct_array((Datum *) keys, nkeys, TEXTOID, -1, false, TYPALIGN_INT));
 	PushActiveSnapshot(GetLatestSnapshot());
-	n = read_rows(source, sql, 1, types, values, nkeys, max, rows, all);
+	error = try_read_rows(source, sql, 1, types, values, nkeys, max, rows, &n, all);
 	PopActiveSnapshot();
+	if (error && nkeys == 1)
+	{
+		init_unread(&rows[0], keys[0], error);
+		*all = true;
+		return 1;
+	}
 	return n;
+}
+
+/* The same source without attributes. */
+static SyncSource *
+only_keys(const SyncSource *source)
+{
+	SyncSource *result = palloc(sizeof(SyncSource));
+
+	*result = *source;
+	result->nattrs = 0;
+	result->select = psprintf("SELECT pg_catalog.format('%%s', s.%s) FROM ONLY %s s", source->key, source->table);
+	return result;
 }
 
 /* Which of some keys the source has, as texts. */
 int
 sync_source_keys(const SyncSource *source, const Datum *keys, int nkeys, Datum *found)
 {
-	SyncSource	only_keys = *source;
 	SyncRow    *rows = palloc(sizeof(SyncRow) * nkeys);
 	bool		all;
-	int			n;
+	int			n = sync_source_read(only_keys(source), keys, nkeys, SIZE_MAX, rows, &all);
 
-	only_keys.nattrs = 0;
-	only_keys.select = psprintf("SELECT pg_catalog.format('%%s', s.%s) FROM ONLY %s s", source->key, source->table);
-	n = sync_source_read(&only_keys, keys, nkeys, SIZE_MAX, rows, &all);
 	for (int i = 0; i < n; i++)
 		found[i] = rows[i].key;
 	return n;
@@ -604,24 +703,42 @@ sync_source_keys(const SyncSource *source, const Datum *keys, int nkeys, Datum *
 
 /*
  * At most "n" rows behind a position, in the order of the key.  NULL: from the
- * first on.  *all is false where "max" bytes have ended them.
+ * first on.  *all is false where "max" bytes have ended them, or one that cannot be
+ * read has; if it is the first one it is there with its error.
  */
 int
 sync_source_scan(const SyncSource *source, const char *position, int n, Size max, SyncRow *rows, bool *all)
 {
 	Oid			types[1] = {TEXTOID};
 	Datum		values[1];
-	char	   *sql;
+	char	   *where = "";
+	ErrorData  *error;
 	int			result;
 
 	if (position)
-		sql = psprintf("%s WHERE s.%s > $1::%s ORDER BY s.%s LIMIT %d", source->select, source->key,
-					   source->key_type, source->key, n);
-	else
-		sql = psprintf("%s ORDER BY s.%s LIMIT %d", source->select, source->key, n);
+		where = psprintf(" WHERE s.%s > $1::%s", source->key, source->key_type);
 	values[0] = position ? CStringGetTextDatum(position) : (Datum) 0;
 	PushActiveSnapshot(GetLatestSnapshot());
-	result = read_rows(source, sql, position ? 1 : 0, types, values, n, max, rows, all);
+	error = try_read_rows(source, psprintf("%s%s ORDER BY s.%s LIMIT %d", source->select, where, source->key, n),
+						  position ? 1 : 0, types, values, n, max, rows, &result, all);
+	if (error && result == 0)
+	{
+		const SyncSource *keys = only_keys(source);
+
+		read_rows(keys, psprintf("%s%s ORDER BY s.%s LIMIT 1", keys->select, where, keys->key),
+				  position ? 1 : 0, types, values, 1, SIZE_MAX, rows, &result, all);
+		*all = result == 0;
+		if (result > 0)
+		{
+			Datum		key = rows[0].key;
+			bool		alone;
+
+			/* by itself, since a plan may have read others before */
+			if (sync_source_read(source, &key, 1, SIZE_MAX, rows, &alone) == 0)
+				rows[0].doc = (Datum) 0;	/* it is gone by now */
+			rows[0].key = key;
+		}
+	}
 	PopActiveSnapshot();
 	return result;
 }

@@ -134,6 +134,7 @@ extern void sync_source_check_kind(Relation source);
 extern void sync_source_check(const Sync *sync, Relation source);
 extern SyncSource *sync_source_open(const Sync *sync);
 extern void sync_source_prepare(const SyncSource *source);
+extern void sync_fail_row(SyncRow *row, const ErrorData *error, bool of_doc);
 extern int	sync_source_read(const SyncSource *source, const Datum *keys, int nkeys, Size max, SyncRow *rows, bool *all);
 extern int	sync_source_keys(const SyncSource *source, const Datum *keys, int nkeys, Datum *found);
 extern int	sync_source_scan(const SyncSource *source, const char *position, int n, Size max, SyncRow *rows, bool *all);
@@ -192,7 +193,6 @@ extern TimestampTz sync_next_due(const Sync *sync);
 
 /* post.c */
 extern void sync_post(SyncRound *round);
-extern void sync_fail_row(SyncRound *round, SyncRow *row, const ErrorData *error, bool of_doc);
 
 /* settle.c */
 extern void sync_settle(SyncRound *round, int64 wait_ms);

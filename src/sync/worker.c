@@ -155,7 +155,7 @@ post(Worker *worker, SyncRound *round)
 		abort_transaction(worker);
 		FlushErrorState();
 		MemoryContextSwitchTo(round->context);
-		sync_fail_row(round, &round->rows[0], error,
+		sync_fail_row(&round->rows[0], error,
 					  ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_TO_CATEGORY(ERRCODE_PROGRAM_LIMIT_EXCEEDED));
 	}
 	PG_END_TRY();
@@ -271,7 +271,8 @@ recover_from_error(Worker *worker)
 	RESUME_INTERRUPTS();
 	MemoryContextSwitchTo(worker->context);
 	worker->recover = true;
-	memset(&worker->look, 0, sizeof(worker->look)); /* what was taken may be there again */
+	/* what was taken may be there again */
+	memset(&worker->look, 0, sizeof(worker->look));
 	note_error(worker, error);
 }
 

@@ -1,5 +1,5 @@
-# Does a row that is too large for the memory of requests, or that is refused at commit, cost itself alone, and are
-# many large rows read one after the other?
+# Does a row that is too large for the memory of requests, that is refused at commit or cannot be read cost itself
+# alone, and are many large rows read one after the other?
 use strict;
 use warnings;
 use FindBin;
@@ -45,6 +45,27 @@ owner_sql($node, q{
 wait_state($node, q{SELECT id = '2' FROM jflow_sync_errors WHERE name = 't' AND next_try IS NULL}, 'the refused row is set aside');
 wait_state($node, q{SELECT count(*) = 5 FROM kept}, 'the others are kept');
 is($node->safe_psql('postgres', q{SELECT sqlstate, message FROM jflow_sync_errors WHERE name = 't'}), '23514|bad row', 'its error is told');
+
+# rows whose values are none of the attribute: when they are compared, and when they change
+owner_sql($node, q{
+	CREATE TABLE weighed (id text);
+	CREATE FUNCTION weigh(docs jflow_doc[], parameters jsonb) RETURNS jflow_doc[] LANGUAGE plpgsql AS
+		$$ BEGIN INSERT INTO public.weighed SELECT d.id FROM unnest(docs) d WHERE d.weight IS NOT NULL; RETURN docs; END $$;
+	CREATE TABLE weight (id int PRIMARY KEY, w text);
+	INSERT INTO weight SELECT i, CASE WHEN i IN (1, 70, 71, 300) THEN 'heavy' ELSE i::text END FROM generate_series(1, 300) i;
+	SELECT jflow_create('i');
+	SELECT jflow_add('i', 'keeper', uses => 'public.weigh');
+	SELECT jflow_sync('i', 'i', 'weight', '{"weight": "w"}', retries => 0);
+	SELECT jflow_start('i')});
+my $aside = q{SELECT string_agg(id, ' ' ORDER BY id::int) = '%s' FROM jflow_sync_errors WHERE name = 'i' AND next_try IS NULL};
+wait_state($node, sprintf($aside, '1 70 71 300'), 'rows that cannot be read are set aside');
+wait_state($node, q{SELECT count(*) = 296 AND count(DISTINCT id) = 296 FROM weighed}, 'the others arrive, once');
+is($node->safe_psql('postgres', q{SELECT DISTINCT sqlstate, message FROM jflow_sync_errors WHERE name = 'i'}),
+	'22P02|invalid input syntax for type real: "heavy"', 'the error is told');
+owner_sql($node, q{UPDATE weight SET w = CASE WHEN id = 70 THEN '7' WHEN id % 50 = 0 THEN 'light' ELSE w || '0' END WHERE id NOT IN (1, 71)});
+wait_state($node, sprintf($aside, '1 50 71 100 150 200 250 300'), 'so are those that change');
+wait_state($node, q{SELECT count(*) = 296 + 292 FROM weighed}, 'and the others arrive');
+is($node->safe_psql('postgres', q{SELECT pending FROM jflow_sync_status WHERE name = 'i'}), '0', 'nothing is pending');
 
 # many large rows behind small ones: a round reads no more of them than it can hold
 SKIP:
