@@ -3,7 +3,9 @@
 
 SYNC_ROWS (100,000) rows are brought to a store by a sync and, for comparison, by
 jflow_post_query; 1 of 1,000 rows of another table cannot be embedded; and
-SYNC_CHANGES (200,000) changes of one table show how large the queue gets.
+SYNC_CHANGES (200,000) changes of one table show how large the queue gets, and
+SYNC_SIZES (10,000 and 100,000) changes at once what each costs the worker, while
+another transaction keeps VACUUM from all that has been done.
 Processor time is that of all processes of the server.
 """
 import os
@@ -13,7 +15,8 @@ from common import psql
 
 ROWS = int(os.environ.get("SYNC_ROWS", "100000"))
 CHANGES = int(os.environ.get("SYNC_CHANGES", "200000"))
-PARTS = os.environ.get("SYNC_PARTS", "throughput errors queue").split()
+SIZES = os.environ.get("SYNC_SIZES", "10000 100000").split()
+PARTS = os.environ.get("SYNC_PARTS", "throughput errors queue changes").split()
 TICK = os.sysconf("SC_CLK_TCK")
 
 os.environ["PGOPTIONS"] = "-c client_min_messages=error -c jit=off"
@@ -56,6 +59,11 @@ def server_seconds():
     return total / TICK
 
 
+def scheduled(pid):
+    with open("/proc/%s/schedstat" % pid) as f:
+        return int(f.read().split()[0])
+
+
 def measured(function):
     wall, cpu = time.time(), server_seconds()
     function()
@@ -67,20 +75,29 @@ def wait_for(condition):
         time.sleep(0.2)
 
 
+def post(store):
+    return measured(lambda: psql("SELECT docs FROM jflow_post_query('/index', 'SELECT id::text, text FROM sync_item', '%s')" % store))
+
+
+def sync_all(store):
+    def sync():
+        psql("SELECT jflow_sync('%s', '%s', 'sync_item', '{\"text\": \"text\"}')" % (store, store))
+        psql("SELECT jflow_sync_run('%s')" % store)
+    return measured(sync)
+
+
 def throughput():
     print("| %d rows | s | processor s | rows/s | of the post |" % ROWS)
     print("| --- | --- | --- | --- | --- |")
     make_flow("posted")
-    wall, cpu = measured(lambda: psql("SELECT docs FROM jflow_post_query('/index', 'SELECT id::text, text FROM sync_item', 'posted')"))
-    print("| `jflow_post_query` | %.1f | %.1f | %.0f | 1 |" % (wall, cpu, ROWS / wall))
     make_flow("synced")
-
-    def sync():
-        psql("SELECT jflow_sync('synced', 'synced', 'sync_item', '{\"text\": \"text\"}')")
-        psql("SELECT jflow_sync_run('synced')")
-    sync_wall, sync_cpu = measured(sync)
-    print("| `jflow_sync` | %.1f | %.1f | %.0f | %.2f, by processor time %.2f |" %
-          (sync_wall, sync_cpu, ROWS / sync_wall, wall / sync_wall, cpu / sync_cpu))
+    for store in ("a new store", "a store that has them"):
+        wall, cpu = post("posted")
+        print("| `jflow_post_query`, %s | %.1f | %.1f | %.0f | 1 |" % (store, wall, cpu, ROWS / wall))
+        psql("SELECT jflow_unsync('synced', if_exists => true)")
+        sync_wall, sync_cpu = sync_all("synced")
+        print("| `jflow_sync`, %s | %.1f | %.1f | %.0f | %.2f, by processor time %.2f |" %
+              (store, sync_wall, sync_cpu, ROWS / sync_wall, wall / sync_wall, cpu / sync_cpu))
     docs = psql("SELECT count(*) FROM jflow_data_postgres.synced_store")
     assert int(docs) == ROWS, docs
     psql("SELECT jflow_unsync('synced'); SELECT jflow_drop('synced', drop_data => true); "
@@ -134,7 +151,26 @@ def queue():
     psql("SELECT jflow_unsync('small'); SELECT jflow_drop('small', drop_data => true); DROP TABLE sync_small")
 
 
+def changes():
+    psql("""CREATE FUNCTION nothing(docs jflow_doc[], parameters jsonb) RETURNS jflow_doc[] LANGUAGE sql AS 'SELECT NULL::jflow_doc[]';
+        SELECT jflow_create('many'); SELECT jflow_add('many', 'nothing', 'public.nothing'); SELECT jflow_start('many');
+        SELECT jflow_wait('many')""")
+    for size in map(int, SIZES):
+        psql("""CREATE TABLE sync_many (id int PRIMARY KEY, text text);
+            INSERT INTO sync_many SELECT i, 'first' FROM generate_series(1, %d) i;
+            SELECT jflow_sync('many', 'many', 'sync_many', '{"text": "text"}', mode => 'manual')""" % size)
+        psql("SELECT jflow_sync_run('many')")
+        psql("UPDATE sync_many SET text = 'second'")
+        pid = psql("SELECT pid FROM jflow_sync_status WHERE name = 'many'")
+        before = scheduled(pid)
+        # its snapshot is that transaction's
+        psql("SELECT jflow_sync_run('many')")
+        print("\n%d changes, each %.1f us of the worker's processor time" % (size, (scheduled(pid) - before) / 1e3 / size))
+        psql("SELECT jflow_unsync('many'); DROP TABLE sync_many")
+    psql("SELECT jflow_drop('many')")
+
+
 print("## Tables in step\n\nLoad of the machine at the start: %.1f on %d processors.\n" % (os.getloadavg()[0], os.cpu_count()))
 psql(SETUP)
 for part in PARTS:
-    {"throughput": throughput, "errors": errors, "queue": queue}[part]()
+    {"throughput": throughput, "errors": errors, "queue": queue, "changes": changes}[part]()
