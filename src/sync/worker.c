@@ -413,6 +413,8 @@ take_place(Worker *worker)
 		return;
 	PG_TRY();
 	{
+		/* nothing that has changed is to be left in the queue */
+		worker->look.thorough = true;
 		if (lock_other(worker))
 		{
 			while (!worker->me->stop && run_round(worker, &due))
