@@ -4,6 +4,7 @@
  */
 #include "postgres.h"
 
+#include "access/relation.h"
 #include "access/table.h"
 #include "access/xact.h"
 #include "catalog/namespace.h"
@@ -167,7 +168,7 @@ attach(Sync *sync, SyncPhase phase)
 	Relation	source;
 
 	check_rights(sync->source, GetUserId());
-	source = table_open(sync->source, ShareRowExclusiveLock);
+	source = relation_open(sync->source, ShareRowExclusiveLock);
 	sync_source_check_kind(source);
 	if (sync->key == NULL)
 		sync->key = default_key(source);
@@ -187,7 +188,7 @@ attach(Sync *sync, SyncPhase phase)
 		sync_set_phase(sync, phase, (Datum) 0);
 	sync_set_state(sync, false);
 	sync_touch(sync->id, true);
-	table_close(source, NoLock);
+	relation_close(source, NoLock);
 	if (sync->mode == SYNC_IMMEDIATE)
 		sync_immediate_fill(sync);
 }
