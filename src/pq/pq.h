@@ -2,10 +2,10 @@
  * pq.h
  *		The pq index access method: page layout, model, and who does what.
  *
- * An index is an inverted file.  A vector is embedded in an inner space of
+ * An index is an inverted file.  A vector is embedded in the index space of
  * floats, assigned to the list with the nearest centroid, and stored there as
  * a product code of its residual (4 bits per subvector), a term, its heap TID
- * and filter columns on a posting page, and as a refine code (8 bits per inner
+ * and filter columns on a posting page, and as a refine code (8 bits per
  * dimension and the distance to the vector) on a refine page.
  *
  * An index of few rows is flat: it has no model to speak of, one list and no
@@ -104,7 +104,7 @@ typedef struct PqPostingHeader
 #define PQ_PROJECTED 1024		/* to this many */
 #define PQ_SPARSE_INNER 512		/* sparse vectors are projected to these */
 #define PQ_MAX_LISTS 65536
-#define PQ_LARGEST 1e15f		/* largest coordinate of the inner space */
+#define PQ_LARGEST 1e15f		/* largest coordinate of the index space */
 #define PQ_MAX_CURVE 24
 /*
  * An index of fewer rows, or of fewer distinct ones as long as they are not very
@@ -120,7 +120,7 @@ typedef struct PqPostingHeader
 typedef struct PqLayout
 {
 	int			nquads;
-	int			inner;
+	int			space_dims;
 	int			nblocks;		/* of 32 slots, per posting page */
 	int			nslots;			/* per posting page */
 	int			codes;			/* offsets on a posting page */
@@ -249,8 +249,8 @@ typedef struct PqModel
 	int32		type;
 	int32		metric;
 	int32		dims;			/* of the type */
-	int32		inner;			/* of the inner space */
-	int32		padded;			/* subvectors * width, at least inner */
+	int32		space_dims;		/* of the index space */
+	int32		padded;			/* subvectors * width, at least space_dims */
 	int32		nlists;
 	int32		ntiles;
 	int32		ngroups;
@@ -263,9 +263,9 @@ typedef struct PqModel
 	int32		absolute;		/* not 0: refine codes are about the centre,
 								 * not about origins */
 	float		distortion;		/* relative error of a projection, 0 if none */
-	uint32		group_tiles;	/* offsets: float [ngroups/16][inner][16] */
+	uint32		group_tiles;	/* offsets: float [ngroups/16][space_dims][16] */
 	uint32		group_bias;		/* float [ngroups rounded up to 16] */
-	uint32		group_means;	/* float [ngroups][inner], origins */
+	uint32		group_means;	/* float [ngroups][space_dims], origins */
 	uint32		group_starts;	/* int32 [ngroups + 1], tiles */
 	uint32		bias;			/* float [ntiles * 16], 0, or infinite for an
 								 * unused column */
@@ -273,8 +273,9 @@ typedef struct PqModel
 								 * is from the list's origin, 0 if it is that
 								 * itself */
 	uint32		codebooks;		/* float [subvectors][width][16] */
-	uint32		centre;			/* float [inner], origin of the inner space */
-	uint32		spread;			/* float [inner], unit of refine codes */
+	uint32		centre;			/* float [space_dims], origin of the index
+								 * space */
+	uint32		spread;			/* float [space_dims], unit of refine codes */
 	uint32		scales;			/* float [ntiles * 16], unit of a list's codes */
 	uint32		term_mins;		/* float [ntiles * 16] */
 	uint32		term_steps;		/* float [ntiles * 16] */
@@ -299,8 +300,8 @@ typedef struct PqModel
 typedef struct PqTrained
 {
 	PqModel    *model;
-	float	   *tiles;			/* [ntiles][inner][16] */
-	float	   *centroids;		/* [nslots][inner] */
+	float	   *tiles;			/* [ntiles][space_dims][16] */
+	float	   *centroids;		/* [nslots][space_dims] */
 } PqTrained;
 
 /*
@@ -309,7 +310,7 @@ typedef struct PqTrained
  *
  * A refine code begins with how far it may be from the vector, a float.  In a
  * flat index the point itself follows; else a PqRefineHeader has more, and a
- * byte per inner dimension follows: coordinate = spread * (low + step * byte),
+ * byte per dimension of the index space follows: coordinate = spread * (low + step * byte),
  * from the list's origin on.
  */
 typedef struct PqRefineHeader
@@ -392,15 +393,15 @@ extern void pq_am_init(void);
 /* pqspace.c */
 extern const PqSpace *pq_index_space(Relation index);
 extern int	pq_index_dims(Relation index, const PqSpace *space);
-extern int	pq_inner_dims(const PqSpace *space, int dims);
+extern int	pq_space_dims(const PqSpace *space, int dims);
 extern struct varlena *pq_detoast(const PqSpace *space, int dims, Datum value);
-extern void pq_normalize(float *point, int inner);
-extern bool pq_embed(const PqSpace *space, int dims, int inner, int padded, const float *centre, Datum value, float *out, float *lost);
+extern void pq_normalize(float *point, int space_dims);
+extern bool pq_embed(const PqSpace *space, int dims, int space_dims, int padded, const float *centre, Datum value, float *out, float *lost);
 
 /* pql1.c */
 extern float pq_l1(const float *a, const float *b, int dims);
 extern float pq_l1_code(const float *query, const float *weight, float low, float step, const uint8 *code, int dims);
-extern double pq_l1_unit(const PqMetaPageData *meta, int inner);
+extern double pq_l1_unit(const PqMetaPageData *meta, int space_dims);
 extern double pq_l1_disagreement(void);
 
 /* pqkmeans.c */
@@ -409,7 +410,7 @@ extern void pq_nearest(const float *points, size_t stride, const int *which, int
 extern void pq_make_tiles(const float *centroids, int k, int dims, float *tiles, float *bias);
 
 /* pqmodel.c */
-extern void pq_model_geometry(int inner, int subvectors, int *width, int *count);
+extern void pq_model_geometry(int space_dims, int subvectors, int *width, int *count);
 extern PqModel *pq_model_alloc(const PqSpace *space, int dims, int nlists, int ntiles, int ngroups, int subvectors, bool flat);
 extern void pq_model_verify(const PqModel *model, Size size);
 extern PqTrained *pq_trained_alloc(PqModel *model);
@@ -533,7 +534,7 @@ typedef struct PqSearch
 {
 	Relation	index;
 	PqIndex    *pq;
-	float	   *query;			/* inner, padded */
+	float	   *query;			/* space_dims, padded */
 	float		norm;			/* squared */
 	bool		cut_off;		/* too large to tell distances by */
 	float		lost;			/* when it became a point */

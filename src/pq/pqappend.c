@@ -241,7 +241,7 @@ insert_entry(Relation index, PqIndex *pq, const PqEntry *entry)
 }
 
 /*
- * Insert a point of the inner space, which lost so much when it became one: into the
+ * Insert a point of the index space, which lost so much when it became one: into the
  * list with the nearest centroid, or among the outliers.  The entry comes with its
  * TID and its filter values.  Nobody may switch the index to another generation
  * meanwhile.
@@ -249,7 +249,7 @@ insert_entry(Relation index, PqIndex *pq, const PqEntry *entry)
 void
 pq_insert_point(Relation index, PqIndex *pq, const float *point, float lost, PqEntry *entry)
 {
-	float	   *centroid = palloc(sizeof(float) * pq->model->inner);
+	float	   *centroid = palloc(sizeof(float) * pq->model->space_dims);
 	const float *centroids = centroid;
 
 	entry->list = pq_nearest_list(index, pq, point);

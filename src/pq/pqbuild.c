@@ -69,7 +69,7 @@ typedef struct SampleState
 {
 	const PqSpace *space;
 	int			dims;
-	int			inner;
+	int			space_dims;
 	int			padded;
 	float	   *point;
 	PqSample   *sample;
@@ -87,9 +87,9 @@ sample_row(Relation index, ItemPointer tid, Datum *values, bool *isnull, bool al
 	if (isnull[0])
 		return;
 	old = MemoryContextSwitchTo(state->context);
-	if (pq_embed(state->space, state->dims, state->inner, state->padded, NULL, values[0], state->point, &lost))
+	if (pq_embed(state->space, state->dims, state->space_dims, state->padded, NULL, values[0], state->point, &lost))
 	{
-		pq_sample_add(state->sample, state->point, state->inner);
+		pq_sample_add(state->sample, state->point, state->space_dims);
 		state->tuples++;
 	}
 	MemoryContextSwitchTo(old);
@@ -100,13 +100,13 @@ sample_row(Relation index, ItemPointer tid, Datum *values, bool *isnull, bool al
  * A sample of the table's vectors, in random order; in the current context.
  */
 static PqSample *
-sample_table(PqBuild *build, int inner, int padded, int capacity, double *tuples)
+sample_table(PqBuild *build, int space_dims, int padded, int capacity, double *tuples)
 {
 	SampleState state = {0};
 
 	state.space = build->space;
 	state.dims = build->dims;
-	state.inner = inner;
+	state.space_dims = space_dims;
 	state.padded = padded;
 	state.point = palloc(sizeof(float) * padded);
 	state.context = AllocSetContextCreate(CurrentMemoryContext, "pq row", ALLOCSET_DEFAULT_SIZES);
@@ -123,9 +123,9 @@ sample_table(PqBuild *build, int inner, int padded, int capacity, double *tuples
 
 /* Add a centre, if there is one, so many times. */
 static void
-move_point(float *point, const float *centre, int inner, float times)
+move_point(float *point, const float *centre, int space_dims, float times)
 {
-	for (int j = 0; j < inner && centre; j++)
+	for (int j = 0; j < space_dims && centre; j++)
 		point[j] += times * centre[j];
 }
 
@@ -160,13 +160,13 @@ pq_take_queries(PqBuild *build, const PqModel *model, const PqSample *sample)
 			query[j] = (a[j] + b[j]) / 2;
 		if (model->metric == PQ_METRIC_COSINE)
 		{
-			move_point(query, centre, model->inner, 1);
-			pq_normalize(query, model->inner);
-			move_point(query, centre, model->inner, -1);
+			move_point(query, centre, model->space_dims, 1);
+			pq_normalize(query, model->space_dims);
+			move_point(query, centre, model->space_dims, -1);
 		}
 	}
 	for (int i = 0; i < build->nrows && model->metric == PQ_METRIC_IP; i++)
-		move_point(build->queries + (size_t) i * stride, centre, model->inner, 1);
+		move_point(build->queries + (size_t) i * stride, centre, model->space_dims, 1);
 	build->meta.sampled = sample->n;
 }
 
@@ -198,7 +198,7 @@ train_from_table(PqBuild *build)
 	PqOptions  *options = (PqOptions *) build->index->rd_options;
 	int			lists = options ? options->lists : 0;
 	int			subvectors = options ? options->subvectors : 0;
-	int			inner = pq_inner_dims(build->space, build->dims);
+	int			space_dims = pq_space_dims(build->space, build->dims);
 	int			width;
 	int			count;
 	int			capacity;
@@ -206,9 +206,9 @@ train_from_table(PqBuild *build)
 	PqSample   *sample;
 	PqTrained  *trained;
 
-	pq_model_geometry(inner, subvectors, &width, &count);
+	pq_model_geometry(space_dims, subvectors, &width, &count);
 	capacity = sample_size(build, lists, width * count);
-	sample = sample_table(build, inner, width * count, capacity, &tuples);
+	sample = sample_table(build, space_dims, width * count, capacity, &tuples);
 	if ((tuples < PQ_FLAT_ROWS && (lists == 0 || sample->n < lists)) ||
 		(tuples < PQ_FLAT_MOST && lists == 0 && sample->n < Min(PQ_FLAT_ROWS, capacity)))
 	{
@@ -232,10 +232,10 @@ queries_from_table(PqBuild *build)
 {
 	const PqModel *model = build->trained->model;
 	double		tuples;
-	PqSample   *sample = sample_table(build, model->inner, model->padded, 4 * PQ_QUERIES, &tuples);
+	PqSample   *sample = sample_table(build, model->space_dims, model->padded, 4 * PQ_QUERIES, &tuples);
 
 	for (int i = 0; i < sample->n; i++)
-		move_point(sample->points + (size_t) i * sample->stride, PqModelCentre(model), model->inner, -1);
+		move_point(sample->points + (size_t) i * sample->stride, PqModelCentre(model), model->space_dims, -1);
 	pq_take_queries(build, model, sample);
 	pq_sample_free(sample);
 }

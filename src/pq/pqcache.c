@@ -329,9 +329,9 @@ pq_read_centroid(Relation index, PqIndex *pq, uint32 list, float *out)
 	Buffer		buffer = InvalidBuffer;
 	BlockNumber at = InvalidBlockNumber;
 
-	for (int j = 0; j < pq->model->inner; j++)
+	for (int j = 0; j < pq->model->space_dims; j++)
 	{
-		Size		row = (Size) (list / PQ_TILE) * pq->model->inner + j;
+		Size		row = (Size) (list / PQ_TILE) * pq->model->space_dims + j;
 		BlockNumber block = pq->meta.tiles_start + row / PQ_ROWS_PER_PAGE;
 
 		if (block != at)

@@ -108,7 +108,7 @@ compare_entry(PqCalibration *c, int t, const float *point, float error, const fl
 			float		l1 = 0;
 
 			if (model->metric == PQ_METRIC_L1)
-				l1 = pq_l1(point, c->queries + (size_t) (t * PQ_TILE + k) * model->padded, model->inner);
+				l1 = pq_l1(point, c->queries + (size_t) (t * PQ_TILE + k) * model->padded, model->space_dims);
 			/* squared, and multiplied later by what is measured */
 			others[k] = model->metric == PQ_METRIC_IP ? -sums[k] : l1 * l1;
 		}
@@ -172,28 +172,28 @@ measure_page(PqCalibration *c, Page page, BlockNumber block, uint32 list, float 
 
 		for (int i = 0; i < some; i++)
 		{
-			float	   *point = points + (size_t) i * model->inner;
+			float	   *point = points + (size_t) i * model->space_dims;
 
 			pq_read_refined(c->index, c->pq, list, page, slots[start + i], c->origin, point, &errors[i]);
 			if (!PqListIsFlat(c->pq, list) && (int64) c->entries % c->step == 0 && c->nwrong < MOST_CODES)
 				look_at_code(c, page, list, slots[start + i], point);
-			c->lengths += pq_kernels->dot(point, point, model->inner);
+			c->lengths += pq_kernels->dot(point, point, model->space_dims);
 			c->entries++;
 		}
 		for (int t = 0; t < PqRoundTile(c->nqueries) / PQ_TILE; t++)
 		{
-			const float *tile = c->tiles + (size_t) t * model->inner * PQ_TILE;
+			const float *tile = c->tiles + (size_t) t * model->space_dims * PQ_TILE;
 
 			memset(sums, 0, sizeof(float) * PQ_TILE * some);
 			if (model->metric == PQ_METRIC_IP)
-				pq_kernels->tile_dots(points, model->inner, some, tile, model->inner, sums);
+				pq_kernels->tile_dots(points, model->space_dims, some, tile, model->space_dims, sums);
 			else
-				pq_kernels->tile_l2(points, model->inner, some, tile, model->inner, sums);
+				pq_kernels->tile_l2(points, model->space_dims, some, tile, model->space_dims, sums);
 			for (int i = 0; i < some; i++)
 			{
 				PqNeighbour entry = {0, list, block, slots[start + i]};
 
-				compare_entry(c, t, points + (size_t) i * model->inner, errors[i], sums + i * PQ_TILE, &entry);
+				compare_entry(c, t, points + (size_t) i * model->space_dims, errors[i], sums + i * PQ_TILE, &entry);
 			}
 		}
 	}
@@ -238,7 +238,7 @@ find_neighbours(PqCalibration *c)
 {
 	PqIndex    *pq = c->pq;
 	PGAlignedBlock *copy = palloc(sizeof(PGAlignedBlock));
-	float	   *points = palloc(sizeof(float) * PQ_BLOCK * pq->model->inner);
+	float	   *points = palloc(sizeof(float) * PQ_BLOCK * pq->model->space_dims);
 	float		errors[PQ_BLOCK];
 
 	for (uint32 list = 0; list < PqMetaLists(&pq->meta); list++)
@@ -276,7 +276,7 @@ centroid_separation(PqCalibration *c)
 	const PqModel *model = c->pq->model;
 	const float *bias = PqModelArray(model, bias, float);
 	float	   *centroid = palloc(sizeof(float) * model->padded);
-	double	   *mean = palloc0(sizeof(double) * model->inner);
+	double	   *mean = palloc0(sizeof(double) * model->space_dims);
 	double		square = 0;
 	double		of_mean = 0;
 	int			n = 0;
@@ -287,12 +287,12 @@ centroid_separation(PqCalibration *c)
 			continue;
 		CHECK_FOR_INTERRUPTS();
 		pq_read_centroid(c->index, c->pq, s, centroid);
-		for (int j = 0; j < model->inner; j++)
+		for (int j = 0; j < model->space_dims; j++)
 			mean[j] += centroid[j];
-		square += pq_kernels->dot(centroid, centroid, model->inner);
+		square += pq_kernels->dot(centroid, centroid, model->space_dims);
 		n++;
 	}
-	for (int j = 0; j < model->inner && n > 0; j++)
+	for (int j = 0; j < model->space_dims && n > 0; j++)
 		of_mean += mean[j] / n * (mean[j] / n);
 	pfree(centroid);
 	pfree(mean);
@@ -339,7 +339,7 @@ measure_lengths(PqCalibration *c)
 			pq_posting_get(BufferGetPage(buffer), &pq->layout, neighbour->slot, codes, &term);
 			ReleaseBuffer(buffer);
 			pq_read_centroid(c->index, pq, neighbour->list, centroid);
-			for (int i = 0; i < model->inner; i++)
+			for (int i = 0; i < model->space_dims; i++)
 			{
 				double		residual = point[i] - centroid[i];
 
@@ -350,7 +350,7 @@ measure_lengths(PqCalibration *c)
 			n++;
 			if (model->metric == PQ_METRIC_L1 && neighbour->distance > 0)
 			{
-				double		square = pq_kernels->l2(point, c->queries + (size_t) q * model->padded, model->inner);
+				double		square = pq_kernels->l2(point, c->queries + (size_t) q * model->padded, model->space_dims);
 
 				if (square > 0)
 				{
@@ -371,7 +371,7 @@ measure_lengths(PqCalibration *c)
 
 /*
  * Measure an index, which is complete but for its curves, with queries of its
- * inner space (rows of padded floats), and set them.  The first nrows of the
+ * index space (rows of padded floats), and set them.  The first nrows of the
  * queries are vectors of rows, and a goal has to be reached for these and for
  * the others.  Returns the highest recall
  * that can be reached for every k measured.
@@ -394,14 +394,14 @@ pq_calibrate(Relation index, PqIndex *pq, const float *queries, int nrows, int n
 	for (int i = 0; i < PQ_CURVES; i++)
 		if (meta->tuples >= (double) rows_wanted[i] * LARGE_ENOUGH)
 			c.depth = Max(rows_wanted[i], PQ_NEAREST_TRIED);
-	c.tiles = palloc(sizeof(float) * (Size) PqRoundTile(nqueries + 1) * model->inner);
+	c.tiles = palloc(sizeof(float) * (Size) PqRoundTile(nqueries + 1) * model->space_dims);
 	c.norms = palloc0(sizeof(float) * PqRoundTile(nqueries + 1));
-	rows = palloc0(sizeof(float) * (Size) (nqueries + 1) * model->inner);
+	rows = palloc0(sizeof(float) * (Size) (nqueries + 1) * model->space_dims);
 	for (int q = 0; q < nqueries; q++)
-		memcpy(rows + (size_t) q * model->inner, queries + (size_t) q * model->padded, sizeof(float) * model->inner);
-	pq_make_tiles(rows, nqueries, model->inner, c.tiles, c.norms);
+		memcpy(rows + (size_t) q * model->space_dims, queries + (size_t) q * model->padded, sizeof(float) * model->space_dims);
+	pq_make_tiles(rows, nqueries, model->space_dims, c.tiles, c.norms);
 	for (int q = 0; q < nqueries; q++)
-		c.norms[q] = pq_kernels->dot(rows + (size_t) q * model->inner, rows + (size_t) q * model->inner, model->inner);
+		c.norms[q] = pq_kernels->dot(rows + (size_t) q * model->space_dims, rows + (size_t) q * model->space_dims, model->space_dims);
 	c.origin = palloc(sizeof(float) * model->padded);
 	c.centroid = palloc(sizeof(float) * model->padded);
 	c.wrong = palloc(sizeof(float) * MOST_CODES);
@@ -427,7 +427,7 @@ pq_calibrate(Relation index, PqIndex *pq, const float *queries, int nrows, int n
 	if (model->metric == PQ_METRIC_L1)
 		for (int q = 0; q < nqueries; q++)
 			for (int j = 0; j < c.counts[q]; j++)
-				c.neighbours[(size_t) q * c.depth + j].distance *= pq_l1_unit(meta, model->inner);
+				c.neighbours[(size_t) q * c.depth + j].distance *= pq_l1_unit(meta, model->space_dims);
 	c.pq->meta.look = meta->look = 0;
 	meta->ncurves = 0;
 	for (int i = 0; i < PQ_CURVES && nqueries > 0; i++)

@@ -107,7 +107,7 @@ pq_codebook_load(PqBuild *build, const char *name)
 		if (size < sizeof(PqModel) || model->size > size)
 			ereport(ERROR, (errcode(ERRCODE_DATA_CORRUPTED), errmsg("invalid model of a pq index")));
 		pq_model_verify(model, model->size);
-		if (size != model->size + sizeof(float) * (Size) PqModelSlots(model) * model->inner)
+		if (size != model->size + sizeof(float) * (Size) PqModelSlots(model) * model->space_dims)
 			ereport(ERROR, (errcode(ERRCODE_DATA_CORRUPTED), errmsg("invalid model of a pq index")));
 		if (model->type != build->space->type || model->metric != build->space->metric ||
 			model->dims != build->dims)
@@ -212,7 +212,7 @@ train_from_query(const char *query, const char *metric, int lists, int subvector
 	float		lost;
 	double		rows = 0;
 	int			dims = 0;
-	int			inner = 0;
+	int			space_dims = 0;
 	int			width;
 	int			count;
 	Size		budget = (Size) maintenance_work_mem * 1024;
@@ -246,15 +246,15 @@ train_from_query(const char *query, const char *metric, int lists, int subvector
 				double		most;
 
 				dims = dims_of(space, value);
-				inner = pq_inner_dims(space, dims);
-				pq_model_geometry(inner, subvectors, &width, &count);
+				space_dims = pq_space_dims(space, dims);
+				pq_model_geometry(space_dims, subvectors, &width, &count);
 				point = palloc(sizeof(float) * width * count);
 				most = (double) budget / 2 / (sizeof(float) * width * count + 12);
 				sample = pq_sample_begin((int) Max(256, Min(most, lists > 0 ? 64.0 * lists : 262144)), width * count);
 			}
-			if (pq_embed(space, dims, inner, width * count, NULL, value, point, &lost))
+			if (pq_embed(space, dims, space_dims, width * count, NULL, value, point, &lost))
 			{
-				pq_sample_add(sample, point, inner);
+				pq_sample_add(sample, point, space_dims);
 				rows++;
 			}
 		}
@@ -318,7 +318,7 @@ jflow_train(PG_FUNCTION_ARGS)
 	SPI_connect();
 	trained = train_from_query(text_to_cstring(PG_GETARG_TEXT_PP(1)),
 							   text_to_cstring(PG_GETARG_TEXT_PP(2)), lists, subvectors, &space);
-	tiles = sizeof(float) * (Size) PqModelSlots(trained->model) * trained->model->inner;
+	tiles = sizeof(float) * (Size) PqModelSlots(trained->model) * trained->model->space_dims;
 	if (tiles + trained->model->size > MaxAllocSize / 2)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),

@@ -78,7 +78,7 @@ gather_cost(const CostBasis *basis, double k, double share)
 	pq_curve_for(&pq->meta, k / Max(share, 1e-6), jflow_pq_recall_goal, &point);
 	part = Min(1, (double) point.probes / pq->model->nlists);
 	ranked = Min(1, (6.0 * point.probes + 160) / pq->model->nlists);
-	pages = ranked * pq->meta.nslots * pq->model->inner * sizeof(float) / BLCKSZ +
+	pages = ranked * pq->meta.nslots * pq->model->space_dims * sizeof(float) / BLCKSZ +
 		part * posting + Min(candidates, part * (basis->pages - posting));
 	return page_cost(basis, pages, point.probes) +
 		ranked * pq->model->nlists * cpu_operator_cost +
@@ -139,7 +139,7 @@ pq_costestimate(PlannerInfo *root, IndexPath *path, double loop_count,
 	basis.entries = Max(info->tuples, 1);
 	basis.pages = info->pages;
 	basis.heap_pages = Max(info->rel->pages, 1);
-	basis.refine_cost = cpu_operator_cost * (0.25 + basis.pq->model->inner / 1000.0);
+	basis.refine_cost = cpu_operator_cost * (0.25 + basis.pq->model->space_dims / 1000.0);
 
 	/* a filter of the executor's lets only some of the rows through */
 	k = rows_wanted(root);

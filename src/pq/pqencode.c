@@ -59,7 +59,7 @@ assign_batch(const PqTrained *trained, const float *points, int n, int32 *lists,
 	}
 	if (model->ngroups == 1)
 	{
-		pq_nearest(points, model->padded, NULL, n, model->inner, trained->tiles, bias,
+		pq_nearest(points, model->padded, NULL, n, model->space_dims, trained->tiles, bias,
 				   model->ntiles, 0, best, lists);
 		return;
 	}
@@ -67,11 +67,11 @@ assign_batch(const PqTrained *trained, const float *points, int n, int32 *lists,
 	memset(looks, 0, (Size) n * ngroups);
 	for (int t = 0; t < ngroups / PQ_TILE; t++)
 	{
-		const float *tile = PqModelArray(model, group_tiles, float) + (size_t) t * model->inner * PQ_TILE;
+		const float *tile = PqModelArray(model, group_tiles, float) + (size_t) t * model->space_dims * PQ_TILE;
 		float		squares[BATCH * PQ_TILE];
 
 		memset(squares, 0, sizeof(float) * PQ_TILE * n);
-		pq_kernels->tile_l2(points, model->padded, n, tile, model->inner, squares);
+		pq_kernels->tile_l2(points, model->padded, n, tile, model->space_dims, squares);
 		for (int p = 0; p < n; p++)
 			for (int c = 0; c < PQ_TILE; c++)
 				scores[p * ngroups + t * PQ_TILE + c] =
@@ -99,8 +99,8 @@ assign_batch(const PqTrained *trained, const float *points, int n, int32 *lists,
 				glist[count] = lists[p];
 				who[count++] = p;
 			}
-		pq_nearest(points, model->padded, who, count, model->inner,
-				   trained->tiles + (size_t) starts[g] * model->inner * PQ_TILE,
+		pq_nearest(points, model->padded, who, count, model->space_dims,
+				   trained->tiles + (size_t) starts[g] * model->space_dims * PQ_TILE,
 				   bias + starts[g] * PQ_TILE, starts[g + 1] - starts[g],
 				   starts[g] * PQ_TILE, gbest, glist);
 		for (int i = 0; i < count; i++)
@@ -161,11 +161,11 @@ pq_list_origin(const PqModel *model, uint32 list, const float *centroid, float *
 {
 	if (!PqListIsOwn(model, list))
 	{
-		memcpy(origin, PqModelArray(model, group_means, float) + (Size) pq_list_group(model, list) * model->inner,
-			   sizeof(float) * model->inner);
+		memcpy(origin, PqModelArray(model, group_means, float) + (Size) pq_list_group(model, list) * model->space_dims,
+			   sizeof(float) * model->space_dims);
 		return;
 	}
-	for (int j = 0; j < model->inner; j++)
+	for (int j = 0; j < model->space_dims; j++)
 		origin[j] = model->whole ? rintf(centroid[j]) : centroid[j];
 }
 
@@ -187,27 +187,27 @@ encode_refine(const PqModel *model, const float *inverse, const float *point, co
 	double		square = 0;
 	double		norm = 0;
 
-	for (int j = 0; j < model->inner; j++)
+	for (int j = 0; j < model->space_dims; j++)
 		scaled[j] = (point[j] - (model->absolute ? 0 : origin[j])) * inverse[j];
 	header.low = high = scaled[0];
-	for (int j = 1; j < model->inner; j++)
+	for (int j = 1; j < model->space_dims; j++)
 	{
 		header.low = Min(header.low, scaled[j]);
 		high = Max(high, scaled[j]);
 	}
 	/* whole numbers stay so, and are coded without error if they fit */
 	whole = model->whole && lost == 0 && high - header.low <= 255;
-	for (int j = 0; j < model->inner && whole; j++)
+	for (int j = 0; j < model->space_dims && whole; j++)
 		whole = scaled[j] == rintf(scaled[j]);
 	header.step = whole ? 1 : (high - header.low) / 255;
 	factor = header.step > 0 ? 1 / header.step : 0;
-	for (int j = 0; j < model->inner; j++)
+	for (int j = 0; j < model->space_dims; j++)
 	{
 		float		value = (scaled[j] - header.low) * factor + 0.5f;
 
 		code[j] = value < 255 ? (uint8) (int32) value : 255;
 	}
-	for (int j = 0; j < model->inner; j++)
+	for (int j = 0; j < model->space_dims; j++)
 	{
 		double		exact = point[j] - (model->absolute ? 0 : (double) origin[j]);
 		double		rest = exact - (double) spread[j] * ((double) header.low + (double) header.step * code[j]);
@@ -238,10 +238,10 @@ pq_refine_decode(const PqModel *model, bool flat, const char *code, const float 
 	memcpy(&header, code, flat ? sizeof(header.error) : sizeof(header));
 	if (flat)
 	{
-		memcpy(point, code + sizeof(header.error), sizeof(float) * model->inner);
+		memcpy(point, code + sizeof(header.error), sizeof(float) * model->space_dims);
 		return header.error;
 	}
-	for (int j = 0; j < model->inner; j++)
+	for (int j = 0; j < model->space_dims; j++)
 	{
 		double		exact = (model->absolute ? 0 : (double) origin[j]) +
 			(double) spread[j] * ((double) header.low + (double) header.step * bytes[j]);
@@ -275,7 +275,7 @@ pq_code(const PqModel *model, const float *points, const int32 *lists,
 		float		scale = 1 / scales[lists[i]];
 		double		norm = 0;
 
-		for (int j = 0; j < model->inner; j++)
+		for (int j = 0; j < model->space_dims; j++)
 		{
 			float		r = points[(size_t) i * padded + j] - centroids[i][j];
 
@@ -284,7 +284,7 @@ pq_code(const PqModel *model, const float *points, const int32 *lists,
 		}
 		terms[i] = norm;
 		pq_list_origin(model, lists[i], centroids[i], offset);
-		for (int j = 0; j < model->inner; j++)
+		for (int j = 0; j < model->space_dims; j++)
 			offset[j] = PqListIsOwn(model, lists[i]) ? 0 : centroids[i][j] - offset[j];
 		if (codes)
 			memset(codes[i], 0, model->nquads * 2);
@@ -303,7 +303,7 @@ pq_code(const PqModel *model, const float *points, const int32 *lists,
 		{
 			double		dot = 0;
 
-			for (int j = 0; j < width && m * width + j < model->inner; j++)
+			for (int j = 0; j < width && m * width + j < model->space_dims; j++)
 				dot += (double) offsets[(size_t) i * padded + m * width + j] * codebook[j * PQ_TILE + nearest[i]];
 			terms[i] += 2 * dot * scales[lists[i]];
 			if (codes)
@@ -344,10 +344,10 @@ pq_encode(const PqModel *model, const PqLayout *layout, const float *points, con
 	lists = palloc(sizeof(int32) * n);
 	codes = palloc(sizeof(uint8 *) * n);
 	terms = palloc(sizeof(double) * n);
-	inverse = palloc(sizeof(float) * model->inner);
-	scaled = palloc(sizeof(float) * model->inner);
-	origin = palloc(sizeof(float) * model->inner);
-	for (int j = 0; j < model->inner; j++)
+	inverse = palloc(sizeof(float) * model->space_dims);
+	scaled = palloc(sizeof(float) * model->space_dims);
+	origin = palloc(sizeof(float) * model->space_dims);
+	for (int j = 0; j < model->space_dims; j++)
 		inverse[j] = 1 / spread[j];
 	for (int i = 0; i < n; i++)
 	{

@@ -34,9 +34,9 @@ pq_flat_encode(const PqModel *model, const float *point, float lost, char *code)
 
 	error = lost + FLT_MIN;
 	if (model->metric == PQ_METRIC_IP)
-		error += sqrtf(pq_kernels->dot(point, point, model->inner)) * DOT_ROUNDING;
+		error += sqrtf(pq_kernels->dot(point, point, model->space_dims)) * DOT_ROUNDING;
 	memcpy(code, &error, sizeof(error));
-	memcpy(code + sizeof(error), point, sizeof(float) * model->inner);
+	memcpy(code + sizeof(error), point, sizeof(float) * model->space_dims);
 }
 
 /*
@@ -65,7 +65,7 @@ entry_distance(const PqSearch *search, const PqLayout *layout, const Buffer *buf
 			at += sizeof(*error);
 			room--;
 		}
-		n = Min(model->inner - done, room);
+		n = Min(model->space_dims - done, room);
 		if (model->metric == PQ_METRIC_IP)
 			sum -= pq_kernels->dot(search->query + done, (const float *) at, n);
 		else if (model->metric == PQ_METRIC_L1)

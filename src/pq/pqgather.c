@@ -193,7 +193,7 @@ reach_of_error(const PqGather *g, float error)
 
 	if (model->metric == PQ_METRIC_IP)
 		return error * sqrtf(g->search->norm);
-	return error * (model->metric == PQ_METRIC_L1 ? sqrtf(model->inner) : 1);
+	return error * (model->metric == PQ_METRIC_L1 ? sqrtf(model->space_dims) : 1);
 }
 
 /*

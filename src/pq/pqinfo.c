@@ -76,12 +76,12 @@ static bool
 refine_fits(const Walk *walk, uint32 list, const char *code, const float *origin, const float *point, float lost)
 {
 	const PqModel *model = walk->pq->model;
-	float	   *decoded = palloc(sizeof(float) * model->inner);
+	float	   *decoded = palloc(sizeof(float) * model->space_dims);
 	float		error = pq_refine_decode(model, PqListIsFlat(walk->pq, list), code, origin, decoded);
 	double		square = 0;
 	double		norm = 0;
 
-	for (int j = 0; j < model->inner; j++)
+	for (int j = 0; j < model->space_dims; j++)
 	{
 		square += ((double) decoded[j] - point[j]) * ((double) decoded[j] - point[j]);
 		norm += (double) point[j] * point[j];
@@ -173,10 +173,10 @@ check_codes(Walk *walk, Page page, BlockNumber block, uint32 list, int slot, con
 	GetPerTupleExprContext(walk->estate)->ecxt_scantuple = walk->slot;
 	FormIndexDatum(walk->info, walk->slot, walk->estate, values, nulls);
 	point = palloc0(sizeof(float) * model->padded);
-	if (nulls[0] || !pq_embed(pq_index_space(walk->index), model->dims, model->inner, model->padded,
+	if (nulls[0] || !pq_embed(pq_index_space(walk->index), model->dims, model->space_dims, model->padded,
 							  PqModelCentre(model), values[0], point, &lost))
 		ix_corrupt(walk->index, block, "An entry stands for a row without a vector.");
-	origin = palloc(sizeof(float) * model->inner);
+	origin = palloc(sizeof(float) * model->space_dims);
 	if (!PqListIsFlat(walk->pq, list))
 	{
 		if (!codes_fit(walk, page, list, slot, centroid, point, lost))
@@ -270,7 +270,7 @@ walk_page(Walk *walk, Page page, BlockNumber block, uint32 list, const float *ce
 static void
 walk_lists(Walk *walk)
 {
-	float	   *centroid = palloc(sizeof(float) * walk->pq->model->inner);
+	float	   *centroid = palloc(sizeof(float) * walk->pq->model->space_dims);
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "pq walk", ALLOCSET_DEFAULT_SIZES);
 	PGAlignedBlock page;
 
@@ -346,7 +346,7 @@ count_rows(Walk *walk)
 			continue;
 		old = MemoryContextSwitchTo(econtext->ecxt_per_tuple_memory);
 		rows += space->metric != PQ_METRIC_COSINE ||
-			pq_embed(space, model->dims, model->inner, model->padded, NULL, values[0], point, &lost);
+			pq_embed(space, model->dims, model->space_dims, model->padded, NULL, values[0], point, &lost);
 		MemoryContextSwitchTo(old);
 	}
 	table_endscan(scan);
@@ -432,7 +432,7 @@ tell_facts(const IxInspected *inspected, FunctionCallInfo fcinfo)
 	values[i++] = CStringGetTextDatum(space->type_name);
 	values[i++] = CStringGetTextDatum(space->metric_name);
 	values[i++] = Int32GetDatum(model->dims);
-	values[i++] = Int32GetDatum(model->inner);
+	values[i++] = Int32GetDatum(model->space_dims);
 	values[i++] = Int32GetDatum(model->nlists);
 	values[i++] = Int32GetDatum(model->subvectors);
 	values[i++] = Int64GetDatum((int64) walk.live);

@@ -33,7 +33,7 @@ pq_insert(Relation index, Datum *values, bool *isnull, ItemPointer tid,
 	pq = pq_index_get(index, context);
 	model = pq->model;
 	point = palloc(sizeof(float) * model->padded);
-	if (pq_embed(pq_index_space(index), model->dims, model->inner, model->padded, PqModelCentre(model),
+	if (pq_embed(pq_index_space(index), model->dims, model->space_dims, model->padded, PqModelCentre(model),
 				 values[0], point, &lost))
 	{
 		PqEntry    *entry = palloc0(PqEntrySize(&pq->layout));

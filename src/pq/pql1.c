@@ -135,9 +135,9 @@ pq_l1_code(const float *query, const float *weight, float low, float step, const
  * as it was not measured: if coordinates differ as a normal distribution makes them.
  */
 double
-pq_l1_unit(const PqMetaPageData *meta, int inner)
+pq_l1_unit(const PqMetaPageData *meta, int space_dims)
 {
-	return meta->taxicab > 0 ? meta->taxicab : M_PI / 2 / inner;
+	return meta->taxicab > 0 ? meta->taxicab : M_PI / 2 / space_dims;
 }
 
 /*

@@ -200,16 +200,16 @@ sample_entry(void *arg, const float *point, float error, Page page, int slot)
 {
 	PqLearn    *learn = arg;
 
-	pq_sample_add(learn->sample, point, learn->old->model->inner);
+	pq_sample_add(learn->sample, point, learn->old->model->space_dims);
 }
 
-/* Move a point of the old inner space into the new one; returns how far it may be off. */
+/* Move a point of the old index space into the new one; returns how far it may be off. */
 static float
 move_entry(const PqLearn *learn, const float *point, float error, float *out)
 {
 	double		rest = 0;
 
-	for (int j = 0; j < learn->old->model->inner; j++)
+	for (int j = 0; j < learn->old->model->space_dims; j++)
 	{
 		double		exact = point[j] - learn->shift[j];
 
@@ -270,9 +270,9 @@ train_anew(PqLearn *learn, double tuples)
 							  lists, options ? options->subvectors : 0, (Size) maintenance_work_mem * 1024 / 2);
 	model = build->trained->model;
 	centre = PqModelArray(model, centre, float);
-	learn->shift = palloc(sizeof(double) * model->inner);
+	learn->shift = palloc(sizeof(double) * model->space_dims);
 	model->centred = 0;
-	for (int j = 0; j < model->inner; j++)
+	for (int j = 0; j < model->space_dims; j++)
 	{
 		double		before = old->centred ? PqModelArray(old, centre, float)[j] : 0;
 

@@ -56,7 +56,7 @@ int
 pq_sort_memory(const PqBuild *build, int participants)
 {
 	const PqModel *model = build->trained->model;
-	Size		centroids = sizeof(float) * (Size) PqModelSlots(model) * model->inner;
+	Size		centroids = sizeof(float) * (Size) PqModelSlots(model) * model->space_dims;
 	Size		taken = (model->size + 2 * centroids) / 1024;
 	Size		share = (maintenance_work_mem - maintenance_work_mem / 16) / participants;
 
@@ -113,7 +113,7 @@ flush_batch(PqLoader *loader)
 	pq_assign(build->trained, loader->points, loader->n, lists);
 	for (int i = 0; i < loader->n; i++)
 	{
-		centroids[i] = build->trained->centroids + (size_t) lists[i] * model->inner;
+		centroids[i] = build->trained->centroids + (size_t) lists[i] * model->space_dims;
 		loader->entries[i]->list = lists[i];
 	}
 	pq_encode(model, &build->layout, loader->points, loader->lost, centroids, loader->n, loader->entries);
@@ -152,7 +152,7 @@ pq_loader_row(Relation index, ItemPointer tid, Datum *values, bool *isnull, bool
 	if (isnull[0])
 		return;
 	old = MemoryContextSwitchTo(loader->row_context);
-	usable = pq_embed(build->space, model->dims, model->inner, model->padded, PqModelCentre(model), values[0],
+	usable = pq_embed(build->space, model->dims, model->space_dims, model->padded, PqModelCentre(model), values[0],
 					  loader->points + (size_t) loader->n * model->padded, &loader->lost[loader->n]);
 	MemoryContextSwitchTo(old);
 	if (!usable)

@@ -174,7 +174,7 @@ jflow_pq_calibrate(PG_FUNCTION_ARGS)
 		float		lost;
 
 		CHECK_FOR_INTERRUPTS();
-		if (pq_embed(space, pq->model->dims, pq->model->inner, pq->model->padded, PqQueryCentre(pq->model),
+		if (pq_embed(space, pq->model->dims, pq->model->space_dims, pq->model->padded, PqQueryCentre(pq->model),
 					 vectors.values[i], queries + (size_t) n * pq->model->padded, &lost))
 			n++;
 	}

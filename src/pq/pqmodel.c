@@ -10,21 +10,21 @@
 #include "pq/pq.h"
 
 /*
- * Width of subvectors and their number for an inner space; subvectors = 0 asks
+ * Width of subvectors and their number for an index space; subvectors = 0 asks
  * for a choice.
  */
 void
-pq_model_geometry(int inner, int subvectors, int *width, int *count)
+pq_model_geometry(int space_dims, int subvectors, int *width, int *count)
 {
 	if (subvectors > 0)
-		*width = (inner + subvectors - 1) / subvectors;
+		*width = (space_dims + subvectors - 1) / subvectors;
 	else
-		*width = inner <= 64 ? 2 : 4;
-	*width = Max(*width, (inner + PQ_MAX_SUBVECTORS - 1) / PQ_MAX_SUBVECTORS);
+		*width = space_dims <= 64 ? 2 : 4;
+	*width = Max(*width, (space_dims + PQ_MAX_SUBVECTORS - 1) / PQ_MAX_SUBVECTORS);
 	*width = Min(*width, PQ_MAX_WIDTH);
-	*count = (inner + *width - 1) / *width;
+	*count = (space_dims + *width - 1) / *width;
 	/* no wider than that many need, so that the number alone tells the width */
-	*width = (inner + *count - 1) / *count;
+	*width = (space_dims + *count - 1) / *count;
 }
 
 /*
@@ -35,19 +35,19 @@ static PqModel
 model_header(const PqSpace *space, int dims, int nlists, int ntiles,
 			 int ngroups, int subvectors, bool flat)
 {
-	int			inner = pq_inner_dims(space, dims);
+	int			space_dims = pq_space_dims(space, dims);
 	int			width;
 	int			count;
 	Size		size = MAXALIGN(sizeof(PqModel));
 	PqModel		m = {0};
 
-	pq_model_geometry(inner, subvectors, &width, &count);
+	pq_model_geometry(space_dims, subvectors, &width, &count);
 	m.magic = PQ_MAGIC;
 	m.version = PQ_VERSION;
 	m.type = space->type;
 	m.metric = space->metric;
 	m.dims = dims;
-	m.inner = inner;
+	m.space_dims = space_dims;
 	m.width = width;
 	m.subvectors = count;
 	m.padded = count * width;
@@ -56,15 +56,15 @@ model_header(const PqSpace *space, int dims, int nlists, int ntiles,
 	m.ntiles = ntiles;
 	m.ngroups = ngroups;
 #define PLACE(field, n) (m.field = size, size += sizeof(float) * (Size) (n))
-	PLACE(group_tiles, PqRoundTile(ngroups) * inner);
+	PLACE(group_tiles, PqRoundTile(ngroups) * space_dims);
 	PLACE(group_bias, PqRoundTile(ngroups));
-	PLACE(group_means, flat ? 0 : ngroups * inner);
+	PLACE(group_means, flat ? 0 : ngroups * space_dims);
 	PLACE(group_starts, ngroups + 1);
 	PLACE(bias, ntiles * PQ_TILE);
 	PLACE(offsets, flat ? 0 : ntiles * PQ_TILE);
 	PLACE(codebooks, flat ? 0 : count * width * PQ_TILE);
-	PLACE(centre, flat ? 0 : inner);
-	PLACE(spread, flat ? 0 : inner);
+	PLACE(centre, flat ? 0 : space_dims);
+	PLACE(spread, flat ? 0 : space_dims);
 	PLACE(scales, flat ? 0 : ntiles * PQ_TILE);
 	PLACE(term_mins, flat ? 0 : ntiles * PQ_TILE);
 	PLACE(term_steps, flat ? 0 : ntiles * PQ_TILE);
@@ -136,7 +136,7 @@ PqTrained *
 pq_trained_alloc(PqModel *model)
 {
 	PqTrained  *trained = palloc0(sizeof(PqTrained));
-	Size		floats = (Size) PqModelSlots(model) * model->inner;
+	Size		floats = (Size) PqModelSlots(model) * model->space_dims;
 
 	trained->model = model;
 	trained->tiles = palloc_extended(sizeof(float) * floats, MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
@@ -150,12 +150,12 @@ pq_trained_alloc(PqModel *model)
 void
 pq_fill_centroids(PqTrained *trained)
 {
-	int			inner = trained->model->inner;
+	int			space_dims = trained->model->space_dims;
 
 	for (int s = 0; s < PqModelSlots(trained->model); s++)
-		for (int j = 0; j < inner; j++)
-			trained->centroids[(size_t) s * inner + j] =
-				trained->tiles[((size_t) (s / PQ_TILE) * inner + j) * PQ_TILE + s % PQ_TILE];
+		for (int j = 0; j < space_dims; j++)
+			trained->centroids[(size_t) s * space_dims + j] =
+				trained->tiles[((size_t) (s / PQ_TILE) * space_dims + j) * PQ_TILE + s % PQ_TILE];
 }
 
 /*

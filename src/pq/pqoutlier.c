@@ -36,7 +36,7 @@ pq_code_wrong(const PqModel *model, uint32 list, const float *point, const float
 	double		scale = PqModelArray(model, scales, float)[list];
 	double		square = 0;
 
-	for (int j = 0; j < model->inner; j++)
+	for (int j = 0; j < model->space_dims; j++)
 	{
 		double		coded = scale * codebook[(size_t) j * PQ_TILE + codes[j / model->width]];
 		double		wrong = (double) point[j] - centroid[j] - coded;

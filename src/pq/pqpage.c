@@ -27,14 +27,14 @@ pq_layout_init(PqLayout *layout, const PqModel *model, bool flat, int nfilters, 
 	memset(layout, 0, sizeof(*layout));
 	flat |= PqModelIsFlat(model);
 	layout->nquads = flat ? 0 : model->nquads;
-	layout->inner = model->inner;
+	layout->space_dims = model->space_dims;
 	layout->filters.nfilters = nfilters;
 	for (int i = 0; i < nfilters; i++)
 		layout->filters.width[i] = widths[i];
 	if (flat)
-		layout->refine_size = sizeof(float) * (1 + model->inner);
+		layout->refine_size = sizeof(float) * (1 + model->space_dims);
 	else
-		layout->refine_size = TYPEALIGN(sizeof(float), sizeof(PqRefineHeader) + model->inner);
+		layout->refine_size = TYPEALIGN(sizeof(float), sizeof(PqRefineHeader) + model->space_dims);
 	layout->refine_slots = Max(1, PQ_REFINE_BYTES / layout->refine_size);
 	layout->refine_parts = (layout->refine_size + PQ_REFINE_BYTES - 1) / PQ_REFINE_BYTES;
 	for (layout->nblocks = 64; layout->nblocks > 0; layout->nblocks--)

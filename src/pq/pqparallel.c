@@ -118,7 +118,7 @@ jflow_pq_build_worker(dsm_segment *segment, shm_toc *toc)
 	build.space = pq_index_space(build.index);
 	trained.model = shm_toc_lookup(toc, KEY_MODEL, false);
 	trained.tiles = shm_toc_lookup(toc, KEY_TILES, false);
-	floats = (Size) PqModelSlots(trained.model) * trained.model->inner;
+	floats = (Size) PqModelSlots(trained.model) * trained.model->space_dims;
 	trained.centroids = palloc_extended(sizeof(float) * floats, MCXT_ALLOC_HUGE);
 	pq_fill_centroids(&trained);
 	build.trained = &trained;
@@ -159,7 +159,7 @@ share_sizes(const PqBuild *build, Snapshot snapshot, int participants)
 	sizes.shared = BUFFERALIGN(sizeof(PqShared)) + table_parallelscan_estimate(build->heap, snapshot);
 	sizes.sort = tuplesort_estimate_shared(participants);
 	sizes.model = model->size;
-	sizes.tiles = sizeof(float) * (Size) PqModelSlots(model) * model->inner;
+	sizes.tiles = sizeof(float) * (Size) PqModelSlots(model) * model->space_dims;
 	sizes.query = debug_query_string ? strlen(debug_query_string) + 1 : 0;
 	return sizes;
 }

@@ -385,7 +385,7 @@ cheapest_rule(PqCalibration *c, const Measured *m, const Density *density, doubl
 		lists = lists_scanned(c, m, &rule);
 		/* nanoseconds, roughly */
 		cost = lists * (300 + per_list * (0.4 + 0.15 * model->nquads)) +
-			codes_ranked(density, m->ncounted, &rule) * (120 + 0.25 * model->inner);
+			codes_ranked(density, m->ncounted, &rule) * (120 + 0.25 * model->space_dims);
 		if (cost < *best)
 		{
 			*best = cost;

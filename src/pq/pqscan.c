@@ -558,7 +558,7 @@ start_search(IndexScanDesc scan)
 	else
 	{
 		so->query = PointerGetDatum(pq_detoast(so->space, pq->model->dims, scan->orderByData->sk_argument));
-		so->unordered = !pq_embed(so->space, pq->model->dims, pq->model->inner, pq->model->padded,
+		so->unordered = !pq_embed(so->space, pq->model->dims, pq->model->space_dims, pq->model->padded,
 								  PqQueryCentre(pq->model), so->query, query, &lost);
 	}
 	so->fetch = ix_fetch_begin(scan->heapRelation, index);

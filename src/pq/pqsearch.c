@@ -50,7 +50,7 @@ pq_search_begin(Relation index, PqIndex *pq)
 	search->frame_context = AllocSetContextCreate(CurrentMemoryContext, "pq frames", ALLOCSET_DEFAULT_SIZES);
 	search->frames = palloc0(sizeof(PqFrame *) * model->ngroups);
 	search->origin = palloc0(sizeof(float) * model->padded);
-	search->refine_weight = palloc(sizeof(float) * model->inner);
+	search->refine_weight = palloc(sizeof(float) * model->space_dims);
 	return search;
 }
 
@@ -106,7 +106,7 @@ alloc_frame(PqSearch *search)
 {
 	const PqModel *model = search->pq->model;
 	Size		table = model->nquads * PQ_QUAD_BYTES;
-	PqFrame    *frame = MemoryContextAllocZero(search->frame_context, sizeof(PqFrame) + 64 + table + sizeof(float) * model->inner);
+	PqFrame    *frame = MemoryContextAllocZero(search->frame_context, sizeof(PqFrame) + 64 + table + sizeof(float) * model->space_dims);
 
 	frame->table = (uint8 *) TYPEALIGN(64, frame + 1);
 	frame->refine_query = (float *) (frame->table + table);
@@ -129,7 +129,7 @@ fill_frame(PqSearch *search, const float *origin, PqFrame *frame)
 	if (model->metric == PQ_METRIC_IP)
 	{
 		frame->refine_bias = search->refine_bias;
-		for (int j = 0; j < model->inner; j++)
+		for (int j = 0; j < model->space_dims; j++)
 		{
 			frame->refine_query[j] = search->query[j] * spread[j];
 			frame->refine_bias += model->absolute ? 0 : (double) search->query[j] * origin[j];
@@ -138,8 +138,8 @@ fill_frame(PqSearch *search, const float *origin, PqFrame *frame)
 		make_table(model, search->query, frame);
 		return;
 	}
-	memset(way + model->inner, 0, sizeof(float) * (model->padded - model->inner));
-	for (int j = 0; j < model->inner; j++)
+	memset(way + model->space_dims, 0, sizeof(float) * (model->padded - model->space_dims));
+	for (int j = 0; j < model->space_dims; j++)
 	{
 		way[j] = search->query[j] - origin[j];
 		frame->refine_query[j] = from[j] / spread[j];
@@ -147,7 +147,7 @@ fill_frame(PqSearch *search, const float *origin, PqFrame *frame)
 	}
 	frame->slack = search->lost;
 	if (!whole)
-		frame->slack += sqrtf(pq_kernels->dot(from, from, model->inner)) * FLT_EPSILON;
+		frame->slack += sqrtf(pq_kernels->dot(from, from, model->space_dims)) * FLT_EPSILON;
 	make_table(model, way, frame);
 }
 
@@ -176,7 +176,7 @@ list_frame(PqSearch *search, uint32 list, bool keep)
 }
 
 /*
- * Start a search for the points nearest to a query of the inner space, which lost
+ * Start a search for the points nearest to a query of the index space, which lost
  * so much when it became one.
  */
 void
@@ -186,7 +186,7 @@ pq_search_query(PqSearch *search, const float *query, float lost)
 	const float *spread = PqModelArray(model, spread, float);
 
 	memcpy(search->query, query, sizeof(float) * model->padded);
-	search->norm = pq_kernels->dot(query, query, model->inner);
+	search->norm = pq_kernels->dot(query, query, model->space_dims);
 	search->nprobes = 0;
 	search->ncandidates = 0;
 	search->refine_bias = 0;
@@ -197,7 +197,7 @@ pq_search_query(PqSearch *search, const float *query, float lost)
 	memset(search->frames, 0, sizeof(PqFrame *) * model->ngroups);
 	search->own = NULL;
 	MemoryContextReset(search->frame_context);
-	for (int j = 0; j < model->inner; j++)
+	for (int j = 0; j < model->space_dims; j++)
 	{
 		if (model->metric == PQ_METRIC_IP)
 		{
@@ -293,7 +293,7 @@ score_tiles(PqSearch *search, int first, int end, const uint32 *taken, ScoredLis
 {
 	const PqModel *model = search->pq->model;
 	const float *bias = PqModelArray(model, bias, float);
-	Size		row = (Size) first * model->inner;
+	Size		row = (Size) first * model->space_dims;
 	Buffer		buffer = InvalidBuffer;
 	BlockNumber at = InvalidBlockNumber;
 	int			n = 0;
@@ -302,11 +302,11 @@ score_tiles(PqSearch *search, int first, int end, const uint32 *taken, ScoredLis
 	{
 		float		sums[PQ_TILE] = {0};
 
-		for (int j = 0; j < model->inner;)
+		for (int j = 0; j < model->space_dims;)
 		{
 			BlockNumber block = search->pq->meta.tiles_start + row / PQ_ROWS_PER_PAGE;
 			int			offset = row % PQ_ROWS_PER_PAGE;
-			int			rows = Min(model->inner - j, PQ_ROWS_PER_PAGE - offset);
+			int			rows = Min(model->space_dims - j, PQ_ROWS_PER_PAGE - offset);
 
 			if (block != at)
 			{
@@ -350,7 +350,7 @@ rank_groups(PqSearch *search)
 	{
 		float		sums[PQ_TILE] = {0};
 
-		add_rows(search, 0, PqModelArray(model, group_tiles, float) + (size_t) t * model->inner * PQ_TILE, model->inner, sums);
+		add_rows(search, 0, PqModelArray(model, group_tiles, float) + (size_t) t * model->space_dims * PQ_TILE, model->space_dims, sums);
 		for (int c = 0; c < PQ_TILE; c++)
 		{
 			int			g = t * PQ_TILE + c;
@@ -522,7 +522,7 @@ pq_select_candidates(PqCandidate *c, int count, int n)
 }
 
 /*
- * A distance of the inner space as estimates and rules know it: squared, or
+ * A distance of the index space as estimates and rules know it: squared, or
  * minus the inner product with the centred point.
  */
 double
@@ -531,7 +531,7 @@ pq_comparable(const PqSearch *search, double distance)
 	if (search->pq->model->metric == PQ_METRIC_IP)
 		return distance + search->refine_bias;
 	if (search->pq->model->metric == PQ_METRIC_L1)
-		return distance * distance * pq_l1_unit(&search->pq->meta, search->pq->model->inner);
+		return distance * distance * pq_l1_unit(&search->pq->meta, search->pq->model->space_dims);
 	return distance * distance;
 }
 
@@ -559,12 +559,12 @@ pq_projection_deviation(const PqSearch *search, double distance)
 	const PqModel *model = search->pq->model;
 
 	if (model->metric == PQ_METRIC_IP)
-		return sqrt(search->norm) * search->pq->meta.length / sqrt(model->inner);
-	return distance / sqrt(model->inner);
+		return sqrt(search->norm) * search->pq->meta.length / sqrt(model->space_dims);
+	return distance / sqrt(model->space_dims);
 }
 
 /*
- * The distance in the inner space beyond which an operator's result is certainly
+ * The distance in the index space beyond which an operator's result is certainly
  * larger than this one, or probably if vectors are projected.
  */
 double
@@ -639,7 +639,7 @@ pq_search_least(const PqSearch *search, double distance, float error)
 	least = distance;
 	/* an error is a length, and sums of floats are not exact */
 	if (metric == PQ_METRIC_L1)
-		return error > 0 ? Max(0, least * (1 - 1e-5 - FLT_EPSILON * search->pq->model->inner) - error * sqrt(search->pq->model->inner)) : least;
+		return error > 0 ? Max(0, least * (1 - 1e-5 - FLT_EPSILON * search->pq->model->space_dims) - error * sqrt(search->pq->model->space_dims)) : least;
 	if (error > 0)
 		least = least * (1 - 1e-5) - error;
 	if (least < 0)
@@ -708,13 +708,13 @@ pq_search_refine(PqSearch *search, const PqFrame *frame, double *distances, floa
 		f = frame ? frame : search->probes[c[k].probe].frame;
 		if (model->metric == PQ_METRIC_IP)
 			value = -(f->refine_bias + header.low * search->refine_sum +
-					  (double) header.step * pq_kernels->code_dot(f->refine_query, (const uint8 *) code, model->inner));
+					  (double) header.step * pq_kernels->code_dot(f->refine_query, (const uint8 *) code, model->space_dims));
 		else if (model->metric == PQ_METRIC_L1)
 			value = pq_l1_code(f->refine_query, search->refine_weight, header.low, header.step,
-							   (const uint8 *) code, model->inner);
+							   (const uint8 *) code, model->space_dims);
 		else
 			value = sqrtf(pq_kernels->code_l2(f->refine_query, search->refine_weight, header.low, header.step,
-											  (const uint8 *) code, model->inner));
+											  (const uint8 *) code, model->space_dims));
 		distances[k] = isfinite(value) ? value : 0;
 		errors[k] = isfinite(value) && header.error >= 0 ? header.error + f->slack : INFINITY;
 		ReleaseBuffer(ring[k % AHEAD]);

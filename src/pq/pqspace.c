@@ -1,6 +1,6 @@
 /*
  * pqspace.c
- *		Types and metrics: how a value becomes a point of the inner space.
+ *		Types and metrics: how a value becomes a point of the index space.
  *
  * A dense vector of up to PQ_MAX_INNER dimensions is its own point (of unit
  * length under cosine).  One with more, and any sparse one, is projected: each
@@ -87,11 +87,11 @@ pq_index_dims(Relation index, const PqSpace *space)
 }
 
 /*
- * Dimensions of the inner space.  Raises where a projection would be needed that
+ * Dimensions of the index space.  Raises where a projection would be needed that
  * keeps taxicab distances, which there is none of.
  */
 int
-pq_inner_dims(const PqSpace *space, int dims)
+pq_space_dims(const PqSpace *space, int dims)
 {
 	if (space->metric == PQ_METRIC_L1)
 	{
@@ -123,14 +123,14 @@ mix(uint64 x)
  * one's number is below zero (less one).
  */
 static inline void
-find_targets(int dimension, int inner, int16 *targets)
+find_targets(int dimension, int space_dims, int16 *targets)
 {
 	uint64		h = mix((uint64) dimension + 1);
 
 	for (int i = 0; i < PROJECTION_SPREAD; i++)
 	{
-		int			start = inner * i / PROJECTION_SPREAD;
-		int			width = inner * (i + 1) / PROJECTION_SPREAD - start;
+		int			start = space_dims * i / PROJECTION_SPREAD;
+		int			width = space_dims * (i + 1) / PROJECTION_SPREAD - start;
 		int			target;
 
 		h = mix(h + i);
@@ -256,15 +256,15 @@ pq_detoast(const PqSpace *space, int dims, Datum value)
  * Scale a point, cut off what is too large, and take the centre off.
  */
 static void
-place(float *point, int inner, double scale, const float *centre, float *lost)
+place(float *point, int space_dims, double scale, const float *centre, float *lost)
 {
 	double		rest = 0;
 	float		largest = 0;
 
-	for (int j = 0; j < inner; j++)
+	for (int j = 0; j < space_dims; j++)
 		largest = Max(largest, fabsf(point[j]));
 	if (largest > PQ_LARGEST && scale == 1.0)
-		for (int j = 0; j < inner; j++)
+		for (int j = 0; j < space_dims; j++)
 			if (fabsf(point[j]) > PQ_LARGEST)
 				point[j] = copysignf(PQ_LARGEST, point[j]);
 	if (!centre && scale == 1.0)
@@ -272,7 +272,7 @@ place(float *point, int inner, double scale, const float *centre, float *lost)
 		*lost = largest > PQ_LARGEST ? INFINITY : 0;
 		return;
 	}
-	for (int j = 0; j < inner; j++)
+	for (int j = 0; j < space_dims; j++)
 	{
 		double		exact = point[j] * scale - (centre ? centre[j] : 0);
 
@@ -286,22 +286,22 @@ place(float *point, int inner, double scale, const float *centre, float *lost)
  * Make a point of length one, if it has a length.
  */
 void
-pq_normalize(float *point, int inner)
+pq_normalize(float *point, int space_dims)
 {
 	double		norm = 0;
 
-	for (int j = 0; j < inner; j++)
+	for (int j = 0; j < space_dims; j++)
 		norm += (double) point[j] * point[j];
 	norm = norm > 0 ? 1 / sqrt(norm) : 0;
-	for (int j = 0; j < inner; j++)
+	for (int j = 0; j < space_dims; j++)
 		point[j] = (float) (point[j] * norm);
 }
 
 /* Is a type's value of so many dimensions projected? */
 static bool
-is_projected(const PqSpace *space, int dims, int inner)
+is_projected(const PqSpace *space, int dims, int space_dims)
 {
-	return space->type == PQ_TYPE_SPARSEVEC ? dims > inner : dims != inner;
+	return space->type == PQ_TYPE_SPARSEVEC ? dims > space_dims : dims != space_dims;
 }
 
 /* The coordinates of a dense value, or the sums that it is projected to. */
@@ -326,7 +326,7 @@ spread_half(const PqSpace *space, const uint16 *halves, int dims, bool projected
 }
 
 static void
-spread_sparse(const PqSpace *space, SparseVector *v, int inner, bool projected, float *out)
+spread_sparse(const PqSpace *space, SparseVector *v, int space_dims, bool projected, float *out)
 {
 	const float *values = SPARSEVEC_VALUES(v);
 	float		boost = projected ? projection_boost(space, values, v->nnz) : 1;
@@ -337,23 +337,23 @@ spread_sparse(const PqSpace *space, SparseVector *v, int inner, bool projected, 
 		{
 			int16		targets[PROJECTION_SPREAD];
 
-			find_targets(v->indices[i], inner, targets);
+			find_targets(v->indices[i], space_dims, targets);
 			project(targets, values[i] * boost, out);
 		}
-		else if (v->indices[i] >= 0 && v->indices[i] < inner)
+		else if (v->indices[i] >= 0 && v->indices[i] < space_dims)
 			out[v->indices[i]] = values[i];
 	}
 }
 
 /*
- * The coordinates of a value in the inner space, where out is zero so far.  Raises
+ * The coordinates of a value in the index space, where out is zero so far.  Raises
  * for another number of dimensions.
  */
 static void
-spread(const PqSpace *space, int dims, int inner, Datum value, float *out)
+spread(const PqSpace *space, int dims, int space_dims, Datum value, float *out)
 {
 	struct varlena *raw = pq_detoast(space, dims, value);
-	bool		projected = is_projected(space, dims, inner);
+	bool		projected = is_projected(space, dims, space_dims);
 
 	switch (space->type)
 	{
@@ -364,7 +364,7 @@ spread(const PqSpace *space, int dims, int inner, Datum value, float *out)
 			spread_half(space, (const uint16 *) ((HalfVector *) raw)->x, dims, projected, out);
 			break;
 		case PQ_TYPE_SPARSEVEC:
-			spread_sparse(space, (SparseVector *) raw, inner, projected, out);
+			spread_sparse(space, (SparseVector *) raw, space_dims, projected, out);
 			break;
 	}
 	if ((Pointer) raw != DatumGetPointer(value))
@@ -373,13 +373,13 @@ spread(const PqSpace *space, int dims, int inner, Datum value, float *out)
 	{
 		const float scale = 1.0f / sqrtf(PROJECTION_SPREAD);
 
-		for (int j = 0; j < inner; j++)
+		for (int j = 0; j < space_dims; j++)
 			out[j] *= scale;
 	}
 }
 
 /*
- * Write the inner point of a value to out, less a centre if there is one, and
+ * Write the point of a value to out, less a centre if there is one, and
  * followed by zeros.  The centre is taken off in double precision; lost gets the
  * length of what rounding to floats took away.  Coordinates beyond PQ_LARGEST are
  * cut off, so that no square or sum overflows, and then that is infinite.  Returns
@@ -387,14 +387,14 @@ spread(const PqSpace *space, int dims, int inner, Datum value, float *out)
  * number of dimensions and for values that are not finite.
  */
 bool
-pq_embed(const PqSpace *space, int dims, int inner, int padded, const float *centre,
+pq_embed(const PqSpace *space, int dims, int space_dims, int padded, const float *centre,
 		 Datum value, float *out, float *lost)
 {
 	double		norm = 0;
 
 	memset(out, 0, sizeof(float) * padded);
-	spread(space, dims, inner, value, out);
-	for (int j = 0; j < inner; j++)
+	spread(space, dims, space_dims, value, out);
+	for (int j = 0; j < space_dims; j++)
 		norm += (double) out[j] * out[j];
 	if (!isfinite(norm))
 		ereport(ERROR,
@@ -403,6 +403,6 @@ pq_embed(const PqSpace *space, int dims, int inner, int padded, const float *cen
 	*lost = 0;
 	if (space->metric == PQ_METRIC_COSINE && norm <= 0)
 		return false;
-	place(out, inner, space->metric == PQ_METRIC_COSINE ? 1.0 / sqrt(norm) : 1.0, centre, lost);
+	place(out, space_dims, space->metric == PQ_METRIC_COSINE ? 1.0 / sqrt(norm) : 1.0, centre, lost);
 	return true;
 }

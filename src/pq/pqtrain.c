@@ -41,36 +41,36 @@ static void
 place_centroids(PqTrained *trained)
 {
 	PqModel    *model = trained->model;
-	int			inner = model->inner;
+	int			space_dims = model->space_dims;
 	const float *bias = PqModelArray(model, bias, float);
 	int32	   *starts = PqModelArray(model, group_starts, int32);
-	float	   *means = palloc0(sizeof(float) * (Size) model->ngroups * inner);
-	double	   *sums = palloc(sizeof(double) * inner);
+	float	   *means = palloc0(sizeof(float) * (Size) model->ngroups * space_dims);
+	double	   *sums = palloc(sizeof(double) * space_dims);
 	float		unused[PQ_TILE];
 
 	for (int g = 0; g < model->ngroups; g++)
 	{
 		int			count = 0;
 
-		memset(sums, 0, sizeof(double) * inner);
+		memset(sums, 0, sizeof(double) * space_dims);
 		for (int s = starts[g] * PQ_TILE; s < starts[g + 1] * PQ_TILE; s++)
 		{
 			if (isinf(bias[s]))
 				continue;
 			count++;
-			for (int j = 0; j < inner; j++)
-				sums[j] += trained->centroids[(size_t) s * inner + j];
+			for (int j = 0; j < space_dims; j++)
+				sums[j] += trained->centroids[(size_t) s * space_dims + j];
 		}
-		for (int j = 0; j < inner && count > 0; j++)
-			means[(size_t) g * inner + j] = (float) (sums[j] / count);
+		for (int j = 0; j < space_dims && count > 0; j++)
+			means[(size_t) g * space_dims + j] = (float) (sums[j] / count);
 	}
-	pq_make_tiles(means, model->ngroups, inner, PqModelArray(model, group_tiles, float),
+	pq_make_tiles(means, model->ngroups, space_dims, PqModelArray(model, group_tiles, float),
 				  PqModelArray(model, group_bias, float));
 	if (!PqModelIsFlat(model))
-		memcpy(PqModelArray(model, group_means, float), means, sizeof(float) * (Size) model->ngroups * inner);
+		memcpy(PqModelArray(model, group_means, float), means, sizeof(float) * (Size) model->ngroups * space_dims);
 	for (int t = 0; t < model->ntiles; t++)
-		pq_make_tiles(trained->centroids + (size_t) t * PQ_TILE * inner, PQ_TILE, inner,
-					  trained->tiles + (size_t) t * inner * PQ_TILE, unused);
+		pq_make_tiles(trained->centroids + (size_t) t * PQ_TILE * space_dims, PQ_TILE, space_dims,
+					  trained->tiles + (size_t) t * space_dims * PQ_TILE, unused);
 	pfree(means);
 	pfree(sums);
 }
@@ -82,29 +82,29 @@ static void
 repair_lists(PqTrained *trained, const float *sample, int n, int32 *lists)
 {
 	PqModel    *model = trained->model;
-	int			inner = model->inner;
+	int			space_dims = model->space_dims;
 	int			nslots = PqModelSlots(model);
 	int		   *counts = palloc(sizeof(int) * nslots);
-	float	   *sums = palloc_extended(sizeof(float) * (Size) nslots * inner, MCXT_ALLOC_HUGE);
+	float	   *sums = palloc_extended(sizeof(float) * (Size) nslots * space_dims, MCXT_ALLOC_HUGE);
 
 	for (int iteration = 0; iteration < REPAIR_ITERATIONS; iteration++)
 	{
 		memset(counts, 0, sizeof(int) * nslots);
-		memset(sums, 0, sizeof(float) * (Size) nslots * inner);
+		memset(sums, 0, sizeof(float) * (Size) nslots * space_dims);
 		pq_assign(trained, sample, n, lists);
 		for (int i = 0; i < n; i++)
 		{
-			float	   *sum = sums + (size_t) lists[i] * inner;
-			const float *centroid = trained->centroids + (size_t) lists[i] * inner;
+			float	   *sum = sums + (size_t) lists[i] * space_dims;
+			const float *centroid = trained->centroids + (size_t) lists[i] * space_dims;
 			const float *point = sample + (size_t) i * model->padded;
 
 			counts[lists[i]]++;
-			for (int j = 0; j < inner; j++)
+			for (int j = 0; j < space_dims; j++)
 				sum[j] += point[j] - centroid[j];
 		}
 		for (int s = 0; s < nslots; s++)
-			for (int j = 0; j < inner && counts[s] > 0; j++)
-				trained->centroids[(size_t) s * inner + j] += sums[(size_t) s * inner + j] / counts[s];
+			for (int j = 0; j < space_dims && counts[s] > 0; j++)
+				trained->centroids[(size_t) s * space_dims + j] += sums[(size_t) s * space_dims + j] / counts[s];
 		place_centroids(trained);
 	}
 	pfree(counts);
@@ -118,11 +118,11 @@ static PqTrained *
 train_lists(const PqSpace *space, int dims, const float *sample, int n,
 			int stride, int nlists, int subvectors, int32 *lists)
 {
-	int			inner = pq_inner_dims(space, dims);
+	int			space_dims = pq_space_dims(space, dims);
 	int			ngroups = nlists <= UNGROUPED_LISTS ? 1 :
 		(int) Min(ceil(sqrt(nlists)), nlists / (2 * PQ_TILE));
-	float	   *coarse = palloc(sizeof(float) * (Size) ngroups * inner);
-	float	   *tiles = palloc(sizeof(float) * (Size) PqRoundTile(ngroups) * inner);
+	float	   *coarse = palloc(sizeof(float) * (Size) ngroups * space_dims);
+	float	   *tiles = palloc(sizeof(float) * (Size) PqRoundTile(ngroups) * space_dims);
 	float	   *bias = palloc(sizeof(float) * PqRoundTile(ngroups));
 	float	   *best = palloc(sizeof(float) * Max(n, 1));
 	int32	   *group = palloc0(sizeof(int32) * Max(n, 1));
@@ -135,13 +135,13 @@ train_lists(const PqSpace *space, int dims, const float *sample, int n,
 	float	   *members;
 
 	if (ngroups > 1)
-		pq_kmeans(sample, stride, Min(n, ngroups * 256), inner, ngroups, COARSE_ITERATIONS, coarse, 1);
+		pq_kmeans(sample, stride, Min(n, ngroups * 256), space_dims, ngroups, COARSE_ITERATIONS, coarse, 1);
 	else
-		memset(coarse, 0, sizeof(float) * inner);
-	pq_make_tiles(coarse, ngroups, inner, tiles, bias);
+		memset(coarse, 0, sizeof(float) * space_dims);
+	pq_make_tiles(coarse, ngroups, space_dims, tiles, bias);
 	for (int i = 0; i < n; i++)
 		best[i] = INFINITY;
-	pq_nearest(sample, stride, NULL, n, inner, tiles, bias, PqRoundTile(ngroups) / PQ_TILE, 0, best, group);
+	pq_nearest(sample, stride, NULL, n, space_dims, tiles, bias, PqRoundTile(ngroups) / PQ_TILE, 0, best, group);
 	for (int i = 0; i < n; i++)
 		sizes[group[i]]++;
 	for (int g = 0; g < ngroups; g++)
@@ -165,12 +165,12 @@ train_lists(const PqSpace *space, int dims, const float *sample, int n,
 
 		CHECK_FOR_INTERRUPTS();
 		starts[g + 1] = starts[g] + PqRoundTile(share[g]) / PQ_TILE;
-		members = palloc_extended(sizeof(float) * (Size) Max(wanted, 1) * inner, MCXT_ALLOC_HUGE);
+		members = palloc_extended(sizeof(float) * (Size) Max(wanted, 1) * space_dims, MCXT_ALLOC_HUGE);
 		for (int i = 0; i < n && count < wanted; i++)
 			if (group[i] == g)
-				memcpy(members + (size_t) count++ * inner, sample + (size_t) i * stride, sizeof(float) * inner);
-		pq_kmeans(members, inner, count, inner, share[g], LIST_ITERATIONS,
-				  trained->centroids + (size_t) starts[g] * PQ_TILE * inner, g + 2);
+				memcpy(members + (size_t) count++ * space_dims, sample + (size_t) i * stride, sizeof(float) * space_dims);
+		pq_kmeans(members, space_dims, count, space_dims, share[g], LIST_ITERATIONS,
+				  trained->centroids + (size_t) starts[g] * PQ_TILE * space_dims, g + 2);
 		for (int c = 0; c < share[g]; c++)
 			PqModelArray(trained->model, bias, float)[starts[g] * PQ_TILE + c] = 0;
 		pfree(members);
@@ -208,9 +208,9 @@ train_codes(PqTrained *trained, const float *sample, const int32 *lists, int n)
 	{
 		float		scale = 1 / PqModelArray(model, scales, float)[lists[i]];
 
-		for (int j = 0; j < model->inner; j++)
+		for (int j = 0; j < model->space_dims; j++)
 			residuals[(size_t) i * model->padded + j] = scale *
-				(sample[(size_t) i * model->padded + j] - trained->centroids[(size_t) lists[i] * model->inner + j]);
+				(sample[(size_t) i * model->padded + j] - trained->centroids[(size_t) lists[i] * model->space_dims + j]);
 	}
 	for (int m = 0; m < model->subvectors; m++)
 	{
@@ -240,10 +240,10 @@ train_scales(PqTrained *trained, const float *sample, const int32 *lists, int n)
 	for (int i = 0; i < n; i++)
 	{
 		const float *point = sample + (size_t) i * model->padded;
-		const float *centroid = trained->centroids + (size_t) lists[i] * model->inner;
+		const float *centroid = trained->centroids + (size_t) lists[i] * model->space_dims;
 		double		square = 0;
 
-		for (int j = 0; j < model->inner; j++)
+		for (int j = 0; j < model->space_dims; j++)
 		{
 			float		r = point[j] - centroid[j];
 
@@ -317,7 +317,7 @@ train_terms(PqTrained *trained, const float *sample, const int32 *lists, int n)
 
 		CHECK_FOR_INTERRUPTS();
 		for (int i = start; i < start + m; i++)
-			centroids[i] = trained->centroids + (size_t) lists[i] * model->inner;
+			centroids[i] = trained->centroids + (size_t) lists[i] * model->space_dims;
 		pq_code(model, sample + (size_t) start * model->padded, lists + start, centroids + start, m, NULL, terms + start);
 	}
 #define UNIT(slot) (scales[slot] * ((double) offsets[slot] + scales[slot]))
@@ -365,7 +365,7 @@ static void
 train_centre(PqModel *model, float *sample, int n)
 {
 	float	   *centre = PqModelArray(model, centre, float);
-	double	   *sums = palloc0(sizeof(double) * model->inner);
+	double	   *sums = palloc0(sizeof(double) * model->space_dims);
 	float		lowest = FLT_MAX;
 	float		highest = -FLT_MAX;
 	bool		whole = n > 0;
@@ -374,18 +374,18 @@ train_centre(PqModel *model, float *sample, int n)
 	{
 		const float *point = sample + (size_t) i * model->padded;
 
-		for (int j = 0; j < model->inner; j++)
+		for (int j = 0; j < model->space_dims; j++)
 		{
 			sums[j] += point[j];
 			lowest = Min(lowest, point[j]);
 			highest = Max(highest, point[j]);
 		}
-		for (int j = 0; j < model->inner && whole; j++)
+		for (int j = 0; j < model->space_dims && whole; j++)
 			whole = point[j] == rintf(point[j]);
 	}
 	model->whole = whole && lowest >= -LARGEST_WHOLE && highest <= LARGEST_WHOLE;
 	model->absolute = model->whole && highest - lowest <= 255;
-	for (int j = 0; j < model->inner && n > 0 && (model->metric == PQ_METRIC_IP || model->metric == PQ_METRIC_COSINE); j++)
+	for (int j = 0; j < model->space_dims && n > 0 && (model->metric == PQ_METRIC_IP || model->metric == PQ_METRIC_COSINE); j++)
 	{
 		centre[j] = model->whole ? rintf(sums[j] / n) : sums[j] / n;
 		model->centred |= centre[j] != 0;
@@ -394,7 +394,7 @@ train_centre(PqModel *model, float *sample, int n)
 	{
 		float	   *point = sample + (size_t) i * model->padded;
 
-		for (int j = 0; j < model->inner; j++)
+		for (int j = 0; j < model->space_dims; j++)
 			point[j] = (float) ((double) point[j] - centre[j]);
 	}
 	pfree(sums);
@@ -408,21 +408,21 @@ static void
 train_origins(PqTrained *trained, const float *sample, const int32 *lists, int n)
 {
 	PqModel    *model = trained->model;
-	int			inner = model->inner;
+	int			space_dims = model->space_dims;
 	float	   *means = PqModelArray(model, group_means, float);
 	float	   *offsets = PqModelArray(model, offsets, float);
 	float	   *spread = PqModelArray(model, spread, float);
-	float	   *origin = palloc(sizeof(float) * inner);
-	double	   *sums = palloc0(sizeof(double) * inner);
+	float	   *origin = palloc(sizeof(float) * space_dims);
+	double	   *sums = palloc0(sizeof(double) * space_dims);
 	double		total = 0;
 
-	for (int i = 0; i < model->ngroups * inner && model->whole; i++)
+	for (int i = 0; i < model->ngroups * space_dims && model->whole; i++)
 		means[i] = rintf(means[i]);
 	for (int s = 0; s < PqModelSlots(model); s++)
 	{
-		float	   *mean = means + (size_t) pq_list_group(model, s) * inner;
+		float	   *mean = means + (size_t) pq_list_group(model, s) * space_dims;
 
-		offsets[s] = sqrtf(pq_kernels->l2(trained->centroids + (size_t) s * inner, mean, inner));
+		offsets[s] = sqrtf(pq_kernels->l2(trained->centroids + (size_t) s * space_dims, mean, space_dims));
 		if (!(offsets[s] <= FAR_LIST * PqModelArray(model, scales, float)[s]))
 			offsets[s] = 0;
 	}
@@ -431,16 +431,16 @@ train_origins(PqTrained *trained, const float *sample, const int32 *lists, int n
 		const float *point = sample + (size_t) i * model->padded;
 		double		square;
 
-		pq_list_origin(model, lists[i], trained->centroids + (size_t) lists[i] * inner, origin);
-		square = pq_kernels->l2(point, origin, inner);
-		for (int j = 0; j < inner && square > 0 && isfinite(square); j++)
+		pq_list_origin(model, lists[i], trained->centroids + (size_t) lists[i] * space_dims, origin);
+		square = pq_kernels->l2(point, origin, space_dims);
+		for (int j = 0; j < space_dims && square > 0 && isfinite(square); j++)
 			sums[j] += ((double) point[j] - origin[j]) * ((double) point[j] - origin[j]) / square;
 	}
-	for (int j = 0; j < inner; j++)
+	for (int j = 0; j < space_dims; j++)
 		total += sums[j];
 	/* dimensions of little spread tell little: nothing is gained by more bits */
-	for (int j = 0; j < inner; j++)
-		spread[j] = model->whole || total <= 0 ? 1 : sqrt(Max(sums[j], total / inner / 16) / total * inner);
+	for (int j = 0; j < space_dims; j++)
+		spread[j] = model->whole || total <= 0 ? 1 : sqrt(Max(sums[j], total / space_dims / 16) / total * space_dims);
 	pfree(origin);
 	pfree(sums);
 }
@@ -452,15 +452,15 @@ take_frame(PqModel *model, const PqModel *frame)
 	model->centred = frame->centred;
 	model->whole = frame->whole;
 	model->absolute = frame->absolute;
-	memcpy(PqModelArray(model, centre, float), PqModelArray(frame, centre, float), sizeof(float) * model->inner);
+	memcpy(PqModelArray(model, centre, float), PqModelArray(frame, centre, float), sizeof(float) * model->space_dims);
 }
 
-/* How far distances of the inner space are off, relatively, by projection. */
+/* How far distances of the index space are off, relatively, by projection. */
 static void
 set_distortion(PqModel *model)
 {
-	if (model->inner != model->dims)
-		model->distortion = 0.8f / sqrtf(2.0f * model->inner);
+	if (model->space_dims != model->dims)
+		model->distortion = 0.8f / sqrtf(2.0f * model->space_dims);
 }
 
 /*
@@ -473,7 +473,7 @@ PqTrained *
 pq_train(const PqSpace *space, int dims, float *sample, int n, double expected,
 		 int lists, int subvectors, Size budget)
 {
-	int			inner = pq_inner_dims(space, dims);
+	int			space_dims = pq_space_dims(space, dims);
 	int			width;
 	int			count;
 	int			most;
@@ -482,13 +482,13 @@ pq_train(const PqSpace *space, int dims, float *sample, int n, double expected,
 	PqModel    *frame;
 	PqTrained  *trained;
 
-	pq_model_geometry(inner, subvectors, &width, &count);
+	pq_model_geometry(space_dims, subvectors, &width, &count);
 	if (lists == 0)
 	{
 		lists = (int) Min(Min(2 * sqrt(expected), expected / MIN_LIST_ROWS), PQ_MAX_LISTS / 2);
 		lists = Min(lists, n / 16);
 	}
-	most = (int) Min(budget / (sizeof(float) * 3 * inner), PQ_MAX_LISTS / 2);
+	most = (int) Min(budget / (sizeof(float) * 3 * space_dims), PQ_MAX_LISTS / 2);
 	if (lists > most)
 		ereport(NOTICE,
 				(errmsg("%d lists are more than there may be", lists),

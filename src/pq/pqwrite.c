@@ -107,7 +107,7 @@ void
 pq_write_start(Relation index, ForkNumber fork, const PqTrained *trained, PqMetaPageData *meta, bool live)
 {
 	const PqModel *model = trained->model;
-	Size		tiles = (Size) PqModelSlots(model) * model->inner * sizeof(float);
+	Size		tiles = (Size) PqModelSlots(model) * model->space_dims * sizeof(float);
 	Size		tile_page = (Size) PQ_ROWS_PER_PAGE * PQ_ROW_BYTES;
 	BlockNumber model_pages = (model->size + PQ_STREAM_BYTES - 1) / PQ_STREAM_BYTES;
 	BlockNumber tile_pages = (tiles + tile_page - 1) / tile_page;
