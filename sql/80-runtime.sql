@@ -59,8 +59,8 @@ CREATE FUNCTION jflow.is_started(flow pg_catalog.text) RETURNS pg_catalog.bool
 	AS 'MODULE_PATHNAME', 'jflow_is_started' LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED;
 
 -- why no replica can start in this database
-CREATE FUNCTION jflow.trouble() RETURNS pg_catalog.text
-	AS 'MODULE_PATHNAME', 'jflow_trouble' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+CREATE FUNCTION jflow.start_obstacle() RETURNS pg_catalog.text
+	AS 'MODULE_PATHNAME', 'jflow_start_obstacle' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
 
 CREATE FUNCTION jflow.pools(
 		OUT flow pg_catalog.text, OUT executor pg_catalog.text, OUT shard pg_catalog.int4,
@@ -123,7 +123,7 @@ CREATE VIEW @extschema@.jflow_status WITH (security_barrier) AS
 		coalesce(p.running, 0) AS running, coalesce(p.starting, 0) AS starting,
 		coalesce(p.failing, 0) AS failing, coalesce(p.queued, 0) AS queued,
 		coalesce(p.last_error, CASE WHEN jflow.is_started(e.flow) AND e.replicas > 0
-			AND coalesce(p.running, 0) = 0 THEN jflow.trouble() END) AS last_error,
+			AND coalesce(p.running, 0) = 0 THEN jflow.start_obstacle() END) AS last_error,
 		CASE WHEN e.batch IS NOT NULL THEN (
 			SELECT pg_catalog.sum(b.batch_docs * b.batches) / pg_catalog.sum(b.batches)::pg_catalog.float8
 			FROM jflow.endpoints() b WHERE b.flow = e.flow AND b.executor = e.name) END AS batch_docs

@@ -143,7 +143,7 @@ CREATE FUNCTION @extschema@.jflow_resync(
 CREATE FUNCTION jflow.sync_workers(
 		OUT name pg_catalog.text, OUT flow pg_catalog.text, OUT pid pg_catalog.int4,
 		OUT docs pg_catalog.int8, OUT errors pg_catalog.int8, OUT rate pg_catalog.float8,
-		OUT trouble pg_catalog.text)
+		OUT obstacle pg_catalog.text)
 	RETURNS SETOF record
 	AS 'MODULE_PATHNAME', 'jflow_sync_worker_rows' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
 CREATE FUNCTION jflow.sync_here(sync pg_catalog.int4) RETURNS pg_catalog.text
@@ -165,9 +165,9 @@ CREATE VIEW @extschema@.jflow_sync_status WITH (security_barrier) AS
 			WHEN NOT jflow.is_owner(s.flow) THEN 'SQLSTATE ' || p.sqlstate
 			WHEN s.here = 'active' AND s.mode <> 'immediate' AND NOT jflow.is_started(s.flow)
 				THEN 'the flow is not started; call jflow_start'
-			ELSE coalesce(p.message || coalesce(' (' || p.hint || ')', ''), w.trouble,
+			ELSE coalesce(p.message || coalesce(' (' || p.hint || ')', ''), w.obstacle,
 				CASE WHEN s.here = 'active' AND s.mode <> 'immediate' AND w.pid IS NULL
-					THEN jflow.trouble() END) END AS last_error,
+					THEN jflow.start_obstacle() END) END AS last_error,
 		p.failed AS last_error_at
 	FROM (SELECT *, jflow.sync_here(id) AS here FROM jflow.sync) s
 		LEFT JOIN jflow.sync_progress p ON p.sync = s.id

@@ -135,7 +135,7 @@ COMMENT ON TABLE jflow.remote_move IS 'how far documents have been moved to othe
 COMMENT ON TABLE jflow.run_state IS 'which flows are started in this database; not dumped';
 COMMENT ON FUNCTION jflow.runtime_changed IS 'trigger that tells the launcher to look again';
 COMMENT ON FUNCTION jflow.is_started IS 'whether a flow is started in this database';
-COMMENT ON FUNCTION jflow.trouble IS 'why no replica can start in this database';
+COMMENT ON FUNCTION jflow.start_obstacle IS 'why no replica can start in this database';
 COMMENT ON FUNCTION jflow.pools IS 'replicas and queues by executor and shard';
 COMMENT ON FUNCTION jflow.replicas IS 'rows of jflow_stat_replicas';
 COMMENT ON FOREIGN DATA WRAPPER jflow_http IS 'services behind HTTP, for the executor class HttpExecutor';

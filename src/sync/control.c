@@ -104,7 +104,7 @@ find_pool(const Sync *sync, uint32 *generation)
 		no_worker(sync, NULL);
 	jflow_await_pools(jflow_flow_open(sync->flow, false));
 	if (jflow_pool_find(sync->flow, sync->name, JFLOW_SYNC, &ref) < 0)
-		no_worker(sync, jflow_find_trouble());
+		no_worker(sync, jflow_find_start_obstacle());
 	*generation = ref.generation;
 	return &jflow_pools[ref.pool];
 }
@@ -138,7 +138,7 @@ static void
 check_worker(Asking *asking, TimestampTz now)
 {
 	JflowPool  *pool = asking->pool;
-	const char *trouble = NULL;
+	const char *obstacle = NULL;
 	char		reason[JFLOW_REASON_LEN];
 	bool		gone,
 				never;
@@ -155,9 +155,9 @@ check_worker(Asking *asking, TimestampTz now)
 	if (never)
 		no_worker(asking->sync, reason[0] ? pstrdup(reason) : NULL);
 	if (TimestampDifferenceExceeds(asking->last_seen, now, WORKER_PATIENCE_MS))
-		trouble = jflow_find_trouble();
-	if (trouble)
-		no_worker(asking->sync, trouble);
+		obstacle = jflow_find_start_obstacle();
+	if (obstacle)
+		no_worker(asking->sync, obstacle);
 }
 
 /*

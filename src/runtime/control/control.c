@@ -35,7 +35,7 @@ PG_FUNCTION_INFO_V1(jflow_scale);
 PG_FUNCTION_INFO_V1(jflow_restart);
 PG_FUNCTION_INFO_V1(jflow_wait);
 PG_FUNCTION_INFO_V1(jflow_is_started);
-PG_FUNCTION_INFO_V1(jflow_trouble);
+PG_FUNCTION_INFO_V1(jflow_start_obstacle);
 
 /*
  * How long a launcher may not be there: one that ended is started again after a
@@ -470,7 +470,7 @@ is_running(const JflowFlow *flow, bool started)
 
 /* Why no replica at all can start in this database, or NULL. */
 const char *
-jflow_find_trouble(void)
+jflow_find_start_obstacle(void)
 {
 	JflowDatabase *entry;
 	bool		no_room;
@@ -501,7 +501,7 @@ jflow_find_trouble(void)
 static char *
 find_reason(const char *flow)
 {
-	const char *trouble;
+	const char *obstacle;
 	char		reason[JFLOW_REASON_LEN] = "";
 	char	   *result = NULL;
 
@@ -520,9 +520,9 @@ find_reason(const char *flow)
 		else if (reason[0])
 			result = psprintf("executor \"%s\" fails", executor);
 	}
-	trouble = jflow_find_trouble();
-	if (result == NULL && trouble)
-		result = pstrdup(trouble);
+	obstacle = jflow_find_start_obstacle();
+	if (result == NULL && obstacle)
+		result = pstrdup(obstacle);
 	return result;
 }
 
@@ -596,16 +596,16 @@ jflow_wait(PG_FUNCTION_ARGS)
 }
 
 /*
- * jflow.trouble() RETURNS text
+ * jflow.start_obstacle() RETURNS text
  */
 Datum
-jflow_trouble(PG_FUNCTION_ARGS)
+jflow_start_obstacle(PG_FUNCTION_ARGS)
 {
-	const char *trouble = jflow_find_trouble();
+	const char *obstacle = jflow_find_start_obstacle();
 
-	if (trouble == NULL)
+	if (obstacle == NULL)
 		PG_RETURN_NULL();
-	PG_RETURN_TEXT_P(cstring_to_text(trouble));
+	PG_RETURN_TEXT_P(cstring_to_text(obstacle));
 }
 
 /*

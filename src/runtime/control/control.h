@@ -12,7 +12,7 @@ extern List *jflow_started_flows(void);
 extern bool jflow_flow_started(const char *flow);
 extern int	jflow_flow_start(const char *flow);
 extern uint64 jflow_changes(void);
-extern const char *jflow_find_trouble(void);
+extern const char *jflow_find_start_obstacle(void);
 extern void jflow_await_pools(const JflowFlow *flow);
 
 #endif							/* JFLOW_CONTROL_H */

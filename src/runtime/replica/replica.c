@@ -211,7 +211,7 @@ prepare(const char *endpoint)
 
 /* Take over what requests of this post need. */
 static void
-know(const Running *running)
+take_over_post(const Running *running)
 {
 	const JflowPool *pool = &jflow_pools[running->slot->pool];
 	JflowPostShared *shared = running->shared;
@@ -410,7 +410,7 @@ run_request(Running *running)
 
 	begin_transaction(running);
 	error_context_stack = &callback;
-	know(running);
+	take_over_post(running);
 	jflow_clip(me->endpoint, known.endpoint, NAMEDATALEN);
 	prepare(known.endpoint);
 	take_documents(running);

@@ -142,7 +142,7 @@ typedef struct JflowPool
 	uint64		answered;
 	bool		answered_well;	/* nothing was wrong then */
 
-	/* trouble */
+	/* what is in the way of a start */
 	int			failures;		/* in a row */
 	TimestampTz next_start;		/* not before */
 	bool		blocked;		/* cannot start at all, for the reason */
