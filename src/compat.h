@@ -192,6 +192,15 @@ jflow_object_aclcheck(Oid classid, Oid objectid, Oid roleid, AclMode mode)
 #define PASS_SIGNAL_ARGS_COMPAT postgres_signal_arg
 #endif
 
+/* What a planner gets and gives to another; version 19 tells it of EXPLAIN. */
+#if PG_VERSION_NUM >= 190000
+#define PLANNER_ARGS_COMPAT Query *query, const char *sql, int cursor_options, ParamListInfo params, struct ExplainState *es
+#define PASS_PLANNER_ARGS_COMPAT query, sql, cursor_options, params, es
+#else
+#define PLANNER_ARGS_COMPAT Query *query, const char *sql, int cursor_options, ParamListInfo params
+#define PASS_PLANNER_ARGS_COMPAT query, sql, cursor_options, params
+#endif
+
 /* Version 19 gives scans flags. */
 #if PG_VERSION_NUM >= 190000
 #define table_beginscan_compat(rel, snapshot, nkeys, keys) \

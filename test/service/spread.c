@@ -13,6 +13,8 @@
 #include "parser/parsetree.h"
 #include "utils/lsyscache.h"
 
+#include "compat.h"
+
 #define NO_PLAN_COST 1e30
 
 PG_MODULE_MAGIC;
@@ -52,14 +54,14 @@ find(Node *node, void *arg)
 }
 
 static PlannedStmt *
-plan(Query *query, const char *sql, int cursor_options, ParamListInfo params)
+plan(PLANNER_ARGS_COMPAT)
 {
 	Found		found = {0};
 	PlannedStmt *result;
 
 	(void) find((Node *) query, &found);
-	result = previous_planner ? previous_planner(query, sql, cursor_options, params) :
-		standard_planner(query, sql, cursor_options, params);
+	result = previous_planner ? previous_planner(PASS_PLANNER_ARGS_COMPAT) :
+		standard_planner(PASS_PLANNER_ARGS_COMPAT);
 	if (found.spread && found.parameter && params == NULL)
 		result->planTree->total_cost = NO_PLAN_COST;
 	return result;
