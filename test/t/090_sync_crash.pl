@@ -99,14 +99,14 @@ is_in_step('after kills');
 # an embedding that is late must not overwrite a newer one
 my $lock = $node->background_psql('postgres');
 $lock->query_safe('SELECT pg_advisory_lock(42)');
-owner_sql($node, q{INSERT INTO item VALUES (9001, 'wait 1') ON CONFLICT (id) DO UPDATE SET text = excluded.text});
+owner_sql($node, q{INSERT INTO item VALUES (-1, 'wait 1') ON CONFLICT (id) DO UPDATE SET text = excluded.text});
 wait_state($node, q{SELECT count(*) = 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted}, 'a batch is out');
 is( $node->safe_psql('postgres', q{SELECT backend_xid, backend_xmin FROM pg_stat_activity WHERE backend_type = 'jflow sync'}),
 	'|', 'meanwhile the worker holds neither snapshot nor transaction id');
 is( $node->safe_psql('postgres', q{SELECT count(*) FROM pg_locks l JOIN pg_stat_activity a USING (pid) WHERE a.backend_type = 'jflow sync' AND l.locktype = 'relation'}),
 	'0', 'nor any lock of a table');
 is($node->safe_psql('postgres', q{SELECT pending, oldest IS NOT NULL FROM jflow_sync_status WHERE name = 's'}), '1|t', 'what is on its way is pending');
-owner_sql($node, q{ALTER TABLE item ADD COLUMN more int; UPDATE item SET text = 'second, longer' WHERE id = 9001});
+owner_sql($node, q{ALTER TABLE item ADD COLUMN more int; UPDATE item SET text = 'second, longer' WHERE id = -1});
 kill 'TERM', worker_pid($node, 'jflow sync');
 wait_state($node, q{SELECT count(*) = 0 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted}, 'a worker that leaves gives up its requests');
 $lock->query_safe('SELECT pg_advisory_unlock(42)');
@@ -115,11 +115,11 @@ is_in_step('after a worker was killed with a batch out');
 
 # a transaction that commits when later changes have been taken from the queue
 my $late = $node->background_psql('postgres');
-$late->query_safe('BEGIN; UPDATE item SET text = $$late$$ WHERE id = 9001');
-owner_sql($node, q{INSERT INTO item VALUES (9002, 'early')});
-wait_state($node, q{SELECT count(*) = 1 FROM f_store WHERE id = '9002'}, 'a later change has arrived');
+$late->query_safe('BEGIN; UPDATE item SET text = $$late$$ WHERE id = -1');
+owner_sql($node, q{INSERT INTO item VALUES (-2, 'early')});
+wait_state($node, q{SELECT count(*) = 1 FROM f_store WHERE id = '-2'}, 'a later change has arrived');
 $late->query_safe('COMMIT');
-wait_state($node, q{SELECT text = 'late' FROM f_store WHERE id = '9001'}, 'the earlier one arrives');
+wait_state($node, q{SELECT text = 'late' FROM f_store WHERE id = '-1'}, 'the earlier one arrives');
 $late->quit;
 is_in_step('after a transaction that lasted');
 
