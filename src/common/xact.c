@@ -1,12 +1,16 @@
 /*
  * xact.c
- *		What is done at the end of a transaction, in one order.
+ *		What is done at the end of a transaction, in one order; and functions that may
+ *		fail within one.
  *
  * The server calls its callbacks in the order in which they were registered, the
  * last one first, which with us would depend on what a session has done first.  So
  * there is one callback, registered when the library is loaded, and a list of ours.
  */
 #include "postgres.h"
+
+#include "utils/memutils.h"
+#include "utils/resowner.h"
 
 #include "common/xact.h"
 
@@ -33,4 +37,40 @@ void
 jflow_at_transaction_end(JflowXactEnd place, XactCallback callback)
 {
 	callbacks[place] = callback;
+}
+
+/*
+ * Call a function in a subtransaction.  Returns NULL if it went well, else the
+ * error, in the current memory context; errors of which "raises" says so are raised
+ * again.
+ */
+ErrorData *
+jflow_try(JflowGuarded function, void *arg, JflowRaises raises)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	ErrorData  *volatile error = NULL;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		function(arg);
+		ReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(context);
+		CurrentResourceOwner = owner;
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(context);
+		CurrentResourceOwner = owner;
+		if (raises(error))
+			ReThrowError(error);
+	}
+	PG_END_TRY();
+	return error;
 }

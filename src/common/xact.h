@@ -1,6 +1,7 @@
 /*
  * xact.h
- *		What is done at the end of a transaction, in one order.
+ *		What is done at the end of a transaction, in one order; and functions that may
+ *		fail within one.
  */
 #ifndef JFLOW_XACT_H
 #define JFLOW_XACT_H
@@ -25,6 +26,14 @@ typedef enum JflowXactEnd
 } JflowXactEnd;
 
 extern void jflow_xact_init(void);
+
+/* A function that may fail, with its argument. */
+typedef void (*JflowGuarded) (void *arg);
+
+/* Is this an error that is raised again? */
+typedef bool (*JflowRaises) (const ErrorData *error);
+
+extern ErrorData *jflow_try(JflowGuarded function, void *arg, JflowRaises raises);
 extern void jflow_at_transaction_end(JflowXactEnd place, XactCallback callback);
 
 #endif							/* JFLOW_XACT_H */

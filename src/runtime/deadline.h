@@ -7,6 +7,8 @@
 
 #include "utils/timestamp.h"
 
+#include "common/xact.h"
+
 typedef struct JflowDeadline
 {
 	TimestampTz at;
@@ -14,8 +16,6 @@ typedef struct JflowDeadline
 	const char *what;			/* "post to flow ...", for the error */
 	struct JflowDeadline *outer;
 } JflowDeadline;
-
-typedef void (*JflowGuarded) (void *arg);
 
 extern void jflow_run_before_deadline(int64 timeout_ms, const char *what,
 									  JflowGuarded function, void *arg);

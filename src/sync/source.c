@@ -12,7 +12,6 @@
 #include "access/stratnum.h"
 #include "access/sysattr.h"
 #include "access/table.h"
-#include "access/xact.h"
 #include "catalog/catalog.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
@@ -27,12 +26,12 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
-#include "utils/resowner.h"
 #include "utils/rls.h"
 #include "utils/snapmgr.h"
 #include "utils/typcache.h"
 
 #include "common/json.h"
+#include "common/xact.h"
 #include "compat.h"
 #include "flow/roles.h"
 #include "sync/sync.h"
@@ -580,14 +579,37 @@ read_rows(const SyncSource *source, const char *sql, int nargs, Oid *types, Datu
 	AtEOXact_GUC(true, guc_level);
 }
 
-/* Can an error of reading be that of one row: of what is in it, or how much? */
-static bool
-is_of_row(int sqlstate)
+/* What is read by read_rows. */
+typedef struct Reading
 {
-	int			category = ERRCODE_TO_CATEGORY(sqlstate);
+	const SyncSource *source;
+	const char *sql;
+	int			nargs;
+	Oid		   *types;
+	Datum	   *values;
+	int			limit;
+	Size		max;
+	SyncRow    *rows;
+	int		   *n;
+	bool	   *all;
+} Reading;
 
-	return category == ERRCODE_TO_CATEGORY(ERRCODE_DATA_EXCEPTION) ||
-		category == ERRCODE_TO_CATEGORY(ERRCODE_PROGRAM_LIMIT_EXCEEDED);
+static void
+run_reading(void *arg)
+{
+	Reading    *r = arg;
+
+	read_rows(r->source, r->sql, r->nargs, r->types, r->values, r->limit, r->max, r->rows, r->n, r->all);
+}
+
+/* Can an error of reading not be that of one row: of what is in it, or how much? */
+static bool
+is_of_all_rows(const ErrorData *error)
+{
+	int			category = ERRCODE_TO_CATEGORY(error->sqlerrcode);
+
+	return category != ERRCODE_TO_CATEGORY(ERRCODE_DATA_EXCEPTION) &&
+		category != ERRCODE_TO_CATEGORY(ERRCODE_PROGRAM_LIMIT_EXCEEDED);
 }
 
 /*
@@ -598,30 +620,11 @@ static ErrorData *
 try_read_rows(const SyncSource *source, const char *sql, int nargs, Oid *types, Datum *values,
 			  int limit, Size max, SyncRow *rows, int *n, bool *all)
 {
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	ErrorData  *volatile error = NULL;
+	Reading		reading = {source, sql, nargs, types, values, limit, max, rows, n, all};
+	ErrorData  *error = jflow_try(run_reading, &reading, is_of_all_rows);
 
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
-	PG_TRY();
-	{
-		read_rows(source, sql, nargs, types, values, limit, max, rows, n, all);
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		if (!is_of_row(geterrcode()))
-			PG_RE_THROW();
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
+	if (error)
 		*all = false;
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(context);
-	CurrentResourceOwner = owner;
 	return error;
 }
 

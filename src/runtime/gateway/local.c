@@ -10,7 +10,6 @@
 #include "access/xact.h"
 #include "miscadmin.h"
 #include "utils/memutils.h"
-#include "utils/resowner.h"
 
 #include "compat.h"
 #include "doc/reduce.h"
@@ -111,39 +110,13 @@ ends_post(const ErrorData *error)
 }
 
 /*
- * Call a function in a subtransaction.  Returns NULL if it went well, else the
- * error, in the current memory context.  Errors that cancel the statement are
- * raised again; a limit of time that has passed inside is not one of them.
+ * Call a function as jflow_try does.  Errors that cancel the statement are raised
+ * again; a limit of time that has passed inside is not one of them.
  */
 ErrorData *
 jflow_local_try(JflowGuarded function, void *arg)
 {
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	ErrorData  *volatile error = NULL;
-
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
-	PG_TRY();
-	{
-		function(arg);
-		ReleaseCurrentSubTransaction();
-		MemoryContextSwitchTo(context);
-		CurrentResourceOwner = owner;
-	}
-	PG_CATCH();
-	{
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		MemoryContextSwitchTo(context);
-		CurrentResourceOwner = owner;
-		if (ends_post(error))
-			ReThrowError(error);
-	}
-	PG_END_TRY();
-	return error;
+	return jflow_try(function, arg, ends_post);
 }
 
 /* What a subtransaction runs. */
