@@ -1,6 +1,6 @@
 /*
  * settings.c
- *		Every configuration parameter, in one alphabetical table.
+ *		Every configuration parameter, by who sets it.
  *
  * A parameter's context follows from who may change it and when: what a
  * caller chooses for a statement is USERSET; what must reach running workers
@@ -46,12 +46,9 @@ static const struct config_enum_entry rights_options[] = {
 	{NULL, 0, false}
 };
 
-/*
- * All settings, in alphabetical order; called when the library is loaded.  A list
- * is as long as it is.
- */
-void
-jflow_define_settings(void)
+/* What runs, and how much of it: for who runs the server. */
+static void
+define_server_settings(void)
 {
 	DefineCustomBoolVariable("jflow.allow_superuser_flows",
 							 "Lets flows that superusers own have replicas.",
@@ -70,24 +67,6 @@ jflow_define_settings(void)
 							 PGC_SIGHUP,
 							 0,
 							 NULL, NULL, NULL);
-
-	DefineCustomBoolVariable("jflow.explain_scans",
-							 "Tells in a notice what each scan of a pq or inverted index has done.",
-							 NULL,
-							 &jflow_explain_scans,
-							 false,
-							 PGC_USERSET,
-							 0,
-							 NULL, NULL, NULL);
-
-	DefineCustomStringVariable("jflow.flow",
-							   "Names the flow that posts go to when they name none.",
-							   NULL,
-							   &jflow_flow_name,
-							   "",
-							   PGC_USERSET,
-							   0,
-							   NULL, NULL, NULL);
 
 	DefineCustomIntVariable("jflow.log_min_duration",
 							"Sets the time from which on the call of an executor is logged.",
@@ -136,6 +115,90 @@ jflow_define_settings(void)
 								GUC_UNIT_KB,
 								NULL, NULL, NULL);
 	}
+
+	DefineCustomIntVariable("jflow.restart_delay_max",
+							"Sets the longest pause before a failing replica is started again.",
+							NULL,
+							&jflow_restart_delay_max,
+							300, 1, 86400,
+							PGC_SIGHUP,
+							GUC_UNIT_S,
+							NULL, NULL, NULL);
+
+	DefineCustomBoolVariable("jflow.standby_replicas",
+							 "Runs replicas on a hot standby, of flows started on the primary.",
+							 NULL,
+							 &jflow_standby_replicas,
+							 false,
+							 PGC_SIGHUP,
+							 0,
+							 NULL, NULL, NULL);
+}
+
+/* How posts run: for who posts. */
+static void
+define_post_settings(void)
+{
+	DefineCustomStringVariable("jflow.flow",
+							   "Names the flow that posts go to when they name none.",
+							   NULL,
+							   &jflow_flow_name,
+							   "",
+							   PGC_USERSET,
+							   0,
+							   NULL, NULL, NULL);
+
+	DefineCustomIntVariable("jflow.prefetch",
+							"Sets how many requests of a post are on their way at a time.",
+							"0 means four times the replicas, and at least 64.",
+							&jflow_prefetch,
+							0, 0, 1000000,
+							PGC_USERSET,
+							0,
+							NULL, NULL, NULL);
+
+	DefineCustomIntVariable("jflow.request_size",
+							"Sets how many documents a post sends in one request.",
+							NULL,
+							&jflow_request_size,
+							100, 1, 1000000,
+							PGC_USERSET,
+							0,
+							NULL, NULL, NULL);
+
+	DefineCustomEnumVariable("jflow.rights",
+							 "Sets with whose rights the executors of a post read, its owner's or the caller's.",
+							 "With the caller's nothing but searches of stored documents in the caller's session can be posted.",
+							 &jflow_rights,
+							 JFLOW_RIGHTS_OWNER,
+							 rights_options,
+							 PGC_USERSET,
+							 0,
+							 NULL, NULL, NULL);
+
+	DefineCustomIntVariable("jflow.timeout",
+							"Sets the time limit of posts that name none.",
+							"0 means no limit.",
+							&jflow_timeout,
+							0, 0, INT_MAX,
+							PGC_USERSET,
+							GUC_UNIT_MS,
+							NULL, NULL, NULL);
+}
+
+/* How indexes are scanned. */
+static void
+define_scan_settings(void)
+{
+	DefineCustomBoolVariable("jflow.explain_scans",
+							 "Tells in a notice what each scan of a pq or inverted index has done.",
+							 NULL,
+							 &jflow_explain_scans,
+							 false,
+							 PGC_USERSET,
+							 0,
+							 NULL, NULL, NULL);
+
 	DefineCustomEnumVariable("jflow.pq_iterative_scan",
 							 "Sets how a scan of a pq index goes on when the rows that it gathered first are used up.",
 							 NULL,
@@ -172,60 +235,14 @@ jflow_define_settings(void)
 							PGC_USERSET,
 							0,
 							NULL, NULL, NULL);
+}
 
-	DefineCustomIntVariable("jflow.prefetch",
-							"Sets how many requests of a post are on their way at a time.",
-							"0 means four times the replicas, and at least 64.",
-							&jflow_prefetch,
-							0, 0, 1000000,
-							PGC_USERSET,
-							0,
-							NULL, NULL, NULL);
-
-	DefineCustomIntVariable("jflow.request_size",
-							"Sets how many documents a post sends in one request.",
-							NULL,
-							&jflow_request_size,
-							100, 1, 1000000,
-							PGC_USERSET,
-							0,
-							NULL, NULL, NULL);
-
-	DefineCustomIntVariable("jflow.restart_delay_max",
-							"Sets the longest pause before a failing replica is started again.",
-							NULL,
-							&jflow_restart_delay_max,
-							300, 1, 86400,
-							PGC_SIGHUP,
-							GUC_UNIT_S,
-							NULL, NULL, NULL);
-
-	DefineCustomEnumVariable("jflow.rights",
-							 "Sets with whose rights the executors of a post read, its owner's or the caller's.",
-							 "With the caller's nothing but searches of stored documents in the caller's session can be posted.",
-							 &jflow_rights,
-							 JFLOW_RIGHTS_OWNER,
-							 rights_options,
-							 PGC_USERSET,
-							 0,
-							 NULL, NULL, NULL);
-
-	DefineCustomBoolVariable("jflow.standby_replicas",
-							 "Runs replicas on a hot standby, of flows started on the primary.",
-							 NULL,
-							 &jflow_standby_replicas,
-							 false,
-							 PGC_SIGHUP,
-							 0,
-							 NULL, NULL, NULL);
-
-	DefineCustomIntVariable("jflow.timeout",
-							"Sets the time limit of posts that name none.",
-							"0 means no limit.",
-							&jflow_timeout,
-							0, 0, INT_MAX,
-							PGC_USERSET,
-							GUC_UNIT_MS,
-							NULL, NULL, NULL);
+/* Called when the library is loaded. */
+void
+jflow_define_settings(void)
+{
+	define_server_settings();
+	define_post_settings();
+	define_scan_settings();
 	MarkGUCPrefixReserved("jflow");
 }
