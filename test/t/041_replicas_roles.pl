@@ -129,6 +129,21 @@ like(ask($node, q{SELECT count(*) FROM jflow_post('/x', ARRAY['a'], 'c')}), qr/^
 wait_state($node, q{SELECT running = 0 AND last_error LIKE '%carl%' FROM jflow_status WHERE flow = 'c'}, 'DROP ROLE: replicas leave, the reason is shown');
 $node->safe_psql('postgres', 'CREATE ROLE carl LOGIN; GRANT CREATE ON SCHEMA public TO carl');
 good_serves('DROP ROLE');
+
+# by a transaction that another session commits, perhaps after a restart
+for my $restart (0, 1)
+{
+	my $role = "dora$restart";
+	$node->safe_psql('postgres', qq{SELECT jflow_drop(flow) FROM jflow_flows WHERE flow = 'd'; CREATE ROLE $role LOGIN; SET ROLE $role;
+		SELECT jflow_create('d'); SELECT jflow_add('d', 'e'); SELECT jflow_start('d')});
+	is(ask($node, q{SELECT jflow_wait('d')}), 't', 'a flow of a role that will go');
+	is(ask($node, qq{BEGIN; DROP ROLE $role; PREPARE TRANSACTION 'drop'}), '', 'DROP ROLE is prepared');
+	$node->restart if $restart;
+	is(ask($node, q{SELECT jflow_wait('d')}), 't', 'and hurts nobody yet');
+	$node->safe_psql('postgres', q{COMMIT PREPARED 'drop'});
+	wait_state($node, qq{SELECT running = 0 AND last_error LIKE '%$role%' FROM jflow_status WHERE flow = 'd'}, 'COMMIT PREPARED: replicas leave, the reason is shown');
+	good_serves('COMMIT PREPARED');
+}
 $node->restart;
 is(ask($node, q{SELECT jflow_wait('good')}), 't', 'after a restart the others run');
 good_serves('restart');

@@ -28,6 +28,8 @@
 #include "pgstat.h"
 #include "tcop/utility.h"
 #include "utils/acl.h"
+#include "utils/inval.h"
+#include "utils/syscache.h"
 
 #include "common/xact.h"
 #include "compat.h"
@@ -198,6 +200,29 @@ is_update(Node *stmt)
 		strcmp(((AlterExtensionStmt *) stmt)->extname, "jflow") == 0;
 }
 
+/* Has a statement committed what another session may have done? */
+static bool
+commits_prepared(Node *stmt)
+{
+	return IsA(stmt, TransactionStmt) &&
+		((TransactionStmt *) stmt)->kind == TRANS_STMT_COMMIT_PREPARED;
+}
+
+/*
+ * Is the owner of something that runs gone?  Who drops a role says so at commit, but
+ * not for a prepared transaction: that is committed by whoever comes, perhaps after
+ * the server was started anew.
+ */
+static bool
+owner_is_gone(void)
+{
+	AcceptInvalidationMessages();
+	for (int i = 0; i < jflow_max_pools; i++)
+		if (jflow_pools[i].used && !SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(jflow_pools[i].owner)))
+			return true;
+	return false;
+}
+
 /* Make room for a statement that needs it. */
 static void
 before_statement(Node *stmt)
@@ -255,7 +280,7 @@ process_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 		jflow_catalog_forget();
 		jflow_pending_dirty();
 	}
-	else if (IsA(stmt, DropRoleStmt))
+	else if (IsA(stmt, DropRoleStmt) || (commits_prepared(stmt) && owner_is_gone()))
 		jflow_pending_roles();
 }
 
