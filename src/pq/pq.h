@@ -545,6 +545,7 @@ typedef struct PqSearch
 	float	   *refine_weight;
 	double		refine_sum;		/* of refine_query, for inner products */
 	double		refine_bias;	/* inner product with the centre */
+	float		refine_rounding;	/* of products with codes */
 	PqProbe    *probes;			/* in the order they are scanned */
 	int			nprobes;
 	double		near_lists;		/* mean score of the nearest few */

@@ -134,7 +134,7 @@ fill_frame(PqSearch *search, const float *origin, PqFrame *frame)
 			frame->refine_query[j] = search->query[j] * spread[j];
 			frame->refine_bias += model->absolute ? 0 : (double) search->query[j] * origin[j];
 		}
-		frame->slack = search->lost + sqrtf(search->norm) * FLT_EPSILON;
+		frame->slack = search->lost;
 		make_table(model, search->query, frame);
 		return;
 	}
@@ -189,8 +189,7 @@ pq_search_query(PqSearch *search, const float *query, float lost)
 	search->norm = pq_kernels->dot(query, query, model->space_dims);
 	search->nprobes = 0;
 	search->ncandidates = 0;
-	search->refine_bias = 0;
-	search->refine_sum = 0;
+	search->refine_bias = search->refine_sum = search->refine_rounding = 0;
 	search->lost = lost;
 	if (PqModelIsFlat(model))
 		return;
@@ -202,10 +201,12 @@ pq_search_query(PqSearch *search, const float *query, float lost)
 		if (model->metric == PQ_METRIC_IP)
 		{
 			search->refine_sum += query[j] * spread[j];
+			search->refine_rounding += spread[j] * spread[j];
 			search->refine_bias += (double) query[j] * PqModelArray(model, centre, float)[j];
 		}
 		search->refine_weight[j] = model->metric == PQ_METRIC_L1 ? spread[j] : spread[j] * spread[j];
 	}
+	search->refine_rounding = sqrtf(search->refine_rounding) * FLT_EPSILON;
 }
 
 typedef struct ScoredList
@@ -707,8 +708,12 @@ pq_search_refine(PqSearch *search, const PqFrame *frame, double *distances, floa
 		code += sizeof(header);
 		f = frame ? frame : search->probes[c[k].probe].frame;
 		if (model->metric == PQ_METRIC_IP)
+		{
 			value = -(f->refine_bias + header.low * search->refine_sum +
 					  (double) header.step * pq_kernels->code_dot(f->refine_query, (const uint8 *) code, model->space_dims));
+			/* sums of products are rounded by a part of both lengths */
+			header.error += (fabsf(header.low) + 255 * header.step) * search->refine_rounding + FLT_MIN;
+		}
 		else if (model->metric == PQ_METRIC_L1)
 			value = pq_l1_code(f->refine_query, search->refine_weight, header.low, header.step,
 							   (const uint8 *) code, model->space_dims);

@@ -65,4 +65,17 @@ FROM (VALUES
 	(VALUES (2, '<->', 'vector_l2_ops', true), (16, '<->', 'vector_l2_ops', false), (40, '<->', 'vector_l2_ops', true),
 	(16, '<=>', 'vector_cosine_ops', true), (16, '<#>', 'vector_ip_ops', true)) x(d, op, opclass, build)
 ORDER BY 1, 2, 3, 4;
+-- an inner product orders rows by the query's direction, however long that is
+DROP TABLE t;
+CREATE TABLE t (id int, e vector(16));
+INSERT INTO t SELECT i, l2_normalize(vec(i, 16)) FROM generate_series(1, 3000) i;
+CREATE INDEX t_e ON t USING pq (e vector_ip_ops);
+SET enable_seqscan = off;
+SET enable_sort = off;
+SELECT power, count(*) AS queries, count(*) FILTER (WHERE found = usual) AS same
+FROM unnest(ARRAY[-40, -20, 10, 20, 30, 40]) power, LATERAL (
+	SELECT ARRAY(SELECT id FROM t ORDER BY e <#> vec(i, 16, 2::float8 ^ power) LIMIT 10) AS found,
+		ARRAY(SELECT id FROM t ORDER BY e <#> vec(i, 16) LIMIT 10) AS usual
+	FROM generate_series(9001, 9020) i) x
+GROUP BY 1 ORDER BY 1;
 DROP SCHEMA pq_scale CASCADE;
