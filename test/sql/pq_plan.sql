@@ -23,6 +23,17 @@ EXPLAIN (COSTS OFF) SELECT id FROM items WHERE kind = 3;
 EXPLAIN (COSTS OFF) SELECT id FROM items WHERE id = 3 ORDER BY e <-> '[0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0]' LIMIT 10;
 EXPLAIN (COSTS OFF) SELECT id FROM few ORDER BY e <-> '[0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0]' LIMIT 1;
 
+-- also where vectors are stored out of line, which a sequential scan reads one by one and is not charged for
+CREATE TABLE long (id int, e vector(600));
+INSERT INTO long SELECT i, array_agg(sin(i * 0.37 + j * (i % 50)))::vector FROM generate_series(1, 1500) i, generate_series(1, 600) j GROUP BY i;
+CREATE INDEX long_e ON long USING pq (e vector_l2_ops);
+ANALYZE long;
+SELECT pg_table_size('long') > 10 * pg_relation_size('long') AS out_of_line;
+PREPARE long_near(vector) AS SELECT id FROM long ORDER BY e <-> $1 LIMIT 10;
+SET plan_cache_mode = force_generic_plan;
+EXPLAIN (COSTS OFF) EXECUTE long_near(array_fill(0.5, ARRAY[600])::vector);
+RESET plan_cache_mode;
+
 -- a scan without order cannot be forced
 SET enable_seqscan = off;
 SET enable_bitmapscan = off;

@@ -39,6 +39,19 @@ CREATE INDEX shuffled_e ON shuffled USING pq (e vector_l2_ops, kind);
 CHECKPOINT;
 SELECT n > 1 AS pages, p = pages('once', true) AS same FROM pages('shuffled_e', true) p;
 
+-- statistics of a time when the table was another do not count
+CREATE TABLE grown WITH (autovacuum_enabled = off) AS SELECT * FROM t WHERE id <= 100;
+ANALYZE grown;
+INSERT INTO grown SELECT * FROM t WHERE id > 100;
+CREATE INDEX grown_e ON grown USING pq (e vector_l2_ops, kind);
+CHECKPOINT;
+CREATE TABLE by_old AS SELECT * FROM pages('grown_e', false);
+ANALYZE grown;
+REINDEX INDEX grown_e;
+CHECKPOINT;
+SELECT by_old.n > 100 AS pages, p = by_old AS same FROM by_old, pages('grown_e', false) p;
+SELECT n.lists = o.lists AS same FROM jflow_pq_info('grown_e') n, jflow_pq_info('once') o;
+
 -- rebuilt, where changes that were taken back had added entries
 BEGIN;
 UPDATE t SET e = e + e;
