@@ -18,7 +18,8 @@ INSERT INTO jflow.class (class, requests, polling, builtin) VALUES ('RemoteFlow'
 	"*": "jflow.remote_call"
 }', '{"/index": "hash", "*": "all"}', true);
 
--- Where documents of an executor are being moved between servers, how far that is.
+-- Where documents of an executor are being moved between servers, how far that is: of
+-- the move that uses_with tells of.  It is not dumped: what is restored begins anew.
 
 CREATE TABLE jflow.remote_move (
 	flow pg_catalog.text COLLATE pg_catalog."C" NOT NULL,
@@ -27,11 +28,9 @@ CREATE TABLE jflow.remote_move (
 	since pg_catalog.int8 NOT NULL,
 	node pg_catalog.text,
 	"position" pg_catalog.text,
+	uses_with pg_catalog.jsonb NOT NULL,
 	PRIMARY KEY (flow, executor)
 );
-
-SELECT pg_catalog.pg_extension_config_dump('jflow.remote_move', '');
-GRANT SELECT ON jflow.remote_move TO pg_database_owner;
 
 -- The other side: posts as whoever calls it.  The options say the version of this
 -- protocol, the flows that the post has come through, whether it only reads, how many

@@ -34,11 +34,14 @@ forget_held(XactEvent event, void *arg)
 /*
  * The mode in which a request locks the layout: so as to keep all others out if its
  * ids would fill the lock table, or if requests that follow in this transaction
- * would, which is then not left to an upgrade that could deadlock.
+ * would, which is then not left to an upgrade that could deadlock.  A transaction
+ * that has begun with single ids goes on so as long as there is room.
  */
 LOCKMODE
 jflow_idlock_mode(int nids)
 {
+	if (held > 0 && held + nids <= MANY_IDS)
+		return RowExclusiveLock;
 	return nids > (MyBgworkerEntry ? MANY_IDS : MANY_IDS_INLINE) ? ExclusiveLock : RowExclusiveLock;
 }
 
@@ -101,12 +104,12 @@ jflow_idlock_all(const LOCKTAG *layout, const uint64 *hashes, int n)
 }
 
 /*
- * Lock one id unless another one has it.  False: it is not locked.  The layout must
- * have been locked.
+ * Lock one id unless another one has it, or there is no room for more locks.  False:
+ * it is not locked.  The layout must have been locked.
  */
 bool
 jflow_idlock_try(const LOCKTAG *layout, uint64 hash)
 {
 	jflow_at_transaction_end(XACT_END_LOCKS, forget_held);
-	return lock_number(layout, number_of(hash), false);
+	return held < 2 * MANY_IDS && lock_number(layout, number_of(hash), false);
 }

@@ -205,6 +205,10 @@ jflow_remote_call(PG_FUNCTION_ARGS)
 
 	/* What is written goes where documents are now. */
 	now = remote_options_now(context, call.options);
+	if (now->moving || call.options->moving)
+		remote_check_isolation(context->executor->name);
+	if (jflow_class_writes_by_id(context->endpoint) && jflow_docs_count(call.ask.docs) == 0 && call.options->moving)
+		PG_RETURN_DATUM(jflow_docs_empty());
 	if (jflow_class_writes_by_id(context->endpoint) && jflow_docs_count(call.ask.docs) > 0 &&
 		(now->moving || now != call.options))
 		PG_RETURN_DATUM(remote_write_by_id(&call.ask, now, context->executor->name));

@@ -12,6 +12,7 @@
 #define REMOTE_CLASS "RemoteFlow"
 #define REMOTE_DEFAULT_LIMIT 10
 #define REMOTE_MAX_SERVERS 1024
+#define REMOTE_SNAPSHOTS_PART 2 /* of lock tags; see remote_write.c */
 
 /*
  * What uses_with says.  While documents move to other servers, those that had them
@@ -57,6 +58,8 @@ typedef struct RemoteAsk
 								 * a flow whose documents can be moved */
 	bool		ids;			/* ids are enough of an answer */
 	TimestampTz until;
+	bool		no_longer;		/* is the answer waited for, whatever the
+								 * server does */
 } RemoteAsk;
 
 typedef struct RemoteConnection RemoteConnection;
@@ -67,6 +70,7 @@ extern const JflowClass remote_class;
 /* remote_ask.c */
 extern Datum remote_ask(const RemoteAsk *ask, RemoteFailure *failure);
 extern Datum remote_ask_or_raise(const RemoteAsk *ask);
+extern char *remote_database(const RemoteAsk *ask);
 extern char *remote_text_of_docs(Datum docs);
 
 /* remote_options.c */
@@ -84,6 +88,7 @@ extern LOCKTAG remote_layout(const char *flow, const char *executor);
 extern LOCKTAG remote_steps(const char *flow, const char *executor);
 extern uint64 remote_id_hash(const LOCKTAG *layout, text *id);
 extern void remote_posting(const char *flow, const char *executor);
+extern void remote_check_isolation(const char *executor);
 extern const RemoteOptions *remote_options_now(const JflowContext *context, const RemoteOptions *planned);
 extern Datum remote_write_by_id(const RemoteAsk *ask, const RemoteOptions *options, const char *executor);
 extern Datum remote_write_moving(const RemoteAsk *ask, const RemoteOptions *options,
@@ -101,9 +106,11 @@ extern bool remote_needs_mover(const char *flow, const char *executor);
 
 /* remote_connection.c */
 extern RemoteConnection *remote_connect(const char *server, Oid user, RemoteFailure *failure);
-extern char *remote_query(RemoteConnection *connection, bool in_transaction, const char *sql,
-						  int nparams, const char *const *params, RemoteFailure *failure, bool *retry);
+extern char *remote_query(RemoteConnection *connection, bool in_transaction, TimestampTz until,
+						  const char *sql, int nparams, const char *const *params,
+						  RemoteFailure *failure, bool *retry);
 extern bool remote_in_transaction(const RemoteConnection *connection);
+extern LOCKTAG remote_snapshots(void);
 extern void remote_raise(const RemoteFailure *failure, int level);
 
 /* remote_said.c */
@@ -118,7 +125,7 @@ typedef struct pg_conn *RemoteLink;
 extern RemoteLink remote_link_open(const char *const *keywords, const char *const *values,
 								   int timeout_ms, bool quiet, char **problem);
 extern void remote_link_close(RemoteLink link);
-extern struct pg_result *remote_link_result(RemoteLink link);
+extern struct pg_result *remote_link_result(RemoteLink link, TimestampTz until);
 extern bool remote_link_finish(RemoteLink link, int timeout_ms);
 
 #endif							/* JFLOW_REMOTE_H */

@@ -92,7 +92,7 @@ remote_text_of_docs(Datum docs)
  * was done.  NULL, with the failure: the server is not there.
  */
 static char *
-ask_text(const RemoteAsk *ask, const char *const *params, int nparams, RemoteFailure *failure)
+ask_text(const RemoteAsk *ask, const char *sql, const char *const *params, int nparams, RemoteFailure *failure)
 {
 	char	   *answer = NULL;
 	bool		retry = true;
@@ -106,8 +106,8 @@ ask_text(const RemoteAsk *ask, const char *const *params, int nparams, RemoteFai
 		answer = remote_query(connection,
 							  !ask->read_only || IsolationUsesXactSnapshot() ||
 							  remote_in_transaction(connection),
-							  "SELECT jflow.remote_post($1, $2, $3, $4, $5)",
-							  nparams, params, failure, &retry);
+							  ask->no_longer ? TimestampTzPlusMilliseconds(ask->until, 2 * GRACE_MS) : DT_NOEND,
+							  sql, nparams, params, failure, &retry);
 	}
 	return answer;
 }
@@ -135,10 +135,22 @@ remote_ask(const RemoteAsk *ask, RemoteFailure *failure)
 	params[2] = ask->flow;
 	params[3] = json_text(ask->parameters);
 	params[4] = json_text(options_for(ask));
-	answer = ask_text(ask, params, lengthof(params), failure);
+	answer = ask_text(ask, "SELECT jflow.remote_post($1, $2, $3, $4, $5)", params, lengthof(params), failure);
 	docs = answer ? docs_of_text(answer) : (Datum) 0;
 	error_context_stack = callback.previous;
 	return docs;
+}
+
+static void
+raise_failure(const RemoteAsk *ask, const RemoteFailure *failure)
+{
+	ErrorContextCallback callback;
+
+	callback.callback = ask_error_context;
+	callback.arg = (void *) ask;
+	callback.previous = error_context_stack;
+	error_context_stack = &callback;
+	remote_raise(failure, ERROR);
 }
 
 /* The same; a server that is not there is an error. */
@@ -147,14 +159,25 @@ remote_ask_or_raise(const RemoteAsk *ask)
 {
 	RemoteFailure failure;
 	Datum		docs = remote_ask(ask, &failure);
-	ErrorContextCallback callback;
 
-	if (docs)
-		return docs;
-	callback.callback = ask_error_context;
-	callback.arg = (void *) ask;
-	callback.previous = error_context_stack;
-	error_context_stack = &callback;
-	remote_raise(&failure, ERROR);
-	return (Datum) 0;			/* not reached */
+	if (docs == (Datum) 0)
+		raise_failure(ask, &failure);
+	return docs;
+}
+
+/*
+ * Which database a server is: two answers are the same only where it is one, or the
+ * copy of one, file by file.
+ */
+char *
+remote_database(const RemoteAsk *ask)
+{
+	RemoteFailure failure;
+	char	   *database = ask_text(ask,
+									"SELECT s.system_identifier || '/' || d.oid FROM pg_control_system() s, pg_database d "
+									"WHERE d.datname = current_database()", NULL, 0, &failure);
+
+	if (database == NULL)
+		raise_failure(ask, &failure);
+	return database;
 }

@@ -36,6 +36,7 @@
 #include "utils/hsearch.h"
 #include "utils/inval.h"
 #include "utils/memutils.h"
+#include "utils/resowner.h"
 #include "utils/syscache.h"
 
 #include "common/xact.h"
@@ -82,6 +83,7 @@ struct RemoteConnection
 	bool		lost;			/* with the transaction that was open */
 	bool		stale;			/* server or mapping have changed */
 	bool		keep;			/* beyond the end of the transaction */
+	TimestampTz until;			/* how long answers are waited for */
 };
 
 static HTAB *connections = NULL;
@@ -274,7 +276,7 @@ open_link(RemoteConnection *connection, const ForeignServer *server, const UserM
 	PG_TRY();
 	{
 		connection->keep = bool_option(server->options, "keep_connections", true);
-		result = PQsendQuery(connection->link, SETTINGS HAS_JFLOW) ? remote_link_result(connection->link) : NULL;
+		result = PQsendQuery(connection->link, SETTINGS HAS_JFLOW) ? remote_link_result(connection->link, DT_NOEND) : NULL;
 	}
 	PG_CATCH();
 	{
@@ -373,7 +375,7 @@ run(RemoteConnection *connection, const char *sql, int nparams, const char *cons
 		if ((nparams == 0 ? PQsendQuery(connection->link, sql) :
 			 PQsendQueryParams(connection->link, sql, nparams, NULL, params, NULL, NULL, 0)) &&
 			PQsetSingleRowMode(connection->link))
-			result = remote_link_result(connection->link);
+			result = remote_link_result(connection->link, connection->until);
 		connection->busy = false;
 	}
 	PG_CATCH();
@@ -448,6 +450,31 @@ command(RemoteConnection *connection, const char *sql, RemoteFailure *failure)
 	return true;
 }
 
+/*
+ * What transactions hold that keep a snapshot on another server, whichever executor
+ * it was for: such a one sees nothing of what is moved to that server later.
+ */
+LOCKTAG
+remote_snapshots(void)
+{
+	LOCKTAG		tag;
+
+	SET_LOCKTAG_OBJECT(tag, MyDatabaseId, jflow_catalog_relid("remote_move"), 0, REMOTE_SNAPSHOTS_PART);
+	return tag;
+}
+
+/* Show that there is one, until the end of the transaction, also if a savepoint is undone. */
+static void
+show_snapshot(void)
+{
+	LOCKTAG		tag = remote_snapshots();
+	ResourceOwner owner = CurrentResourceOwner;
+
+	CurrentResourceOwner = TopTransactionResourceOwner;
+	(void) LockAcquire(&tag, AccessShareLock, false, false);
+	CurrentResourceOwner = owner;
+}
+
 /* Begin what is missing of a transaction like ours. */
 static bool
 begin(RemoteConnection *connection, RemoteFailure *failure)
@@ -456,6 +483,8 @@ begin(RemoteConnection *connection, RemoteFailure *failure)
 
 	if (connection->depth == 0)
 	{
+		if (IsolationUsesXactSnapshot())
+			show_snapshot();
 		if (!command(connection,
 					 XactIsoLevel == XACT_SERIALIZABLE ? "START TRANSACTION ISOLATION LEVEL SERIALIZABLE" :
 					 XactIsoLevel == XACT_REPEATABLE_READ ? "START TRANSACTION ISOLATION LEVEL REPEATABLE READ" :
@@ -723,11 +752,12 @@ value_of(const PGresult *result, const char *server)
  * Run a query of one value, on its own or in a transaction that ends with ours.
  * Returns the value as text in the current memory context; NULL, with the failure,
  * where the server was lost, and "retry" is set where nothing was done there and
- * the connection was an old one.  Raises what the server raises.
+ * the connection was an old one.  Raises what the server raises, and query_canceled
+ * if it has not answered by then (DT_NOEND: no limit).
  */
 char *
-remote_query(RemoteConnection *connection, bool in_transaction, const char *sql, int nparams,
-			 const char *const *params, RemoteFailure *failure, bool *retry)
+remote_query(RemoteConnection *connection, bool in_transaction, TimestampTz until, const char *sql,
+			 int nparams, const char *const *params, RemoteFailure *failure, bool *retry)
 {
 	bool		old = connection->used;
 	bool		begun = connection->depth > 0;
@@ -735,6 +765,7 @@ remote_query(RemoteConnection *connection, bool in_transaction, const char *sql,
 	char	   *volatile value = NULL;
 
 	*retry = false;
+	connection->until = until;
 	remote_drop_notices();
 	if (in_transaction && !begin(connection, failure))
 	{

@@ -21,6 +21,7 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
+#include "common/args.h"
 #include "common/idlock.h"
 #include "common/json.h"
 #include "compat.h"
@@ -28,7 +29,7 @@
 
 /* So many documents at once, whose writers wait so long. */
 #define MAX_BATCH 200
-#define STEP_MS 60000			/* for another server to answer a step */
+#define STEP_MS 60000			/* for another server to answer a step, at most */
 
 typedef enum Stage
 {
@@ -76,7 +77,8 @@ typedef struct Portion
 
 /* Run a statement whose first parameters are flow and executor. */
 static void
-change(const char *flow, const char *executor, const char *sql, const Progress *progress)
+change(const char *flow, const char *executor, const char *sql, const Progress *progress,
+	   Jsonb *uses_with)
 {
 	JflowParams params = {0};
 	JflowCatalogState state;
@@ -89,13 +91,14 @@ change(const char *flow, const char *executor, const char *sql, const Progress *
 		jflow_param(&params, INT8OID, Int64GetDatum(progress->since), false);
 		jflow_param_text(&params, progress->node);
 		jflow_param_text(&params, progress->position);
+		jflow_param_jsonb(&params, uses_with);
 	}
 	jflow_catalog_begin(&state);
 	(void) jflow_catalog_run(sql, &params);
 	jflow_catalog_end(&state);
 }
 
-/* False: it has not begun. */
+/* False: this move has not begun; what another one has left there is none of its. */
 static bool
 read_progress(Move *move)
 {
@@ -107,8 +110,9 @@ read_progress(Move *move)
 	jflow_param_text(&params, move->flow->name);
 	jflow_param_text(&params, move->executor->name);
 	jflow_catalog_begin(&state);
+	jflow_param_jsonb(&params, move->executor->uses_with);
 	found = jflow_catalog_run("SELECT stage, since, node, \"position\" FROM jflow.remote_move "
-							  "WHERE flow = $1 AND executor = $2", &params) > 0;
+							  "WHERE flow = $1 AND executor = $2 AND uses_with = $3", &params) > 0;
 	if (found)
 	{
 		const char *stage = jflow_catalog_value(0, 1);
@@ -127,6 +131,7 @@ read_progress(Move *move)
 	return found;
 }
 
+/* Nothing is written of an executor that has been removed or changed meanwhile. */
 static void
 write_progress(Move *move, Stage stage, const char *node, const char *position)
 {
@@ -136,9 +141,12 @@ write_progress(Move *move, Stage stage, const char *node, const char *position)
 	move->progress.node = (char *) node;
 	move->progress.position = (char *) position;
 	change(move->flow->name, move->executor->name,
-		   "INSERT INTO jflow.remote_move AS m (flow, executor, stage, since, node, \"position\") "
-		   "VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (flow, executor) DO UPDATE SET "
-		   "stage = $3, since = $4, node = $5, \"position\" = $6", &move->progress);
+		   "INSERT INTO jflow.remote_move AS m (flow, executor, stage, since, node, \"position\", uses_with) "
+		   "SELECT $1, $2, $3, $4, $5, $6, e.uses_with FROM jflow.executor e "
+		   "WHERE e.flow = $1 AND e.name = $2 AND e.uses_with = $7 FOR KEY SHARE OF e "
+		   "ON CONFLICT (flow, executor) DO UPDATE SET "
+		   "stage = $3, since = $4, node = $5, \"position\" = $6, uses_with = excluded.uses_with",
+		   &move->progress, move->executor->uses_with);
 }
 
 /* The node behind one that has documents to be moved; -1: there is none. */
@@ -177,17 +185,24 @@ static uint32 waited_executor = 0;
 static void
 look_for_posts(const LOCKTAG *layout, int64 since)
 {
-	VirtualTransactionId *holders;
-	int			n;
+	LOCKTAG		snapshots = remote_snapshots();
+	VirtualTransactionId *posting;
+	VirtualTransactionId *keeping;
+	int			nposting;
+	int			nkeeping;
 
 	if (waited_for)
 		pfree(waited_for);
 	waited_for = NULL;
 	waited_since = 0;
-	holders = GetLockConflicts(layout, AccessExclusiveLock, &n);
-	waited_for = MemoryContextAlloc(TopMemoryContext, sizeof(VirtualTransactionId) * (n + 1));
-	memcpy(waited_for, holders, sizeof(VirtualTransactionId) * n);
-	nwaited_for = n;
+	posting = GetLockConflicts(layout, AccessExclusiveLock, &nposting);
+	posting = memcpy(palloc(sizeof(VirtualTransactionId) * (nposting + 1)), posting,
+					 sizeof(VirtualTransactionId) * nposting);
+	keeping = GetLockConflicts(&snapshots, AccessExclusiveLock, &nkeeping);
+	waited_for = MemoryContextAlloc(TopMemoryContext, sizeof(VirtualTransactionId) * (nposting + nkeeping + 1));
+	memcpy(waited_for, posting, sizeof(VirtualTransactionId) * nposting);
+	memcpy(waited_for + nposting, keeping, sizeof(VirtualTransactionId) * nkeeping);
+	nwaited_for = nposting + nkeeping;
 	waited_since = since;
 	waited_executor = layout->locktag_field3;
 }
@@ -315,7 +330,8 @@ lock_page(const Move *move, Portion *page)
 
 	if (page->ngoing == 0)
 		return true;
-	(void) LockAcquire(&layout, RowExclusiveLock, false, false);
+	if (LockAcquire(&layout, RowExclusiveLock, false, true) == LOCKACQUIRE_NOT_AVAIL)
+		return false;
 	while (locked < page->ngoing && jflow_idlock_try(&layout, remote_id_hash(&layout, page->going[locked])))
 		locked++;
 	if (locked == page->ngoing)
@@ -431,7 +447,32 @@ copy_step(Move *move)
 
 /* ----- deleting ----- */
 
-/* Is all that is still at the node at its new place, too? */
+/* Which database a server is. */
+static char *
+database_of(const Move *move, const char *server)
+{
+	RemoteAsk	ask = move->ask;
+
+	ask.server = server;
+	ask.endpoint = "/fetch";
+	ask.read_only = true;
+	return remote_database(&ask);
+}
+
+static void JFLOW_NORETURN
+same_database(const char *one, const char *other)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("servers \"%s\" and \"%s\" are the same database", one, other),
+			 errdetail("What is deleted at one would be gone at the other, too."),
+			 errhint("ALTER SERVER, or ALTER SERVER ... RENAME where only the name should change.")));
+}
+
+/*
+ * Is all that is still at the node at its new place, too?  Raises an error where
+ * these are one: the servers may have been altered since the move began.
+ */
 static bool
 are_copied(const Move *move, const Portion *page)
 {
@@ -443,6 +484,9 @@ are_copied(const Move *move, const Portion *page)
 		bool	   *here = are_at(move, move->node, ids, n);
 		bool	   *there = are_at(move, target, ids, n);
 
+		if (n > 0 && strcmp(database_of(move, move->options->servers[move->node]),
+							database_of(move, move->options->servers[target])) == 0)
+			same_database(move->options->servers[move->node], move->options->servers[target]);
 		for (int i = 0; i < n; i++)
 			if (here[i] && !there[i])
 				return false;
@@ -481,7 +525,7 @@ finish(const Move *move)
 							 "WHERE flow = $1 AND name = $2 AND uses_with = $5", &params);
 	jflow_catalog_end(&state);
 	change(move->flow->name, move->executor->name,
-		   "DELETE FROM jflow.remote_move WHERE flow = $1 AND executor = $2", NULL);
+		   "DELETE FROM jflow.remote_move WHERE flow = $1 AND executor = $2", NULL, NULL);
 }
 
 static JflowMove
@@ -562,6 +606,15 @@ typedef struct MoveWork
 	JflowMove	result;
 } MoveWork;
 
+/* How long another server may take to answer a step: never for ever. */
+static int64
+step_ms(const JflowExecutor *executor)
+{
+	int64		ms = executor->timeout ? jflow_interval_ms(executor->timeout) : 0;
+
+	return ms > 0 ? Min(ms, STEP_MS) : STEP_MS;
+}
+
 /* Fill in what is asked of all servers; false: there is nothing to move. */
 static bool
 init_move(Move *move, const JflowFlow *flow, const char *executor)
@@ -576,7 +629,8 @@ init_move(Move *move, const JflowFlow *flow, const char *executor)
 	move->ask.front = flow->name;
 	move->ask.flow = move->options->flow;
 	move->ask.stored = true;
-	move->ask.until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), STEP_MS);
+	move->ask.no_longer = true;
+	move->ask.until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), step_ms(move->executor));
 	return true;
 }
 
@@ -648,6 +702,36 @@ check_server(const Move *move, const char *server)
 	(void) remote_ask_or_raise(&ask);
 }
 
+typedef struct Known
+{
+	const char *server;
+	char	   *database;
+} Known;
+
+static int
+database_order(const void *a, const void *b)
+{
+	return strcmp(((const Known *) a)->database, ((const Known *) b)->database);
+}
+
+/* Raise what any of the servers says, or that two of them are one. */
+static void
+check_servers(const Move *move, const RemoteOptions *options)
+{
+	Known	   *known = palloc(sizeof(Known) * options->nservers);
+
+	for (int i = 0; i < options->nservers; i++)
+	{
+		check_server(move, options->servers[i]);
+		known[i].server = options->servers[i];
+		known[i].database = database_of(move, options->servers[i]);
+	}
+	qsort(known, options->nservers, sizeof(Known), database_order);
+	for (int i = 1; i < options->nservers; i++)
+		if (database_order(&known[i - 1], &known[i]) == 0)
+			same_database(known[i - 1].server, known[i].server);
+}
+
 static void
 scale(void *arg)
 {
@@ -679,10 +763,9 @@ scale(void *arg)
 	work->uses_with = remote_options_moving(move.executor->uses_with, options, work->servers, work->nservers,
 											work->executor);
 	options = remote_options_read(work->uses_with);
-	for (int i = 0; i < options->nservers; i++)
-		check_server(&move, options->servers[i]);
+	check_servers(&move, options);
 	change(work->flow, work->executor,
-		   "DELETE FROM jflow.remote_move WHERE flow = $1 AND executor = $2", NULL);
+		   "DELETE FROM jflow.remote_move WHERE flow = $1 AND executor = $2", NULL, NULL);
 }
 
 /*

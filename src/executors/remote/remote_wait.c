@@ -188,10 +188,11 @@ is_copy(const PGresult *result)
 /*
  * The last result of what was sent: of what returns rows, its only one.  NULL where
  * none comes because the connection is lost, or something else comes.  The caller
- * clears it.  Raises what an interrupt raises.
+ * clears it.  Raises what an interrupt raises, and query_canceled when the time is
+ * over.
  */
 PGresult *
-remote_link_result(RemoteLink link)
+remote_link_result(RemoteLink link, TimestampTz until)
 {
 	PGresult   *volatile last = NULL;
 
@@ -202,7 +203,10 @@ remote_link_result(RemoteLink link)
 			PGresult   *result;
 			bool		rows;
 
-			(void) await_answer(link, DT_NOEND, false);
+			if (!await_answer(link, until, false))
+				ereport(ERROR,
+						(errcode(ERRCODE_QUERY_CANCELED),
+						 errmsg("the server has not answered in time")));
 			result = PQgetResult(link);
 			if (result == NULL)
 				break;

@@ -10,11 +10,13 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "common/hashfn.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/inval.h"
+#include "utils/resowner.h"
 
 #include "common/idlock.h"
 #include "common/json.h"
@@ -25,6 +27,7 @@
 
 #define LAYOUT_PART 0
 #define STEPS_PART 1
+/* and REMOTE_SNAPSHOTS_PART */
 
 static LOCKTAG
 tag_of(const char *flow, const char *executor, uint16 part)
@@ -54,13 +57,35 @@ remote_steps(const char *flow, const char *executor)
 	return tag_of(flow, executor, STEPS_PART);
 }
 
-/* For jflow_post: shows that there is one, until the end of the transaction. */
+/*
+ * For jflow_post: shows that there is one, until the end of the transaction, also if
+ * a savepoint before it is undone: what was seen through it may be remembered.
+ */
 void
 remote_posting(const char *flow, const char *executor)
 {
 	LOCKTAG		layout = remote_layout(flow, executor);
+	ResourceOwner owner = CurrentResourceOwner;
 
+	CurrentResourceOwner = TopTransactionResourceOwner;
 	(void) LockAcquire(&layout, AccessShareLock, false, false);
+	CurrentResourceOwner = owner;
+}
+
+/*
+ * Raise feature_not_supported where documents move and the transaction keeps its
+ * snapshots: it would look for a document where it was, and write it there again.
+ */
+void
+remote_check_isolation(const char *executor)
+{
+	if (IsolationUsesXactSnapshot())
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("documents of executor \"%s\" cannot be written in a transaction of isolation level %s now",
+						executor, XactIsoLevel == XACT_SERIALIZABLE ? "serializable" : "repeatable read"),
+				 errdetail("They are being moved to other servers."),
+				 errhint("Use READ COMMITTED, or wait until the executor's uses_with has no \"move\".")));
 }
 
 /*

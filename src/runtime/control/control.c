@@ -291,6 +291,10 @@ servers_argument(FunctionCallInfo fcinfo, int n, int *count)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("servers must not be empty")));
+	if (*count > JFLOW_MAX_SHARDS)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("an executor can have at most %d servers", JFLOW_MAX_SHARDS)));
 	for (int i = 0; i < *count; i++)
 		for (int j = 0; j < i; j++)
 			if (strcmp(servers[i], servers[j]) == 0)

@@ -503,8 +503,8 @@ is_left_out(const JflowExecutor *executor)
 static bool
 stores_plainly(const JflowExecutor *executor)
 {
-	return executor->class && executor->class->stores && executor->uses_before == NULL &&
-		executor->uses_after == NULL && (executor->requests == NULL || JB_ROOT_COUNT(executor->requests) == 0) &&
+	return executor->class && executor->class->stores && executor->when == NULL && !executor->floating &&
+		executor->uses_before == NULL && executor->uses_after == NULL && (executor->requests == NULL || JB_ROOT_COUNT(executor->requests) == 0) &&
 		(executor->class->table == NULL || executor->class->table(executor->uses_with) == NULL);
 }
 

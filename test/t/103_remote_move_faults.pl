@@ -1,0 +1,154 @@
+# Does moving documents to other servers stop before it loses one, where two servers are one database, executors store by a condition, transactions keep what they have seen, a server hangs, or who is moved changes?
+use strict;
+use warnings;
+use FindBin;
+use lib $FindBin::RealBin;
+use Jflow;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $front = new_node('front', 'autovacuum = off');
+my @names = qw(n1 n2 n3);
+my %far = map { $_ => new_node($_, 'autovacuum = off') } @names;
+
+prepare_database($front);
+$front->safe_psql('postgres', "SET client_min_messages = error; CREATE EXTENSION postgres_fdw");
+for my $name (@names, 'again')
+{
+	my $node = $far{$name} || $far{n1};
+	$front->safe_psql('postgres', qq{CREATE SERVER $name FOREIGN DATA WRAPPER postgres_fdw OPTIONS (host '@{[$node->host]}', port '@{[$node->port]}', dbname 'postgres');
+		GRANT USAGE ON FOREIGN SERVER $name TO flow_owner;
+		CREATE USER MAPPING FOR flow_owner SERVER $name OPTIONS (user 'flow_owner', password_required 'false')});
+	next unless $far{$name};
+	prepare_database($node);
+	owner_sql($node, q{SELECT jflow_create(f) FROM unnest('{plain,never,floats,other}'::text[]) f;
+		SELECT jflow_add('plain', 'indexer', uses => 'PQLiteIndexer', replicas => 0, uses_with => '{"dim": 2, "metric": "l2"}');
+		SELECT jflow_add('never', 'indexer', uses => 'PQLiteIndexer', replicas => 0, uses_with => '{"dim": 2}', "when" => '{"modality": "text"}');
+		SELECT jflow_add('floats', 'indexer', uses => 'PQLiteIndexer', replicas => 0, uses_with => '{"dim": 2}', floating => true);
+		SELECT jflow_add('other', 'indexer', uses => 'PQLiteIndexer', replicas => 0, uses_with => '{"dim": 2}')});
+}
+for my $flow (qw(plain never floats other))
+{
+	owner_sql($front, qq{SELECT jflow_create('$flow'); SELECT jflow_add('$flow', 'far', uses => 'RemoteFlow', replicas => 0, uses_with => '{"servers": ["n1", "n2"], "flow": "$flow"}', timeout => '10 s')});
+}
+
+my $nbase = 300;
+my $docs = qq{(SELECT array_agg(jflow_doc(id => 'd' || i, text => 'text ' || i, embedding => ARRAY[i, i % 7]::vector)) FROM generate_series(1, $nbase) i)};
+my $all = q{SELECT count(*) || ' ' || count(DISTINCT id) FROM jflow_post('/filter', NULL::jflow_doc[], 'plain', '{"limit": 10000}')};
+my $step = q{SELECT jflow.reshard_step('plain', 'far', 100)};
+
+sub scale { my ($flow, $servers) = @_; return "SET client_min_messages = error; SET ROLE flow_owner; SELECT jflow_scale('$flow', 'far', servers => '$servers')" }
+sub stage { return $front->safe_psql('postgres', 'SELECT stage FROM jflow.remote_move') }
+
+# Make steps until a stage is reached, or the end.
+sub step_to
+{
+	my ($stage) = @_;
+	for (1 .. 300)
+	{
+		my $done = owner_sql($front, $step);
+		return $done eq 't' if $stage eq '' && $done eq 't';
+		return 1 if $stage ne '' && $done eq 'f' && stage() eq $stage;
+	}
+	return 0;
+}
+
+ask($front, "SELECT count(*) FROM jflow_post('/index', $docs, 'plain')");
+is(ask($front, $all), "$nbase $nbase", 'documents are on two servers');
+
+# servers that are one
+fails_with($front, scale('plain', '{n1,n2,again}'), '55000', qr/servers "(n1" and "again|again" and "n1)" are the same database/, 'one that is there under another name');
+fails_with($front, scale('plain', '{again,n2}'), '55000', qr/are the same database/, 'one instead of itself');
+fails_with($front, scale('never', '{n1,n2,n3}'), '0A000', qr/documents of flow "never" cannot be moved/, 'an executor that stores by a condition');
+fails_with($front, scale('floats', '{n1,n2,n3}'), '0A000', qr/documents of flow "floats" cannot be moved/, 'an executor that nobody waits for');
+fails_with($front, scale('plain', '{' . join(',', map { "s$_" } 1 .. 2000) . '}'), '54000', qr/at most \d+ servers/, 'more than there can be');
+is($front->safe_psql('postgres', 'SELECT count(*) FROM jflow.remote_move'), 0, 'nothing has begun');
+
+# transactions that keep snapshots: through the executor, through another one, and behind a savepoint
+is(ask($front, scale('plain', '{n1,n2,n3}')), 0, 'three servers are wanted');
+my $session = $front->background_psql('postgres', on_error_stop => 0);
+$session->query_safe('BEGIN ISOLATION LEVEL REPEATABLE READ');
+$session->query_safe(q{SELECT count(*) FROM jflow_post('/fetch', ARRAY[jflow_doc(id => 'd1')], 'other')});
+owner_sql($front, $step) for 1 .. 5;
+is(stage(), 'wait', 'who keeps a snapshot of a server is waited for, whatever it was for');
+$session->query('COMMIT');
+ok(step_to('copy'), 'and no longer than it keeps it');
+$session->query_safe('BEGIN ISOLATION LEVEL REPEATABLE READ');
+$session->query_safe(q{SAVEPOINT s; SELECT count(*) FROM jflow_post('/fetch', ARRAY[jflow_doc(id => 'd1')], 'other'); ROLLBACK TO s});
+ok(step_to('settle'), 'it does not keep from copying');
+owner_sql($front, $step) for 1 .. 5;
+is(stage(), 'settle', 'also behind a savepoint that was undone');
+$session->query('COMMIT');
+$session->query_safe(q{BEGIN; SAVEPOINT s; SELECT count(*) FROM jflow_post('/fetch', ARRAY[jflow_doc(id => 'd1')], 'plain'); ROLLBACK TO s});
+owner_sql($front, $step) for 1 .. 5;
+is(stage(), 'settle', 'as is a post');
+$session->query('COMMIT');
+$session->quit;
+fails_with($front, q{SET default_transaction_isolation = 'repeatable read'; SELECT jflow_post('/index', ARRAY[jflow_doc(id => 'd1', embedding => '[0,0]')], 'plain')},
+	'0A000', qr/cannot be written in a transaction of isolation level repeatable read now/, 'a write of an old snapshot');
+fails_with($front, q{BEGIN ISOLATION LEVEL SERIALIZABLE; SELECT jflow_post('/delete', ARRAY[jflow_doc(id => 'd1')], 'plain')},
+	'0A000', qr/isolation level serializable now/, 'or of another');
+is(ask($front, "SET default_transaction_isolation = 'repeatable read'; $all"), "$nbase $nbase", 'which may read');
+is(ask($front, q{SELECT count(*) FROM jflow_post('/index', '{}'::jflow_doc[], 'plain')}), 0, 'nothing may be written, too');
+
+# what a row tells of another move counts for nothing
+ok(step_to('delete'), 'it goes on');
+$front->safe_psql('postgres', q{UPDATE jflow.remote_move SET uses_with = '{}'});
+is(owner_sql($front, $step), 'f', 'a step after another definition');
+is(stage(), 'wait', 'begins anew');
+
+# a server that becomes another before the deletion
+ok(step_to('delete'), 'it comes to the deletion again');
+my ($port, $first) = ($far{n3}->port, $far{n1}->port);
+$front->safe_psql('postgres', "ALTER SERVER n3 OPTIONS (SET port '$first')");
+my $failed = '';
+for (1 .. 20)
+{
+	$failed = ask($front, "SET ROLE flow_owner; $step");
+	last unless $failed eq 'f';
+}
+like($failed, qr/55000: servers "n[123]" and "n[123]" are the same database/, 'is seen before anything is deleted');
+$front->safe_psql('postgres', "ALTER SERVER n3 OPTIONS (SET port '$port')");
+is(ask($front, $all), "$nbase $nbase", 'all is there');
+
+# a server that hangs: all of its sessions are stopped
+my @stopped = split /\n/, $far{n1}->safe_psql('postgres', q{SELECT pg_backend_pid()});
+$session = $front->background_psql('postgres', on_error_stop => 0);
+$session->query_safe(q{SET ROLE flow_owner; SET client_min_messages = error});
+$session->query_safe(q{SELECT count(*) FROM jflow_post('/filter', NULL::jflow_doc[], 'plain')});
+@stopped = split /\n/, $far{n1}->safe_psql('postgres', q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend' AND usename = 'flow_owner'});
+isnt(scalar(@stopped), 0, 'there are sessions on the server');
+kill 'STOP', @stopped;
+my $said = '';
+{
+	my ($out, $ok) = $session->query("\\set VERBOSITY verbose\n$step");
+	$said = $session->{stderr};
+	$session->{stderr} = '';
+}
+kill 'CONT', @stopped;
+like($said, qr/57014/, 'a server that does not answer is not waited for for ever') or diag($said);
+is(is_held($front), 0, 'and nothing is held meanwhile');
+$session->quit;
+
+# dropped in the middle, and dumped
+my $dump = $front->backup_dir . '/dump.sql';
+$front->command_ok([ 'pg_dump', '-f', $dump, $front->connstr('postgres') ], 'a dump in the middle');
+unlike(slurp_file($dump), qr/remote_move/, 'does not say how far it was');
+ok(step_to(''), 'it comes to its end');
+is(ask($front, $all), "$nbase $nbase", 'with all that was there');
+is(join(' ', map { $far{$_}->safe_psql('postgres', q{SELECT count(*) > 60 FROM jflow_post('/filter', NULL::jflow_doc[], 'plain', '{"limit": 10000}')}) } @names), 't t t', 'on three servers');
+ask($front, scale('plain', '{n1}'));
+ok(step_to('copy'), 'and back');
+owner_sql($front, q{SELECT jflow_remove('plain', 'far')});
+is($front->safe_psql('postgres', 'SELECT count(*) FROM jflow.remote_move'), 0, 'an executor that is removed leaves nothing');
+fails_with($front, "SET ROLE flow_owner; $step", '42704', qr/does not exist/, 'and nothing is moved');
+$front->stop;
+$_->stop for values %far;
+done_testing();
+
+# How many locks of moves are held by others than running transactions.
+sub is_held
+{
+	my ($node) = @_;
+	return $node->safe_psql('postgres', q{SELECT count(*) FROM pg_locks l WHERE l.locktype = 'object' AND l.classid = 'jflow.remote_move'::regclass});
+}
