@@ -62,7 +62,20 @@ fails_with($front, scale('plain', '{again,n2}'), '55000', qr/are the same databa
 fails_with($front, scale('never', '{n1,n2,n3}'), '0A000', qr/documents of flow "never" cannot be moved/, 'an executor that stores by a condition');
 fails_with($front, scale('floats', '{n1,n2,n3}'), '0A000', qr/documents of flow "floats" cannot be moved/, 'an executor that nobody waits for');
 fails_with($front, scale('plain', '{' . join(',', map { "s$_" } 1 .. 2000) . '}'), '54000', qr/at most \d+ servers/, 'more than there can be');
+$far{n3}->safe_psql('postgres', q{CREATE ROLE guest LOGIN; GRANT USAGE ON SCHEMA jflow TO guest; SET client_min_messages = error; SET ROLE flow_owner; SELECT jflow_grant('plain', 'guest', '{/filter,/fetch,/index}')});
+$front->safe_psql('postgres', q{ALTER USER MAPPING FOR flow_owner SERVER n3 OPTIONS (SET user 'guest')});
+fails_with($front, scale('plain', '{n1,n2,n3}'), '42501', qr{permission denied for endpoint "/delete"|/delete}, 'a right that only the end of it needs');
+$front->safe_psql('postgres', q{ALTER USER MAPPING FOR flow_owner SERVER n3 OPTIONS (SET user 'flow_owner')});
 is($front->safe_psql('postgres', 'SELECT count(*) FROM jflow.remote_move'), 0, 'nothing has begun');
+
+# the new server takes five documents at once
+owner_sql($far{n3}, q{SELECT count(*) FROM jflow_post('/index', ARRAY[jflow_doc(id => 'x', embedding => '[0,0]')], 'plain'); SELECT count(*) FROM jflow_post('/delete', ARRAY[jflow_doc(id => 'x')], 'plain');
+	CREATE FUNCTION not_many() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+		IF (SELECT count(*) > 5 FROM written) THEN RAISE 'too many at once' USING ERRCODE = '54000'; END IF;
+		RETURN NULL;
+	END $$});
+my $table = $far{n3}->safe_psql('postgres', q{SELECT format('%I.%I', "schema", parent) FROM jflow.shard WHERE flow = 'plain' LIMIT 1});
+owner_sql($far{n3}, "CREATE TRIGGER not_many AFTER INSERT ON $table REFERENCING NEW TABLE AS written FOR EACH STATEMENT EXECUTE FUNCTION not_many()");
 
 # transactions that keep snapshots: through the executor, through another one, and behind a savepoint
 is(ask($front, scale('plain', '{n1,n2,n3}')), 0, 'three servers are wanted');
@@ -76,6 +89,7 @@ ok(step_to('copy'), 'and no longer than it keeps it');
 $session->query_safe('BEGIN ISOLATION LEVEL REPEATABLE READ');
 $session->query_safe(q{SAVEPOINT s; SELECT count(*) FROM jflow_post('/fetch', ARRAY[jflow_doc(id => 'd1')], 'other'); ROLLBACK TO s});
 ok(step_to('settle'), 'it does not keep from copying');
+like(slurp_file($far{n3}->logfile), qr/too many at once/, 'and what is too much at once is copied in parts');
 owner_sql($front, $step) for 1 .. 5;
 is(stage(), 'settle', 'also behind a savepoint that was undone');
 $session->query('COMMIT');
@@ -142,8 +156,17 @@ ok(step_to('copy'), 'and back');
 owner_sql($front, q{SELECT jflow_remove('plain', 'far')});
 is($front->safe_psql('postgres', 'SELECT count(*) FROM jflow.remote_move'), 0, 'an executor that is removed leaves nothing');
 fails_with($front, "SET ROLE flow_owner; $step", '42704', qr/does not exist/, 'and nothing is moved');
+
+# a new server that is lost for good
+owner_sql($front, q{SELECT jflow_add('plain', 'far', uses => 'RemoteFlow', replicas => 0, uses_with => '{"servers": ["n1", "n3"], "flow": "plain"}')});
+my $left = ask($front, $all);
+ask($front, scale('plain', '{n1,n3,n2}'));
+ok(step_to('settle'), 'documents are on one server more');
+$far{n2}->stop('immediate');
+owner_sql($front, q{SELECT jflow_remove('plain', 'far'); SELECT jflow_add('plain', 'far', uses => 'RemoteFlow', replicas => 0, uses_with => '{"servers": ["n1", "n3"], "flow": "plain"}')});
+is(ask($front, $all), $left, 'without it all is where it was');
 $front->stop;
-$_->stop for values %far;
+$far{$_}->stop for qw(n1 n3);
 done_testing();
 
 # How many locks of moves are held by others than running transactions.

@@ -70,7 +70,7 @@ extern const JflowClass remote_class;
 /* remote_ask.c */
 extern Datum remote_ask(const RemoteAsk *ask, RemoteFailure *failure);
 extern Datum remote_ask_or_raise(const RemoteAsk *ask);
-extern char *remote_database(const RemoteAsk *ask);
+extern void remote_check_distinct(const RemoteAsk *as, const char *const *servers, int n);
 extern char *remote_text_of_docs(Datum docs);
 
 /* remote_options.c */
@@ -98,9 +98,14 @@ extern Datum remote_docs_of_ids(text **ids, int n);
 extern Datum remote_docs_where(Datum docs, const bool *keep);
 extern bool *remote_are_there(const RemoteAsk *ask, text **ids, int n);
 
-/* remote_move.c */
+/* remote_scale.c */
 extern Jsonb *remote_scale(const char *flow, const char *executor, char **servers, int nservers,
 						   int *shards);
+
+/* remote_move.c */
+extern RemoteAsk remote_ask_to_move(const JflowFlow *flow, const JflowExecutor *executor,
+									const RemoteOptions *options);
+extern void remote_forget_move(const char *flow, const char *executor);
 extern JflowMove remote_move(const char *flow, const char *executor, int batch, bool busy);
 extern bool remote_needs_mover(const char *flow, const char *executor);
 

@@ -169,8 +169,8 @@ remote_ask_or_raise(const RemoteAsk *ask)
  * Which database a server is: two answers are the same only where it is one, or the
  * copy of one, file by file.
  */
-char *
-remote_database(const RemoteAsk *ask)
+static char *
+database_of(const RemoteAsk *ask)
 {
 	RemoteFailure failure;
 	char	   *database = ask_text(ask,
@@ -180,4 +180,45 @@ remote_database(const RemoteAsk *ask)
 	if (database == NULL)
 		raise_failure(ask, &failure);
 	return database;
+}
+
+typedef struct Known
+{
+	const char *server;
+	char	   *database;
+} Known;
+
+static int
+database_order(const void *a, const void *b)
+{
+	return strcmp(((const Known *) a)->database, ((const Known *) b)->database);
+}
+
+/*
+ * Raise an error where two servers are one database.  It has to be asked whenever
+ * something is to be deleted: a server may have been altered since.
+ */
+void
+remote_check_distinct(const RemoteAsk *as, const char *const *servers, int n)
+{
+	Known	   *known = palloc(sizeof(Known) * n);
+	RemoteAsk	ask = *as;
+
+	ask.endpoint = "/fetch";
+	ask.read_only = true;
+	for (int i = 0; i < n; i++)
+	{
+		ask.server = servers[i];
+		known[i].server = servers[i];
+		known[i].database = database_of(&ask);
+	}
+	qsort(known, n, sizeof(Known), database_order);
+	for (int i = 1; i < n; i++)
+		if (database_order(&known[i - 1], &known[i]) == 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("servers \"%s\" and \"%s\" are the same database",
+							known[i - 1].server, known[i].server),
+					 errdetail("What is deleted at one would be gone at the other, too."),
+					 errhint("ALTER SERVER, or ALTER SERVER ... RENAME where only the name should change.")));
 }

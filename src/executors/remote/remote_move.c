@@ -24,12 +24,13 @@
 #include "common/args.h"
 #include "common/idlock.h"
 #include "common/json.h"
+#include "common/xact.h"
 #include "compat.h"
 #include "executors/remote/remote.h"
 
 /* So many documents at once, whose writers wait so long. */
 #define MAX_BATCH 200
-#define STEP_MS 60000			/* for another server to answer a step, at most */
+#define STEP_MS 60000			/* for another server to answer, at most */
 
 typedef enum Stage
 {
@@ -96,6 +97,13 @@ change(const char *flow, const char *executor, const char *sql, const Progress *
 	jflow_catalog_begin(&state);
 	(void) jflow_catalog_run(sql, &params);
 	jflow_catalog_end(&state);
+}
+
+/* The next step of whatever move begins anew. */
+void
+remote_forget_move(const char *flow, const char *executor)
+{
+	change(flow, executor, "DELETE FROM jflow.remote_move WHERE flow = $1 AND executor = $2", NULL, NULL);
 }
 
 /* False: this move has not begun; what another one has left there is none of its. */
@@ -415,59 +423,75 @@ copy_to(const Move *move, int target, Datum docs)
 				 errhint("Define flow \"%s\" alike on all servers.", move->options->flow)));
 }
 
+typedef struct Copying
+{
+	const Move *move;
+	const Portion *page;
+} Copying;
+
+static void
+copy_page(void *arg)
+{
+	const Move *move = ((Copying *) arg)->move;
+	const Portion *page = ((Copying *) arg)->page;
+	text	  **ids;
+	Datum		docs = ask_node(move, move->node, "/fetch", remote_docs_of_ids(page->going, page->ngoing),
+								jflow_json_empty(), true, false);
+	int			n = remote_ids(docs, &ids);
+	int		   *targets = palloc(sizeof(int) * Max(n, 1));
+	bool	   *keep = palloc(sizeof(bool) * Max(n, 1));
+
+	remote_place(move->options, move->options->is_new, ids, n, targets);
+	for (int target = 0; target < move->options->nservers; target++)
+	{
+		for (int i = 0; i < n; i++)
+			keep[i] = targets[i] == target;
+		copy_to(move, target, remote_docs_where(docs, keep));
+	}
+}
+
+/* Is it not for the number of documents that they cannot be copied? */
+static bool
+is_not_of_size(const ErrorData *error)
+{
+	int			class = ERRCODE_TO_CATEGORY(error->sqlerrcode);
+
+	return class != ERRCODE_PROGRAM_LIMIT_EXCEEDED && class != ERRCODE_INSUFFICIENT_RESOURCES;
+}
+
+/* Half of a page that has two documents at least that go: it ends before the other. */
+static void
+halve(Portion *page)
+{
+	page->ngoing /= 2;
+	page->n = 1;
+	while (page->ids[page->n - 1] != page->going[page->ngoing - 1])
+		page->n++;
+	page->last = false;
+}
+
+/* Documents that are too large only together must not hold up the move for ever. */
 static JflowMove
 copy_step(Move *move)
 {
 	Portion		page;
-	Datum		docs;
-	text	  **ids;
+	Copying		copying = {move, &page};
+	ErrorData  *error;
 
 	read_page(move, &page);
 	if (!lock_page(move, &page))
 		return MOVE_WAIT;
-	if (page.ngoing > 0)
+	while (page.ngoing > 0 && (error = jflow_try(copy_page, &copying, is_not_of_size)) != NULL)
 	{
-		docs = ask_node(move, move->node, "/fetch", remote_docs_of_ids(page.going, page.ngoing),
-						jflow_json_empty(), true, false);
-		for (int target = 0; target < move->options->nservers; target++)
-		{
-			int			n = remote_ids(docs, &ids);
-			int		   *targets = palloc(sizeof(int) * Max(n, 1));
-			bool	   *keep = palloc(sizeof(bool) * Max(n, 1));
-
-			remote_place(move->options, move->options->is_new, ids, n, targets);
-			for (int i = 0; i < n; i++)
-				keep[i] = targets[i] == target;
-			copy_to(move, target, remote_docs_where(docs, keep));
-		}
+		if (page.ngoing == 1)
+			ReThrowError(error);
+		halve(&page);
 	}
 	advance(move, end_of(&page));
 	return MOVE_MORE;
 }
 
 /* ----- deleting ----- */
-
-/* Which database a server is. */
-static char *
-database_of(const Move *move, const char *server)
-{
-	RemoteAsk	ask = move->ask;
-
-	ask.server = server;
-	ask.endpoint = "/fetch";
-	ask.read_only = true;
-	return remote_database(&ask);
-}
-
-static void JFLOW_NORETURN
-same_database(const char *one, const char *other)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			 errmsg("servers \"%s\" and \"%s\" are the same database", one, other),
-			 errdetail("What is deleted at one would be gone at the other, too."),
-			 errhint("ALTER SERVER, or ALTER SERVER ... RENAME where only the name should change.")));
-}
 
 /*
  * Is all that is still at the node at its new place, too?  Raises an error where
@@ -484,9 +508,12 @@ are_copied(const Move *move, const Portion *page)
 		bool	   *here = are_at(move, move->node, ids, n);
 		bool	   *there = are_at(move, target, ids, n);
 
-		if (n > 0 && strcmp(database_of(move, move->options->servers[move->node]),
-							database_of(move, move->options->servers[target])) == 0)
-			same_database(move->options->servers[move->node], move->options->servers[target]);
+		if (n > 0)
+		{
+			const char *pair[] = {move->options->servers[move->node], move->options->servers[target]};
+
+			remote_check_distinct(&move->ask, pair, lengthof(pair));
+		}
 		for (int i = 0; i < n; i++)
 			if (here[i] && !there[i])
 				return false;
@@ -524,8 +551,7 @@ finish(const Move *move)
 	(void) jflow_catalog_run("UPDATE jflow.executor SET uses_with = $3, shards = $4 "
 							 "WHERE flow = $1 AND name = $2 AND uses_with = $5", &params);
 	jflow_catalog_end(&state);
-	change(move->flow->name, move->executor->name,
-		   "DELETE FROM jflow.remote_move WHERE flow = $1 AND executor = $2", NULL, NULL);
+	remote_forget_move(move->flow->name, move->executor->name);
 }
 
 static JflowMove
@@ -615,7 +641,22 @@ step_ms(const JflowExecutor *executor)
 	return ms > 0 ? Min(ms, STEP_MS) : STEP_MS;
 }
 
-/* Fill in what is asked of all servers; false: there is nothing to move. */
+/* What a move asks servers, as the current user: but for server, endpoint, documents. */
+RemoteAsk
+remote_ask_to_move(const JflowFlow *flow, const JflowExecutor *executor, const RemoteOptions *options)
+{
+	RemoteAsk	ask = {0};
+
+	ask.user = GetUserId();
+	ask.front = flow->name;
+	ask.flow = options->flow;
+	ask.stored = true;
+	ask.no_longer = true;
+	ask.until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), step_ms(executor));
+	return ask;
+}
+
+/* False: there is nothing to move. */
 static bool
 init_move(Move *move, const JflowFlow *flow, const char *executor)
 {
@@ -625,13 +666,8 @@ init_move(Move *move, const JflowFlow *flow, const char *executor)
 	if (move->executor == NULL || move->executor->class != &remote_class)
 		return false;
 	move->options = remote_options_read(move->executor->uses_with);
-	move->ask.user = GetUserId();
-	move->ask.front = flow->name;
-	move->ask.flow = move->options->flow;
-	move->ask.stored = true;
-	move->ask.no_longer = true;
-	move->ask.until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), step_ms(move->executor));
-	return true;
+	move->ask = remote_ask_to_move(flow, move->executor, move->options);
+	return move->options->moving;
 }
 
 static void
@@ -648,7 +684,7 @@ move_documents(void *arg)
 	(void) LockAcquire(&steps, ExclusiveLock, false, false);
 	AcceptInvalidationMessages();
 	work->result = MOVE_DONE;
-	if (!init_move(&move, jflow_flow_open(work->flow, false), work->executor) || !move.options->moving)
+	if (!init_move(&move, jflow_flow_open(work->flow, false), work->executor))
 		return;
 	move.batch = Min(work->batch, MAX_BATCH);
 	work->result = step(&move);
@@ -675,112 +711,4 @@ remote_needs_mover(const char *flow_name, const char *executor_name)
 	const JflowExecutor *executor = flow ? jflow_flow_executor(flow, executor_name) : NULL;
 
 	return executor && executor->class == &remote_class && remote_class.moving(executor);
-}
-
-/* ----- other servers ----- */
-
-typedef struct ScaleWork
-{
-	const char *flow;
-	const char *executor;
-	char	  **servers;
-	int			nservers;
-	Jsonb	   *uses_with;		/* the result, or NULL */
-} ScaleWork;
-
-/* Raise what a server says against it that documents come from there or go there. */
-static void
-check_server(const Move *move, const char *server)
-{
-	RemoteAsk	ask = move->ask;
-
-	ask.server = server;
-	ask.endpoint = "/fetch";
-	ask.docs = jflow_docs_empty();
-	ask.parameters = jflow_json_empty();
-	ask.read_only = ask.ids = true;
-	(void) remote_ask_or_raise(&ask);
-}
-
-typedef struct Known
-{
-	const char *server;
-	char	   *database;
-} Known;
-
-static int
-database_order(const void *a, const void *b)
-{
-	return strcmp(((const Known *) a)->database, ((const Known *) b)->database);
-}
-
-/* Raise what any of the servers says, or that two of them are one. */
-static void
-check_servers(const Move *move, const RemoteOptions *options)
-{
-	Known	   *known = palloc(sizeof(Known) * options->nservers);
-
-	for (int i = 0; i < options->nservers; i++)
-	{
-		check_server(move, options->servers[i]);
-		known[i].server = options->servers[i];
-		known[i].database = database_of(move, options->servers[i]);
-	}
-	qsort(known, options->nservers, sizeof(Known), database_order);
-	for (int i = 1; i < options->nservers; i++)
-		if (database_order(&known[i - 1], &known[i]) == 0)
-			same_database(known[i - 1].server, known[i].server);
-}
-
-static void
-scale(void *arg)
-{
-	ScaleWork  *work = arg;
-	LOCKTAG		steps = remote_steps(work->flow, work->executor);
-	const RemoteOptions *options;
-	Move		move;
-
-	(void) LockAcquire(&steps, ExclusiveLock, false, false);
-	AcceptInvalidationMessages();
-	if (!init_move(&move, jflow_flow_open(work->flow, false), work->executor))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("executor \"%s\" of flow \"%s\" was removed", work->executor, work->flow)));
-	options = move.options;
-	if (jflow_polling_resolve(move.executor, "/index") != POLLING_HASH)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("cannot change the servers of executor \"%s\"", work->executor),
-				 errdetail("Its polling does not place documents by their ids."),
-				 errhint("Add an executor with other servers, and post the documents again.")));
-	if (remote_same_servers(options, options->moving ? options->is_new : NULL, work->servers, work->nservers))
-		return;
-	if (options->moving && !remote_same_servers(options, options->is_old, work->servers, work->nservers))
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_IN_USE),
-				 errmsg("documents of executor \"%s\" are being moved already", work->executor),
-				 errhint("Wait until its uses_with has no \"move\", or name the servers that it had, to go back.")));
-	work->uses_with = remote_options_moving(move.executor->uses_with, options, work->servers, work->nservers,
-											work->executor);
-	options = remote_options_read(work->uses_with);
-	check_servers(&move, options);
-	change(work->flow, work->executor,
-		   "DELETE FROM jflow.remote_move WHERE flow = $1 AND executor = $2", NULL, NULL);
-}
-
-/*
- * For jflow_scale: uses_with by which documents move to these servers, and the number
- * of shards meanwhile; NULL if they are there, or on their way.  Raises what is
- * wrong with the servers, in the server's own words.  No step comes between this
- * and the end of the transaction.
- */
-Jsonb *
-remote_scale(const char *flow, const char *executor, char **servers, int nservers, int *shards)
-{
-	ScaleWork	work = {flow, executor, servers, nservers, NULL};
-
-	jflow_as_flow_owner(jflow_flow_open(flow, false), scale, &work);
-	if (work.uses_with)
-		*shards = remote_options_read(work.uses_with)->nservers;
-	return work.uses_with;
 }

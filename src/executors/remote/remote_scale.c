@@ -1,0 +1,115 @@
+/*
+ * remote_scale.c
+ *		Other servers for an executor: may documents be moved to them?
+ */
+#include "postgres.h"
+
+#include "storage/lmgr.h"
+#include "utils/builtins.h"
+#include "utils/inval.h"
+
+#include "common/json.h"
+#include "compat.h"
+#include "executors/remote/remote.h"
+
+typedef struct ScaleWork
+{
+	const char *flow;
+	const char *executor;
+	char	  **servers;
+	int			nservers;
+	Jsonb	   *uses_with;		/* the result, or NULL */
+} ScaleWork;
+
+static Jsonb *
+limit_one(void)
+{
+	JsonbInState state = {0};
+
+	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	jflow_json_push_int(&state, "limit", 1);
+	pushJsonbValue(&state, WJB_END_OBJECT, NULL);
+	return JsonbValueToJsonb(state.result);
+}
+
+/*
+ * Raise what a server says against it that documents come from there or go there.  All
+ * that a move will ask is asked, of one document or none: a right that is missing must
+ * not turn up in its middle.
+ */
+static void
+check_server(const RemoteAsk *as, const char *server)
+{
+	static const char *const endpoints[] = {"/filter", "/fetch", "/index", "/delete"};
+	RemoteAsk	ask = *as;
+
+	ask.server = server;
+	ask.docs = jflow_docs_empty();
+	ask.ids = true;
+	for (int i = 0; i < lengthof(endpoints); i++)
+	{
+		ask.endpoint = endpoints[i];
+		ask.parameters = i == 0 ? limit_one() : jflow_json_empty();
+		ask.read_only = i < 2;
+		(void) remote_ask_or_raise(&ask);
+	}
+}
+
+static void
+scale(void *arg)
+{
+	ScaleWork  *work = arg;
+	LOCKTAG		steps = remote_steps(work->flow, work->executor);
+	const JflowFlow *flow;
+	const JflowExecutor *executor;
+	const RemoteOptions *options;
+	RemoteAsk	ask;
+
+	(void) LockAcquire(&steps, ExclusiveLock, false, false);
+	AcceptInvalidationMessages();
+	flow = jflow_flow_open(work->flow, false);
+	executor = jflow_flow_executor(flow, work->executor);
+	if (executor == NULL || executor->class != &remote_class)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("executor \"%s\" of flow \"%s\" was removed", work->executor, work->flow)));
+	options = remote_options_read(executor->uses_with);
+	if (jflow_polling_resolve(executor, "/index") != POLLING_HASH)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("cannot change the servers of executor \"%s\"", work->executor),
+				 errdetail("Its polling does not place documents by their ids."),
+				 errhint("Add an executor with other servers, and post the documents again.")));
+	if (remote_same_servers(options, options->moving ? options->is_new : NULL, work->servers, work->nservers))
+		return;
+	if (options->moving && !remote_same_servers(options, options->is_old, work->servers, work->nservers))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_IN_USE),
+				 errmsg("documents of executor \"%s\" are being moved already", work->executor),
+				 errhint("Wait until its uses_with has no \"move\", or name the servers that it had, to go back.")));
+	work->uses_with = remote_options_moving(executor->uses_with, options, work->servers, work->nservers,
+											work->executor);
+	options = remote_options_read(work->uses_with);
+	ask = remote_ask_to_move(flow, executor, options);
+	for (int i = 0; i < options->nservers; i++)
+		check_server(&ask, options->servers[i]);
+	remote_check_distinct(&ask, (const char *const *) options->servers, options->nservers);
+	remote_forget_move(work->flow, work->executor);
+}
+
+/*
+ * For jflow_scale: uses_with by which documents move to these servers, and the number
+ * of shards meanwhile; NULL if they are there, or on their way.  Raises what is
+ * wrong with the servers, in the server's own words.  No step comes between this
+ * and the end of the transaction.
+ */
+Jsonb *
+remote_scale(const char *flow, const char *executor, char **servers, int nservers, int *shards)
+{
+	ScaleWork	work = {flow, executor, servers, nservers, NULL};
+
+	jflow_as_flow_owner(jflow_flow_open(flow, false), scale, &work);
+	if (work.uses_with)
+		*shards = remote_options_read(work.uses_with)->nservers;
+	return work.uses_with;
+}
