@@ -18,7 +18,6 @@
 #include "compat.h"
 #include "sync/sync.h"
 
-#define MAX_BACKOFF_MS 300000
 #define INSERT_AT_ONCE 100
 
 /* Columns of jflow.sync_row, counted from 0, as far as they are written directly. */
@@ -29,20 +28,6 @@ enum
 	ROW_HASH,
 	ROW_ATTEMPTS = 4
 };
-
-/* Errors that pass, whatever the document is. */
-static bool
-passes(int sqlstate)
-{
-	int			category = ERRCODE_TO_CATEGORY(sqlstate);
-
-	return category == ERRCODE_TO_CATEGORY(ERRCODE_CONNECTION_EXCEPTION) ||
-		category == ERRCODE_TO_CATEGORY(ERRCODE_TRANSACTION_ROLLBACK) ||
-		category == ERRCODE_TO_CATEGORY(ERRCODE_INSUFFICIENT_RESOURCES) ||
-		category == ERRCODE_TO_CATEGORY(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE) ||
-		category == ERRCODE_TO_CATEGORY(ERRCODE_SYSTEM_ERROR) ||
-		(category == ERRCODE_TO_CATEGORY(ERRCODE_OPERATOR_INTERVENTION) && sqlstate != ERRCODE_QUERY_CANCELED);
-}
 
 /* Has the document of a row arrived, and is it to be noted in this way? */
 static bool
@@ -200,7 +185,7 @@ settle_deleted(SyncRound *round)
 static TimestampTz
 due_again(int attempts)
 {
-	int64		ms = Min(INT64CONST(1000) << Min(attempts - 1, 20), MAX_BACKOFF_MS);
+	int64		ms = Min(INT64CONST(1000) << Min(attempts - 1, 20), SYNC_MAX_BACKOFF_MS);
 
 	/* not all at once that have failed together */
 	ms += (int64) pg_prng_uint64_range(&pg_global_prng_state, 0, ms / 4);
@@ -244,9 +229,9 @@ settle_failed(SyncRound *round, const SyncRow *row)
 {
 	int			retries = round->sync->retries;
 	int			attempts = row->attempts + 1;
-	bool		passing = !row->of_doc && passes(row->sqlstate);
+	bool		passing = !row->of_doc && sync_error_passes(row->sqlstate);
 
-	if (passing && round->arrived > 0)
+	if (passing && (round->arrived > 0 || row->attempts > 0))
 	{
 		attempts = Min(attempts, Max(retries, 1));
 		fail(round, row, attempts, due_again(attempts));

@@ -1,9 +1,6 @@
 /*
  * source.c
- *		Rows of a source as documents.
- *
- * They are read with the rights of the current user, who is the flow's owner, and
- * under settings that make equal values equal texts.
+ *		What a source must be, and how documents are made of its columns.
  */
 #include "postgres.h"
 
@@ -16,32 +13,22 @@
 #include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_type.h"
-#include "common/hashfn.h"
-#include "executor/spi.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
-#include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/guc.h"
 #include "utils/lsyscache.h"
-#include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/rls.h"
-#include "utils/snapmgr.h"
 #include "utils/typcache.h"
 
 #include "common/json.h"
-#include "common/xact.h"
 #include "compat.h"
 #include "flow/roles.h"
 #include "sync/sync.h"
 
-/* Rows that a cursor fetches at once; behind so many bytes, one. */
-#define MOST_FETCHED 64
 /* What a function takes beside a separator, and in pairs. */
 #define MOST_TEXTS (FUNC_MAX_ARGS - 1)
 #define MOST_TAGS (FUNC_MAX_ARGS / 2)
-#define LARGE_FETCH (256 * 1024)
 
 /* One attribute of documents, and the columns that it is made of. */
 typedef struct Mapping
@@ -431,7 +418,8 @@ sync_source_open(const Sync *sync)
 	source->table = quote_qualified_identifier(get_namespace_name(get_rel_namespace(sync->source)), table);
 	source->key = pstrdup(quote_identifier(sync->key));
 	key = present_column(sync, sync->key);
-	source->key_type = format_type_extended(get_atttype(sync->source, key), -1, FORMAT_TYPE_FORCE_QUALIFY);
+	source->key_type = format_type_extended(getBaseType(get_atttype(sync->source, key)), -1,
+											FORMAT_TYPE_TYPEMOD_GIVEN | FORMAT_TYPE_FORCE_QUALIFY);
 
 	initStringInfo(&sql);
 	appendStringInfo(&sql, "SELECT pg_catalog.format('%%s', s.%s)", source->key);
@@ -446,302 +434,4 @@ sync_source_open(const Sync *sync)
 	appendStringInfo(&sql, " FROM ONLY %s s", source->table);
 	source->select = sql.data;
 	return source;
-}
-
-/* Settings under which texts of values are the same in every session. */
-static int
-begin_reading(void)
-{
-	static const char *const settings[][2] = {
-		{"search_path", "pg_catalog, pg_temp"},
-		{"row_security", "off"},
-		{"TimeZone", "UTC"},
-		{"DateStyle", "ISO, YMD"},
-		{"IntervalStyle", "postgres"},
-		{"extra_float_digits", "1"},
-		{"bytea_output", "hex"},
-		{"enable_seqscan", "off"},
-		{"enable_hashjoin", "off"},
-		{"enable_mergejoin", "off"},
-		{"enable_bitmapscan", "off"},	/* rows come one by one, in the order
-										 * of */
-		{"enable_sort", "off"}, /* the key, and are made into documents then */
-		{"jit", "off"},
-	};
-	int			guc_level = NewGUCNestLevel();
-
-	for (int i = 0; i < lengthof(settings); i++)
-		(void) set_config_option(settings[i][0], settings[i][1], PGC_USERSET, PGC_S_SESSION,
-								 GUC_ACTION_SAVE, true, 0, false);
-	return guc_level;
-}
-
-/* Raise what is wrong with the statement that reads the source, or the right to it. */
-void
-sync_source_prepare(const SyncSource *source)
-{
-	int			guc_level = begin_reading();
-
-	SPI_connect();
-	if (SPI_execute(psprintf("%s WHERE false", source->select), false, 1) != SPI_OK_SELECT)
-		elog(ERROR, "could not read table %s", source->table);
-	SPI_finish();
-	AtEOXact_GUC(true, guc_level);
-}
-
-/* A row that was read, as a document, in the current memory context. */
-static void
-form_row(const SyncSource *source, HeapTuple tuple, TupleDesc desc, SyncRow *row)
-{
-	JflowDoc	doc;
-	bool		isnull;
-	char	   *data;
-
-	memset(row, 0, sizeof(*row));
-	row->key = PointerGetDatum(DatumGetTextPCopy(SPI_getbinval(tuple, desc, 1, &isnull)));
-	jflow_doc_init(&doc);
-	doc.values[DOC_ID] = row->key;
-	doc.nulls[DOC_ID] = false;
-	for (int i = 0; i < source->nattrs; i++)
-	{
-		JflowDocAttr attr = source->attrs[i];
-		Datum		value = SPI_getbinval(tuple, desc, i + 2, &isnull);
-
-		if (isnull)
-			continue;
-		if (get_typlen(jflow_types()->atttype[attr]) == -1)
-			value = PointerGetDatum(PG_DETOAST_DATUM(value));
-		doc.values[attr] = value;
-		doc.nulls[attr] = false;
-	}
-	row->doc = jflow_doc_form(&doc);
-	data = (char *) DatumGetHeapTupleHeader(row->doc);
-
-	/* Behind the header, where type and length are. */
-	row->hash = (int64) hash_bytes_extended((unsigned char *) data + SizeofHeapTupleHeader,
-											VARSIZE(data) - SizeofHeapTupleHeader, 0);
-}
-
-/*
- * Take what a cursor has fetched until there are so many bytes of documents; returns
- * how many bytes there are now.
- */
-static Size
-take_fetched(const SyncSource *source, MemoryContext context, Size max, Size bytes, SyncRow *rows, int *n)
-{
-	MemoryContext old = MemoryContextSwitchTo(context);
-
-	for (uint64 i = 0; i < SPI_processed && bytes < max; i++)
-	{
-		SyncRow    *row = &rows[(*n)++];
-
-		form_row(source, SPI_tuptable->vals[i], SPI_tuptable->tupdesc, row);
-		bytes += VARSIZE(DatumGetPointer(row->doc));
-	}
-	MemoryContextSwitchTo(old);
-	return bytes;
-}
-
-/*
- * Run a statement on the source; rows go to an array in the current context, at most
- * "limit", and *n says how many there are, also when an error is raised.  Stops behind
- * the row with which there are "max" bytes of documents, or more: then *all says that
- * there may be others.
- */
-static void
-read_rows(const SyncSource *source, const char *sql, int nargs, Oid *types, Datum *values,
-		  int limit, Size max, SyncRow *rows, int *n, bool *all)
-{
-	MemoryContext context = CurrentMemoryContext;
-	int			guc_level = begin_reading();
-	Size		bytes = 0;
-	int			step = 1;
-	Portal		portal;
-
-	*n = 0;
-	SPI_connect();
-	portal = SPI_cursor_open_with_args(NULL, sql, nargs, types, values, NULL, true, CURSOR_OPT_NO_SCROLL);
-	while (*n < limit && bytes < max)
-	{
-		Size		before = bytes;
-
-		CHECK_FOR_INTERRUPTS();
-		SPI_cursor_fetch(portal, true, Min(step, limit - *n));
-		if (SPI_processed == 0)
-			break;
-		bytes = take_fetched(source, context, max, bytes, rows, n);
-		SPI_freetuptable(SPI_tuptable);
-		step = bytes - before > LARGE_FETCH ? 1 : Min(step * 2, MOST_FETCHED);
-	}
-	*all = bytes < max || *n == limit;
-	SPI_cursor_close(portal);
-	SPI_finish();
-	AtEOXact_GUC(true, guc_level);
-}
-
-/* What is read by read_rows. */
-typedef struct Reading
-{
-	const SyncSource *source;
-	const char *sql;
-	int			nargs;
-	Oid		   *types;
-	Datum	   *values;
-	int			limit;
-	Size		max;
-	SyncRow    *rows;
-	int		   *n;
-	bool	   *all;
-} Reading;
-
-static void
-run_reading(void *arg)
-{
-	Reading    *r = arg;
-
-	read_rows(r->source, r->sql, r->nargs, r->types, r->values, r->limit, r->max, r->rows, r->n, r->all);
-}
-
-/* Can an error of reading not be that of one row: of what is in it, or how much? */
-static bool
-is_of_all_rows(const ErrorData *error)
-{
-	int			category = ERRCODE_TO_CATEGORY(error->sqlerrcode);
-
-	return category != ERRCODE_TO_CATEGORY(ERRCODE_DATA_EXCEPTION) &&
-		category != ERRCODE_TO_CATEGORY(ERRCODE_PROGRAM_LIMIT_EXCEEDED);
-}
-
-/*
- * The same within a subtransaction.  Returns the error of a row which cannot be read,
- * and *n rows before it; or NULL.
- */
-static ErrorData *
-try_read_rows(const SyncSource *source, const char *sql, int nargs, Oid *types, Datum *values,
-			  int limit, Size max, SyncRow *rows, int *n, bool *all)
-{
-	Reading		reading = {source, sql, nargs, types, values, limit, max, rows, n, all};
-	ErrorData  *error = jflow_try(run_reading, &reading, is_of_all_rows);
-
-	if (error)
-		*all = false;
-	return error;
-}
-
-/* Note the error of a row, in the current memory context; the first one counts. */
-void
-sync_fail_row(SyncRow *row, const ErrorData *error, bool of_doc)
-{
-	if (row->failed)
-		return;
-	row->failed = true;
-	row->of_doc = of_doc;
-	row->sqlstate = error->sqlerrcode;
-	row->message = pstrdup(error->message ? error->message : "");
-	if (error->hint)
-		row->hint = pstrdup(error->hint);
-}
-
-/* A row that cannot be read. */
-static void
-init_unread(SyncRow *row, Datum key, const ErrorData *error)
-{
-	memset(row, 0, sizeof(*row));
-	row->key = key;
-	sync_fail_row(row, error, true);
-}
-
-/*
- * The newest rows that have some keys, in any order; returns how many there are.
- * Where *all is false some have been left out, since there are "max" bytes, or since
- * one of them cannot be read; of a key that is alone that is its row's error.  A row
- * whose key is equal but another text is a row of that other id.
- */
-int
-sync_source_read(const SyncSource *source, const Datum *keys, int nkeys, Size max, SyncRow *rows, bool *all)
-{
-	Oid			types[1] = {TEXTARRAYOID};
-	Datum		values[1];
-	char	   *sql = psprintf("%s WHERE s.%s = ANY ($1::%s[])", source->select, source->key, source->key_type);
-	ErrorData  *error;
-	int			n;
-
-	values[0] = PointerGetDatum(construct_array((Datum *) keys, nkeys, TEXTOID, -1, false, TYPALIGN_INT));
-	PushActiveSnapshot(GetLatestSnapshot());
-	error = try_read_rows(source, sql, 1, types, values, nkeys, max, rows, &n, all);
-	PopActiveSnapshot();
-	if (error && nkeys == 1)
-	{
-		init_unread(&rows[0], keys[0], error);
-		*all = true;
-		return 1;
-	}
-	return n;
-}
-
-/* The same source without attributes. */
-static SyncSource *
-only_keys(const SyncSource *source)
-{
-	SyncSource *result = palloc(sizeof(SyncSource));
-
-	*result = *source;
-	result->nattrs = 0;
-	result->select = psprintf("SELECT pg_catalog.format('%%s', s.%s) FROM ONLY %s s", source->key, source->table);
-	return result;
-}
-
-/* Which of some keys the source has, as texts. */
-int
-sync_source_keys(const SyncSource *source, const Datum *keys, int nkeys, Datum *found)
-{
-	SyncRow    *rows = palloc(sizeof(SyncRow) * nkeys);
-	bool		all;
-	int			n = sync_source_read(only_keys(source), keys, nkeys, SIZE_MAX, rows, &all);
-
-	for (int i = 0; i < n; i++)
-		found[i] = rows[i].key;
-	return n;
-}
-
-/*
- * At most "n" rows behind a position, in the order of the key.  NULL: from the
- * first on.  *all is false where "max" bytes have ended them, or one that cannot be
- * read has; if it is the first one it is there with its error.
- */
-int
-sync_source_scan(const SyncSource *source, const char *position, int n, Size max, SyncRow *rows, bool *all)
-{
-	Oid			types[1] = {TEXTOID};
-	Datum		values[1];
-	char	   *where = "";
-	ErrorData  *error;
-	int			result;
-
-	if (position)
-		where = psprintf(" WHERE s.%s > $1::%s", source->key, source->key_type);
-	values[0] = position ? CStringGetTextDatum(position) : (Datum) 0;
-	PushActiveSnapshot(GetLatestSnapshot());
-	error = try_read_rows(source, psprintf("%s%s ORDER BY s.%s LIMIT %d", source->select, where, source->key, n),
-						  position ? 1 : 0, types, values, n, max, rows, &result, all);
-	if (error && result == 0)
-	{
-		const SyncSource *keys = only_keys(source);
-
-		read_rows(keys, psprintf("%s%s ORDER BY s.%s LIMIT 1", keys->select, where, keys->key),
-				  position ? 1 : 0, types, values, 1, SIZE_MAX, rows, &result, all);
-		*all = result == 0;
-		if (result > 0)
-		{
-			Datum		key = rows[0].key;
-			bool		alone;
-
-			/* by itself, since a plan may have read others before */
-			if (sync_source_read(source, &key, 1, SIZE_MAX, rows, &alone) == 0)
-				rows[0].doc = (Datum) 0;	/* it is gone by now */
-			rows[0].key = key;
-		}
-	}
-	PopActiveSnapshot();
-	return result;
 }

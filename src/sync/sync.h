@@ -3,11 +3,12 @@
  *		Tables that are kept in step with a flow.
  *
  * Files, each of which calls only those before it: catalog.c reads and writes our
- * tables; source.c reads rows of a source as documents; trigger.c makes and drops
- * the triggers of a source; flight.c writes down what is on its way; claim.c, post.c
- * and settle.c are a round; worker.c runs rounds; immediate.c is a round inside of a
- * writer's statement; changed.c is what the triggers call; exchange.c lets a sync
- * take another's place; define.c, control.c and resync.c have the SQL functions.
+ * tables; error.c says whose an error is; source.c says what a source must be, and
+ * read.c reads its rows as documents; trigger.c makes and drops the triggers of a
+ * source; flight.c writes down what is on its way; claim.c, post.c and settle.c are a
+ * round; worker.c runs rounds; immediate.c is a round inside of a writer's statement;
+ * changed.c is what the triggers call; exchange.c lets a sync take another's place;
+ * define.c, control.c and resync.c have the SQL functions.
  *
  * docs/sync.md says why nothing is lost, and the order of locks.
  */
@@ -25,6 +26,7 @@
 
 #define SYNC_MAX_BATCH 10000
 #define SYNC_MAX_RETRIES 100
+#define SYNC_MAX_BACKOFF_MS 300000	/* of a row, without what tells rows apart */
 #define SYNC_MAX_KEY 2048		/* bytes of a text in the index of sync_row */
 
 typedef enum SyncMode
@@ -118,6 +120,12 @@ extern void sync_triggers_drop(const Sync *sync);
 extern bool sync_triggers_intact(const Sync *sync, Relation source);
 extern void sync_check_source(const Sync *sync);
 
+/* error.c */
+extern bool sync_error_passes(int sqlstate);
+extern bool sync_error_ends_reading(const ErrorData *error);
+extern bool sync_error_is_unsure(int sqlstate);
+extern void sync_fail_row(SyncRow *row, const ErrorData *error, bool of_doc);
+
 /* source.c */
 typedef struct SyncSource
 {
@@ -133,13 +141,14 @@ typedef struct SyncSource
 extern void sync_source_check_kind(Relation source);
 extern void sync_source_check(const Sync *sync, Relation source);
 extern SyncSource *sync_source_open(const Sync *sync);
+extern List *sync_columns_attnums(const Sync *sync, Relation source);
+extern AttrNumber sync_default_key(Relation source);
+
+/* read.c */
 extern void sync_source_prepare(const SyncSource *source);
-extern void sync_fail_row(SyncRow *row, const ErrorData *error, bool of_doc);
 extern int	sync_source_read(const SyncSource *source, const Datum *keys, int nkeys, Size max, SyncRow *rows, bool *all);
 extern int	sync_source_keys(const SyncSource *source, const Datum *keys, int nkeys, Datum *found);
 extern int	sync_source_scan(const SyncSource *source, const char *position, int n, Size max, SyncRow *rows, bool *all);
-extern List *sync_columns_attnums(const Sync *sync, Relation source);
-extern AttrNumber sync_default_key(Relation source);
 
 /*
  * How a worker looks into the queue.  What it has taken stays there as dead rows until
