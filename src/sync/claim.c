@@ -159,6 +159,7 @@ look(SyncRound *round, int limit, TimestampTz now, Changed *changed)
 		now = GetCurrentTimestamp();
 	}
 	take_entries(round, limit, DT_NOBEGIN, &how->from, changed);
+	how->from = Min(how->from, now);	/* the clock may have been set back */
 	how->all_at = now + (GetCurrentTimestamp() - now) * LOOK_SHARE;
 }
 
@@ -275,8 +276,8 @@ select_wanted(SyncRound *round, int limit, TimestampTz now, int *n)
 }
 
 /*
- * Read some of what is wanted; what is not found is to be deleted, unless the bytes
- * have ended the reading.  Returns false in that case: only what was found is of the
+ * Read some of what is wanted; what is not found is to be deleted, unless bytes have
+ * ended the reading.  Returns false in that case: only what was found is of the
  * round, and of the rest nobody knows.
  */
 static bool
@@ -580,7 +581,8 @@ sync_claim(SyncRound *round, int limit)
 
 /*
  * Rows that wait for an error that was the sync's, not theirs, are due: it may have
- * passed.
+ * passed.  So are those that wait for longer than any does, since the clock has been
+ * set back.
  */
 void
 sync_hasten(const Sync *sync)
@@ -589,9 +591,10 @@ sync_hasten(const Sync *sync)
 	JflowParams params = {0};
 
 	jflow_param_int(&params, sync->id);
+	sync_param_time(&params, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), 2 * SYNC_MAX_BACKOFF_MS));
 	jflow_catalog_begin(&state);
 	(void) jflow_catalog_run("UPDATE jflow.sync_row SET due = pg_catalog.now() "
-							 "WHERE sync = $1 AND due > pg_catalog.now() AND due < 'infinity' AND attempts = 0", &params);
+							 "WHERE sync = $1 AND due > pg_catalog.now() AND due < 'infinity' AND (attempts = 0 OR due > $2)", &params);
 	jflow_catalog_end(&state);
 	CommandCounterIncrement();
 }
@@ -612,6 +615,7 @@ sync_has_followed(int id, TimestampTz before)
 	jflow_catalog_begin(&state);
 	result = sync_statement("SELECT FROM jflow.sync_progress WHERE sync = $1 AND phase = 'follow'", &params) > 0 &&
 		sync_statement("SELECT FROM jflow.sync_queue WHERE sync = $1 AND changed <= $2 LIMIT 1", &params) == 0 &&
+		sync_statement("SELECT FROM jflow.sync_flight WHERE sync = $1 LIMIT 1", &params) == 0 &&
 		sync_statement("SELECT FROM jflow.sync_row WHERE sync = $1 AND due <= $2 LIMIT 1", &params) == 0;
 	jflow_catalog_end(&state);
 	return result;

@@ -241,6 +241,7 @@ nothing_is_left(const Sync *sync, TimestampTz since)
 	sync_param_time(&params, GetCurrentTimestamp());
 	jflow_catalog_begin(&state);
 	result = sync_select("SELECT FROM jflow.sync_queue WHERE sync = $1 AND changed <= $2 LIMIT 1", &params) == 0 &&
+		sync_select("SELECT FROM jflow.sync_flight WHERE sync = $1 AND (oldest IS NULL OR oldest <= $2) LIMIT 1", &params) == 0 &&
 		sync_select("SELECT FROM jflow.sync_row WHERE sync = $1 AND due < 'infinity' "
 					"AND (due <= $2 OR due > $3 OR attempts > 0) LIMIT 1", &params) == 0;
 	jflow_catalog_end(&state);

@@ -40,6 +40,7 @@ typedef struct Worker
 								 * off */
 	int			failures;		/* rounds, in a row */
 	int			limit;			/* rows of the next round */
+	TimestampTz clock;			/* when it was looked at last */
 	TimestampTz not_before;		/* after failures */
 	SyncLook	look;
 	uint64		serving;		/* the last of jflow_sync_run's wishes */
@@ -276,6 +277,21 @@ recover_from_error(Worker *worker)
 	note_error(worker, error);
 }
 
+/* What was to be done at times of a clock that has been set back since is done now. */
+static void
+heed_clock(Worker *worker)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (now < worker->clock)
+	{
+		worker->not_before = worker->place_not_before = 0;
+		worker->hasten = true;
+		memset(&worker->look, 0, sizeof(worker->look));
+	}
+	worker->clock = now;
+}
+
 /*
  * One round.  Returns whether another one may follow at once; in *due when there
  * is something to do again.
@@ -291,6 +307,7 @@ run_round(Worker *worker, TimestampTz *due)
 	round->look = &worker->look;
 	*due = DT_NOEND;
 	worker->replaces = false;
+	heed_clock(worker);
 	PG_TRY();
 	{
 		if (!claim(worker, round))
@@ -531,6 +548,7 @@ sync_worker_run(JflowReplica *me)
 			ConfigReloadPending = false;
 			ProcessConfigFile(PGC_SIGHUP);
 		}
+		heed_clock(&worker);
 		asked = is_asked(&worker);
 		if (asked)
 		{
@@ -564,7 +582,8 @@ sync_worker_run(JflowReplica *me)
 		if (worker.replaces && !me->stop)
 			take_place(&worker);
 		MemoryContextReset(worker.context);
-		if (asked)
+		/* by one that stops nobody is served; another is asked the same */
+		if (asked && !me->stop)
 			answer(&worker);
 		pgstat_report_activity(STATE_IDLE, NULL);
 		if (!me->stop)
