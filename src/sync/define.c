@@ -188,9 +188,11 @@ attach(Sync *sync, SyncPhase phase)
 		sync_set_phase(sync, phase, (Datum) 0);
 	sync_set_state(sync, false);
 	sync_touch(sync->id, true);
-	relation_close(source, NoLock);
 	if (sync->mode == SYNC_IMMEDIATE)
 		sync_immediate_fill(sync);
+
+	/* not before, so that nobody truncates it within a round */
+	relation_close(source, NoLock);
 }
 
 typedef struct AttachWork

@@ -9,6 +9,9 @@
  * A statement within a subtransaction posts what was collected in it, and leaves
  * what a statement around it has collected: else that would be lost where the
  * subtransaction rolls back.
+ *
+ * What a round's executors change in the source waits for the end of that round, so
+ * that no key is ever in two of them, and the newest row arrives last.
  */
 #include "postgres.h"
 
@@ -19,6 +22,9 @@
 
 #include "compat.h"
 #include "sync/sync.h"
+
+/* How often rows may change while they are posted. */
+#define MAX_ROUNDS_AGAIN 100
 
 typedef struct Key
 {
@@ -33,6 +39,8 @@ typedef struct Collected
 	Key		   *keys;
 	int			n;
 	int			allocated;
+	int			out;			/* the level at which a round is out; 0: none
+								 * is */
 	struct Collected *next;
 } Collected;
 
@@ -43,6 +51,9 @@ void
 sync_immediate_end_level(int level, bool committed)
 {
 	for (Collected *c = all; c; c = c->next)
+	{
+		if (!committed && c->out >= level)
+			c->out = 0;
 		for (int i = c->n - 1; i >= 0 && c->keys[i].level >= level; i--)
 		{
 			if (committed)
@@ -53,6 +64,7 @@ sync_immediate_end_level(int level, bool committed)
 				c->n = i;
 			}
 		}
+	}
 }
 
 /*
@@ -112,12 +124,13 @@ sync_immediate_collect(int id, Datum key)
 }
 
 static void
-init_round(SyncRound *round, Sync *sync)
+begin_round(SyncRound *round, Sync *sync)
 {
 	memset(round, 0, sizeof(*round));
 	round->context = AllocSetContextCreate(CurrentMemoryContext, "jflow sync", ALLOCSET_DEFAULT_SIZES);
 	round->sync = sync;
 	round->strict = true;
+	collected(sync->id)->out = GetCurrentTransactionNestLevel();
 }
 
 static void
@@ -125,26 +138,9 @@ end_round(SyncRound *round)
 {
 	sync_post(round);
 	sync_settle(round, 0);
+	collected(round->sync->id)->out = 0;
 	MemoryContextDelete(round->context);
 	CommandCounterIncrement();
-}
-
-/* Rounds until nothing is left, with the rights of the current user. */
-void
-sync_immediate_fill(Sync *sync)
-{
-	bool		more;
-
-	do
-	{
-		SyncRound	round;
-
-		CHECK_FOR_INTERRUPTS();
-		init_round(&round, sync);
-		sync_claim(&round, sync->batch * 16);
-		more = round.more;
-		end_round(&round);
-	} while (more || sync->phase != PHASE_FOLLOW);
 }
 
 /*
@@ -169,7 +165,7 @@ take_keys(Collected *mine, Datum **keys)
 		(*keys)[i] = PointerGetDatum(DatumGetTextPCopy(key));
 		pfree(DatumGetPointer(key));
 	}
-	mine->n = first;			/* a post may change the source itself */
+	mine->n = first;
 	return n;
 }
 
@@ -180,10 +176,50 @@ post_keys(Sync *sync, Datum *keys, int n)
 	{
 		SyncRound	round;
 
-		init_round(&round, sync);
+		CHECK_FOR_INTERRUPTS();
+		begin_round(&round, sync);
 		sync_claim_keys(&round, keys + i, Min(SYNC_MAX_BATCH, n - i));
 		end_round(&round);
 	}
+}
+
+/* Post what the executors of a round have changed, and those of the rounds for that. */
+static void
+post_changed_meanwhile(Sync *sync)
+{
+	Collected  *mine = collected(sync->id);
+	Datum	   *keys;
+	int			n;
+
+	for (int i = 0; (n = take_keys(mine, &keys)) > 0; i++)
+	{
+		if (i == MAX_ROUNDS_AGAIN)
+			ereport(ERROR,
+					(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+					 errmsg("rows of sync \"%s\" change whenever they are posted", sync->name),
+					 errdetail("That has been repeated %d times in one statement.", MAX_ROUNDS_AGAIN),
+					 errhint("Let an executor change a row of the source only where something is different then.")));
+		post_keys(sync, keys, n);
+	}
+}
+
+/* Rounds until nothing is left, with the rights of the current user. */
+void
+sync_immediate_fill(Sync *sync)
+{
+	bool		more;
+
+	do
+	{
+		SyncRound	round;
+
+		CHECK_FOR_INTERRUPTS();
+		begin_round(&round, sync);
+		sync_claim(&round, sync->batch * 16);
+		more = round.more;
+		end_round(&round);
+		post_changed_meanwhile(sync);
+	} while (more || sync->phase != PHASE_FOLLOW);
 }
 
 typedef struct PostWork
@@ -206,7 +242,10 @@ post_work(void *arg)
 		sync_immediate_fill(work->sync);
 	}
 	else
+	{
 		post_keys(work->sync, work->keys, work->n);
+		post_changed_meanwhile(work->sync);
+	}
 }
 
 /*
@@ -216,10 +255,14 @@ post_work(void *arg)
 void
 sync_immediate_post(int id, bool truncated)
 {
-	Datum	   *keys;
-	int			n = take_keys(collected(id), &keys);
+	Collected  *mine = collected(id);
 	PostWork	work;
+	Datum	   *keys;
+	int			n;
 
+	if (mine->out > 0)
+		return;					/* to who has begun that round */
+	n = take_keys(mine, &keys);
 	if (n == 0 && !truncated)
 		return;
 	CommandCounterIncrement();
