@@ -23,7 +23,8 @@ CREATE TABLE jflow.sync (
 CREATE SEQUENCE jflow.sync_number AS pg_catalog.int4;
 
 -- What the store is known to have.  Rows without a hash are to be posted, the
--- sooner the earlier "due" is; infinity: set aside.
+-- sooner the earlier "due" is; infinity: set aside.  Those of SQLSTATE 57P02 were on their
+-- way when the server crashed, and are posted apart from others.
 CREATE TABLE jflow.sync_row (
 	sync pg_catalog.int4 NOT NULL,
 	key pg_catalog.text COLLATE pg_catalog."C" NOT NULL,
@@ -39,19 +40,20 @@ CREATE INDEX sync_row_due ON jflow.sync_row (sync, due) WHERE due IS NOT NULL;
 
 -- Keys that a round brings to the store, which may have anything of them till the
 -- round's end: of so many the queue has told, the first time then, the others are found
--- by comparison.  The time of the claim tells rounds apart, so that no row that is gone
--- has the key of a new one.
+-- by comparison.  Of "due" the row of sync_row says the same anyway.  The time of the
+-- claim tells rounds apart, so that no row that is gone has the key of a new one.
 CREATE TABLE jflow.sync_flight (
 	sync pg_catalog.int4 NOT NULL,
 	claimed pg_catalog.timestamptz NOT NULL,
 	changed pg_catalog.int4 NOT NULL,
 	oldest pg_catalog.timestamptz,
 	keys pg_catalog.text[] NOT NULL,
+	due pg_catalog.text[] NOT NULL,
 	PRIMARY KEY (sync, claimed)
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 100, autovacuum_vacuum_cost_delay = 0,
 	toast.autovacuum_vacuum_scale_factor = 0, toast.autovacuum_vacuum_threshold = 1000, toast.autovacuum_vacuum_cost_delay = 0);
 -- They live for a moment: compressing them would cost more than it saves.
-ALTER TABLE jflow.sync_flight ALTER COLUMN keys SET STORAGE EXTERNAL;
+ALTER TABLE jflow.sync_flight ALTER COLUMN keys SET STORAGE EXTERNAL, ALTER COLUMN due SET STORAGE EXTERNAL;
 
 -- Where a sync is at work.  Not dumped: a restored database is another one.
 CREATE TABLE jflow.sync_state (

@@ -207,9 +207,10 @@ select_due(SyncRound *round, int limit, TimestampTz now, int *n, int *early)
 	jflow_param_int(&params, round->sync->id);
 	sync_param_time(&params, now);
 	jflow_param_int(&params, limit);
+	jflow_param_text(&params, unpack_sql_state(SYNC_SUSPECT));
 	jflow_catalog_begin(&state);
 	*n = (int) sync_statement("SELECT key, attempts, due FROM jflow.sync_row WHERE sync = $1 "
-							  "AND due <= $2 ORDER BY due LIMIT $3", &params);
+							  "AND due <= $2 AND sqlstate IS DISTINCT FROM $4 ORDER BY due LIMIT $3", &params);
 	old = MemoryContextSwitchTo(round->context);
 	wanted = palloc0(sizeof(Wanted) * Max(*n, 1));
 	*early = 0;
@@ -538,6 +539,62 @@ sweep(SyncRound *round, const SyncSource *source, TimestampTz now)
 	round->more = true;			/* what is due now, or the next keys */
 }
 
+/*
+ * Suspects that are due, as many as the round may have, in the order of the key; one that
+ * has failed by itself is alone.
+ */
+static Wanted *
+select_suspects(SyncRound *round, TimestampTz now, int *n)
+{
+	JflowCatalogState state;
+	JflowParams params = {0};
+	Wanted	   *wanted = MemoryContextAllocZero(round->context, sizeof(Wanted) * round->suspects);
+	bool		alone = false;
+	uint64		nfound;
+	bool		isnull;
+
+	*n = 0;
+	jflow_param_int(&params, round->sync->id);
+	jflow_param_text(&params, unpack_sql_state(SYNC_SUSPECT));
+	sync_param_time(&params, now);
+	jflow_param_int(&params, round->suspects);
+	jflow_catalog_begin(&state);
+	nfound = sync_statement("SELECT key, attempts FROM jflow.sync_row WHERE sync = $1 AND due <= $3 "
+							"AND sqlstate = $2 ORDER BY attempts, due LIMIT $4", &params);
+	for (uint64 i = 0; i < nfound && !alone; i++)
+	{
+		HeapTuple	tuple = SPI_tuptable->vals[i];
+		TupleDesc	desc = SPI_tuptable->tupdesc;
+		int			attempts = DatumGetInt32(SPI_getbinval(tuple, desc, 2, &isnull));
+		MemoryContext old;
+
+		alone = attempts > 0;
+		if (alone && i > 0)
+			break;
+		old = MemoryContextSwitchTo(round->context);
+		wanted[*n].key = PointerGetDatum(DatumGetTextPCopy(SPI_getbinval(tuple, desc, 1, &isnull)));
+		wanted[(*n)++].attempts = attempts;
+		MemoryContextSwitchTo(old);
+	}
+	if (nfound == 0 && !sync_any_suspects(round->sync))
+		round->suspects = 0;
+	jflow_catalog_end(&state);
+	qsort(wanted, *n, sizeof(Wanted), wanted_order);
+	return wanted;
+}
+
+/* Claim suspects alone; the next round is one of others. */
+static void
+claim_suspects(SyncRound *round, const SyncSource *source, TimestampTz now)
+{
+	int			n;
+	Wanted	   *wanted = select_suspects(round, now, &n);
+
+	if (n > 0)
+		(void) read_wanted(round, source, wanted, n, bytes_left(round));
+	round->more = true;
+}
+
 /* Claim rows with some keys, different or not, in the round's context. */
 void
 sync_claim_keys(SyncRound *round, Datum *keys, int n)
@@ -559,6 +616,17 @@ sync_claim_keys(SyncRound *round, Datum *keys, int n)
 	MemoryContextSwitchTo(old);
 }
 
+/* Claim what has changed, what is due, and what a comparison finds. */
+static void
+claim_others(SyncRound *round, const SyncSource *source, int limit, TimestampTz now)
+{
+	claim_due(round, source, limit, now);
+	if (round->sync->phase == PHASE_SWEEP)
+		sweep(round, source, now);
+	else if (round->sync->phase != PHASE_FOLLOW && round->nrows < limit)
+		compare(round, source, limit);
+}
+
 /*
  * Claim at most about so many rows for a round, whose sync was read just now.
  * What is allocated for the round is in the round's context.
@@ -570,11 +638,10 @@ sync_claim(SyncRound *round, int limit)
 	SyncSource *source = sync_source_open(round->sync);
 	TimestampTz now = GetCurrentTimestamp();
 
-	claim_due(round, source, limit, now);
-	if (round->sync->phase == PHASE_SWEEP)
-		sweep(round, source, now);
-	else if (round->sync->phase != PHASE_FOLLOW && round->nrows < limit)
-		compare(round, source, limit);
+	if (round->suspects > 0)
+		claim_suspects(round, source, now);
+	else
+		claim_others(round, source, limit, now);
 	sync_flight_begin(round);
 	MemoryContextSwitchTo(old);
 }

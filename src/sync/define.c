@@ -181,6 +181,7 @@ attach(Sync *sync, SyncPhase phase)
 	{
 		sync_triggers_drop(sync);
 		sync_triggers_create(sync, source);
+		(void) sync_recover(sync);	/* what a dump has told of */
 	}
 	else if (sync->mode != SYNC_IMMEDIATE)
 		phase = sync->phase;	/* the queue has all that came meanwhile */

@@ -29,6 +29,9 @@
 #define SYNC_MAX_BACKOFF_MS 300000	/* of a row, without what tells rows apart */
 #define SYNC_MAX_KEY 2048		/* bytes of a text in the index of sync_row */
 
+/* In sync_row, of what was on its way when the server crashed. */
+#define SYNC_SUSPECT ERRCODE_CRASH_SHUTDOWN
+
 typedef enum SyncMode
 {
 	SYNC_LIVE,
@@ -179,6 +182,9 @@ typedef struct SyncRound
 	TimestampTz claimed;		/* in sync_flight; 0: no row is in flight */
 	TimestampTz oldest;			/* when the first of those has changed of
 								 * which the queue has told */
+	int			suspects;		/* so many at most that may have crashed the
+								 * server, and nothing else; 0: others. A
+								 * claim that finds none left says 0. */
 	bool		scattered;		/* keys near those of the source's next rows
 								 * are too many */
 	bool		strict;			/* any error is raised */
@@ -190,7 +196,8 @@ typedef struct SyncRound
 extern void sync_unset_hashes(const Sync *sync, const Datum *keys, int n, TimestampTz due);
 extern void sync_flight_begin(SyncRound *round);
 extern void sync_flight_end(SyncRound *round);
-extern void sync_recover(const Sync *sync);
+extern bool sync_any_suspects(const Sync *sync);
+extern int	sync_recover(const Sync *sync);
 
 /* claim.c */
 extern int	sync_row_order(const void *a, const void *b);

@@ -36,6 +36,8 @@ typedef struct Worker
 	bool		locked;			/* the sync */
 	bool		noted;			/* the catalog has an error of ours, or may */
 	bool		recover;		/* a round may have ended badly */
+	int			suspects;		/* see SyncRound */
+	bool		apart;			/* the last round was one of suspects */
 	bool		hasten;			/* do not wait for what the sync's errors put
 								 * off */
 	int			failures;		/* rounds, in a row */
@@ -100,10 +102,16 @@ claim(Worker *worker, SyncRound *round)
 		round->sync = sync;
 		sync_check_source(sync);
 		if (worker->recover)
-			sync_recover(sync);
+			worker->suspects = sync_recover(sync);
 		if (worker->hasten)
 			sync_hasten(sync);
+
+		/* what has changed need not wait until they have all been tried */
+		worker->apart = worker->suspects > 0 && !worker->apart;
+		round->suspects = worker->apart ? worker->suspects : 0;
 		sync_claim(round, Min(worker->limit, sync->batch * ROUND_BATCHES));
+		if (worker->apart)
+			worker->suspects = round->suspects;
 
 		/* what has become due by this may have changed before */
 		if (round->compared || worker->recover || worker->hasten)
@@ -325,6 +333,7 @@ run_round(Worker *worker, TimestampTz *due)
 				begin_transaction(true);
 				*due = sync_next_due(round->sync);
 				end_transaction();
+				again = round->error == NULL && worker->suspects > 0 && *due <= GetCurrentTimestamp();
 				if (round->nrows == 0 && *due == DT_NOEND)
 					worker->failures = 0;	/* what has failed is gone */
 				if (!worker->look.at_all)

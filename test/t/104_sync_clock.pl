@@ -47,6 +47,8 @@ start_flow($node, 'f');
 
 my $arrived = q{SELECT count(*) = 10 FROM kept WHERE text = '%s'};
 wait_state($node, sprintf($arrived, 'first'), 'the store is filled');
+owner_sql($node, q{UPDATE item SET text = 'changed'});
+wait_state($node, sprintf($arrived, 'changed'), 'a change arrives');
 my $now = $node->safe_psql('postgres', q{SELECT clock_timestamp()});
 set_clock(-3600);
 is($node->safe_psql('postgres', qq{SELECT clock_timestamp() < '$now'}), 't', 'the clock has been set back');

@@ -4,6 +4,8 @@
  */
 #include "postgres.h"
 
+#include "catalog/pg_control.h"
+#include "common/controldata_utils.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "storage/ipc.h"
@@ -64,6 +66,27 @@ carve(char **at, Size size, int n)
 	return result;
 }
 
+/*
+ * Has what was before this memory ended badly?  The postmaster makes it anew when a
+ * process has crashed, and a new one may find a server that was not shut down.
+ */
+static bool
+follows_crash(void)
+{
+	static bool made = false;	/* by this postmaster */
+	ControlFileData *control;
+	bool		crashed = made;
+	bool		good;
+
+	made = true;
+	if (crashed)
+		return true;
+	control = get_controlfile(DataDir, &good);
+	crashed = control->state != DB_SHUTDOWNED && control->state != DB_SHUTDOWNED_IN_RECOVERY;
+	pfree(control);
+	return crashed;
+}
+
 static void
 init_contents(int tranche)
 {
@@ -78,6 +101,7 @@ init_contents(int tranche)
 	pg_atomic_init_u32(&jflow_shared->payload_waiters, 0);
 	jflow_shared->launcher_proc = JFLOW_NONE;
 	jflow_shared->rescan = true;
+	jflow_shared->crashed = follows_crash() ? GetCurrentTimestamp() : DT_NOBEGIN;
 
 	for (int i = 0; i < jflow_max_pools; i++)
 	{

@@ -276,6 +276,8 @@ typedef struct JflowShared
 	int			scout_round;
 	uint64		withdrawals;	/* commits that want fewer workers, in all
 								 * databases */
+	TimestampTz crashed;		/* the last crash was before; DT_NOBEGIN: what
+								 * was before ended well */
 	ConditionVariable changed;	/* pools or replicas have */
 
 	slock_t		slots_mutex;	/* protects these and the shares */
