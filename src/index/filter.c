@@ -315,17 +315,19 @@ ix_filters_prepare(IxFilters *filters, Relation index, ScanKey keys, int nkeys)
 		IxFilter   *filter = &filters->filters[filters->n];
 
 		filter->column = key->sk_attno - 2;
-		if (key->sk_flags & (SK_SEARCHNULL | SK_SEARCHNOTNULL))
+		if (filter->column < 0)
+		{
+			/* vectors that are NULL are not indexed */
+			if (!(key->sk_flags & SK_SEARCHNOTNULL))
+				filters->never = true;
+		}
+		else if (key->sk_flags & (SK_SEARCHNULL | SK_SEARCHNOTNULL))
 		{
 			filter->tests_null = true;
 			filter->wants_null = (key->sk_flags & SK_SEARCHNULL) != 0;
-			if (filter->column >= 0)
-				filters->n++;
-			else if (filter->wants_null)
-				filters->never = true;	/* vectors that are NULL are not
-										 * indexed */
+			filters->n++;
 		}
-		else if (key->sk_flags & SK_ISNULL || filter->column < 0)
+		else if (key->sk_flags & SK_ISNULL)
 			filters->never = true;
 		else
 		{

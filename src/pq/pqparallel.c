@@ -272,6 +272,7 @@ pq_parallel_load(PqBuild *build)
 		pq_parallel_end(build);
 		return false;
 	}
+	ereport(DEBUG1, (errmsg_internal("using %d parallel workers", context->nworkers_launched)));
 	load_part(build, shared, sort, true);
 	wait_for_runs(shared, context);
 	build->tuples = shared->tuples;

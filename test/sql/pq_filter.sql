@@ -99,6 +99,11 @@ RESET plan_cache_mode;
 SELECT q.i, (SELECT count(*) FROM (SELECT 1 FROM t WHERE b = (q.i = 1) ORDER BY e <-> '[0,0,0,0,0,0]' LIMIT 100000) x) = (SELECT count(*) FROM t WHERE b = (q.i = 1)) AS same
 FROM (VALUES (0), (1)) q(i);
 
+-- what is asked of the vector leaves the other conditions as they are
+SELECT cond, ids(cond, true) IS NOT DISTINCT FROM ids(cond, false) AS same FROM (VALUES
+	('e IS NOT NULL AND i2 < 0'), ('i2 < 0 AND e IS NOT NULL AND i4 IS NOT NULL AND f8 > 0'), ('e IS NOT NULL AND o IS NULL'),
+	('e IS NOT NULL AND i2 = ANY (''{1,2,3}'')'), ('e IS NULL AND i2 < 0'), ('e IS NOT NULL AND e IS NULL'), ('e IS NOT NULL')) c(cond);
+
 -- a filter that keeps little still finds k rows, most of them the nearest
 SET enable_sort = on;
 SET jflow.pq_recall = 1;
