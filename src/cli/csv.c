@@ -90,9 +90,17 @@ csv_header(Reader *reader, const char *text, size_t len)
 		else if (!rules->tags && !is_attribute(cells[i]) && !is_mapped(rules, cells[i]))
 			strbuf_addf(&reader->error, "column \"%s\" is no attribute of a document: "
 						"--tags makes tags of such columns, --map ATTRIBUTE=%s an attribute", cells[i], cells[i]);
-		for (int j = 0; j < i; j++)
+		for (int j = 0; j < i && reader->error.len == 0; j++)
+		{
+			const char *attribute = attribute_of(rules, cells[i]);
+			const char *other = attribute_of(rules, cells[j]);
+
 			if (strcmp(cells[i], cells[j]) == 0)
 				strbuf_addf(&reader->error, "the header has column \"%s\" twice", cells[i]);
+			else if (attribute && other && strcmp(attribute, other) == 0)
+				strbuf_addf(&reader->error, "columns \"%s\" and \"%s\" of the header are both the %s of a document",
+							cells[j], cells[i], attribute);
+		}
 	}
 	if (reader->error.len == 0)
 	{

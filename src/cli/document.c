@@ -60,16 +60,6 @@ add_inner(StrBuf *tags, const char *value, size_t len, bool utf8)
 	return NULL;
 }
 
-/* The attribute that a key or column is, or NULL. */
-static const char *
-attribute_of(const DocumentRules *rules, const char *name)
-{
-	for (int i = 0; i < rules->nmappings; i++)
-		if (strcmp(rules->mappings[i].name, name) == 0)
-			return rules->mappings[i].attribute;
-	return is_attribute(name) ? name : NULL;
-}
-
 static const char *
 attribute_of_member(const DocumentRules *rules, const JsonMember *member)
 {
@@ -85,13 +75,42 @@ attribute_of_member(const DocumentRules *rules, const JsonMember *member)
 	return NULL;
 }
 
+/*
+ * Two keys of an object that are one attribute: which of them counted would be a
+ * matter of chance.  Returns the error, or NULL.
+ */
+static const char *
+meets_another(Reader *reader, const JsonObject *object)
+{
+	const JsonMember *first[NATTRIBUTES] = {NULL};
+
+	for (int i = 0; i < object->nmembers; i++)
+	{
+		const JsonMember *member = &object->members[i];
+		const char *attribute = attribute_of_member(reader->rules, member);
+		const JsonMember **seen = attribute ? &first[attribute_number(attribute)] : NULL;
+
+		if (seen && *seen && ((*seen)->key_len != member->key_len ||
+							  memcmp((*seen)->key, member->key, member->key_len) != 0))
+		{
+			strbuf_reset(&reader->error);
+			strbuf_addf(&reader->error, "its keys \"%.*s\" and \"%.*s\" are both its %s", (int) (*seen)->key_len,
+						(*seen)->key, (int) member->key_len, member->key, attribute);
+			return reader->error.data;
+		}
+		if (seen)
+			*seen = member;
+	}
+	return NULL;
+}
+
 /* The object written anew, with keys mapped and tags collected. */
 static const char *
 rebuild(Reader *reader, Record *record, const JsonObject *object)
 {
 	StrBuf	   *doc = &record->doc;
 	StrBuf		tags = {0};
-	const char *error = NULL;
+	const char *error = reader->rules->nmappings > 0 ? meets_another(reader, object) : NULL;
 	bool		has_id = false;
 
 	strbuf_add_char(doc, '{');

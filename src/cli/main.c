@@ -2,8 +2,10 @@
  * main.c
  *		jflow: flows of a PostgreSQL server, driven from a shell.
  */
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cli.h"
 
@@ -42,6 +44,19 @@ run_help(int nargs, char **args)
 	return EXIT_OK;
 }
 
+/*
+ * Where a standard stream is closed its number would go to the connection, or to a
+ * file, and what is said there to the server.  What we put in its place can be
+ * neither read nor written.
+ */
+static void
+occupy_standard_streams(void)
+{
+	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+		if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY) != fd)
+			exit(EXIT_USAGE);
+}
+
 /* Options, then the command that they name. */
 int
 main(int argc, char **argv)
@@ -51,6 +66,7 @@ main(int argc, char **argv)
 	char	  **args;
 	int			code;
 
+	occupy_standard_streams();
 	term_init();
 	parse_options(argc, argv, commands, &command, &nargs, &args);
 	if (option_set("version"))

@@ -82,6 +82,8 @@ fail_with(int code, const char *hint, const char *format,...)
 void
 finish_output(FILE *file, const char *name)
 {
-	if (fflush(file) != 0 || ferror(file))
+	if (fflush(file) != 0)
 		fail_with(EXIT_USAGE, NULL, "could not write to %s: %s", name, strerror(errno));
+	if (ferror(file))			/* earlier, so nobody knows why any more */
+		fail_with(EXIT_USAGE, NULL, "could not write to %s", name);
 }

@@ -191,7 +191,7 @@ post_all(const char *endpoint, int nargs, char **args, const DocumentRules *rule
 	if (bytes >= 0 && resume)
 		bytes -= resume->start;
 	progress_start(&progress, bytes, quiet);
-	sender = sender_start(&session, &progress, endpoint, args, docs_before);
+	sender = sender_start(&session, &progress, endpoint, args, resume != NULL, docs_before);
 	inputs = open_inputs(nargs, args, resume);
 	while (!sender_stopped(sender) && !interrupted && (path = inputs_next(inputs, &arg)) != NULL)
 		post_file(sender, rules, path, arg, resume && arg == resume->arg ? resume : NULL);

@@ -22,9 +22,15 @@ extern int64_t inputs_bytes(Inputs *inputs);
 
 /* ---- attribute.c ---- */
 
+#define NATTRIBUTES 13			/* of a document */
+
+typedef struct DocumentRules DocumentRules;
+
 extern const char *attribute_name(int n);
+extern int	attribute_number(const char *name);
 extern bool is_attribute(const char *name);
 extern bool attribute_is_json(const char *name);
+extern const char *attribute_of(const DocumentRules *rules, const char *name);
 
 /* ---- reader.c, csv.c, document.c: documents of a file ---- */
 
@@ -45,7 +51,7 @@ typedef struct Mapping
 } Mapping;
 
 /* How documents are made of what is read; the same for all files. */
-typedef struct DocumentRules
+struct DocumentRules
 {
 	Format		format;
 	bool		tags;			/* what is no attribute becomes a tag */
@@ -53,7 +59,7 @@ typedef struct DocumentRules
 	bool		utf8;			/* check that it is */
 	Mapping    *mappings;
 	int			nmappings;
-} DocumentRules;
+};
 
 typedef struct Record
 {
@@ -124,6 +130,7 @@ typedef struct Place
 extern uint64_t hash_bytes(const char *bytes, size_t len);
 extern bool resume_read(const char *file, const char *endpoint, int nargs, char **args,
 						Place *place, int64_t * docs);
+extern void resume_prepare(const char *file);
 extern void resume_write(const char *file, const char *endpoint, char **args,
 						 const Place *place, int64_t docs);
 
@@ -151,7 +158,7 @@ extern void progress_end(Progress *progress, const char *word);
 typedef struct Sender Sender;
 
 extern Sender *sender_start(Session *session, Progress *progress, const char *endpoint, char **args,
-							int64_t docs_before);
+							bool resumes, int64_t docs_before);
 extern void sender_add(Sender *sender, const Record *record, const char *path, int arg);
 extern void sender_skip(Sender *sender, const Record *record, const char *path);
 extern void sender_flush(Sender *sender);

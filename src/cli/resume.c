@@ -163,6 +163,24 @@ resume_read(const char *file, const char *endpoint, int nargs, char **args, Plac
 	return true;
 }
 
+static void NORETURN
+fail_to_write(const char *file)
+{
+	fail_with(EXIT_USAGE, NULL, "could not write state file \"%s\": %s", file, strerror(errno));
+}
+
+/* See that the file can be written, before anything is stored; else exit. */
+void
+resume_prepare(const char *file)
+{
+	char	   *temporary = format_string("%s.new", file);
+	int			fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+
+	if (fd < 0 || close(fd) != 0 || unlink(temporary) != 0)
+		fail_to_write(file);
+	free(temporary);
+}
+
 /* Tell that everything up to this document is stored. */
 void
 resume_write(const char *file, const char *endpoint, char **args, const Place *place, int64_t docs)
@@ -183,7 +201,7 @@ resume_write(const char *file, const char *endpoint, char **args, const Place *p
 	fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
 	if (fd < 0 || write(fd, text.data, text.len) != (ssize_t) text.len || fsync(fd) != 0 || close(fd) != 0 ||
 		rename(temporary, file) != 0)
-		fail_with(EXIT_USAGE, NULL, "could not write state file \"%s\": %s", file, strerror(errno));
+		fail_to_write(file);
 	strbuf_free(&text);
 	free(temporary);
 }

@@ -17,6 +17,8 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "post.h"
 
@@ -106,6 +108,31 @@ open_for_writing(const char *name, const char *mode)
 	return file;
 }
 
+/*
+ * Where the post goes on answers are appended.  A line that was begun when the
+ * client was killed is taken away: its document is posted again.
+ */
+static FILE *
+open_output(const char *name, bool resumes)
+{
+	FILE	   *file = open_for_writing(name, resumes ? "a+" : "w");
+	struct stat info;
+	off_t		end;
+
+	if (!file || !resumes || fstat(fileno(file), &info) != 0 || !S_ISREG(info.st_mode) || file == stdout)
+		return file;
+	for (end = info.st_size; end > 0; end--)
+	{
+		char		last;
+
+		if (pread(fileno(file), &last, 1, end - 1) != 1 || last == '\n')
+			break;
+	}
+	if (end < info.st_size && ftruncate(fileno(file), end) != 0)
+		fail_with(EXIT_USAGE, NULL, "could not write to \"%s\": %s", name, strerror(errno));
+	return file;
+}
+
 static void
 enter_pipeline(Sender *sender)
 {
@@ -124,9 +151,13 @@ server_request_size(Session *session)
 	return size > 0 ? size : 100;
 }
 
-/* The inputs, and how many documents were stored before, are for the state file. */
+/*
+ * The inputs, and how many documents were stored before by the post that this one
+ * resumes, are for the state file.
+ */
 Sender *
-sender_start(Session *session, Progress *progress, const char *endpoint, char **args, int64_t docs_before)
+sender_start(Session *session, Progress *progress, const char *endpoint, char **args, bool resumes,
+			 int64_t docs_before)
 {
 	Sender	   *sender = allocate(sizeof(Sender));
 
@@ -136,9 +167,11 @@ sender_start(Session *session, Progress *progress, const char *endpoint, char **
 	sender->args = args;
 	sender->docs_before = docs_before;
 	sender->state_file = option_value("resume");
+	if (sender->state_file)
+		resume_prepare(sender->state_file);
 	sender->keep_going = option_set("errors") || option_set("continue-on-error");
 	sender->errors = open_for_writing(option_value("errors"), "a");
-	sender->output = open_for_writing(option_value("output"), "w");
+	sender->output = open_output(option_value("output"), resumes);
 	sender->params[0] = utf8_of_locale(endpoint);
 	sender->params[2] = option_text("flow");
 	sender->params[3] = option_text("parameters");
@@ -217,6 +250,9 @@ write_state(Sender *sender, bool now)
 
 	if (!sender->state_file || !sender->state_due || (!now && time - sender->state_written < STATE_EVERY))
 		return;
+	/* a document whose answer is lost must not count */
+	if (sender->output)
+		finish_output(sender->output, "the output");
 	resume_write(sender->state_file, sender->params[0], sender->args, &sender->place,
 				 sender->docs_before + sender->progress->docs);
 	sender->state_written = time;
@@ -233,9 +269,8 @@ confirm(Sender *sender, Batch *batch, int from, int to, const PGresult *answer)
 	if (sender->output)
 	{
 		for (int row = 0; row < PQntuples(answer); row++)
-			fprintf(sender->output, "%s\n", PQgetvalue(answer, row, 0));
-		if (ferror(sender->output))
-			finish_output(sender->output, "the output");
+			if (fprintf(sender->output, "%s\n", PQgetvalue(answer, row, 0)) < 0)
+				fail_with(EXIT_USAGE, NULL, "could not write to the output: %s", strerror(errno));
 	}
 	sender->progress->docs += n;
 	sender->progress->steps += (n + sender->request_size - 1) / sender->request_size;
@@ -298,8 +333,7 @@ write_error(Sender *sender, const char *path, long line, const PGresult *result,
 	}
 	strbuf_add(&out, "}\n");
 	fwrite(out.data, 1, out.len, sender->errors);
-	if (fflush(sender->errors) != 0)
-		finish_output(sender->errors, "the file for errors");
+	finish_output(sender->errors, "the file for errors");
 	strbuf_free(&out);
 }
 

@@ -125,6 +125,35 @@ is($r[0], 0, 'is no error');
 result_is([ client($node, qq({"id":"1","text":"x"}\n), 'post', '/x', '--output', '-', '-q') ], 0, qr/^\{.*"id": "1".*"text": "x".*\}\n$/, qr/^$/, 'the answer as JSON Lines');
 result_is([ client($node, qq({"id":"1"}\n), 'post', '/x', '-o', '/dev/full', '-q') ], 1, undef, qr/could not write/, 'a full disk is told');
 
+result_is([ client($node, qq({"id":"1"}\n), 'post', '/x', '--errors', '/dev/full', '-q', 'bad.jsonl') ], 1, undef, qr/could not write to the file for errors: No space left/, 'also where errors go');
+$node->safe_psql('postgres', 'TRUNCATE log');
+result_is([ client($node, '', 'post', '/x', '--resume', 'none/state', 'e.tsv') ], 1, undef, qr{could not write state file "none/state"}, 'a state file that cannot be written is told');
+is($node->safe_psql('postgres', 'SELECT count(*) FROM log'), '0', 'before anything is stored');
+
+# two keys or columns that are one attribute
+write_file('both.csv', "id,text,body\n1,a,b\n");
+write_file('both.jsonl', qq({"id":"1","text":"a","text":"b"}\n{"id":"2","body":"a","te\\u0078t":"b"}\n));
+posted(\@r, '', 'post', '/index', '--map', 'text=body', 'both.csv');
+result_is(\@r, 3, undef, qr/^jflow: both\.csv:1: columns "text" and "body" of the header are both the text of a document$/m, 'two columns that are one attribute');
+is(posted(\@r, '', 'post', '/index', '--map', 'text=body', 'both.jsonl'), '1|b|-|-', 'a key that is there twice, as everywhere');
+result_is(\@r, 3, undef, qr/^jflow: both\.jsonl:2: its keys "body" and "te\\u0078t" are both its text$/m, 'two keys that are one attribute');
+
+# streams that are closed: nothing of theirs goes to the server, or to a file
+{
+	local %ENV = (%ENV, client_env($node));
+	write_file('some.jsonl', qq({"id":"1"}\noops\n{"id":"2"}\n));
+	$node->safe_psql('postgres', 'TRUNCATE log');
+	unlink 'closed.out', 'closed.docs', 'closed.state';
+	is(system('jflow post /index some.jsonl -f log --errors closed.out -o closed.docs --resume closed.state <&- >&- 2>&-') >> 8, 3, 'all streams closed');
+	is($node->safe_psql('postgres', 'SELECT count(*) FROM log'), '2', 'the documents are stored');
+	is(read_file('closed.out'), qq({"file":"some.jsonl","line":2,"message":"it is no JSON object","input":"oops"}\n), 'the file for errors has the error alone');
+	like(read_file('closed.docs'), qr/\A(?:\{.*\}\n){2}\z/, 'the output the answers');
+	is(system('jflow post /index -f log -q <&- 2>closed.err') >> 8, 1, 'no standard input');
+	like(read_file('closed.err'), qr/could not read "stdin"/, 'is told');
+	is(system('jflow status >&- 2>closed.err') >> 8, 1, 'no standard output');
+	like(read_file('closed.err'), qr/could not write to the standard output/, 'is told');
+}
+
 # options that the server gets
 result_is([ client($node, qq({"id":"1"}\n), 'post', '/x', '--parameters', '{"a"') ], 3, undef, qr/ERROR:  22P02: invalid input syntax for type json/, 'parameters that are none');
 result_is([ client($node, qq({"id":"1"}\n), 'post', '/x', '--target-executor', 'nobody') ], 3, undef, qr/ERROR/, 'a target that is none');

@@ -134,6 +134,19 @@ for my $signal (qw(INT TERM))
 	finish_post('a killed client', @post);
 }
 
+# the answers: those of both parts of a post are there, and no half of a line
+{
+	write_file('answers.jsonl', join '', map { $_ == 45 ? "oops\n" : qq({"id":"$_"}\n) } 1 .. 95);
+	my @answers = ('post', '/index', '-f', 'log', '-q', '--batch-size', 10, '--resume', 'state', '-o', 'answers', 'answers.jsonl');
+	client($node, '', @answers);
+	like(read_file('state'), qr/"docs":44\b/, 'a post that stops');
+	write_file('answers', read_file('answers') . '{"id": "45", "te');
+	write_file('answers.jsonl', read_file('answers.jsonl') =~ s/oops/{"id":"45"}/r);
+	finish_post('answers', @answers[ 0 .. 3 ], @answers[ 5 .. $#answers ]);
+	is(join(',', read_file('answers') =~ /^\{"id": "(\d+)".*\}$/mg), join(',', 1 .. 95), 'answers of a post that was resumed');
+	is(scalar(() = read_file('answers') =~ /\n/g), 95, 'and nothing else');
+}
+
 # a bad line stops it; mended, it goes on
 write_file('mend.jsonl', join '', map { $_ == 45 ? "oops\n" : "{\"id\":\"$_\"}\n" } 1 .. 95);
 my @mend = ('post', '/index', '-f', 'log', '--resume', 'state', 'mend.jsonl');
