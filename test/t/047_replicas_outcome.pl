@@ -116,6 +116,13 @@ owner_sql($node, q{
 		END IF;
 		RETURN docs;
 	END $$;
+	CREATE FUNCTION cancelled(docs jflow_doc[], parameters jsonb) RETURNS jflow_doc[]
+	LANGUAGE plpgsql AS $$ BEGIN
+		IF nextval('public.runs') = 1 THEN
+			RAISE 'in the way' USING ERRCODE = CASE WHEN pg_cancel_backend(pg_backend_pid()) THEN '40001' END;
+		END IF;
+		RETURN docs;
+	END $$;
 	CREATE TABLE crossed (id int PRIMARY KEY, n int DEFAULT 0);
 	INSERT INTO crossed VALUES (1), (2);
 	CREATE FUNCTION cross(docs jflow_doc[], parameters jsonb) RETURNS jflow_doc[]
@@ -127,7 +134,8 @@ owner_sql($node, q{
 	END $$;
 	SELECT jflow_create('again');
 	SELECT jflow_add('again', 'e', replicas => 2, retries => 3, requests => '{"/once": "unsteady",
-		"/again": {"function": "unsteady", "idempotent": true}, "/cross": {"function": "cross", "idempotent": true}}')});
+		"/again": {"function": "unsteady", "idempotent": true}, "/cross": {"function": "cross", "idempotent": true},
+		"/cancelled": {"function": "cancelled", "idempotent": true}}')});
 start_flow($node, 'again');
 for my $case ([ '/again', '40001', 3, 'done', 4 ], [ '/again', '40P01', 1, 'done', 2 ], [ '/again', '40001', 9, '40001', 4 ],
 	[ '/again', '40P01', 9, '40P01', 4 ], [ '/once', '40001', 1, '40001', 1 ], [ '/again', '23505', 1, '23505', 1 ])
@@ -142,6 +150,10 @@ for my $case ([ '/again', '40001', 3, 'done', 4 ], [ '/again', '40P01', 1, 'done
 	is(() = $err =~ /WARNING:/g, 1, "$name: and says what the last one does");
 	is(ask($node, 'SELECT count(*) FROM written'), $end eq 'done' ? 1 : 0, "$name: nothing is left of those that failed");
 }
+# one who cancels while a request is in the way of others has cancelled it
+$node->safe_psql('postgres', 'ALTER SEQUENCE runs RESTART');
+fails_with($node, q{SELECT * FROM jflow_post('/cancelled', ARRAY['x'], 'again')}, '57014', qr/canceling statement/, 'a cancel before a second run');
+is(ask($node, 'SELECT last_value FROM runs'), '1', 'which is none');
 my $gate = $node->background_psql('postgres');
 $gate->query_safe('SELECT pg_advisory_lock(42)');
 my @posts = map { post_in_background($node, qq{SELECT count(*) FROM jflow_post('/cross', ARRAY['x'], 'again', parameters => '{"first": $_}')}) } 1, 2;

@@ -536,7 +536,8 @@ try_request(Running *running, int again, bool *temp)
 
 	jflow_messages_reset();
 	QueryCancelPending = false;
-	if (all_cancelled())
+	/* what came since the last time is not forgotten */
+	if (interrupted || all_cancelled())
 		QueryCancelPending = InterruptPending = true;
 	PG_TRY();
 	{
@@ -626,7 +627,6 @@ serve(int n)
 	memset(&count, 0, sizeof(count));
 	count.docs = jflow_docs_count(jflow_payload_docs(slot->docs, NULL, NULL));
 	count.wait_us = Max(started - slot->queued, 0);
-	interrupted = false;
 
 	while ((error = try_request(&running, again, &temp)) != NULL &&
 		   may_run_again(&running, error->sqlerrcode))
@@ -747,7 +747,7 @@ jflow_replica_main(Datum arg)
 		int			n;
 
 		ResetLatch(MyLatch);
-		QueryCancelPending = false;
+		QueryCancelPending = interrupted = false;
 		CHECK_FOR_INTERRUPTS();
 		if (ConfigReloadPending)
 		{
