@@ -2,13 +2,14 @@
  * listen.c
  *		jflow metrics --listen: an HTTP server for scrapes.
  *
- * One connection after the other, one request each: who scrapes comes every few
- * seconds and waits.  What a client may take is bounded in bytes and in time, so
- * that a slow or hostile one keeps the others from us for no longer than that.
- * When the database is away a scrape is answered with 503, and the next one
- * connects anew.
+ * One request a connection, several connections side by side: who is slow, or says
+ * nothing, keeps nobody waiting.  What a client may take is bounded in bytes and in
+ * time, and when all places are taken the oldest one is dropped.  While the
+ * database is asked nothing else is done.  When it is away a scrape is answered
+ * with 503, and the next one connects anew.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <netdb.h>
 #include <poll.h>
 #include <stdlib.h>
@@ -19,101 +20,96 @@
 
 #include "cli.h"
 
+#define MOST_CLIENTS 64
 #define MOST_REQUEST 8192		/* bytes */
-#define MOST_SECONDS 5.0		/* to send a request, or to take the answer */
+#define MOST_SECONDS 5.0		/* to send a request, to take the answer, to
+								 * leave */
 #define LOOK_AGAIN 200			/* ms until a signal is noticed that comes
 								 * between a look and a wait */
 #define QUERY_TIMEOUT "10s"
 
-/* Wait until something can be read or written; false: not in time, or a signal. */
-static bool
-wait_for(int fd, short events, double until)
+typedef enum Stage
 {
-	while (!interrupted)
-	{
-		struct pollfd entry = {.fd = fd,.events = events};
-		double		left = (until - now_seconds()) * 1000;
-		int			n;
+	READING,
+	ANSWERING,
+	LEAVING						/* until the client has closed, or is cut off:
+								 * what is left unread would make the kernel
+								 * drop our answer */
+} Stage;
 
-		if (left <= 0)
-			return false;
-		n = poll(&entry, 1, left < LOOK_AGAIN ? (int) left + 1 : LOOK_AGAIN);
-		if (n > 0)
-			return true;
-		if (n < 0 && errno != EINTR)
-			return false;
-	}
-	return false;
+typedef struct Client
+{
+	int			fd;
+	Stage		stage;
+	double		until;			/* when that must have ended */
+	StrBuf		request;
+	StrBuf		answer;
+	size_t		sent;			/* of it */
+} Client;
+
+static Client clients[MOST_CLIENTS];	/* the oldest one first */
+static int	nclients;
+
+static void
+drop_client(int n)
+{
+	close(clients[n].fd);
+	strbuf_free(&clients[n].request);
+	strbuf_free(&clients[n].answer);
+	nclients--;
+	memmove(&clients[n], &clients[n + 1], (nclients - n) * sizeof(Client));
 }
 
 static void
-send_all(int fd, const char *bytes, size_t len)
+answer(Client *client, const char *status, const char *type, const char *body, size_t len, bool head)
 {
-	double		until = now_seconds() + MOST_SECONDS;
-
-	while (len > 0 && wait_for(fd, POLLOUT, until))
-	{
-		ssize_t		n = send(fd, bytes, len, MSG_NOSIGNAL | MSG_DONTWAIT);
-
-		if (n < 0 && errno != EINTR && errno != EAGAIN)
-			return;
-		if (n > 0)
-		{
-			bytes += n;
-			len -= n;
-		}
-	}
-}
-
-static void
-answer(int fd, const char *status, const char *type, const char *body, size_t len, bool head)
-{
-	StrBuf		out = {0};
-
-	strbuf_addf(&out, "HTTP/1.1 %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\n%sConnection: close\r\n\r\n",
+	strbuf_addf(&client->answer, "HTTP/1.1 %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\n%sConnection: close\r\n\r\n",
 				status, type, len, strncmp(status, "405", 3) == 0 ? "Allow: GET, HEAD\r\n" : "");
 	if (!head)
-		strbuf_add_bytes(&out, body, len);
-	send_all(fd, out.data, out.len);
-	strbuf_free(&out);
+		strbuf_add_bytes(&client->answer, body, len);
+	client->stage = ANSWERING;
+	client->until = now_seconds() + MOST_SECONDS;
 }
 
 /* An answer that is a line of text. */
 static void
-answer_line(int fd, const char *status, const char *text, bool head)
+answer_line(Client *client, const char *status, const char *text, bool head)
 {
 	char	   *line = format_string("%s\n", text);
 
-	answer(fd, status, "text/plain; charset=utf-8", line, strlen(line), head);
+	answer(client, status, "text/plain; charset=utf-8", line, strlen(line), head);
 	free(line);
 }
 
-/* Read a request up to its empty line; NULL, or the status of what is wrong. */
-static const char *
-read_head(int fd, StrBuf *request)
+/* Send what can be sent now; false when the client is gone. */
+static bool
+send_more(Client *client)
 {
-	double		until = now_seconds() + MOST_SECONDS;
+	ssize_t		n = send(client->fd, client->answer.data + client->sent, client->answer.len - client->sent,
+						 MSG_NOSIGNAL | MSG_DONTWAIT);
 
-	strbuf_reserve(request, MOST_REQUEST + 1);
-	strbuf_add(request, "");
-	while (!strstr(request->data, "\r\n\r\n") && !strstr(request->data, "\n\n"))
+	if (n < 0)
+		return errno == EINTR || errno == EAGAIN;
+	client->sent += n;
+	if (client->sent < client->answer.len)
+		return true;
+	shutdown(client->fd, SHUT_WR);
+	client->stage = LEAVING;
+	client->until = now_seconds() + MOST_SECONDS;
+	return true;
+}
+
+/* Read what is there; false when the client is gone. */
+static bool
+receive_more(Client *client, char *bytes, size_t size, ssize_t *n)
+{
+	*n = recv(client->fd, bytes, size, MSG_DONTWAIT);
+	if (*n < 0 && (errno == EINTR || errno == EAGAIN))
 	{
-		char		bytes[1024];
-		ssize_t		n;
-
-		if (request->len >= MOST_REQUEST)
-			return "431 Request Header Fields Too Large";
-		if (!wait_for(fd, POLLIN, until))
-			return "408 Request Timeout";
-		n = recv(fd, bytes, sizeof(bytes), MSG_DONTWAIT);
-		if (n == 0 || (n < 0 && errno != EINTR && errno != EAGAIN))
-			return "";
-		if (n > 0 && memchr(bytes, '\0', n))
-			return "400 Bad Request";
-		if (n > 0)
-			strbuf_add_bytes(request, bytes, n);
+		*n = 0;
+		return true;
 	}
-	return NULL;
+	return *n > 0;
 }
 
 /* Does the client say that it takes OpenMetrics? */
@@ -133,7 +129,7 @@ takes_openmetrics(const char *head)
 }
 
 static void
-answer_metrics(int fd, Session *session, WriteMetrics write_metrics, bool openmetrics, bool head)
+answer_metrics(Client *client, Session *session, WriteMetrics write_metrics, bool openmetrics, bool head)
 {
 	StrBuf		out = {0};
 	PGresult   *failed = NULL;
@@ -155,43 +151,132 @@ answer_metrics(int fd, Session *session, WriteMetrics write_metrics, bool openme
 		/* what is wrong is for our log, not for whoever can reach the port */
 		if (!interrupted)
 			report_result(failed, session->conn, NULL);
-		answer_line(fd, "503 Service Unavailable", "the database does not answer", head);
+		answer_line(client, "503 Service Unavailable", "the database does not answer", head);
 	}
 	else
-		answer(fd, "200 OK", openmetrics ? "application/openmetrics-text; version=1.0.0; charset=utf-8" :
+		answer(client, "200 OK", openmetrics ? "application/openmetrics-text; version=1.0.0; charset=utf-8" :
 			   "text/plain; version=0.0.4; charset=utf-8", out.data, out.len, head);
 	PQclear(failed);
 	strbuf_free(&out);
 }
 
+/* Answer a request that is all there. */
 static void
-serve_one(int fd, Session *session, WriteMetrics write_metrics)
+answer_request(Client *client, Session *session, WriteMetrics write_metrics)
 {
-	StrBuf		request = {0};
-	const char *wrong = read_head(fd, &request);
-	const char *path = request.data;
-	bool		head = strncmp(path, "HEAD ", 5) == 0;
+	const char *request = client->request.data;
+	const char *path = request + strcspn(request, " \r\n");
+	bool		head = strncmp(request, "HEAD ", 5) == 0;
 	size_t		len;
 
-	if (wrong)
-	{
-		if (*wrong && !interrupted)
-			answer_line(fd, wrong, wrong + 4, false);
-		strbuf_free(&request);
-		return;
-	}
-	path += strcspn(path, " \r\n");
 	path += *path == ' ';
 	len = strcspn(path, "? \r\n");
 	if (strncmp(path + strcspn(path, " \r\n"), " HTTP/1.", 8) != 0)
-		answer_line(fd, "400 Bad Request", "this is no request of HTTP/1", false);
-	else if (!head && strncmp(request.data, "GET ", 4) != 0)
-		answer_line(fd, "405 Method Not Allowed", "only GET and HEAD are allowed", false);
+		answer_line(client, "400 Bad Request", "this is no request of HTTP/1", false);
+	else if (!head && strncmp(request, "GET ", 4) != 0)
+		answer_line(client, "405 Method Not Allowed", "only GET and HEAD are allowed", false);
 	else if (len != strlen("/metrics") || strncmp(path, "/metrics", len) != 0)
-		answer_line(fd, "404 Not Found", "what there is, is at /metrics", head);
+		answer_line(client, "404 Not Found", "what there is, is at /metrics", head);
 	else
-		answer_metrics(fd, session, write_metrics, takes_openmetrics(request.data), head);
-	strbuf_free(&request);
+		answer_metrics(client, session, write_metrics, takes_openmetrics(request), head);
+}
+
+/*
+ * Read more of a request, up to its empty line, and answer when it is there, or is
+ * none.  False when the client is gone.
+ */
+static bool
+read_request(Client *client, Session *session, WriteMetrics write_metrics)
+{
+	StrBuf	   *request = &client->request;
+	char		bytes[1024];
+	ssize_t		n;
+
+	if (!receive_more(client, bytes, sizeof(bytes), &n))
+		return false;
+	if (memchr(bytes, '\0', n))
+		answer_line(client, "400 Bad Request", "Bad Request", false);
+	else
+	{
+		strbuf_add_bytes(request, bytes, n);
+		if (n > 0 && (strstr(request->data, "\r\n\r\n") || strstr(request->data, "\n\n")))
+			answer_request(client, session, write_metrics);
+		else if (request->len >= MOST_REQUEST)
+			answer_line(client, "431 Request Header Fields Too Large", "Request Header Fields Too Large", false);
+	}
+	return true;
+}
+
+/* Something has happened to a client; false when it is gone. */
+static bool
+serve(Client *client, Session *session, WriteMetrics write_metrics)
+{
+	char		bytes[1024];
+	ssize_t		n;
+
+	switch (client->stage)
+	{
+		case READING:
+			return read_request(client, session, write_metrics);
+		case ANSWERING:
+			return send_more(client);
+		default:
+			return receive_more(client, bytes, sizeof(bytes), &n);
+	}
+}
+
+/* Its time is over; false when it is to go. */
+static bool
+out_of_time(Client *client)
+{
+	if (client->stage != READING)
+		return false;
+	answer_line(client, "408 Request Timeout", "Request Timeout", false);
+	return true;
+}
+
+/* Take a connection that waits. */
+static void
+take_client(int listener)
+{
+	Client		client = {.fd = accept(listener, NULL, NULL),.until = now_seconds() + MOST_SECONDS};
+
+	if (client.fd < 0 && errno != EMFILE && errno != ENFILE)
+		return;
+	if (nclients == MOST_CLIENTS || (client.fd < 0 && nclients > 0))
+		drop_client(0);
+	if (client.fd < 0)
+		return;
+	strbuf_add(&client.request, "");
+	clients[nclients++] = client;
+}
+
+/* Wait until somebody comes, sends, or takes, and see to it. */
+static void
+serve_all(int listener, Session *session, WriteMetrics write_metrics)
+{
+	struct pollfd wait[MOST_CLIENTS + 1];
+	int			here = nclients;
+
+	for (int i = 0; i < here; i++)
+	{
+		wait[i].fd = clients[i].fd;
+		wait[i].events = clients[i].stage == ANSWERING ? POLLOUT : POLLIN;
+		wait[i].revents = 0;
+	}
+	wait[here].fd = listener;
+	wait[here].events = POLLIN;
+	wait[here].revents = 0;
+	if (poll(wait, here + 1, LOOK_AGAIN) < 0)
+		return;
+
+	/* from the last one, since those behind one that is dropped move up */
+	for (int n = here - 1; n >= 0 && !interrupted; n--)
+		if ((wait[n].revents != 0 && !serve(&clients[n], session, write_metrics)) ||
+			(now_seconds() >= clients[n].until && !out_of_time(&clients[n])))
+			drop_client(n);
+	if (wait[here].revents != 0 && !interrupted)
+		take_client(listener);
 }
 
 /* A socket that listens at HOST:PORT, or at a port of this host alone. */
@@ -224,7 +309,8 @@ listen_at(const char *address)
 		if (fd < 0)
 			continue;
 		setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-		if (bind(fd, at->ai_addr, at->ai_addrlen) != 0 || listen(fd, 16) != 0)
+		if (bind(fd, at->ai_addr, at->ai_addrlen) != 0 || listen(fd, MOST_CLIENTS) != 0 ||
+			fcntl(fd, F_SETFL, O_NONBLOCK) != 0)
 		{
 			int			saved_errno = errno;
 
@@ -267,19 +353,7 @@ listen_for_scrapes(Session *session, const char *address, WriteMetrics write_met
 
 	say_where(listener);
 	while (!interrupted)
-	{
-		int			fd;
-
-		if (!wait_for(listener, POLLIN, now_seconds() + 3600))
-			continue;
-		fd = accept(listener, NULL, NULL);
-		if (fd < 0)
-			continue;
-		serve_one(fd, session, write_metrics);
-		/* what is left unread would make the kernel drop our answer */
-		shutdown(fd, SHUT_WR);
-		close(fd);
-	}
+		serve_all(listener, session, write_metrics);
 	PQfinish(session->conn);
 	end_by_signal();
 }

@@ -3,6 +3,7 @@ use strict;
 use warnings;
 use FindBin;
 use lib $FindBin::RealBin;
+use IO::Select;
 use IO::Socket::INET;
 use IPC::Run;
 use JSON::PP;
@@ -77,6 +78,34 @@ like(ask("GET /metrics HTTP/1.1\r\nX: " . 'x' x 8200), qr{^HTTP/1\.1 431 }, 'a r
 IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $port)->close for 1 .. 3;
 like(ask("GET /metrics HTTP/1.1\r\n"), qr{^HTTP/1\.1 408 }, 'one that does not end is not waited for');
 like(ask("$get\r\n"), qr{^HTTP/1\.1 200 }, 'after all of them');
+
+# who is slow, sends without end, or takes nothing, keeps nobody waiting; those who come first are dropped when there are too many
+{
+	local $SIG{PIPE} = 'IGNORE';
+	my $connect = sub { return IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $port, Timeout => 60) };
+	my $answered;
+	for (1 .. 20)
+	{
+		my $slow = $connect->();
+		$answered = ask("$get\r\n");
+		last unless IO::Select->new($slow)->can_read(0);	# on a slow machine its time may be over
+		$answered = 'only after one who came first';
+	}
+	like($answered, qr{^HTTP/1\.1 200 }, 'a scrape does not wait for one who says nothing');
+	my @slow;
+	for my $begin ('', "GET /metr", "$get\r\n", "POST / HTTP/1.1\r\n\r\n" . 'x' x 50000)
+	{
+		push @slow, map { $connect->() } 1 .. 10;
+		$_->autoflush, print $_ $begin for @slow[ -10 .. -1 ];
+	}
+	like(ask("$get\r\n"), qr{^HTTP/1\.1 200 }, 'beside those who are slow');
+	push @slow, map { $connect->() } 1 .. 100;
+	like(ask("$get\r\n"), qr{^HTTP/1\.1 200 }, 'and beside many');
+	is(scalar(grep { !defined } @slow), 0, 'all of which could connect');
+	like(ask("POST /metrics HTTP/1.1\r\n\r\n" . 'x' x 50000), qr{^HTTP/1\.1 405 .*allowed\n$}s, 'an answer reaches who has sent more than was read');
+	my $last = $slow[-1];
+	like(scalar(<$last>), qr{^HTTP/1\.1 408 }, 'the last one is told when its time is over');
+}
 
 # a connection that is lost between two scrapes, a database that goes away and comes back
 $node->safe_psql('postgres', q{SELECT pg_terminate_backend(pid, 180000) FROM pg_stat_activity WHERE application_name = 'jflow' AND pid <> pg_backend_pid()});
