@@ -4,13 +4,16 @@
 REMOTE_ROWS (1,000,000) SIFT descriptors are stored by a flow of two shards that are
 here, and by one whose two shards are flows on other servers: databases of this
 server, so that processor time is that of all sides together.  Both post through
-replicas.  REMOTE_PARTS chooses among "index", "search" and "clients".
+replicas.  REMOTE_PARTS chooses among "index", "search", "clients", and "scale": to a
+third server while eight clients search and write.
 """
 import os
 import random
 import statistics
 import subprocess
 import sys
+import tempfile
+import threading
 import time
 
 import numpy
@@ -20,9 +23,11 @@ from common import TOP, pgbench_times, psql
 ROWS = int(os.environ.get("REMOTE_ROWS", "1000000"))
 ROUNDS = int(os.environ.get("REMOTE_ROUNDS", "5"))
 SECONDS = int(os.environ.get("REMOTE_SECONDS", "10"))
-PARTS = os.environ.get("REMOTE_PARTS", "index search clients").split()
+PARTS = os.environ.get("REMOTE_PARTS", "index search clients scale").split()
 TICK = os.sysconf("SC_CLK_TCK")
 NODES = ("n1", "n2")
+NEW_NODE = "n3"
+OPTIONS = """'{"dim": 128, "metric": "l2"}'"""
 
 os.environ["PGOPTIONS"] = "-c client_min_messages=error -c jit=off"
 
@@ -63,7 +68,7 @@ def is_far(pid):
             title = f.read()
     except OSError:
         return False
-    return any(" %s " % node in title for node in NODES)
+    return any(" %s " % node in title for node in NODES + (NEW_NODE,))
 
 
 def processes(front=False):
@@ -84,6 +89,16 @@ def processes(front=False):
     return total / TICK
 
 
+def add_node(node):
+    psql("CREATE DATABASE %s" % node)
+    in_database(node, "CREATE EXTENSION jflow CASCADE; SELECT jflow_create('store');"
+                "SELECT jflow_add('store', 'e', 'PQLiteIndexer', replicas => 0, uses_with => %s)" % OPTIONS)
+    host, port = psql("SELECT split_part(current_setting('unix_socket_directories'), ',', 1) || ' ' || "
+                      "current_setting('port')").split()
+    psql("CREATE SERVER %s FOREIGN DATA WRAPPER postgres_fdw OPTIONS (host '%s', port '%s', dbname '%s');"
+         "CREATE USER MAPPING FOR CURRENT_USER SERVER %s" % (node, host, port, node, node))
+
+
 def set_up():
     psql("CREATE EXTENSION IF NOT EXISTS jflow CASCADE; CREATE EXTENSION IF NOT EXISTS postgres_fdw;"
          "CREATE TABLE base (id int PRIMARY KEY, embedding vector(128));"
@@ -91,19 +106,12 @@ def set_up():
     copy("base", vectors("base_u8.npy")[:ROWS])
     copy("query", vectors("queries_u8.npy"))
     psql("VACUUM ANALYZE base, query")
-    options = """'{"dim": 128, "metric": "l2"}'"""
-    host, port = psql("SELECT split_part(current_setting('unix_socket_directories'), ',', 1) || ' ' || "
-                      "current_setting('port')").split()
     for node in NODES:
-        psql("CREATE DATABASE %s" % node)
-        in_database(node, "CREATE EXTENSION jflow CASCADE; SELECT jflow_create('store');"
-                    "SELECT jflow_add('store', 'e', 'PQLiteIndexer', replicas => 0, uses_with => %s)" % options)
-        psql("CREATE SERVER %s FOREIGN DATA WRAPPER postgres_fdw OPTIONS (host '%s', port '%s', dbname '%s');"
-             "CREATE USER MAPPING FOR CURRENT_USER SERVER %s" % (node, host, port, node, node))
+        add_node(node)
     psql("SELECT jflow_create('here'); SELECT jflow_add('here', 'e', 'PQLiteIndexer', shards => 2, replicas => 2, "
          "polling => '{\"/index\": \"hash\", \"*\": \"all\"}', uses_with => %s); SELECT jflow_start('here');"
          "SELECT jflow_create('far'); SELECT jflow_add('far', 'e', 'RemoteFlow', replicas => 2, "
-         "uses_with => '{\"servers\": [\"n1\", \"n2\"], \"flow\": \"store\"}'); SELECT jflow_start('far');" % options)
+         "uses_with => '{\"servers\": [\"n1\", \"n2\"], \"flow\": \"store\"}'); SELECT jflow_start('far');" % OPTIONS)
     psql("SELECT jflow_wait('here'); SELECT jflow_wait('far')")
 
 
@@ -154,6 +162,60 @@ def search(clients):
     return results
 
 
+def write_sql(flow):
+    return ("\\set q random(0, %d)\n"
+            "SELECT count(*) FROM jflow_post('/index', (SELECT ARRAY[jflow_doc(id => id::text, embedding => embedding)] "
+            "FROM base WHERE id = :q), '%s');\n" % (ROWS - 1, flow))
+
+
+class Load(threading.Thread):
+    """Eight clients, of whose transactions one in eight writes a document, until they
+    are told to stop."""
+
+    def __init__(self, flow):
+        super().__init__()
+        self.flow, self.ended, self.done, self.failed = flow, False, 0, 0
+
+    def run(self):
+        with tempfile.TemporaryDirectory() as folder:
+            paths = [os.path.join(folder, name) for name in ("search", "write")]
+            for path, sql in zip(paths, (search_sql(self.flow), write_sql(self.flow))):
+                with open(path, "w") as f:
+                    f.write(sql)
+            while not self.ended:
+                run = subprocess.run(["pgbench", "-n", "-M", "prepared", "-c", "8", "-j", "2", "-T", "5",
+                                      "-f", paths[0] + "@7", "-f", paths[1] + "@1"],
+                                     stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+                self.done += int(run.stdout.decode().split("actually processed: ")[1].split()[0])
+                self.failed += run.stderr.decode().count("aborted")
+
+
+def ids_at(node):
+    table = in_database(node, "SELECT format('%I.%I', \"schema\", parent) FROM jflow.shard LIMIT 1").strip()
+    return in_database(node, "SELECT id FROM %s" % table).split()
+
+
+def scale():
+    """To a third server, while there is load."""
+    add_node(NEW_NODE)
+    load = Load("far")
+    load.start()
+    wall, cpu = time.time(), processes()
+    psql("SELECT jflow_scale('far', 'e', servers => '{n1,n2,%s}')" % NEW_NODE)
+    while psql("SELECT uses_with ? 'move' FROM jflow_executors WHERE flow = 'far'").strip() == "t":
+        time.sleep(0.5)
+    wall, cpu = time.time() - wall, processes() - cpu
+    load.ended = True
+    load.join()
+    places = [ids_at(node) for node in NODES + (NEW_NODE,)]
+    ids = [i for place in places for i in place]
+    print("| from two to three servers, under load | |\n| --- | --- |")
+    print("| documents moved | %d, %.1f %% |" % (len(places[-1]), 100.0 * len(places[-1]) / ROWS))
+    print("| documents moved a second; processor of all, also of the load | %d; %.0f s |" % (len(places[-1]) / wall, cpu))
+    print("| posts meanwhile, failed ones | %d, %d |" % (load.done, load.failed))
+    print("| documents lost, doubled | %d, %d |\n" % (ROWS - len(set(ids)), len(ids) - len(set(ids))))
+
+
 def main():
     random.seed(1)
     set_up()
@@ -178,6 +240,8 @@ def main():
                 statistics.median(r[number] for r in results["far"]),
                 statistics.median(pairs), min(pairs), max(pairs)))
         print()
+    if "scale" in PARTS:
+        scale()
 
 
 if __name__ == "__main__":
