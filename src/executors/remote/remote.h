@@ -110,10 +110,10 @@ extern JflowMove remote_move(const char *flow, const char *executor, int batch, 
 extern bool remote_needs_mover(const char *flow, const char *executor);
 
 /* remote_connection.c */
-extern RemoteConnection *remote_connect(const char *server, Oid user, RemoteFailure *failure);
-extern char *remote_query(RemoteConnection *connection, bool in_transaction, TimestampTz until,
-						  const char *sql, int nparams, const char *const *params,
-						  RemoteFailure *failure, bool *retry);
+extern RemoteConnection *remote_connect(const char *server, Oid user, TimestampTz until,
+										RemoteFailure *failure);
+extern char *remote_query(RemoteConnection *connection, bool in_transaction, const char *sql,
+						  int nparams, const char *const *params, RemoteFailure *failure, bool *retry);
 extern bool remote_in_transaction(const RemoteConnection *connection);
 extern LOCKTAG remote_snapshots(void);
 extern void remote_raise(const RemoteFailure *failure, int level);

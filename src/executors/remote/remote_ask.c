@@ -96,17 +96,17 @@ ask_text(const RemoteAsk *ask, const char *sql, const char *const *params, int n
 {
 	char	   *answer = NULL;
 	bool		retry = true;
+	TimestampTz until = ask->no_longer ? TimestampTzPlusMilliseconds(ask->until, 2 * GRACE_MS) : DT_NOEND;
 
 	for (int i = 0; i < 2 && answer == NULL && retry; i++)
 	{
-		RemoteConnection *connection = remote_connect(ask->server, ask->user, failure);
+		RemoteConnection *connection = remote_connect(ask->server, ask->user, until, failure);
 
 		if (connection == NULL)
 			return NULL;
 		answer = remote_query(connection,
 							  !ask->read_only || IsolationUsesXactSnapshot() ||
 							  remote_in_transaction(connection),
-							  ask->no_longer ? TimestampTzPlusMilliseconds(ask->until, 2 * GRACE_MS) : DT_NOEND,
 							  sql, nparams, params, failure, &retry);
 	}
 	return answer;

@@ -276,7 +276,7 @@ open_link(RemoteConnection *connection, const ForeignServer *server, const UserM
 	PG_TRY();
 	{
 		connection->keep = bool_option(server->options, "keep_connections", true);
-		result = PQsendQuery(connection->link, SETTINGS HAS_JFLOW) ? remote_link_result(connection->link, DT_NOEND) : NULL;
+		result = PQsendQuery(connection->link, SETTINGS HAS_JFLOW) ? remote_link_result(connection->link, connection->until) : NULL;
 	}
 	PG_CATCH();
 	{
@@ -662,26 +662,31 @@ init_connections(void)
 
 /* ----- what the room uses ----- */
 
-/* The server, if the role may use it and it is postgres_fdw's. */
+/* The server, if the role may use it. */
 static ForeignServer *
 find_server(const char *name, Oid user)
 {
 	ForeignServer *server = GetForeignServerByName(name, true);
-	Oid			extension;
-	char	   *extension_name;
 
 	if (server == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("server \"%s\" does not exist", name)));
 	jflow_check_may_use_server(server, user);
-	extension = getExtensionOfObject(ForeignDataWrapperRelationId, server->fdwid);
-	extension_name = OidIsValid(extension) ? get_extension_name(extension) : NULL;
-	if (extension_name == NULL || strcmp(extension_name, WRAPPER) != 0)
+	return server;
+}
+
+/* Is it postgres_fdw's?  A server does not change its wrapper. */
+static void
+check_wrapper(const ForeignServer *server)
+{
+	Oid			extension = getExtensionOfObject(ForeignDataWrapperRelationId, server->fdwid);
+	char	   *name = OidIsValid(extension) ? get_extension_name(extension) : NULL;
+
+	if (name == NULL || strcmp(name, WRAPPER) != 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("server \"%s\" is not one of foreign data wrapper %s", name, WRAPPER)));
-	return server;
+				 errmsg("server \"%s\" is not one of foreign data wrapper %s", server->servername, WRAPPER)));
 }
 
 /*
@@ -689,10 +694,11 @@ find_server(const char *name, Oid user)
  * with the failure in the current memory context, where the server is not there.
  * Raises undefined_object, wrong_object_type, insufficient_privilege, 2F003 for
  * want of a password, and connection_failure where a transaction that has written
- * there is lost.
+ * there is lost.  What is asked through it from now on raises query_canceled if it
+ * has no answer by "until" (DT_NOEND: no limit).
  */
 RemoteConnection *
-remote_connect(const char *name, Oid user, RemoteFailure *failure)
+remote_connect(const char *name, Oid user, TimestampTz until, RemoteFailure *failure)
 {
 	ForeignServer *server = find_server(name, user);
 	UserMapping *mapping = GetUserMapping(user, server->serverid);
@@ -705,6 +711,7 @@ remote_connect(const char *name, Oid user, RemoteFailure *failure)
 	connection = hash_search(connections, &key, HASH_ENTER, &found);
 	if (!found)
 		memset((char *) connection + sizeof(key), 0, sizeof(*connection) - sizeof(key));
+	connection->until = until;
 	if (connection->lost)
 	{
 		set_failure(failure, ERRCODE_CONNECTION_FAILURE, connection->server,
@@ -715,8 +722,12 @@ remote_connect(const char *name, Oid user, RemoteFailure *failure)
 		(connection->stale || !PQconsumeInput(connection->link) ||
 		 PQstatus(connection->link) == CONNECTION_BAD))
 		close_link(connection);
-	if (connection->link == NULL && !open_link(connection, server, mapping, user, failure))
-		return NULL;
+	if (connection->link == NULL)
+	{
+		check_wrapper(server);
+		if (!open_link(connection, server, mapping, user, failure))
+			return NULL;
+	}
 	return connection;
 }
 
@@ -752,12 +763,11 @@ value_of(const PGresult *result, const char *server)
  * Run a query of one value, on its own or in a transaction that ends with ours.
  * Returns the value as text in the current memory context; NULL, with the failure,
  * where the server was lost, and "retry" is set where nothing was done there and
- * the connection was an old one.  Raises what the server raises, and query_canceled
- * if it has not answered by then (DT_NOEND: no limit).
+ * the connection was an old one.  Raises what the server raises.
  */
 char *
-remote_query(RemoteConnection *connection, bool in_transaction, TimestampTz until, const char *sql,
-			 int nparams, const char *const *params, RemoteFailure *failure, bool *retry)
+remote_query(RemoteConnection *connection, bool in_transaction, const char *sql, int nparams,
+			 const char *const *params, RemoteFailure *failure, bool *retry)
 {
 	bool		old = connection->used;
 	bool		begun = connection->depth > 0;
@@ -765,7 +775,6 @@ remote_query(RemoteConnection *connection, bool in_transaction, TimestampTz unti
 	char	   *volatile value = NULL;
 
 	*retry = false;
-	connection->until = until;
 	remote_drop_notices();
 	if (in_transaction && !begin(connection, failure))
 	{
