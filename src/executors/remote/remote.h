@@ -12,7 +12,6 @@
 #define REMOTE_CLASS "RemoteFlow"
 #define REMOTE_DEFAULT_LIMIT 10
 #define REMOTE_MAX_SERVERS 1024
-#define REMOTE_SNAPSHOTS_PART 2 /* of lock tags; see remote_write.c */
 
 /*
  * What uses_with says.  While documents move to other servers, those that had them
@@ -84,10 +83,7 @@ extern bool remote_same_servers(const RemoteOptions *options, const bool *among,
 								char **servers, int nservers);
 
 /* remote_write.c */
-extern LOCKTAG remote_layout(const char *flow, const char *executor);
-extern LOCKTAG remote_steps(const char *flow, const char *executor);
 extern uint64 remote_id_hash(const LOCKTAG *layout, text *id);
-extern void remote_posting(const char *flow, const char *executor);
 extern void remote_check_isolation(const char *executor);
 extern const RemoteOptions *remote_options_now(const JflowContext *context, const RemoteOptions *planned);
 extern Datum remote_write_by_id(const RemoteAsk *ask, const RemoteOptions *options, const char *executor);
@@ -97,6 +93,13 @@ extern int	remote_ids(Datum docs, text ***ids);
 extern Datum remote_docs_of_ids(text **ids, int n);
 extern Datum remote_docs_where(Datum docs, const bool *keep);
 extern bool *remote_are_there(const RemoteAsk *ask, text **ids, int n);
+
+/* remote_locks.c */
+extern LOCKTAG remote_layout(const char *flow, const char *executor);
+extern LOCKTAG remote_steps(const char *flow, const char *executor);
+extern LOCKTAG remote_snapshots(void);
+extern void remote_posting(const char *flow, const char *executor);
+extern void remote_keeping_snapshot(void);
 
 /* remote_scale.c */
 extern Jsonb *remote_scale(const char *flow, const char *executor, char **servers, int nservers,
@@ -115,7 +118,6 @@ extern RemoteConnection *remote_connect(const char *server, Oid user, TimestampT
 extern char *remote_query(RemoteConnection *connection, bool in_transaction, const char *sql,
 						  int nparams, const char *const *params, RemoteFailure *failure, bool *retry);
 extern bool remote_in_transaction(const RemoteConnection *connection);
-extern LOCKTAG remote_snapshots(void);
 extern void remote_raise(const RemoteFailure *failure, int level);
 
 /* remote_said.c */

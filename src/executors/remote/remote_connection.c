@@ -36,7 +36,6 @@
 #include "utils/hsearch.h"
 #include "utils/inval.h"
 #include "utils/memutils.h"
-#include "utils/resowner.h"
 #include "utils/syscache.h"
 
 #include "common/xact.h"
@@ -450,31 +449,6 @@ command(RemoteConnection *connection, const char *sql, RemoteFailure *failure)
 	return true;
 }
 
-/*
- * What transactions hold that keep a snapshot on another server, whichever executor
- * it was for: such a one sees nothing of what is moved to that server later.
- */
-LOCKTAG
-remote_snapshots(void)
-{
-	LOCKTAG		tag;
-
-	SET_LOCKTAG_OBJECT(tag, MyDatabaseId, jflow_catalog_relid("remote_move"), 0, REMOTE_SNAPSHOTS_PART);
-	return tag;
-}
-
-/* Show that there is one, until the end of the transaction, also if a savepoint is undone. */
-static void
-show_snapshot(void)
-{
-	LOCKTAG		tag = remote_snapshots();
-	ResourceOwner owner = CurrentResourceOwner;
-
-	CurrentResourceOwner = TopTransactionResourceOwner;
-	(void) LockAcquire(&tag, AccessShareLock, false, false);
-	CurrentResourceOwner = owner;
-}
-
 /* Begin what is missing of a transaction like ours. */
 static bool
 begin(RemoteConnection *connection, RemoteFailure *failure)
@@ -484,7 +458,7 @@ begin(RemoteConnection *connection, RemoteFailure *failure)
 	if (connection->depth == 0)
 	{
 		if (IsolationUsesXactSnapshot())
-			show_snapshot();
+			remote_keeping_snapshot();
 		if (!command(connection,
 					 XactIsoLevel == XACT_SERIALIZABLE ? "START TRANSACTION ISOLATION LEVEL SERIALIZABLE" :
 					 XactIsoLevel == XACT_REPEATABLE_READ ? "START TRANSACTION ISOLATION LEVEL REPEATABLE READ" :

@@ -16,7 +16,6 @@
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/inval.h"
-#include "utils/resowner.h"
 
 #include "common/idlock.h"
 #include "common/json.h"
@@ -24,53 +23,6 @@
 #include "compat.h"
 #include "doc/reduce.h"
 #include "executors/remote/remote.h"
-
-#define LAYOUT_PART 0
-#define STEPS_PART 1
-/* and REMOTE_SNAPSHOTS_PART */
-
-static LOCKTAG
-tag_of(const char *flow, const char *executor, uint16 part)
-{
-	uint32		hash = hash_combine(string_hash(flow, NAMEDATALEN),
-									string_hash(executor, NAMEDATALEN));
-	LOCKTAG		tag;
-
-	SET_LOCKTAG_OBJECT(tag, MyDatabaseId, jflow_catalog_relid("remote_move"), hash, part);
-	return tag;
-}
-
-/*
- * The layout of an executor's ids, for idlock.h.  Its class is a table of ours, and
- * those of real objects are system catalogs, so the tag is nobody else's.
- */
-LOCKTAG
-remote_layout(const char *flow, const char *executor)
-{
-	return tag_of(flow, executor, LAYOUT_PART);
-}
-
-/* What a step of moving has, so that there is one at a time. */
-LOCKTAG
-remote_steps(const char *flow, const char *executor)
-{
-	return tag_of(flow, executor, STEPS_PART);
-}
-
-/*
- * For jflow_post: shows that there is one, until the end of the transaction, also if
- * a savepoint before it is undone: what was seen through it may be remembered.
- */
-void
-remote_posting(const char *flow, const char *executor)
-{
-	LOCKTAG		layout = remote_layout(flow, executor);
-	ResourceOwner owner = CurrentResourceOwner;
-
-	CurrentResourceOwner = TopTransactionResourceOwner;
-	(void) LockAcquire(&layout, AccessShareLock, false, false);
-	CurrentResourceOwner = owner;
-}
 
 /*
  * Raise feature_not_supported where documents move and the transaction keeps its
