@@ -14,15 +14,23 @@
  * known, the root of the mean of |q - c|^2 and |q - c1|^2 stands there, or, far from
  * all rows, half of the usual distance of centroids.
  *
+ * Where nearly all rows are as far from the query as from each other, that angle
+ * says little: such lists reach near to the query by their own rows, however far
+ * their centroids are.  A row whose residual is as long as is usual in its list is at
+ * the distance d if its residual and the way from the centroid to the query form an
+ * angle with a cosine of (|q - c|^2 + |r|^2 - d^2) / (2 |q - c| |r|).  The lesser of
+ * the two cosines counts.
+ *
  * That a single centroid is very near may be by chance: that of few rows, of which
  * the query is one.  It says nothing of the others then, where all neighbours are.
  * So for |q - c1|^2 the mean of the nearest few stands, as far as these are no
- * farther than neighbours may take them, by d^2.  What a code tells of a vector is wrong by a vector of length e,
- * which changes the squared distance by up to 2 |q - c| e times another such
- * cosine, so a candidate whose estimate is above d^2 by more than the rule's
- * part of that is not looked at.  Under inner product, where lists are ranked by
- * q c, the cosines are those of the query with a residual and with a code's
- * error.
+ * farther than neighbours may take them, by d^2.
+ *
+ * What a code tells of a vector is wrong by a vector of length e, which changes the
+ * squared distance by up to 2 |q - c| e times another such cosine, so a candidate
+ * whose estimate is above d^2 by more than the rule's part of that is not looked at.
+ * Under inner product, where lists are ranked by q c, the cosines are those of the
+ * query with a residual and with a code's error.
  *
  * Cosines know no scale and no query: what calibration has learned from queries
  * like the rows (pqcalibrate.c) holds for those between clusters, far away, or
@@ -53,21 +61,68 @@
 #define MOST_CANDIDATES 4096
 
 /*
+ * The cosine, between the ways to a row and to the centroid of its list, that rows
+ * of a list of this score have at least if they are as near as d.
+ */
+static double
+centroid_cosine(const PqSearch *search, double score, double d)
+{
+	double		nearest = Min(search->near_lists, search->probes[0].score + Max(d, 0));
+	double		way = Min(sqrt(Max((score + nearest) / 2, 0)), search->pq->meta.separation / 2);
+
+	return (score - nearest) / Max(2 * sqrt(Max(d, 0)) * way, 1e-30);
+}
+
+/*
+ * The one between the ways from the centroid to the query and to rows of the list
+ * that are as near as d, and that are as far from the centroid as is usual.
+ */
+static double
+residual_cosine(const PqSearch *search, double length, double score, double d)
+{
+	if (search->pq->model->metric == PQ_METRIC_IP)
+		return (score - d) / Max(sqrt(search->norm) * length, 1e-30);
+	return (score + length * length - d) / Max(2 * sqrt(Max(score, 0)) * length, 1e-30);
+}
+
+static double
+cosine_of_length(const PqSearch *search, double length, double score, double d)
+{
+	double		cosine = residual_cosine(search, length, score, d);
+
+	return search->pq->model->metric == PQ_METRIC_IP ? cosine : Min(cosine, centroid_cosine(search, score, d));
+}
+
+/* How long the residuals of a list usually are. */
+static inline double
+usual_length(const PqSearch *search, uint32 slot)
+{
+	return search->pq->meta.spread * pq_list_length(search->pq->model, slot);
+}
+
+/*
  * The cosine that leads to rows of a list, of a score, that are as near as d (as
- * pq_comparable() has it).
+ * pq_comparable() has it): the lesser of two, since either may be too much.
  */
 double
 pq_list_cosine(const PqSearch *search, uint32 slot, double score, double d)
 {
-	const PqMetaPageData *meta = &search->pq->meta;
-	double		nearest;
-	double		way;
+	return cosine_of_length(search, usual_length(search, slot), score, d);
+}
 
-	if (search->pq->model->metric == PQ_METRIC_IP)
-		return (score - d) / Max(sqrt(search->norm) * meta->spread * pq_list_length(search->pq->model, slot), 1e-30);
-	nearest = Min(search->near_lists, search->probes[0].score + Max(d, 0));
-	way = Min(sqrt(Max((score + nearest) / 2, 0)), meta->separation / 2);
-	return (score - nearest) / Max(2 * sqrt(Max(d, 0)) * way, 1e-30);
+/*
+ * The least cosine of any list with at least this score.  It is that of the longest,
+ * or of one whose rows are nearest to the query where the way to them stands
+ * upright on that to the centroid.
+ */
+static double
+least_cosine(const PqSearch *search, double score, double d)
+{
+	double		length = usual_length(search, search->pq->longest);
+
+	if (search->pq->model->metric != PQ_METRIC_IP)
+		length = Min(length, sqrt(Max(score - d, 0)));
+	return cosine_of_length(search, length, score, d);
 }
 
 /*
@@ -108,26 +163,24 @@ code_limit(const PqGather *g, const PqProbe *probe)
 	return judged_by(g) + g->rule.code * pq_code_reach(g->search, probe);
 }
 
-/* Is a list, or a list of this slot and the same score, left out? */
+/* Is a list left out? */
 static inline bool
-list_left_out(const PqGather *g, int i, uint32 slot)
+list_left_out(const PqGather *g, int i)
 {
-	return !isinf(g->kth) &&
-		pq_list_cosine(g->search, slot, g->search->probes[i].score, judged_by(g)) > g->rule.list;
+	const PqProbe *probe = &g->search->probes[i];
+
+	return !isinf(g->kth) && pq_list_cosine(g->search, probe->slot, probe->score, judged_by(g)) > g->rule.list;
 }
 
 /*
- * Are all lists from one on left out?  Under inner products long lists reach
- * farther than others.
+ * Are all lists from one on left out, long ones, too?
  */
 static inline bool
 rest_left_out(const PqGather *g, int i)
 {
-	const PqSearch *search = g->search;
-
 	if (g->probes > 0)
 		return i >= g->probes;
-	return list_left_out(g, i, search->pq->model->metric == PQ_METRIC_IP ? search->pq->longest : search->probes[i].slot);
+	return !isinf(g->kth) && least_cosine(g->search, g->search->probes[i].score, judged_by(g)) > g->rule.list;
 }
 
 /* How many candidates show about where the k-th nearest row is. */
@@ -544,7 +597,7 @@ pq_gather(PqGather *g)
 			pq_search_rank(search, i == 0 ? Max(g->expected, 8) : 2 * i);
 		if (i >= search->nprobes || rest_left_out(g, i))
 			break;
-		if (g->probes == 0 && list_left_out(g, i, search->probes[i].slot))
+		if (g->probes == 0 && list_left_out(g, i))
 			continue;
 		if (i + 1 < search->nprobes)
 			pq_prefetch(search->pq, search->pq->heads[search->probes[i + 1].slot]);

@@ -328,18 +328,14 @@ static void
 count_query(PqCalibration *c, double d, Density *density)
 {
 	double		most = density->lists_from + density->lists_width * BINS;
-	bool		by_length = c->pq->model->metric == PQ_METRIC_IP;
 	double		entries = 0;
 
 	for (int i = 0; i < c->search->nprobes && entries < MOST_COUNTED; i++)
 	{
-		if (pq_list_cosine(c->search, c->search->probes[i].slot, c->search->probes[i].score, d) > most)
-		{
-			if (by_length)
-				continue;
-			break;
-		}
-		entries += count_list(c, &c->search->probes[i], d, density);
+		PqProbe    *probe = &c->search->probes[i];
+
+		if (pq_list_cosine(c->search, probe->slot, probe->score, d) <= most)
+			entries += count_list(c, probe, d, density);
 	}
 }
 
@@ -497,8 +493,7 @@ see_lists(PqCalibration *c, Measured *m, double d)
 
 		seen[i] = i < c->search->nprobes ? pq_list_cosine(c->search, probe->slot, probe->score, d) : INFINITY;
 	}
-	if (model->metric == PQ_METRIC_IP)
-		qsort(seen, model->nlists, sizeof(float), compare_floats);
+	qsort(seen, model->nlists, sizeof(float), compare_floats);
 }
 
 /*
