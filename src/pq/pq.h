@@ -189,7 +189,7 @@ typedef struct PqMetaPageData
 	char		codebook[NAMEDATALEN];
 	float		spread;			/* length of residuals */
 	float		code_error;		/* length of what codes are wrong by */
-	float		length;			/* of points */
+	float		length;			/* of points that are nearest */
 	float		separation;		/* of centroids */
 	float		look;			/* groups this much farther than the nearest
 								 * are looked at */

@@ -177,7 +177,6 @@ measure_page(PqCalibration *c, Page page, BlockNumber block, uint32 list, float 
 			pq_read_refined(c->index, c->pq, list, page, slots[start + i], c->origin, point, &errors[i]);
 			if (!PqListIsFlat(c->pq, list) && (int64) c->entries % c->step == 0 && c->nwrong < MOST_CODES)
 				look_at_code(c, page, list, slots[start + i], point);
-			c->lengths += pq_kernels->dot(point, point, model->space_dims);
 			c->entries++;
 		}
 		for (int t = 0; t < PqRoundTile(c->nqueries) / PQ_TILE; t++)
@@ -301,7 +300,8 @@ centroid_separation(PqCalibration *c)
 
 /*
  * The usual lengths of residuals and of the codes' errors, against what is usual
- * in their lists, from some neighbours, and what a taxicab distance is.
+ * in their lists, and of points, from some neighbours: under inner products these
+ * are longer than others.  And what a taxicab distance is.
  */
 static void
 measure_lengths(PqCalibration *c)
@@ -313,6 +313,7 @@ measure_lengths(PqCalibration *c)
 	uint8	   *codes = palloc(model->nquads * 4);
 	double		spread = 0;
 	double		wrong = 0;
+	double		lengths = 0;
 	double		units = 0;
 	int			nunits = 0;
 	int			n = 0;
@@ -347,6 +348,7 @@ measure_lengths(PqCalibration *c)
 			}
 			off = pq_code_wrong(model, neighbour->list, point, centroid, codes) / length;
 			wrong += off * off;
+			lengths += pq_kernels->dot(point, point, model->space_dims);
 			n++;
 			if (model->metric == PQ_METRIC_L1 && neighbour->distance > 0)
 			{
@@ -363,7 +365,7 @@ measure_lengths(PqCalibration *c)
 	c->meta->code_error = n > 0 ? sqrt(wrong / n) : 0;
 	c->meta->separation = centroid_separation(c);
 	c->meta->taxicab = nunits > 0 ? exp(units / nunits) : 0;
-	c->meta->length = c->entries > 0 ? sqrt(c->lengths / c->entries) : 0;
+	c->meta->length = n > 0 ? sqrt(lengths / n) : 0;
 	pfree(point);
 	pfree(centroid);
 	pfree(codes);

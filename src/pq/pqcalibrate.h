@@ -40,7 +40,6 @@ typedef struct PqCalibration
 	int		   *counts;
 	float	   *limits;			/* distances that are not near enough */
 	double		entries;
-	double		lengths;		/* squared, of all entries */
 } PqCalibration;
 
 /*

@@ -52,9 +52,15 @@
 #define CHOICE 4
 /*
  * Of a projected row the distance differs from the projected one; lists and codes
- * are judged by so many standard deviations more than that of the k-th.
+ * are judged by so many standard deviations more than that of the k-th.  Inner
+ * products need more than lengths do, and taxicab distances are not projected.
  */
-#define PROJECTION_MARGIN 1.5
+static const double projection_margins[] = {
+	[PQ_METRIC_L2] = 0.75,
+	[PQ_METRIC_COSINE] = 1,
+	[PQ_METRIC_IP] = 1.5
+};
+
 /* Lists that are scanned before their candidates are ranked. */
 #define LISTS_AT_ONCE 4
 /* Candidates that are kept at a time. */
@@ -148,7 +154,7 @@ judged_by(const PqGather *g)
 	double		d = g->kth;
 
 	if (g->search->pq->model->distortion > 0)
-		d += pq_projection_deviation(g->search, d) * PROJECTION_MARGIN;
+		d += pq_projection_deviation(g->search, d) * projection_margins[g->search->pq->model->metric];
 	return pq_comparable(g->search, d);
 }
 
