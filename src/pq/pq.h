@@ -614,7 +614,7 @@ typedef struct PqGather
 	int			maxcandidates;	/* room for those of the search, but a page's */
 	int			scanning;		/* number of the list being scanned */
 	int			unlimited;		/* first list that is scanned without a limit */
-	float		outliers;		/* what may be as near as this was found */
+	double		outliers;		/* what may be as near as this was found */
 	int			scanned;		/* lists so far */
 } PqGather;
 

@@ -575,7 +575,8 @@ gather_outliers(PqGather *g)
 	if (block == InvalidBlockNumber)
 		return;
 	gather_outlier_pages(g, block);
-	g->outliers = farthest_wanted(g);
+	/* what lists have shown since is no reason to meet the same again */
+	g->outliers = Max(g->outliers, farthest_wanted(g));
 	for (int i = first; i < g->nfound; i++)
 		if (least_distance(g, &g->found[i]) <= g->outliers)
 			g->found[n++] = g->found[i];

@@ -91,3 +91,19 @@ SELECT life(8, 'vector', '<->', 'l2', 'way 0.001 5000') AS sorted;
 SELECT life(3, 'vector', '<->', 'l2', 'scales 0 4000') AS scales;
 SELECT life(40, 'sparsevec', '<+>', 'l1', 'cluster 1 1200', 'place 2 2000') AS sparse;
 SELECT life(600, 'vector', '<=>', 'cosine', 'cluster 1 1100', 'cluster 2 300') AS wide;
+
+-- where filters or rows that cannot be seen have a scan look again, no outlier comes twice
+CREATE FUNCTION spread(i int, width float8, far float8 DEFAULT 0) RETURNS vector LANGUAGE sql IMMUTABLE AS
+	$$SELECT array_agg(far + sin(i * 0.7301 * j + j * j) + cos(i * 0.1177 * j) * width)::vector FROM generate_series(1, 8) j$$;
+CREATE TABLE twice (id int, f int, e vector(8)) WITH (autovacuum_enabled = off);
+INSERT INTO twice SELECT i, i % 4, spread(i, 0.1) FROM generate_series(1, 3000) i;
+CREATE INDEX twice_e ON twice USING pq (e vector_l2_ops, f);
+INSERT INTO twice SELECT i, i % 4, spread(i, 2) FROM generate_series(3001, 3400) i;
+DELETE FROM twice WHERE id % 3 = 0;
+SELECT outliers > 100 AS some_outliers FROM jflow_pq_info('twice_e');
+SET enable_seqscan = off;
+SET enable_sort = off;
+SELECT k, count(*) AS queries, count(*) FILTER (WHERE n = k AND n = d) AS each_once
+FROM unnest('{5,20,50,200}'::int[]) k, generate_series(1, 50) q, LATERAL (SELECT count(*) AS n, count(DISTINCT id) AS d
+	FROM (SELECT id FROM twice WHERE f < 2 ORDER BY e <-> spread(q * 17, 1, q % 3) LIMIT k) x) y
+GROUP BY 1 ORDER BY 1;
