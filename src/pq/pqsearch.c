@@ -718,8 +718,8 @@ pq_search_refine(PqSearch *search, const PqFrame *frame, double *distances, floa
 			value = pq_l1_code(f->refine_query, search->refine_weight, header.low, header.step,
 							   (const uint8 *) code, model->space_dims);
 		else
-			value = sqrtf(pq_kernels->code_l2(f->refine_query, search->refine_weight, header.low, header.step,
-											  (const uint8 *) code, model->space_dims));
+			value = sqrt(pq_kernels->code_l2(f->refine_query, search->refine_weight, header.low, header.step,
+											 (const uint8 *) code, model->space_dims));
 		distances[k] = isfinite(value) ? value : 0;
 		errors[k] = isfinite(value) && header.error >= 0 ? header.error + f->slack : INFINITY;
 		ReleaseBuffer(ring[k % AHEAD]);

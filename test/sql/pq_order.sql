@@ -43,6 +43,10 @@ SELECT same($$SELECT e <-> '[1,1,1,1,1,1,1,1]', count(*) FROM grid GROUP BY 1 OR
 	same($$SELECT e <-> '[1,1,1,1,1,1,1,1]' FROM grid WHERE kind = 3 ORDER BY e <-> '[1,1,1,1,1,1,1,1]'$$) AS whole_filtered,
 	same($$SELECT e <-> '[1,1,1,1,1,1,1,1]' FROM grid WHERE id % 7 = 3 ORDER BY e <-> '[1,1,1,1,1,1,1,1]'$$) AS whole_by_the_executor,
 	same($$SELECT q.id, x.d FROM q, LATERAL (SELECT t.id, t.e <-> q.e AS d FROM t WHERE t.f < 50 ORDER BY t.e <-> q.e OFFSET 0) x WHERE x.d < 1.2 ORDER BY q.id, x.d$$) AS rescanned;
+-- and rows that lie exactly as far away as a filter allows
+SELECT bool_and(same(format($$SELECT e <-> '[1,1,1,1,1,1,1,1]' FROM grid WHERE e <-> '[1,1,1,1,1,1,1,1]' <= sqrt(%s) ORDER BY e <-> '[1,1,1,1,1,1,1,1]'$$, n))) AS all_within,
+	bool_and(same(format($$SELECT e <+> '[1,1,1,1,1,1,1,1]' FROM grid WHERE e <+> '[1,1,1,1,1,1,1,1]' <= %s ORDER BY e <+> '[1,1,1,1,1,1,1,1]'$$, n))) AS all_taxicab
+FROM generate_series(1, 8) n;
 
 -- how many rows are wanted: few pages are read where that is known
 CREATE FUNCTION pages(query text) RETURNS int LANGUAGE plpgsql AS $$
