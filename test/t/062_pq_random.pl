@@ -34,7 +34,7 @@ $node->safe_psql(
 			ELSE random() - 0.5 END)::vector
 		FROM (SELECT random() AS r, 1.0 AS c) x, generate_series(1, dims) j $$;
 	-- distances in the order in which they come, and as they should
-	CREATE FUNCTION distances(query text, q vector, exact bool) RETURNS float8[] LANGUAGE plpgsql AS $$
+	CREATE FUNCTION distances(query text, q text, exact bool) RETURNS float8[] LANGUAGE plpgsql AS $$
 	DECLARE
 		d float8[];
 	BEGIN
@@ -53,8 +53,10 @@ for my $seed ($first .. $first + $rounds - 1)
 {
 	srand($seed);
 	my $dims = (2, 8, 24, 48)[ rand 4 ];
+	my $type = ('vector', 'halfvec', 'sparsevec')[ $seed % 3 ];
 	my $kind = int rand 9;
 	my ($operator, $class) = @{ $operators[ rand @operators ] };
+	$class =~ s/vector/$type/;
 	# what comes when the index has learned may be of another kind
 	my $then = rand() < 0.5 ? $kind : int rand 9;
 	# there cosines differ by less than what they are rounded by
@@ -68,7 +70,7 @@ for my $seed ($first .. $first + $rounds - 1)
 	my $vacuum = rand() < 0.5 ? 'VACUUM t;' : '';
 	$node->safe_psql('postgres',
 		"SELECT setseed($seed / 1000000.0);"
-		  . "DROP TABLE IF EXISTS t; CREATE TABLE t (id serial, f int, e vector($dims));"
+		  . "DROP TABLE IF EXISTS t; CREATE TABLE t (id serial, f int, e $type($dims));"
 		  . "INSERT INTO t (f, e) SELECT i % 10, point($dims, $kind) FROM generate_series(1, $before) i;"
 		  . "CREATE INDEX t_pq ON t USING pq (e $class, f);"
 		  . "INSERT INTO t (f, e) SELECT i % 10, point($dims, $then) FROM generate_series(1, $after) i;"
@@ -77,13 +79,13 @@ for my $seed ($first .. $first + $rounds - 1)
 	my (@found, @bad);
 	for my $k (1, 10, 60)
 	{
-		for my $filter ('true', 'f = 4', 'id % 3 = 0')
+		for my $filter ('true', 'e IS NOT NULL AND f = 4', 'id % 3 = 0')
 		{
-			my $query = "SELECT e $operator \$1 AS d FROM t WHERE $filter ORDER BY e $operator \$1 LIMIT $k";
+			my $query = "SELECT e $operator \$1::vector::$type AS d FROM t WHERE $filter ORDER BY e $operator \$1::vector::$type LIMIT $k";
 			my $row = $node->safe_psql('postgres', qq{
 				SELECT setseed(@{[ ($seed + $k) / 1000000.0 ]});
 				CREATE TEMP TABLE r AS SELECT distances(\$\$$query\$\$, q, false) AS a, distances(\$\$$query\$\$, q, true) AS x
-				FROM (SELECT CASE WHEN i % 2 = 0 THEN point($dims, CASE WHEN i % 4 = 0 THEN $kind ELSE $then END) ELSE (SELECT e FROM t OFFSET i % (SELECT greatest(count(*), 1) FROM t) LIMIT 1) END AS q FROM generate_series(1, 10) i) y;
+				FROM (SELECT CASE WHEN i % 2 = 0 THEN point($dims, CASE WHEN i % 4 = 0 THEN $kind ELSE $then END) ELSE (SELECT e FROM t OFFSET i % (SELECT greatest(count(*), 1) FROM t) LIMIT 1)::vector END::text AS q FROM generate_series(1, 10) i) y;
 				SELECT bool_and(ordered(a)), bool_and(cardinality(a) = cardinality(x)),
 					-- where nothing is left to find, nothing is missed
 					avg(CASE WHEN cardinality(x) = 0 THEN 1
@@ -94,10 +96,11 @@ for my $seed ($first .. $first + $rounds - 1)
 			push @found, $recall;
 		}
 	}
+	my $all = "SELECT e $operator \$1::vector::$type AS d FROM t ORDER BY e $operator \$1::vector::$type";
 	my $whole = $node->safe_psql('postgres', qq{
 		SELECT setseed(0.5);
-		CREATE TEMP TABLE r AS SELECT distances('SELECT e $operator \$1 AS d FROM t ORDER BY e $operator \$1', q, false) AS a,
-			distances('SELECT e $operator \$1 AS d FROM t ORDER BY e $operator \$1', q, true) AS x FROM (SELECT point($dims, $kind) AS q) y;
+		CREATE TEMP TABLE r AS SELECT distances(\$\$$all\$\$, q, false) AS a, distances(\$\$$all\$\$, q, true) AS x
+			FROM (SELECT point($dims, $kind)::text AS q) y;
 		SELECT (a = x) OR NOT EXISTS (SELECT FROM t) OR '$operator' = '<=>' AND a <\@ x FROM r});
 	push @bad, 'not every row once, in order' if (split /\n/, $whole)[-1] ne 't';
 	is(join('; ', @bad), '', "order and rows, $life");
