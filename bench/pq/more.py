@@ -56,34 +56,51 @@ def matrix(results, folder, data_set):
     psql("DROP INDEX %s" % index)
 
 
-def grown(results, folder, data_set, methods):
+def by_chance(base):
+    return base
+
+
+def along_widest(base):
+    """Rows in the order in which they lie along the direction of the greatest variance: each step's come from elsewhere."""
+    rows = np.asarray(base, np.float32)
+    some = rows[:20000] - rows[:20000].mean(axis=0)
+    direction = np.linalg.svd(some.T @ some)[0][:, 0]
+    return rows[np.argsort(rows @ direction, kind="stable")]
+
+
+def grown(results, folder, data_set, methods, name="grown", order=by_chance):
     """An index made before its rows, which come one a transaction; autovacuum is on."""
-    base = sets.base(folder, data_set.name)[:GROWN_ROWS]
+    base = order(sets.base(folder, data_set.name)[:GROWN_ROWS])
     asked = sets.queries(folder, data_set.name)
-    target = os.path.join(folder, "grown")
+    target = os.path.join(folder, name)
     os.makedirs(target, exist_ok=True)
     files = [os.path.join(target, f) for f in ("queries.fvecs", "truth.ivecs", "rows.fvecs")]
     write_vecs(files[0], asked)
     psql("ALTER SYSTEM SET autovacuum = on; SELECT pg_reload_conf()")
     try:
         for method in methods:
-            psql("DROP TABLE IF EXISTS grown; CREATE TABLE grown (id serial, embedding vector(%d))" % base.shape[1])
-            build("grown_%s" % method, definition("grown", method, sets.opclass(data_set)))
-            log("growing", method)
-            results.put("grown", method, "steps", grow(folder, data_set, base, asked, files))
+            psql("DROP TABLE IF EXISTS %s; CREATE TABLE %s (id serial, embedding vector(%d))" % (name, name, base.shape[1]))
+            build("%s_%s" % (name, method), definition(name, method, sets.opclass(data_set)))
+            log(name, method)
+            results.put(name, method, "steps", grow(folder, data_set, name, base, asked, files))
     finally:
         psql("ALTER SYSTEM RESET autovacuum; SELECT pg_reload_conf()")
 
 
-def grow(folder, data_set, base, asked, files):
+def moving(results, folder, data_set, methods):
+    """The same where the rows that come are ever unlike those before."""
+    grown(results, folder, data_set, methods, "moving", along_widest)
+
+
+def grow(folder, data_set, table, base, asked, files):
     points = []
     for step in range(STEPS):
         part = slice(len(base) * step // STEPS, len(base) * (step + 1) // STEPS)
         write_vecs(files[2], np.asarray(base[part], np.float32))
-        inserted = client(folder, "INSERT INTO grown (embedding) VALUES ($1)", files[2], seconds=0, warmups=0)
+        inserted = client(folder, "INSERT INTO %s (embedding) VALUES ($1)" % table, files[2], seconds=0, warmups=0)
         # numbers are given from 1 on
         write_vecs(files[1], sets.exact_nearest(base[:part.stop], asked, data_set.metric, 10) + 1)
-        statement = "SELECT id FROM grown ORDER BY embedding %s $1 LIMIT 10" % data_set.operator
+        statement = "SELECT id FROM %s ORDER BY embedding %s $1 LIMIT 10" % (table, data_set.operator)
         found = client(folder, statement, *files[:2], settings=["SET enable_seqscan = off"], seconds=0, warmups=10)
         points.append({"rows": part.stop, "insert": inserted, "search": found})
         log("   %d rows: recall %.4f, worst %.2f; insert %.0f us, p99.9 %.0f us, most %.0f us" % (

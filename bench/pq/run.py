@@ -24,7 +24,7 @@ from server import build, check_plan, client, exists, index_bytes, use_only, vec
 from vectors import ServerError, load_table, psql
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-PARTS = ("curves", "rows", "insert", "growth", "filter", "matrix", "grown", "cold", "memory", "wide")
+PARTS = ("curves", "rows", "insert", "growth", "filter", "matrix", "grown", "moving", "cold", "memory", "wide")
 INDEXES = ("pq", "hnsw", "ivfflat", "faiss")
 OPTIONS = {"pq": "", "hnsw": "WITH (m = 16, ef_construction = 64)"}
 
@@ -168,6 +168,8 @@ def main():
             more.matrix(results, options.folder, data_set)
         if "grown" in options.parts and name == "sift":
             more.grown(results, options.folder, data_set, extra.compared(options))
+        if "moving" in options.parts and name == "sift":
+            more.moving(results, options.folder, data_set, extra.compared(options))
         if "cold" in options.parts:
             more.cold(results, options.folder, data_set, extra.compared(options), restart)
         if "memory" in options.parts and "pq" in options.indexes:
