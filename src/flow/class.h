@@ -113,15 +113,16 @@ typedef struct JflowClass
 	 * post that is going to call an executor, before its definition is relied
 	 * upon; what it locks shows until the end of the transaction that there
 	 * is such a post.  "moving" tells whether documents are on their way
-	 * between shards: what writes them by id goes to the shard of the id
-	 * then, and of documents of one id the first shard's is the newest.
-	 * "scale_servers" returns uses_with and the number of shards with which
-	 * documents move to other servers, or NULL if there is nothing to do.
+	 * between shards: one call has all that writes them by id then, and of
+	 * documents of one id the first shard's is the newest.  "scale_servers"
+	 * returns uses_with and the number of shards with which documents move to
+	 * other servers, or NULL if there is nothing to do; and the uses_with
+	 * that this was made of.
 	 */
 	void		(*posting) (const char *flow, const char *executor);
 	bool		(*moving) (const struct JflowExecutor *executor);
 	Jsonb	   *(*scale_servers) (const char *flow, const char *executor, char **servers, int nservers,
-								  int *shards);
+								  int *shards, Jsonb **was);
 
 	/*
 	 * Endpoints whose functions only read, and may do so with the rights of

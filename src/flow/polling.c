@@ -105,16 +105,13 @@ map_entry(Jsonb *map, const char *key, JflowPolling *polling)
 	return value && polling_from_value(value, polling);
 }
 
-/* The polling that holds for an endpoint of an executor. */
-JflowPolling
-jflow_polling_resolve(const JflowExecutor *executor, const char *endpoint)
+/* What polling is defined for an endpoint of an executor. */
+static JflowPolling
+defined_polling(const JflowExecutor *executor, const char *endpoint)
 {
 	JflowPolling polling;
 	JsonbValue	value;
 
-	if (executor->class && executor->class->moving && jflow_class_writes_by_id(endpoint) &&
-		executor->class->moving(executor))
-		return POLLING_HASH;
 	if (map_entry(executor->polling, endpoint, &polling))
 		return polling;
 	if (executor->class && map_entry(executor->class_polling, endpoint, &polling))
@@ -134,6 +131,23 @@ jflow_polling_resolve(const JflowExecutor *executor, const char *endpoint)
 	if (map_entry(executor->class_polling, "*", &polling))
 		return polling;
 	return POLLING_ANY;
+}
+
+/*
+ * The polling that holds for an endpoint of an executor.  While documents move the
+ * executor itself knows where each is: one call has what writes them by id, and all
+ * shards are asked by what would go by the hash.
+ */
+JflowPolling
+jflow_polling_resolve(const JflowExecutor *executor, const char *endpoint)
+{
+	JflowPolling polling = defined_polling(executor, endpoint);
+
+	if (executor->class == NULL || executor->class->moving == NULL || !executor->class->moving(executor))
+		return polling;
+	if (jflow_class_writes_by_id(endpoint))
+		return POLLING_ANY;
+	return polling == POLLING_HASH ? POLLING_ALL : polling;
 }
 
 /*

@@ -279,6 +279,20 @@ what_to_write(const PqliteStore *store, Jsonb *parameters_json)
 	return parameters.writes < 0 ? store->options->writes : (PqliteWrites) parameters.writes;
 }
 
+/* Do a document's chunks follow it: are those gone that it has no more? */
+static bool
+takes_chunks(Jsonb *parameters)
+{
+	JsonbValue	buffer;
+	JsonbValue *value = jflow_json_get(parameters, "chunks", &buffer);
+
+	if (value && value->type != jbvBool)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("parameter \"chunks\" must be a boolean")));
+	return value == NULL || value->val.boolean;
+}
+
 /*
  * /index: insert documents, or replace those whose id is there; of an id that the
  * request has twice the last document counts.  In a user's table a document
@@ -298,6 +312,7 @@ jflow_pqlite_index(PG_FUNCTION_ARGS)
 	int			nitems;
 	int			rounds;
 	int			n;
+	bool		alone;
 
 	if (!pqlite_does_all(context))
 		PG_RETURN_DATUM(jflow_docs_empty());
@@ -313,12 +328,15 @@ jflow_pqlite_index(PG_FUNCTION_ARGS)
 				 errhint("Use /update.")));
 	items = sort_items(store, docs, pqlite_check_docs(store, docs, true), &nitems, &rounds);
 	parents = pqlite_parents(store, docs, &nparents);
+	alone = !takes_chunks(PG_GETARG_JSONB_P(1));
+	if (alone)
+		nparents = 0;
 	if (nitems == 0 && nparents == 0)
 		PG_RETURN_NULL();
 	pqlite_note_columns(store, context, docs);
 	if (!store->own)
 		name_columns(store, items, nitems, writes);
-	if (store->nleaves > 1 || !store->own || nparents > 0)
+	if (store->nleaves > 1 || !store->own || nparents > 0 || alone)
 		lock_items(store, items, nitems, parents, nparents);
 
 	selected = palloc(sizeof(PqliteItem *) * Max(nitems, 1));
@@ -460,20 +478,6 @@ jflow_pqlite_update(PG_FUNCTION_ARGS)
 	}
 	SPI_finish();
 	PG_RETURN_DATUM(found_docs(PG_GETARG_DATUM(0), items, nitems));
-}
-
-/* Are the chunks of documents deleted with them? */
-static bool
-takes_chunks(Jsonb *parameters)
-{
-	JsonbValue	buffer;
-	JsonbValue *value = jflow_json_get(parameters, "chunks", &buffer);
-
-	if (value && value->type != jbvBool)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("parameter \"chunks\" must be a boolean")));
-	return value == NULL || value->val.boolean;
 }
 
 /*

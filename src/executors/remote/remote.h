@@ -69,11 +69,13 @@ extern const JflowClass remote_class;
 /* remote_ask.c */
 extern Datum remote_ask(const RemoteAsk *ask, RemoteFailure *failure);
 extern Datum remote_ask_or_raise(const RemoteAsk *ask);
+extern void remote_check_writable(const RemoteAsk *as);
 extern void remote_check_distinct(const RemoteAsk *as, const char *const *servers, int n);
 extern char *remote_text_of_docs(Datum docs);
 
 /* remote_options.c */
 extern const RemoteOptions *remote_options_read(Jsonb *uses_with);
+extern int	remote_document_len(const char *id, int len);
 extern void remote_place(const RemoteOptions *options, const bool *among, struct varlena **ids, int n,
 						 int *servers);
 extern Jsonb *remote_options_moving(Jsonb *uses_with, const RemoteOptions *options,
@@ -103,7 +105,7 @@ extern void remote_keeping_snapshot(void);
 
 /* remote_scale.c */
 extern Jsonb *remote_scale(const char *flow, const char *executor, char **servers, int nservers,
-						   int *shards);
+						   int *shards, Jsonb **was);
 
 /* remote_move.c */
 extern RemoteAsk remote_ask_to_move(const JflowFlow *flow, const JflowExecutor *executor,

@@ -222,3 +222,21 @@ remote_check_distinct(const RemoteAsk *as, const char *const *servers, int n)
 					 errdetail("What is deleted at one would be gone at the other, too."),
 					 errhint("ALTER SERVER, or ALTER SERVER ... RENAME where only the name should change.")));
 }
+
+/* Raise an error where a server is a standby, or lets nobody write. */
+void
+remote_check_writable(const RemoteAsk *as)
+{
+	RemoteAsk	ask = *as;
+	RemoteFailure failure;
+	char	   *read_only;
+
+	ask.read_only = false;
+	read_only = ask_text(&ask, "SELECT current_setting('transaction_read_only')", NULL, 0, &failure);
+	if (read_only == NULL)
+		raise_failure(&ask, &failure);
+	if (strcmp(read_only, "off") != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION),
+				 errmsg("server \"%s\" cannot be written to", ask.server)));
+}

@@ -45,6 +45,7 @@
 #define WRAPPER "postgres_fdw"
 #define CANCEL_MS 1000			/* for a server to hear of a cancel, and to
 								 * obey */
+#define COMMIT_MS 60000			/* where answers are not waited for for ever */
 #define END_MS 5000				/* for a transaction or savepoint to be undone */
 
 /* So that values mean the same to both sides, whoever the role there is. */
@@ -210,6 +211,19 @@ connect_timeout(List *options)
 	return n <= 0 ? 0 : (int) Min((int64) Max(n, 2) * nhosts * 1000, PG_INT32_MAX);
 }
 
+/* The same, and no longer than an answer is waited for. */
+static int
+connect_ms(const RemoteConnection *connection, List *options)
+{
+	int			ms = connect_timeout(options);
+	long		left;
+
+	if (connection->until == DT_NOEND)
+		return ms;
+	left = Max(TimestampDifferenceMilliseconds(GetCurrentTimestamp(), connection->until), 1);
+	return ms > 0 ? Min(ms, left) : left;
+}
+
 static void
 refuse_without_password(const char *server, bool given)
 {
@@ -254,7 +268,7 @@ open_link(RemoteConnection *connection, const ForeignServer *server, const UserM
 	values[n++] = "jflow";
 	keywords[n] = "client_encoding";
 	values[n++] = GetDatabaseEncodingName();
-	connection->link = remote_link_open(keywords, values, connect_timeout(server->options), false,
+	connection->link = remote_link_open(keywords, values, connect_ms(connection, server->options), false,
 										&problem);
 	if (connection->link == NULL)
 	{
@@ -493,6 +507,8 @@ commit(RemoteConnection *connection)
 					"What was written there is undone.");
 		remote_raise(&failure, ERROR);
 	}
+	if (connection->until != DT_NOEND)
+		connection->until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), COMMIT_MS);
 	result = run(connection, "COMMIT TRANSACTION", 0, NULL);
 	if (result == NULL || PQstatus(connection->link) == CONNECTION_BAD)
 	{

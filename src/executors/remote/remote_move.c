@@ -76,13 +76,14 @@ typedef struct Portion
 
 /* ----- jflow.remote_move ----- */
 
-/* Run a statement whose first parameters are flow and executor. */
-static void
+/* Run a statement whose first parameters are flow and executor: how many rows? */
+static uint64
 change(const char *flow, const char *executor, const char *sql, const Progress *progress,
 	   Jsonb *uses_with)
 {
 	JflowParams params = {0};
 	JflowCatalogState state;
+	uint64		n;
 
 	jflow_param_text(&params, flow);
 	jflow_param_text(&params, executor);
@@ -95,15 +96,26 @@ change(const char *flow, const char *executor, const char *sql, const Progress *
 		jflow_param_jsonb(&params, uses_with);
 	}
 	jflow_catalog_begin(&state);
-	(void) jflow_catalog_run(sql, &params);
+	n = jflow_catalog_run(sql, &params);
 	jflow_catalog_end(&state);
+	return n;
+}
+
+/* It was removed or changed while a step was made, which is undone everywhere then. */
+static void JFLOW_NORETURN
+was_changed(const Move *move)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+			 errmsg("executor \"%s\" of flow \"%s\" was changed while its documents were moved",
+					move->executor->name, move->flow->name)));
 }
 
 /* The next step of whatever move begins anew. */
 void
 remote_forget_move(const char *flow, const char *executor)
 {
-	change(flow, executor, "DELETE FROM jflow.remote_move WHERE flow = $1 AND executor = $2", NULL, NULL);
+	(void) change(flow, executor, "DELETE FROM jflow.remote_move WHERE flow = $1 AND executor = $2", NULL, NULL);
 }
 
 /* False: this move has not begun; what another one has left there is none of its. */
@@ -139,7 +151,6 @@ read_progress(Move *move)
 	return found;
 }
 
-/* Nothing is written of an executor that has been removed or changed meanwhile. */
 static void
 write_progress(Move *move, Stage stage, const char *node, const char *position)
 {
@@ -148,13 +159,14 @@ write_progress(Move *move, Stage stage, const char *node, const char *position)
 	move->progress.stage = stage;
 	move->progress.node = (char *) node;
 	move->progress.position = (char *) position;
-	change(move->flow->name, move->executor->name,
+	if (change(move->flow->name, move->executor->name,
 		   "INSERT INTO jflow.remote_move AS m (flow, executor, stage, since, node, \"position\", uses_with) "
 		   "SELECT $1, $2, $3, $4, $5, $6, e.uses_with FROM jflow.executor e "
 		   "WHERE e.flow = $1 AND e.name = $2 AND e.uses_with = $7 FOR KEY SHARE OF e "
 		   "ON CONFLICT (flow, executor) DO UPDATE SET "
 		   "stage = $3, since = $4, node = $5, \"position\" = $6, uses_with = excluded.uses_with",
-		   &move->progress, move->executor->uses_with);
+		   &move->progress, move->executor->uses_with) == 0)
+		was_changed(move);
 }
 
 /* The node behind one that has documents to be moved; -1: there is none. */
@@ -240,6 +252,15 @@ posts_have_ended(const Move *move)
 }
 
 /* ----- what is at a node ----- */
+
+/* How long another server may take to answer: never for ever. */
+static TimestampTz
+step_end(const JflowExecutor *executor)
+{
+	int64		ms = executor->timeout ? jflow_interval_ms(executor->timeout) : 0;
+
+	return TimestampTzPlusMilliseconds(GetCurrentTimestamp(), ms > 0 ? Min(ms, STEP_MS) : STEP_MS);
+}
 
 static Datum
 ask_node(const Move *move, int node, const char *endpoint, Datum docs, Jsonb *parameters,
@@ -397,6 +418,22 @@ without_strays(const Move *move, int target, Datum docs)
 }
 
 /*
+ * A chunk is moved by itself: writing or deleting its document here means nothing for
+ * it.  The id is locked at the other server, too, where somebody may else delete what
+ * a step that we have given up for lost is still going to commit.
+ */
+static Jsonb *
+without_chunks(void)
+{
+	JsonbInState state = {0};
+
+	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	jflow_json_push_bool(&state, "chunks", false);
+	pushJsonbValue(&state, WJB_END_OBJECT, NULL);
+	return JsonbValueToJsonb(state.result);
+}
+
+/*
  * Store documents at their new place, and read them back: what cannot be stored there
  * as it is here must not be deleted here.
  */
@@ -411,7 +448,7 @@ copy_to(const Move *move, int target, Datum docs)
 	n = remote_ids(docs, &ids);
 	if (n == 0)
 		return;
-	(void) ask_node(move, target, "/index", docs, jflow_json_empty(), false, true);
+	(void) ask_node(move, target, "/index", docs, without_chunks(), false, true);
 	copies = ask_node(move, target, "/fetch", remote_docs_of_ids(ids, n), jflow_json_empty(), true, false);
 	if (strcmp(remote_text_of_docs(docs), remote_text_of_docs(copies)) != 0)
 		ereport(ERROR,
@@ -423,17 +460,9 @@ copy_to(const Move *move, int target, Datum docs)
 				 errhint("Define flow \"%s\" alike on all servers.", move->options->flow)));
 }
 
-typedef struct Copying
-{
-	const Move *move;
-	const Portion *page;
-} Copying;
-
 static void
-copy_page(void *arg)
+copy_page(Move *move, const Portion *page)
 {
-	const Move *move = ((Copying *) arg)->move;
-	const Portion *page = ((Copying *) arg)->page;
 	text	  **ids;
 	Datum		docs = ask_node(move, move->node, "/fetch", remote_docs_of_ids(page->going, page->ngoing),
 								jflow_json_empty(), true, false);
@@ -450,43 +479,16 @@ copy_page(void *arg)
 	}
 }
 
-/* Is it not for the number of documents that they cannot be copied? */
-static bool
-is_not_of_size(const ErrorData *error)
-{
-	int			class = ERRCODE_TO_CATEGORY(error->sqlerrcode);
-
-	return class != ERRCODE_PROGRAM_LIMIT_EXCEEDED && class != ERRCODE_INSUFFICIENT_RESOURCES;
-}
-
-/* Half of a page that has two documents at least that go: it ends before the other. */
-static void
-halve(Portion *page)
-{
-	page->ngoing /= 2;
-	page->n = 1;
-	while (page->ids[page->n - 1] != page->going[page->ngoing - 1])
-		page->n++;
-	page->last = false;
-}
-
-/* Documents that are too large only together must not hold up the move for ever. */
 static JflowMove
-copy_step(Move *move)
+copy_part(Move *move)
 {
 	Portion		page;
-	Copying		copying = {move, &page};
-	ErrorData  *error;
 
 	read_page(move, &page);
 	if (!lock_page(move, &page))
 		return MOVE_WAIT;
-	while (page.ngoing > 0 && (error = jflow_try(copy_page, &copying, is_not_of_size)) != NULL)
-	{
-		if (page.ngoing == 1)
-			ReThrowError(error);
-		halve(&page);
-	}
+	if (page.ngoing > 0)
+		copy_page(move, &page);
 	advance(move, end_of(&page));
 	return MOVE_MORE;
 }
@@ -521,17 +523,6 @@ are_copied(const Move *move, const Portion *page)
 	return true;
 }
 
-static Jsonb *
-delete_parameters(void)
-{
-	JsonbInState state = {0};
-
-	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
-	jflow_json_push_bool(&state, "chunks", false);
-	pushJsonbValue(&state, WJB_END_OBJECT, NULL);
-	return JsonbValueToJsonb(state.result);
-}
-
 /* All documents have moved: the servers are those that were wanted. */
 static void
 finish(const Move *move)
@@ -547,15 +538,15 @@ finish(const Move *move)
 	jflow_catalog_begin(&state);
 	(void) jflow_catalog_run("SELECT FROM jflow.flow WHERE flow = $1 FOR UPDATE", &params);
 
-	/* it may have been removed meanwhile, and another one added */
-	(void) jflow_catalog_run("UPDATE jflow.executor SET uses_with = $3, shards = $4 "
-							 "WHERE flow = $1 AND name = $2 AND uses_with = $5", &params);
+	if (jflow_catalog_run("UPDATE jflow.executor SET uses_with = $3, shards = $4 "
+						  "WHERE flow = $1 AND name = $2 AND uses_with = $5", &params) == 0)
+		was_changed(move);
 	jflow_catalog_end(&state);
 	remote_forget_move(move->flow->name, move->executor->name);
 }
 
 static JflowMove
-delete_step(Move *move)
+delete_part(Move *move)
 {
 	Portion		page;
 	const char *end;
@@ -576,7 +567,7 @@ delete_step(Move *move)
 			return MOVE_MORE;
 		}
 		(void) ask_node(move, move->node, "/delete", remote_docs_of_ids(page.going, page.ngoing),
-						delete_parameters(), false, true);
+						without_chunks(), false, true);
 	}
 	end = end_of(&page);
 	next = end ? move->node : next_node(move->options, move->node);
@@ -587,6 +578,74 @@ delete_step(Move *move)
 	}
 	write_progress(move, STAGE_DELETE, move->options->nodes[next], end);
 	return MOVE_MORE;
+}
+
+/* ----- parts ----- */
+
+typedef struct Part
+{
+	Move	   *move;
+	JflowMove	(*function) (Move *move);
+	JflowMove	result;
+} Part;
+
+/* So many ids were not too many for this process the last time, or are tried next. */
+static int	fitting = MAX_BATCH;
+static TimestampTz part_until = 0;
+
+static void
+run_part(void *arg)
+{
+	Part	   *part = arg;
+
+	part->result = part->function(part->move);
+}
+
+/*
+ * Is it not for the number of documents that they cannot be moved?  Too many are too
+ * large a message, also for who makes a text of it, which is an internal error then,
+ * or take too long.
+ */
+static bool
+is_not_of_size(const ErrorData *error)
+{
+	if (error->sqlerrcode == ERRCODE_QUERY_CANCELED)
+		return GetCurrentTimestamp() < part_until;
+	switch (ERRCODE_TO_CATEGORY(error->sqlerrcode))
+	{
+		case ERRCODE_PROGRAM_LIMIT_EXCEEDED:
+		case ERRCODE_INSUFFICIENT_RESOURCES:
+		case ERRCODE_INTERNAL_ERROR:
+			return false;
+		default:
+			return true;
+	}
+}
+
+/*
+ * Move the next documents, fewer where that fails for their number: what is too much
+ * only together must not hold up the move for ever.
+ */
+static JflowMove
+in_parts(Move *move, JflowMove (*function) (Move *move))
+{
+	Part		part = {move, function};
+	ErrorData  *error;
+
+	move->batch = Min(move->batch, fitting);
+	for (;;)
+	{
+		fitting = Max(move->batch / 2, 1);	/* unless this goes well */
+		move->ask.until = part_until = step_end(move->executor);
+		error = jflow_try(run_part, &part, is_not_of_size);
+		if (error == NULL)
+			break;
+		if (move->batch == 1)
+			ReThrowError(error);
+		move->batch = fitting;
+	}
+	fitting = Min(move->batch * 2, MAX_BATCH);
+	return part.result;
 }
 
 /* ----- steps ----- */
@@ -613,9 +672,9 @@ step(Move *move)
 	switch (move->progress.stage)
 	{
 		case STAGE_COPY:
-			return copy_step(move);
+			return in_parts(move, copy_part);
 		case STAGE_DELETE:
-			return delete_step(move);
+			return in_parts(move, delete_part);
 		default:
 			if (!posts_have_ended(move))
 				return MOVE_WAIT;
@@ -632,15 +691,6 @@ typedef struct MoveWork
 	JflowMove	result;
 } MoveWork;
 
-/* How long another server may take to answer a step: never for ever. */
-static int64
-step_ms(const JflowExecutor *executor)
-{
-	int64		ms = executor->timeout ? jflow_interval_ms(executor->timeout) : 0;
-
-	return ms > 0 ? Min(ms, STEP_MS) : STEP_MS;
-}
-
 /* What a move asks servers, as the current user: but for server, endpoint, documents. */
 RemoteAsk
 remote_ask_to_move(const JflowFlow *flow, const JflowExecutor *executor, const RemoteOptions *options)
@@ -652,7 +702,7 @@ remote_ask_to_move(const JflowFlow *flow, const JflowExecutor *executor, const R
 	ask.flow = options->flow;
 	ask.stored = true;
 	ask.no_longer = true;
-	ask.until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), step_ms(executor));
+	ask.until = step_end(executor);
 	return ask;
 }
 

@@ -380,8 +380,27 @@ hash_text(const char *string, Size len)
 }
 
 /*
+ * How many bytes of an id are the document's: a chunk is P#3, of document P, and is to
+ * be where that is, since what writes a document deletes the chunks that it has no more.
+ */
+int
+remote_document_len(const char *id, int len)
+{
+	for (;;)
+	{
+		int			rest = len;
+
+		while (rest > 0 && id[rest - 1] >= '0' && id[rest - 1] <= '9')
+			rest--;
+		if (rest == len || rest < 2 || id[rest - 1] != '#')
+			return len;
+		len = rest - 1;
+	}
+}
+
+/*
  * Which server each id belongs to, of all or of those that are marked: the one whose
- * node, hashed together with the id, is greatest.  Another server takes documents
+ * node, hashed together with the document's id, is greatest.  Another server takes documents
  * from all the others in equal parts, and moves none between them.  Documents are
  * found by this function, so it must never change; it does not depend on the order
  * of servers, nor on version, platform or encoding.
@@ -398,7 +417,8 @@ remote_place(const RemoteOptions *options, const bool *among, struct varlena **i
 		nodes[node] = mix(hash_text(options->nodes[node], strlen(options->nodes[node])));
 	for (int i = 0; i < n; i++)
 	{
-		uint64		id = hash_text(VARDATA_ANY(ids[i]), VARSIZE_ANY_EXHDR(ids[i]));
+		uint64		id = hash_text(VARDATA_ANY(ids[i]),
+									   remote_document_len(VARDATA_ANY(ids[i]), VARSIZE_ANY_EXHDR(ids[i])));
 		uint64		greatest = 0;
 
 		CHECK_FOR_INTERRUPTS();

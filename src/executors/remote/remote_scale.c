@@ -18,6 +18,7 @@ typedef struct ScaleWork
 	const char *executor;
 	char	  **servers;
 	int			nservers;
+	Jsonb	   *was;			/* uses_with */
 	Jsonb	   *uses_with;		/* the result, or NULL */
 } ScaleWork;
 
@@ -53,6 +54,7 @@ check_server(const RemoteAsk *as, const char *server)
 		ask.read_only = i < 2;
 		(void) remote_ask_or_raise(&ask);
 	}
+	remote_check_writable(&ask);
 }
 
 static void
@@ -73,8 +75,9 @@ scale(void *arg)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("executor \"%s\" of flow \"%s\" was removed", work->executor, work->flow)));
-	options = remote_options_read(executor->uses_with);
-	if (jflow_polling_resolve(executor, "/index") != POLLING_HASH)
+	work->was = executor->uses_with;
+	options = remote_options_read(work->was);
+	if (!options->moving && jflow_polling_resolve(executor, "/index") != POLLING_HASH)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("cannot change the servers of executor \"%s\"", work->executor),
@@ -99,16 +102,19 @@ scale(void *arg)
 
 /*
  * For jflow_scale: uses_with by which documents move to these servers, and the number
- * of shards meanwhile; NULL if they are there, or on their way.  Raises what is
+ * of shards meanwhile, and the uses_with that it was made of, which must not have
+ * changed when it is set; NULL if they are there, or on their way.  Raises what is
  * wrong with the servers, in the server's own words.  No step comes between this
  * and the end of the transaction.
  */
 Jsonb *
-remote_scale(const char *flow, const char *executor, char **servers, int nservers, int *shards)
+remote_scale(const char *flow, const char *executor, char **servers, int nservers, int *shards,
+			 Jsonb **was)
 {
-	ScaleWork	work = {flow, executor, servers, nservers, NULL};
+	ScaleWork	work = {flow, executor, servers, nservers};
 
 	jflow_as_flow_owner(jflow_flow_open(flow, false), scale, &work);
+	*was = work.was;
 	if (work.uses_with)
 		*shards = remote_options_read(work.uses_with)->nservers;
 	return work.uses_with;

@@ -149,20 +149,10 @@ remote_are_there(const RemoteAsk *ask, text **ids, int n)
 uint64
 remote_id_hash(const LOCKTAG *layout, text *id)
 {
-	const unsigned char *bytes = (const unsigned char *) VARDATA_ANY(id);
-	int			len = VARSIZE_ANY_EXHDR(id);
+	const char *bytes = VARDATA_ANY(id);
 
-	for (;;)
-	{
-		int			rest = len;
-
-		while (rest > 0 && bytes[rest - 1] >= '0' && bytes[rest - 1] <= '9')
-			rest--;
-		if (rest == len || rest < 2 || bytes[rest - 1] != '#')
-			break;
-		len = rest - 1;
-	}
-	return hash_bytes_extended(bytes, len, layout->locktag_field3);
+	return hash_bytes_extended((const unsigned char *) bytes,
+							   remote_document_len(bytes, VARSIZE_ANY_EXHDR(id)), layout->locktag_field3);
 }
 
 /* Lock ids against all other writers, and the layout before. */
@@ -230,45 +220,41 @@ in_order(const Datum *answers, int nservers, const int *targets, int n)
 	return jflow_docs_from_datums(result, k);
 }
 
-/* Store what is at its old place, too, there. */
+/* Store what is at this server as its old place, too, there. */
 static void
-index_old(const RemoteAsk *ask, const RemoteOptions *options, text **ids, int n, const int *targets)
+index_old(const RemoteAsk *ask, const RemoteOptions *options, int server, text **ids, int n,
+		  const int *old, const int *targets)
 {
-	int		   *old = palloc(sizeof(int) * Max(n, 1));
+	RemoteAsk	one = *ask;
 	bool	   *keep = palloc(sizeof(bool) * Max(n, 1));
+	text	  **asked = palloc(sizeof(text *) * Max(n, 1));
+	bool	   *there;
+	int			nasked = 0;
+	int			k = 0;
+	bool		any = false;
 
-	remote_place(options, options->is_old, ids, n, old);
-	for (int server = 0; server < options->nservers; server++)
+	for (int i = 0; i < n; i++)
 	{
-		RemoteAsk	one = *ask;
-		text	  **asked = palloc(sizeof(text *) * Max(n, 1));
-		bool	   *there;
-		int			nasked = 0;
-		int			k = 0;
-		bool		any = false;
-
-		for (int i = 0; i < n; i++)
-		{
-			keep[i] = old[i] == server && targets[i] != server;
-			if (keep[i])
-				asked[nasked++] = ids[i];
-		}
-		if (nasked == 0)
-			continue;
-		one.server = options->servers[server];
-		one.flow = options->flow;
-		there = remote_are_there(&one, asked, nasked);
-		for (int i = 0; i < n; i++)
-			if (keep[i])
-				any |= keep[i] = there[k++];
-		if (any)
-			(void) ask_server(ask, options, server, remote_docs_where(ask->docs, keep));
+		keep[i] = old[i] == server && targets[i] != server;
+		if (keep[i])
+			asked[nasked++] = ids[i];
 	}
+	if (nasked == 0)
+		return;
+	one.server = options->servers[server];
+	one.flow = options->flow;
+	there = remote_are_there(&one, asked, nasked);
+	for (int i = 0; i < n; i++)
+		if (keep[i])
+			any |= keep[i] = there[k++];
+	if (any)
+		(void) ask_server(ask, options, server, remote_docs_where(ask->docs, keep));
 }
 
 /*
  * What writes documents by their ids, wherever they are by the servers as they are
- * now, which may be others than the post was planned with.
+ * now, which may be others than the post was planned with.  Servers are written to in
+ * one order, so that two posts do not wait for each other on two of them.
  */
 Datum
 remote_write_by_id(const RemoteAsk *ask, const RemoteOptions *options, const char *executor)
@@ -276,6 +262,7 @@ remote_write_by_id(const RemoteAsk *ask, const RemoteOptions *options, const cha
 	text	  **ids;
 	int			n = remote_ids(ask->docs, &ids);
 	int		   *targets;
+	int		   *old;
 	Datum	   *answers;
 	bool	   *keep;
 
@@ -284,20 +271,21 @@ remote_write_by_id(const RemoteAsk *ask, const RemoteOptions *options, const cha
 	if (strcmp(ask->endpoint, "/index") != 0)
 		return ask_all(ask, options);
 	targets = palloc(sizeof(int) * Max(n, 1));
+	old = palloc(sizeof(int) * Max(n, 1));
 	keep = palloc(sizeof(bool) * Max(n, 1));
 	answers = palloc0(sizeof(Datum) * options->nservers);
 	remote_place(options, options->moving ? options->is_new : NULL, ids, n, targets);
+	remote_place(options, options->moving ? options->is_old : NULL, ids, n, old);
 	for (int server = 0; server < options->nservers; server++)
 	{
 		bool		any = false;
 
+		index_old(ask, options, server, ids, n, old, targets);
 		for (int i = 0; i < n; i++)
 			any |= keep[i] = targets[i] == server;
 		if (any)
 			answers[server] = ask_server(ask, options, server, remote_docs_where(ask->docs, keep));
 	}
-	if (options->moving)
-		index_old(ask, options, ids, n, targets);
 	return in_order(answers, options->nservers, targets, n);
 }
 

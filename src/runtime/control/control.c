@@ -196,10 +196,12 @@ jflow_stop(PG_FUNCTION_ARGS)
 
 /*
  * Set the numbers of an executor, its flow's row locked first.  A number of shards
- * that is 0, and uses_with that is NULL, stay what they are by then.
+ * that is 0, and uses_with that is NULL, stay what they are by then.  With "was" it
+ * must still be an executor of that uses_with.
  */
 static void
-set_numbers(const JflowFlow *flow, const char *executor, int replicas, int shards, Jsonb *uses_with)
+set_numbers(const JflowFlow *flow, const char *executor, int replicas, int shards,
+			Jsonb *uses_with, Jsonb *was)
 {
 	JflowCatalogState state;
 	JflowParams params = {0};
@@ -210,10 +212,12 @@ set_numbers(const JflowFlow *flow, const char *executor, int replicas, int shard
 	jflow_param_int(&params, shards);
 	jflow_param_text(&params, flow->owner);
 	jflow_param_jsonb(&params, uses_with);
+	jflow_param_jsonb(&params, was);
 	jflow_catalog_begin(&state);
 	if (jflow_catalog_run("SELECT FROM jflow.flow WHERE flow = $1 AND owner = $5 FOR UPDATE", &params) == 0 ||
 		jflow_catalog_run("UPDATE jflow.executor SET replicas = $3, shards = COALESCE(NULLIF($4, 0), shards), "
-						  "uses_with = COALESCE($6, uses_with) WHERE flow = $1 AND name = $2", &params) == 0)
+						  "uses_with = COALESCE($6, uses_with) WHERE flow = $1 AND name = $2 AND uses_with = COALESCE($7, uses_with)",
+						  &params) == 0)
 		jflow_executor_missing(flow, executor);
 	jflow_catalog_end(&state);
 	CommandCounterIncrement();
@@ -262,15 +266,16 @@ scale_servers(const JflowFlow *flow, const JflowExecutor *executor, int replicas
 {
 	int			shards = executor->shards;
 	Jsonb	   *uses_with;
+	Jsonb	   *was;
 
 	if (executor->class == NULL || executor->class->scale_servers == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("executor \"%s\" of flow \"%s\" has no servers", executor->name, flow->name),
 				 errhint("Executors of class RemoteFlow have.")));
-	uses_with = executor->class->scale_servers(flow->name, executor->name, servers, nservers, &shards);
+	uses_with = executor->class->scale_servers(flow->name, executor->name, servers, nservers, &shards, &was);
 	if (uses_with || replicas != executor->replicas)
-		set_numbers(flow, executor->name, replicas, uses_with ? shards : 0, uses_with);
+		set_numbers(flow, executor->name, replicas, uses_with ? shards : 0, uses_with, was);
 	if (uses_with && (jflow_shared == NULL || !jflow_flow_started(flow->name)))
 		ereport(NOTICE,
 				(errmsg("documents of executor \"%s\" are moved while flow \"%s\" is started",
@@ -345,7 +350,7 @@ jflow_scale(PG_FUNCTION_ARGS)
 		await_no_replicas(flow, executor,
 						  !jflow_pending_any() && !TransactionIdIsValid(GetTopTransactionIdIfAny()));
 	if (replicas != executor->replicas || move)
-		set_numbers(flow, name, replicas, move ? shards : 0, NULL);
+		set_numbers(flow, name, replicas, move ? shards : 0, NULL, NULL);
 	if (move)
 		jflow_scale_shards(flow->name, name, shards, at_once);
 
