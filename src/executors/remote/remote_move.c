@@ -160,12 +160,12 @@ write_progress(Move *move, Stage stage, const char *node, const char *position)
 	move->progress.node = (char *) node;
 	move->progress.position = (char *) position;
 	if (change(move->flow->name, move->executor->name,
-		   "INSERT INTO jflow.remote_move AS m (flow, executor, stage, since, node, \"position\", uses_with) "
-		   "SELECT $1, $2, $3, $4, $5, $6, e.uses_with FROM jflow.executor e "
-		   "WHERE e.flow = $1 AND e.name = $2 AND e.uses_with = $7 FOR KEY SHARE OF e "
-		   "ON CONFLICT (flow, executor) DO UPDATE SET "
-		   "stage = $3, since = $4, node = $5, \"position\" = $6, uses_with = excluded.uses_with",
-		   &move->progress, move->executor->uses_with) == 0)
+			   "INSERT INTO jflow.remote_move AS m (flow, executor, stage, since, node, \"position\", uses_with) "
+			   "SELECT $1, $2, $3, $4, $5, $6, e.uses_with FROM jflow.executor e "
+			   "WHERE e.flow = $1 AND e.name = $2 AND e.uses_with = $7 FOR KEY SHARE OF e "
+			   "ON CONFLICT (flow, executor) DO UPDATE SET "
+			   "stage = $3, since = $4, node = $5, \"position\" = $6, uses_with = excluded.uses_with",
+			   &move->progress, move->executor->uses_with) == 0)
 		was_changed(move);
 }
 

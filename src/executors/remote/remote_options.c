@@ -418,7 +418,7 @@ remote_place(const RemoteOptions *options, const bool *among, struct varlena **i
 	for (int i = 0; i < n; i++)
 	{
 		uint64		id = hash_text(VARDATA_ANY(ids[i]),
-									   remote_document_len(VARDATA_ANY(ids[i]), VARSIZE_ANY_EXHDR(ids[i])));
+								   remote_document_len(VARDATA_ANY(ids[i]), VARSIZE_ANY_EXHDR(ids[i])));
 		uint64		greatest = 0;
 
 		CHECK_FOR_INTERRUPTS();
