@@ -43,7 +43,7 @@
 
 #define PQ_META_BLOCK 0
 #define PQ_MAGIC 0x50514a46
-#define PQ_VERSION 4
+#define PQ_VERSION 5
 #define PQ_PAGE_ID 0xFF95		/* for pg_filedump */
 
 typedef enum PqPageKind
@@ -78,6 +78,10 @@ typedef struct PqPostingHeader
 	BlockNumber next;
 	uint16		nused;			/* slots ever used, from the first */
 	uint16		nlive;
+	uint16		ninserted;		/* entries since the index learned, dead ones
+								 * included */
+	uint16		nstrange;		/* of these such that their codes are wrong by
+								 * more than is usual */
 	BlockNumber refine[FLEXIBLE_ARRAY_MEMBER];	/* allocated as needed; the
 												 * parts of a code follow each
 												 * other */
@@ -171,6 +175,7 @@ typedef struct PqMetaPageData
 	uint32		warned;			/* not 0: the log has been told of drift */
 	float		outlier;		/* errors of codes, in units of their list's
 								 * length, that are larger are an outlier's */
+	float		usual;			/* such that most are smaller */
 	FullTransactionId switched; /* no scan that is younger reads older pages */
 	int32		dims;
 	int32		flat;			/* not 0: the model is flat */
@@ -196,6 +201,15 @@ typedef struct PqMetaPageData
 	int32		ncurves;
 	PqCurve		curves[PQ_CURVES];	/* k rising */
 } PqMetaPageData;
+
+/* Entries of an index. */
+typedef struct PqCounts
+{
+	double		live;
+	double		outliers;		/* of them */
+	double		inserted;		/* since it learned, but outliers */
+	double		strange;		/* of these */
+} PqCounts;
 
 #define PqMetaIsFlat(meta) ((meta)->flat != 0)
 
@@ -351,8 +365,10 @@ typedef struct PqIndex
 	Buffer	   *hints;			/* where blocks were last seen, by number */
 	uint32		hint_mask;
 	bool		appended;		/* a page since the last look at how many */
+	bool		strange;		/* behind one whose entries are strange */
 	uint32		asked;			/* pages there were when a worker was asked */
 	uint32		asked_outliers; /* and those of outliers */
+	uint32		asked_strange;	/* and pages when it was for strange entries */
 } PqIndex;
 
 /*
@@ -633,7 +649,8 @@ extern void pq_flat_distances(PqSearch *search, uint32 list, Page page, double *
 /* pqoutlier.c */
 extern float pq_code_wrong(const PqModel *model, uint32 list, const float *point, const float *centroid, const uint8 *codes);
 extern int	pq_codes_differ(const PqIndex *pq, Page page, int but, const uint8 *codes);
-extern bool pq_is_outlier(Relation index, PqIndex *pq, const PqEntry *entry, const float *point, const float *centroid);
+extern bool pq_is_outlier(Relation index, PqIndex *pq, const PqEntry *entry, const float *point, const float *centroid,
+						  bool *strange);
 extern PqEntry *pq_outlier_entry(const PqIndex *pq, const PqEntry *entry, const float *point, float lost);
 
 /* pqbuild.c */
@@ -674,7 +691,9 @@ extern void pq_curve_for(const PqMetaPageData *meta, double k, double recall, Pq
 /* pqdue.c */
 extern uint32 pq_pages_before_check(const PqMetaPageData *meta, const PqLayout *layout, int nlists, double tuples);
 extern double pq_most_outliers(const PqMetaPageData *meta);
-extern bool pq_learning_due(const PqMetaPageData *meta, double tuples, double outliers);
+extern bool pq_page_strange(const PqPostingHeader *header);
+extern void pq_count_page(PqCounts *counts, const PqPostingHeader *header, bool outliers);
+extern bool pq_learning_due(const PqMetaPageData *meta, const PqCounts *counts);
 
 /* pqlearn.c */
 extern void pq_learn_wanted(Relation index, PqIndex *pq);

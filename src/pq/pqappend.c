@@ -115,6 +115,7 @@ append_page(Relation index, PqIndex *pq, uint32 list, Buffer last)
 	register_directory(state, directory, list, InvalidBlockNumber, block, 1);
 	GenericXLogFinish(state);
 	pq->appended = true;
+	pq->strange |= pq_page_strange(PqPostingGetHeader(BufferGetPage(last)));
 	UnlockReleaseBuffer(directory);
 	UnlockReleaseBuffer(buffer);
 	return block;
@@ -140,11 +141,24 @@ refine_buffer(Relation index, PqIndex *pq, BlockNumber block, uint32 list)
 	return buffer;
 }
 
+/* Count an entry that is inserted; of very many the ratio is enough. */
+static void
+count_inserted(PqPostingHeader *header, bool strange)
+{
+	if (header->ninserted == PG_UINT16_MAX)
+	{
+		header->ninserted /= 2;
+		header->nstrange /= 2;
+	}
+	header->ninserted++;
+	header->nstrange += strange;
+}
+
 /*
  * Put an entry on a locked posting page that has room.
  */
 static void
-put_entry(Relation index, PqIndex *pq, Buffer posting, int slot, const PqEntry *entry)
+put_entry(Relation index, PqIndex *pq, Buffer posting, int slot, const PqEntry *entry, bool strange)
 {
 	const PqLayout *layout = PqListLayout(pq, entry->list);
 	Page		page = BufferGetPage(posting);
@@ -170,6 +184,7 @@ put_entry(Relation index, PqIndex *pq, Buffer posting, int slot, const PqEntry *
 	image = GenericXLogRegisterBuffer(state, posting, 0);
 	pq_posting_put(image, layout, slot, entry);
 	PqPostingGetHeader(image)->nlive++;
+	count_inserted(PqPostingGetHeader(image), strange);
 	PqPostingGetHeader(image)->nused = Max(PqPostingGetHeader(image)->nused, slot + 1);
 	for (int part = 0; part < layout->refine_parts; part++)
 		PqPostingGetHeader(image)->refine[number + part] = BufferGetBlockNumber(refine[part]);
@@ -186,7 +201,7 @@ put_entry(Relation index, PqIndex *pq, Buffer posting, int slot, const PqEntry *
 }
 
 static void
-insert_entry(Relation index, PqIndex *pq, const PqEntry *entry)
+insert_entry(Relation index, PqIndex *pq, const PqEntry *entry, bool strange)
 {
 	const PqLayout *layout = PqListLayout(pq, entry->list);
 	PqDirectoryEntry start;
@@ -209,7 +224,7 @@ insert_entry(Relation index, PqIndex *pq, const PqEntry *entry)
 		slot = free_slot(BufferGetPage(buffer), layout);
 		if (slot >= 0)
 		{
-			put_entry(index, pq, buffer, slot, entry);
+			put_entry(index, pq, buffer, slot, entry, strange);
 			UnlockReleaseBuffer(buffer);
 			break;
 		}
@@ -251,12 +266,13 @@ pq_insert_point(Relation index, PqIndex *pq, const float *point, float lost, PqE
 {
 	float	   *centroid = palloc(sizeof(float) * pq->model->space_dims);
 	const float *centroids = centroid;
+	bool		strange;
 
 	entry->list = pq_nearest_list(index, pq, point);
 	pq_read_centroid(index, pq, entry->list, centroid);
 	pq_encode(pq->model, &pq->layout, point, &lost, &centroids, 1, &entry);
-	if (pq_is_outlier(index, pq, entry, point, centroid))
+	if (pq_is_outlier(index, pq, entry, point, centroid, &strange))
 		entry = pq_outlier_entry(pq, entry, point, lost);
-	insert_entry(index, pq, entry);
+	insert_entry(index, pq, entry, strange);
 	pfree(centroid);
 }

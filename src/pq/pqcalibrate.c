@@ -218,12 +218,14 @@ set_outlier_limits(PqCalibration *c)
 	float		most;
 
 	meta->outlier = 0;
+	meta->usual = 0;
 	meta->alike = 0;
 	if (c->nwrong == 0)
 		return;
 	qsort(c->wrong, c->nwrong, sizeof(float), compare_floats);
 	qsort(c->differ, c->nwrong, sizeof(float), compare_floats);
 	most = c->wrong[(int) (c->nwrong * MOST)];
+	meta->usual = most;
 	if (meta->tuples < PQ_SMALL_ROWS)
 		meta->outlier = most * MOST_MARGIN_SMALL;
 	else

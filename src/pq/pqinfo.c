@@ -35,6 +35,7 @@ typedef struct Walk
 	double		live;
 	double		dead;
 	double		outliers;		/* of those that live */
+	PqCounts	counts;			/* as pages say */
 	int			lists;			/* that have entries */
 	double		largest;
 	double		found;			/* entries whose row the snapshot sees */
@@ -297,6 +298,7 @@ walk_lists(Walk *walk)
 			pq_posting_check(walk->index, buffer, PqListLayout(walk->pq, list), list);
 			memcpy(page.data, BufferGetPage(buffer), BLCKSZ);
 			UnlockReleaseBuffer(buffer);
+			pq_count_page(&walk->counts, PqPostingGetHeader(page.data), list == PqOutlierList(walk->pq));
 			old = MemoryContextSwitchTo(context);
 			walk_page(walk, page.data, block, list, centroid);
 			MemoryContextSwitchTo(old);
@@ -450,7 +452,7 @@ tell_facts(const IxInspected *inspected, FunctionCallInfo fcinfo)
 	nulls[i] = walk.pq->meta.tuples <= 0;
 	values[i++] = Float8GetDatum(walk.live / Max(walk.pq->meta.tuples, 1));
 	values[i++] = Int64GetDatum((int64) walk.outliers);
-	values[i++] = BoolGetDatum(pq_learning_due(&walk.pq->meta, walk.live, walk.outliers));
+	values[i++] = BoolGetDatum(pq_learning_due(&walk.pq->meta, &walk.counts));
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(desc, values, nulls)));
 }
 

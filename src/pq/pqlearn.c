@@ -352,15 +352,13 @@ learn_anew(Relation index, double tuples)
 	MemoryContextDelete(context);
 }
 
-/* Live entries of an index, and how many of them are outliers. */
-static double
-count_entries(Relation index, PqIndex *pq, double *outliers)
+static PqCounts
+count_entries(Relation index, PqIndex *pq)
 {
-	double		live = 0;
+	PqCounts	counts = {0};
 
 	for (uint32 list = 0; list < PqMetaLists(&pq->meta); list++)
 	{
-		double		before = live;
 		BlockNumber block = pq_list_head(pq, index, list);
 		BlockNumber steps = 0;
 
@@ -371,15 +369,14 @@ count_entries(Relation index, PqIndex *pq, double *outliers)
 			CHECK_FOR_INTERRUPTS();
 			LockBuffer(buffer, BUFFER_LOCK_SHARE);
 			pq_posting_check(index, buffer, PqListLayout(pq, list), list);
-			live += PqPostingGetHeader(BufferGetPage(buffer))->nlive;
+			pq_count_page(&counts, PqPostingGetHeader(BufferGetPage(buffer)), list == PqOutlierList(pq));
 			block = PqPostingGetHeader(BufferGetPage(buffer))->next;
 			UnlockReleaseBuffer(buffer);
 			if (++steps > 1024 && steps > RelationGetNumberOfBlocks(index))
 				ix_corrupt(index, block, "The pages of a list form a circle.");
 		}
-		*outliers = live - before;
 	}
-	return live;
+	return counts;
 }
 
 /*
@@ -446,24 +443,23 @@ pq_learn_if_due(Relation index)
 	MemoryContext old = MemoryContextSwitchTo(context);
 	PqIndex    *pq = pq_index_get(index, context);
 	PqMetaPageData meta = pq->meta;
-	double		outliers = 0;
-	double		tuples = count_entries(index, pq, &outliers);
+	PqCounts	counts = count_entries(index, pq);
 	uint32		outlier_pages;
 	uint32		pages = count_pages(index, &meta, &outlier_pages);
-	bool		due = pq_learning_due(&meta, tuples, outliers);
-	bool		learn = due && meta.codebook[0] == '\0' && learning_pays(index, pq, tuples);
+	bool		due = pq_learning_due(&meta, &counts);
+	bool		learn = due && meta.codebook[0] == '\0' && learning_pays(index, pq, counts.live);
 
 	if (due && meta.codebook[0] != '\0')
-		warn_of_drift(index, tuples, outliers);
+		warn_of_drift(index, counts.live, counts.outliers);
 	else if (due && !learn)
-		check_later(index, &pq->layout, pages, Min(2 * tuples, PQ_FLAT_MOST));
+		check_later(index, &pq->layout, pages, Min(2 * counts.live, PQ_FLAT_MOST));
 	else if (!due && pages >= meta.check_pages)
 		/* lists' last pages are emptier than expected */
 		check_later(index, &pq->layout, pages, 0);
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(context);
 	if (learn)
-		learn_anew(index, tuples);
+		learn_anew(index, counts.live);
 	return learn;
 }
 
@@ -474,9 +470,11 @@ pq_learn_if_due(Relation index)
 static bool
 worth_asking(Relation index, PqIndex *pq)
 {
+	bool		strange = pq->strange;
 	uint32		outliers;
 	uint32		pages = count_pages(index, &pq->meta, &outliers);
 
+	pq->strange = false;
 	if (pq->meta.warned)
 		return false;
 	if (pages >= pq->meta.check_pages && pages >= pq->asked + pq->asked / 8)
@@ -484,6 +482,8 @@ worth_asking(Relation index, PqIndex *pq)
 	else if (outliers > 0 && (outliers - 1.0) * pq->flat_layout.nslots >= pq_most_outliers(&pq->meta) &&
 			 outliers >= pq->asked_outliers + pq->asked_outliers / 8)
 		pq->asked_outliers = outliers + 1;
+	else if (strange && pages >= pq->asked_strange + pq->asked_strange / 16)
+		pq->asked_strange = pages + 1;
 	else
 		return false;
 	return true;
@@ -501,6 +501,7 @@ pq_learn_wanted(Relation index, PqIndex *pq)
 	Oid			table = index->rd_index->indrelid;
 	uint32		asked = pq->asked;
 	uint32		asked_outliers = pq->asked_outliers;
+	uint32		asked_strange = pq->asked_strange;
 
 	pq->appended = false;
 	if (!worth_asking(index, pq))
@@ -515,6 +516,7 @@ pq_learn_wanted(Relation index, PqIndex *pq)
 	{
 		pq->asked = asked;
 		pq->asked_outliers = asked_outliers;
+		pq->asked_strange = asked_strange;
 		return;
 	}
 	UnlockRelationOid(table, ShareUpdateExclusiveLock);

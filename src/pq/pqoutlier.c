@@ -87,17 +87,17 @@ pq_codes_differ(const PqIndex *pq, Page page, int but, const uint8 *codes)
 }
 
 /*
- * Is a code much like that of another entry on the page where its list's inserts
- * start?
+ * Does the page where a list's inserts start tell that a point is an outlier: is its
+ * code much like that of another entry there, or is it strange where many are?
  */
 static bool
-is_alike(Relation index, PqIndex *pq, uint32 list, const uint8 *codes)
+is_outlier_there(Relation index, PqIndex *pq, uint32 list, const uint8 *codes, bool strange)
 {
 	PqDirectoryEntry directory;
 	Buffer		buffer;
-	bool		alike;
+	bool		outlier;
 
-	if (pq->meta.alike <= 0)
+	if (pq->meta.alike <= 0 && !strange)
 		return false;
 	pq_read_directory(index, &pq->meta, list, &directory);
 	if (directory.insert == InvalidBlockNumber)
@@ -105,29 +105,36 @@ is_alike(Relation index, PqIndex *pq, uint32 list, const uint8 *codes)
 	buffer = pq_read(pq, index, directory.insert);
 	LockBuffer(buffer, BUFFER_LOCK_SHARE);
 	pq_posting_check(index, buffer, &pq->layout, list);
-	alike = pq_codes_differ(pq, BufferGetPage(buffer), -1, codes) < pq->meta.alike;
+	outlier = (strange && pq_page_strange(PqPostingGetHeader(BufferGetPage(buffer)))) ||
+		(pq->meta.alike > 0 && pq_codes_differ(pq, BufferGetPage(buffer), -1, codes) < pq->meta.alike);
 	UnlockReleaseBuffer(buffer);
-	return alike;
+	return outlier;
 }
 
 /*
  * Is a point, coded for its list, an outlier?  Without calibration scans leave
- * nothing out, and there are none.
+ * nothing out, and there are none.  One that is not may still be strange: its code is
+ * wrong by more than is usual, which does no harm unless many are (pqdue.c).
  */
 bool
-pq_is_outlier(Relation index, PqIndex *pq, const PqEntry *entry, const float *point, const float *centroid)
+pq_is_outlier(Relation index, PqIndex *pq, const PqEntry *entry, const float *point, const float *centroid,
+			  bool *strange)
 {
 	const PqModel *model = pq->model;
 	uint8		codes[PQ_MAX_SUBVECTORS + 4] = {0};
+	float		wrong;
+	float		length;
 
+	*strange = false;
 	if (PqModelIsFlat(model) || pq->meta.ncurves == 0)
 		return false;
 	for (int m = 0; m < model->subvectors; m++)
 		codes[m] = PqEntryCodes(entry)[m / 2] >> (m % 2 * 4) & 15;
+	wrong = pq_code_wrong(model, entry->list, point, centroid, codes);
+	length = pq_list_length(model, entry->list);
+	*strange = !(wrong <= pq->meta.usual * length);
 	/* one that is no number is, too */
-	return !(pq_code_wrong(model, entry->list, point, centroid, codes) <=
-			 pq->meta.outlier * pq_list_length(model, entry->list)) ||
-		is_alike(index, pq, entry->list, codes);
+	return !(wrong <= pq->meta.outlier * length) || is_outlier_there(index, pq, entry->list, codes, *strange);
 }
 
 /*

@@ -95,6 +95,8 @@ pq_posting_init(Page page, const PqLayout *layout, uint32 list)
 	header->next = InvalidBlockNumber;
 	header->nused = 0;
 	header->nlive = 0;
+	header->ninserted = 0;
+	header->nstrange = 0;
 	for (int i = 0; i < layout->nrefine; i++)
 		header->refine[i] = InvalidBlockNumber;
 }
@@ -141,7 +143,7 @@ pq_posting_check(Relation index, Buffer buffer, const PqLayout *layout, uint32 l
 	pq_page_check(index, buffer, PQ_PAGE_POSTING);
 	if (IxPageGetOpaque(page)->owner != list)
 		ix_corrupt(index, BufferGetBlockNumber(buffer), "The page belongs to another list.");
-	if (header->nused > layout->nslots || header->nlive > header->nused)
+	if (header->nused > layout->nslots || header->nlive > header->nused || header->nstrange > header->ninserted)
 		ix_corrupt(index, BufferGetBlockNumber(buffer), "The page counts more entries than it can hold.");
 	if (header->next == BufferGetBlockNumber(buffer))
 		ix_corrupt(index, BufferGetBlockNumber(buffer), "The page is linked to itself.");

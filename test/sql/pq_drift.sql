@@ -107,3 +107,16 @@ SELECT k, count(*) AS queries, count(*) FILTER (WHERE n = k AND n = d) AS each_o
 FROM unnest('{5,20,50,200}'::int[]) k, generate_series(1, 50) q, LATERAL (SELECT count(*) AS n, count(DISTINCT id) AS d
 	FROM (SELECT id FROM twice WHERE f < 2 ORDER BY e <-> spread(q * 17, 1, q % 3) LIMIT k) x) y
 GROUP BY 1 ORDER BY 1;
+
+-- rows around the same places, but less near, are no outliers, and yet unlike those that an index has learned from
+CREATE FUNCTION around(i int, width float8) RETURNS vector LANGUAGE sql IMMUTABLE AS
+	$$SELECT array_agg(sin((i % 200) * 0.7301 * j + j * j) + width * x(i, j))::vector FROM generate_series(1, 16) j$$;
+CREATE TABLE wider (id int, e vector(16)) WITH (autovacuum_enabled = off);
+INSERT INTO wider SELECT i, around(i, 0.1) FROM generate_series(1, 20000) i;
+CREATE INDEX wider_e ON wider USING pq (e vector_l2_ops);
+INSERT INTO wider SELECT i, around(i, 0.1) FROM generate_series(20001, 25000) i;
+VACUUM wider;
+SELECT due, generation FROM jflow_pq_info('wider_e');
+INSERT INTO wider SELECT i, around(i, 0.2) FROM generate_series(25001, 28000) i;
+VACUUM wider;
+SELECT due, generation > 1 AS learned FROM jflow_pq_info('wider_e');
