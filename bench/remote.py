@@ -5,7 +5,8 @@ REMOTE_ROWS (1,000,000) SIFT descriptors are stored by a flow of two shards that
 here, and by one whose two shards are flows on other servers: databases of this
 server, so that processor time is that of all sides together.  Both post through
 replicas.  REMOTE_PARTS chooses among "index", "search", "clients", and "scale": to a
-third server while eight clients search and write.
+third server while eight clients search and write; "latency" is a search by one client
+against the same on each server alone.
 """
 import os
 import random
@@ -23,7 +24,7 @@ from common import TOP, pgbench_times, psql
 ROWS = int(os.environ.get("REMOTE_ROWS", "1000000"))
 ROUNDS = int(os.environ.get("REMOTE_ROUNDS", "5"))
 SECONDS = int(os.environ.get("REMOTE_SECONDS", "10"))
-PARTS = os.environ.get("REMOTE_PARTS", "index search clients scale").split()
+PARTS = os.environ.get("REMOTE_PARTS", "index search clients latency scale").split()
 TICK = os.sysconf("SC_CLK_TCK")
 NODES = ("n1", "n2")
 NEW_NODE = "n3"
@@ -162,6 +163,29 @@ def search(clients):
     return results
 
 
+def latency():
+    """How much longer a search takes than on the slower server alone."""
+    saved = os.environ.get("PGDATABASE", "postgres")
+    alone = {}
+    together = []
+    for node in NODES:
+        os.environ["PGDATABASE"] = node
+        psql("CREATE TABLE query (id int PRIMARY KEY, embedding vector(128))")
+        copy("query", vectors("queries_u8.npy"))
+        alone[node] = []
+    for _ in range(ROUNDS):
+        for node in NODES:
+            os.environ["PGDATABASE"] = node
+            alone[node].append(statistics.median(pgbench_times(search_sql("store"), seconds=SECONDS)[0]))
+        os.environ["PGDATABASE"] = saved
+        together.append(statistics.median(pgbench_times(search_sql("far"), seconds=SECONDS)[0]))
+    slower = max(statistics.median(times) for times in alone.values())
+    print("| latency of a search, p50, ms | |\n| --- | --- |")
+    print("| on the slower server, posted there | %.2f |" % slower)
+    print("| of both, posted at the front | %.2f |" % statistics.median(together))
+    print("| above | %.2f |\n" % (statistics.median(together) - slower))
+
+
 def write_sql(flow):
     return ("\\set q random(0, %d)\n"
             "SELECT count(*) FROM jflow_post('/index', (SELECT ARRAY[jflow_doc(id => id::text, embedding => embedding)] "
@@ -240,6 +264,8 @@ def main():
                 statistics.median(r[number] for r in results["far"]),
                 statistics.median(pairs), min(pairs), max(pairs)))
         print()
+    if "latency" in PARTS:
+        latency()
     if "scale" in PARTS:
         scale()
 
