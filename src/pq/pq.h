@@ -582,7 +582,6 @@ extern double pq_projection_deviation(const PqSearch *search, double distance);
 extern double pq_search_bound(const PqSearch *search, double result);
 extern double pq_comparable(const PqSearch *search, double distance);
 extern int32 pq_scan_limit(const PqProbe *probe, float limit);
-extern void pq_select_candidates(PqCandidate *c, int count, int n);
 extern void pq_search_page(PqSearch *search, uint32 list, Page page, double *distances, float *errors);
 extern void pq_search_refine(PqSearch *search, const PqFrame *frame, double *distances, float *errors);
 extern void pq_probe_prepare(PqSearch *search, PqProbe *probe);

@@ -365,6 +365,18 @@ rank_candidates(PqGather *g, int from, int end)
 	search->ncandidates = all;
 }
 
+/* Is a strictly before b? */
+static inline bool
+candidate_before(const PqCandidate *a, const PqCandidate *b)
+{
+	return a->rank != b->rank ? a->rank < b->rank : a->offset < b->offset;
+}
+
+#define SELECT_NAME select_candidates
+#define SELECT_ELEMENT_TYPE PqCandidate
+#define SELECT_BEFORE candidate_before
+#include "index/select_template.h"
+
 /*
  * Rank what was collected.  As long as there is no d to judge by, those with the
  * best estimates come first, and the others only if they may be as near as the
@@ -385,7 +397,7 @@ rank_collected(PqGather *g)
 		g->unlimited = isinf(g->kth) ? g->unlimited : g->scanning + 1;
 		return;
 	}
-	pq_select_candidates(search->candidates, search->ncandidates, first - 1);
+	select_candidates(search->candidates, search->ncandidates, first - 1);
 	pivot = PqCandidateEstimate(&search->candidates[first - 1]);
 	rank_candidates(g, 0, first);
 	for (; g->unlimited <= g->scanning; g->unlimited++)

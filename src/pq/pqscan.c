@@ -331,41 +331,10 @@ least_before(const IxRow *a, const IxRow *b)
 	return ItemPointerCompare(unconstify(ItemPointerData *, &a->tid), unconstify(ItemPointerData *, &b->tid)) < 0;
 }
 
-/* Move the n least of count to the front, the next to its place. */
-static void
-select_least(IxRow *rows, int count, int n)
-{
-	int			left = 0;
-	int			right = count - 1;
-
-	while (left < right)
-	{
-		IxRow		pivot = rows[(left + right) / 2];
-		int			i = left;
-		int			j = right;
-
-		while (i <= j)
-		{
-			while (least_before(&rows[i], &pivot))
-				i++;
-			while (least_before(&pivot, &rows[j]))
-				j--;
-			if (i <= j)
-			{
-				IxRow		swap = rows[i];
-
-				rows[i++] = rows[j];
-				rows[j--] = swap;
-			}
-		}
-		if (n <= j)
-			right = j;
-		else if (n >= i)
-			left = i;
-		else
-			break;
-	}
-}
+#define SELECT_NAME select_least
+#define SELECT_ELEMENT_TYPE IxRow
+#define SELECT_BEFORE least_before
+#include "index/select_template.h"
 
 /* Rank the entries of a posting page that lie behind those read before. */
 static void

@@ -222,41 +222,10 @@ typedef struct ScoredList
 #define ST_DEFINE
 #include "lib/sort_template.h"
 
-/* Move the n smallest of count to the front (Hoare's selection). */
-static void
-select_scored(ScoredList *lists, int count, int n)
-{
-	int			left = 0;
-	int			right = count - 1;
-
-	while (left < right)
-	{
-		float		pivot = lists[(left + right) / 2].score;
-		int			i = left;
-		int			j = right;
-
-		while (i <= j)
-		{
-			while (lists[i].score < pivot)
-				i++;
-			while (lists[j].score > pivot)
-				j--;
-			if (i <= j)
-			{
-				ScoredList	swap = lists[i];
-
-				lists[i++] = lists[j];
-				lists[j--] = swap;
-			}
-		}
-		if (n <= j)
-			right = j;
-		else if (n >= i)
-			left = i;
-		else
-			break;
-	}
-}
+#define SELECT_NAME select_scored
+#define SELECT_ELEMENT_TYPE ScoredList
+#define SELECT_BEFORE(a, b) ((a)->score < (b)->score)
+#include "index/select_template.h"
 
 /* Are lists ranked by inner products? */
 #define BY_PRODUCT(search) ((search)->pq->model->metric == PQ_METRIC_IP && !(search)->assign)
@@ -475,51 +444,6 @@ pq_search_rank(PqSearch *search, int nprobes)
 	if (taken)
 		pfree(taken);
 	return search->nprobes;
-}
-
-/* Is a strictly before b? */
-static inline bool
-candidate_before(const PqCandidate *a, const PqCandidate *b)
-{
-	return a->rank != b->rank ? a->rank < b->rank : a->offset < b->offset;
-}
-
-/*
- * Move the n + 1 first of count candidates to the front, the n-th to its place.
- */
-void
-pq_select_candidates(PqCandidate *c, int count, int n)
-{
-	int			left = 0;
-	int			right = count - 1;
-
-	while (left < right)
-	{
-		PqCandidate pivot = c[(left + right) / 2];
-		int			i = left;
-		int			j = right;
-
-		while (i <= j)
-		{
-			while (candidate_before(&c[i], &pivot))
-				i++;
-			while (candidate_before(&pivot, &c[j]))
-				j--;
-			if (i <= j)
-			{
-				PqCandidate swap = c[i];
-
-				c[i++] = c[j];
-				c[j--] = swap;
-			}
-		}
-		if (n <= j)
-			right = j;
-		else if (n >= i)
-			left = i;
-		else
-			break;
-	}
 }
 
 /*
