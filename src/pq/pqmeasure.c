@@ -78,12 +78,17 @@ table_of_own(Oid oid)
 {
 	Oid			table = IndexGetRelation(oid, true);
 	Relation	index;
+	char	   *name = get_rel_name(oid);
 	bool		fits;
 
+	if (name == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("index with OID %u does not exist", oid)));
 	if (!OidIsValid(table))
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("\"%s\" is not a pq index", get_rel_name(oid) ? get_rel_name(oid) : "?")));
+				 errmsg("\"%s\" is not a pq index", name)));
 	if (!jflow_class_ownercheck_compat(table, GetUserId()))
 		aclcheck_error(ACLCHECK_NOT_OWNER, get_relkind_objtype(get_rel_relkind(table)), get_rel_name(table));
 	index = try_relation_open(oid, AccessShareLock);
@@ -93,7 +98,7 @@ table_of_own(Oid oid)
 	if (!fits)
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("\"%s\" is not a pq index", get_rel_name(oid))));
+				 errmsg("\"%s\" is not a pq index", name)));
 	return table;
 }
 

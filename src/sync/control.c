@@ -328,13 +328,16 @@ jflow_sync_worker_rows(PG_FUNCTION_ARGS)
 }
 
 /*
- * jflow.sync_here(sync int4) RETURNS text: active, paused or elsewhere.
+ * jflow.sync_here(sync int4) RETURNS text: active, paused or elsewhere, where also
+ * those are that the caller may not know of.
  */
 Datum
 jflow_sync_here(PG_FUNCTION_ARGS)
 {
 	Sync	   *sync = sync_read_id(PG_GETARG_INT32(0));
 
+	if (sync && !jflow_may_see(sync->flow, GetUserId()))
+		sync = NULL;
 	PG_RETURN_TEXT_P(cstring_to_text(sync == NULL || !sync->here ? "elsewhere" :
 									 sync->paused ? "paused" : "active"));
 }
