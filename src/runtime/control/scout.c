@@ -474,6 +474,7 @@ jflow_scout_main(Datum arg)
 	List	   *flows = NIL;
 	ListCell   *cell;
 	int			round;
+	int			started;
 	uint64		withdrawals;
 	bool		wanted,
 				complete = true;
@@ -515,6 +516,8 @@ jflow_scout_main(Datum arg)
 		complete &= want_flow_or_log(lfirst(cell), round, withdrawals);
 	if (flows != NIL)
 		forget_dropped_flows();
+	/* the list goes with the transaction */
+	started = list_length(flows);
 	CommitTransactionCommand();
 
 	for (int i = 0; i < jflow_max_pools; i++)
@@ -532,7 +535,7 @@ jflow_scout_main(Datum arg)
 	LWLockAcquire(&jflow_shared->control, LW_EXCLUSIVE);
 	entry = jflow_database_entry(database, false);
 	if (entry)
-		entry->started = list_length(flows);
+		entry->started = started;
 	LWLockRelease(&jflow_shared->control);
 	succeeded = complete;
 	proc_exit(0);
