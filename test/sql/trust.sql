@@ -173,6 +173,64 @@ SET ROLE trust_evil;
 SELECT jflow_unsync('lent');
 SELECT jflow_drop('lent');
 
+-- a store that is filled anew: what its owner has put on the old one, and on the new one while it is filled
+SET ROLE trust_evil;
+CREATE TABLE trust_evil.seen (what text, as_owner bool, path text);
+CREATE FUNCTION trust_evil.see(what text) RETURNS bool LANGUAGE plpgsql AS $$
+DECLARE c refcursor := 'c1';
+BEGIN
+	PERFORM set_config('work_mem', '99MB', false);
+	INSERT INTO trust_evil.seen VALUES (what, current_user = 'trust_evil', current_setting('search_path'));
+	BEGIN
+		CREATE TEMP TABLE trap (a int);
+		DROP TABLE trap;
+		INSERT INTO trust_evil.seen (what) VALUES ('not restricted');
+	EXCEPTION WHEN insufficient_privilege THEN NULL;
+	END;
+	BEGIN
+		CLOSE c;
+	EXCEPTION WHEN invalid_cursor_state OR invalid_cursor_name THEN NULL;
+	END;
+	RETURN true;
+END $$;
+CREATE FUNCTION trust_evil.see() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN PERFORM trust_evil.see(TG_NAME); RETURN coalesce(NEW, OLD); END $$;
+CREATE FUNCTION trust_evil.seen(t text) RETURNS text LANGUAGE plpgsql IMMUTABLE AS $$
+BEGIN PERFORM trust_evil.see('index'); RETURN t; END $$;
+CREATE FUNCTION trust_evil.encode(docs jflow_doc[], parameters jsonb) RETURNS jflow_doc[] LANGUAGE plpgsql AS $$
+BEGIN
+	FOR i IN 1..cardinality(docs) LOOP docs[i].embedding := '[1,2]'; END LOOP;
+	EXECUTE (SELECT uses_with->>'then' FROM jflow_context() WHERE to_regclass('jflow_data_trust_evil.anew_resync_store_0') IS NOT NULL);
+	RETURN docs;
+EXCEPTION WHEN duplicate_object OR duplicate_table OR null_value_not_allowed THEN RETURN docs;
+END $$;
+CREATE TABLE trust_evil.filled (id int PRIMARY KEY, t text);
+INSERT INTO trust_evil.filled SELECT i, 'a' FROM generate_series(1, 150) i;
+SELECT jflow_create('anew');
+SELECT jflow_add('anew', 'encoder', uses => 'trust_evil.encode', replicas => 0);
+SELECT jflow_add('anew', 'store', uses => 'PQLiteIndexer', replicas => 0);
+SELECT jflow_sync('anew', 'anew', 'trust_evil.filled', '{"text": "t"}', batch => 5, mode => 'immediate');
+CREATE INDEX ON jflow_data_trust_evil.anew_store (trust_evil.seen(text));
+CREATE TRIGGER of_the_old BEFORE INSERT OR DELETE ON jflow_data_trust_evil.anew_store FOR EACH ROW EXECUTE FUNCTION trust_evil.see();
+ALTER TABLE jflow_data_trust_evil.anew_store ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+CREATE POLICY p ON jflow_data_trust_evil.anew_store USING (trust_evil.see('policy'));
+TRUNCATE trust_evil.seen;
+RESET ROLE;
+BEGIN;
+DECLARE c1 CURSOR FOR SELECT i FROM generate_series(1, 9) i;
+SELECT jflow_resync('anew', $${"encoder": {"then": "CREATE TRIGGER of_the_new BEFORE INSERT ON jflow_data_trust_evil.anew_resync_store_0 FOR EACH ROW EXECUTE FUNCTION trust_evil.see()"}}$$);
+FETCH 1 FROM c1;
+SELECT current_setting('work_mem') <> '99MB' AS clean;
+COMMIT;
+SELECT DISTINCT what, as_owner, path LIKE '%, pg_temp' AS our_path FROM trust_evil.seen ORDER BY what;
+SELECT count(*) FROM jflow_data_trust_evil.anew_store;
+\set SHOW_CONTEXT never
+-- a trigger that would fire at the commit, as who resyncs
+SELECT jflow_resync('anew', $${"encoder": {"then": "CREATE CONSTRAINT TRIGGER later AFTER INSERT ON jflow_data_trust_evil.anew_resync_store_0 INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION trust_evil.see()"}}$$);
+SELECT jflow_resync('anew', $${"encoder": {"then": "ALTER TABLE jflow_data_trust_evil.anew_store_0 RENAME TO away; CREATE VIEW jflow_data_trust_evil.anew_store_0 AS SELECT trust_evil.see('view')"}}$$);
+SELECT name FROM jflow_sync_status WHERE flow = 'anew'; SELECT count(*) FROM jflow_data_trust_evil.anew_store;
+SELECT jflow_drop('anew', drop_data => true);
+
 -- a class of another's is none to undefine
 SET ROLE trust_stranger;
 SELECT jflow_undefine('TrustClass');

@@ -77,8 +77,8 @@ $node->safe_psql('postgres', q{
 # Somebody else posts, and works on all of it: tables, our catalog or its rows, the sync.
 my $posting = post_in_background($node, q{SET ROLE theirs_owner; SELECT pg_advisory_lock(42);
 	SELECT count(*) FROM jflow_post('/x', ARRAY['theirs'], 'theirs', target_executor => 'code')});
-wait_state($node, 'SELECT count(*) = 1 FROM jflow_progress', 'and who posts to it waits');
-my $post = $node->safe_psql('postgres', 'SELECT post FROM jflow_progress');
+wait_state($node, q{SELECT count(*) = 1 FROM jflow_progress WHERE endpoint = '/x'}, 'and who posts to it waits');
+my $post = $node->safe_psql('postgres', q{SELECT post FROM jflow_progress WHERE endpoint = '/x'});
 my $number = $node->safe_psql('postgres', 'SELECT id FROM jflow.sync');
 my $holder = $node->background_psql('postgres', on_error_stop => 1);
 sub hold

@@ -18,6 +18,7 @@
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/syscache.h"
@@ -107,12 +108,15 @@ pqlite_prepare_exchange(const JflowFlow *flow, const JflowExecutor *executor)
 {
 	PqliteShardRow *rows;
 	int			nrows;
+	int			guc_level;
 
 	if (pqlite_options_read(executor->uses_with)->table)
 		return;
 	pqlite_lock_store_name(flow->name, executor->name);
 	nrows = pqlite_shards_read(flow->name, executor->name, &rows);
 	check_live(flow, executor, rows, nrows);
+	guc_level = NewGUCNestLevel();
+	pqlite_set_owner_settings();
 	SPI_connect();
 	for (int i = 0; i < nrows; i++)
 	{
@@ -121,6 +125,7 @@ pqlite_prepare_exchange(const JflowFlow *flow, const JflowExecutor *executor)
 		pqlite_run(psprintf("ALTER TABLE %s ADD CONSTRAINT " CHECK_NAME " CHECK (shard = %d)", leaf, rows[i].shard));
 	}
 	SPI_finish();
+	AtEOXact_GUC(false, guc_level);
 }
 
 /*
@@ -223,13 +228,10 @@ exchange_codebook(const JflowFlow *flow, const JflowExecutor *executor, const ch
 		pqlite_run(psprintf("ALTER INDEX %s SET (codebook = %s)", indexes[i], quote_literal_cstr(old)));
 }
 
-/*
- * Give an executor what its stand-in has stored, and drop what it had.  The current
- * user owns both; locks the table against all others.
- */
-void
-pqlite_exchange(const JflowFlow *flow, const JflowExecutor *executor,
-				const JflowFlow *stand_in_flow, const JflowExecutor *stand_in)
+/* The work of pqlite_exchange. */
+static void
+exchange(const JflowFlow *flow, const JflowExecutor *executor,
+		 const JflowFlow *stand_in_flow, const JflowExecutor *stand_in)
 {
 	PqliteShardRow *old,
 			   *new;
@@ -240,8 +242,6 @@ pqlite_exchange(const JflowFlow *flow, const JflowExecutor *executor,
 			   *schema,
 			   *table;
 
-	if (pqlite_options_read(executor->uses_with)->table)
-		return;
 	pqlite_lock_store_name(flow->name, executor->name);
 	nold = pqlite_shards_read(flow->name, executor->name, &old);
 	nnew = pqlite_shards_read(stand_in_flow->name, stand_in->name, &new);
@@ -302,4 +302,23 @@ pqlite_exchange(const JflowFlow *flow, const JflowExecutor *executor,
 	exchange_codebook(flow, executor, schema, table, pqlite_codebook_name(flow->name, executor->name),
 					  pqlite_codebook_name(stand_in_flow->name, stand_in->name));
 	SPI_finish();
+}
+
+/*
+ * Give an executor what its stand-in has stored, and drop what it had.  The current
+ * user owns both; locks the table against all others.  Indexes that the owner has
+ * added to the parent are made for the new leaves, with his expressions.
+ */
+void
+pqlite_exchange(const JflowFlow *flow, const JflowExecutor *executor,
+				const JflowFlow *stand_in_flow, const JflowExecutor *stand_in)
+{
+	int			guc_level;
+
+	if (pqlite_options_read(executor->uses_with)->table)
+		return;
+	guc_level = NewGUCNestLevel();
+	pqlite_set_owner_settings();
+	exchange(flow, executor, stand_in_flow, stand_in);
+	AtEOXact_GUC(false, guc_level);
 }
