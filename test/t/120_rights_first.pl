@@ -75,12 +75,13 @@ $node->safe_psql('postgres', q{
 	END $$});
 
 # Somebody else posts, and works on all of it: tables, our catalog or its rows, the sync.
-my $posting = post_in_background($node, q{SET ROLE theirs_owner; SELECT pg_advisory_lock(42);
+my $holder = $node->background_psql('postgres', on_error_stop => 1);
+$holder->query('SELECT pg_advisory_lock(42)');
+my $posting = post_in_background($node, q{SET ROLE theirs_owner;
 	SELECT count(*) FROM jflow_post('/x', ARRAY['theirs'], 'theirs', target_executor => 'code')});
 wait_state($node, q{SELECT count(*) = 1 FROM jflow_progress WHERE endpoint = '/x'}, 'and who posts to it waits');
 my $post = $node->safe_psql('postgres', q{SELECT post FROM jflow_progress WHERE endpoint = '/x'});
 my $number = $node->safe_psql('postgres', 'SELECT id FROM jflow.sync');
-my $holder = $node->background_psql('postgres', on_error_stop => 1);
 sub hold
 {
 	my ($catalog) = @_;
@@ -267,5 +268,5 @@ for my $call (@own)
 	(my $missing = $theirs) =~ s/([tT]heir)s/$1x/g;
 	refuses($theirs, $theirs, $missing, $known);
 }
-
+is($node->safe_psql('postgres', q{SELECT post FROM jflow_progress WHERE endpoint = '/x'}), $post, 'the post has waited all the while');
 done_testing();
