@@ -24,7 +24,7 @@ INSERT INTO jflow.class (class, requests, polling, builtin) VALUES ('RemoteFlow'
 CREATE TABLE jflow.remote_move (
 	flow pg_catalog.text COLLATE pg_catalog."C" NOT NULL,
 	executor pg_catalog.text COLLATE pg_catalog."C" NOT NULL,
-	stage pg_catalog.text NOT NULL CHECK (stage IN ('wait', 'copy', 'settle', 'delete')),
+	stage pg_catalog.text NOT NULL CHECK (stage IN ('lock', 'wait', 'copy', 'settle', 'delete')),
 	since pg_catalog.int8 NOT NULL,
 	node pg_catalog.text,
 	"position" pg_catalog.text,

@@ -12,7 +12,6 @@
 
 #include "access/xact.h"
 #include "miscadmin.h"
-#include "postmaster/bgworker.h"
 #include "storage/lmgr.h"
 
 #include "common/idlock.h"
@@ -35,14 +34,15 @@ forget_held(XactEvent event, void *arg)
  * The mode in which a request locks the layout: so as to keep all others out if its
  * ids would fill the lock table, or if requests that follow in this transaction
  * would, which is then not left to an upgrade that could deadlock.  A transaction
- * that has begun with single ids goes on so as long as there is room.
+ * that has begun with single ids goes on so as long as there is room.  "alone": no
+ * others will follow.
  */
 LOCKMODE
-jflow_idlock_mode(int nids)
+jflow_idlock_mode(int nids, bool alone)
 {
 	if (held > 0 && held + nids <= MANY_IDS)
 		return RowExclusiveLock;
-	return nids > (MyBgworkerEntry ? MANY_IDS : MANY_IDS_INLINE) ? ExclusiveLock : RowExclusiveLock;
+	return nids > (alone ? MANY_IDS : MANY_IDS_INLINE) ? ExclusiveLock : RowExclusiveLock;
 }
 
 static int

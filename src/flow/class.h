@@ -89,6 +89,12 @@ typedef struct JflowClass
 	char	   *(*table) (Jsonb *uses_with);
 
 	/*
+	 * What of uses_with says what its documents become: two executors between
+	 * which documents move must have equal values for what both of them name.
+	 */
+	Jsonb	   *(*stored_as) (Jsonb *uses_with);
+
+	/*
 	 * Of an executor that stores: may another one, which is defined like it
 	 * but for uses_with, be filled beside it and then exchanged with it?
 	 * "check_stand_in" raises why not.  "prepare_exchange" does what takes

@@ -70,6 +70,7 @@ typedef struct JflowContext
 	int			nparts;
 	Oid			user;			/* whose rights the call has */
 	bool		read_only;		/* called as in a read-only transaction */
+	bool		moving;			/* for documents that move between servers */
 	TimestampTz until;			/* when it is cancelled, or DT_NOEND */
 	JflowTally *tally;			/* NULL: the class has no counters */
 	JflowPlans *plans;			/* NULL: nobody asks for them */

@@ -72,6 +72,7 @@ SELECT jflow_create('s');
 SELECT jflow_add('s', 'v', uses => 'TfidfVectorizer', replicas => 0);
 SELECT jflow.remote_post('/fetch', '{}', 's', '{}', '{"version": 1, "origin": [], "stored": true}');
 SELECT jflow_add('s', 's.1', uses => 'PQLiteIndexer', replicas => 0, uses_with => '{"dim": 2}');
+SELECT id, tags FROM unnest(jflow.remote_post('/fetch', '{}', 's', '{}', '{"version": 1, "origin": [], "definition": true}'));
 SELECT unnest(jflow.remote_post('/index', ARRAY[jflow_doc(id => 'a', text => 'one', embedding => '[1,2]'), jflow_doc(id => 'a#0', text => 'two', embedding => '[1,2]', parent_id => 'a')], 's', '{}', '{"version": 1, "origin": [], "stored": true, "ids": true}'));
 SELECT id, text FROM unnest(jflow.remote_post('/filter', '{}', 's', '{"filter": {"id": {"$gt": "a"}}, "limit": 5}', '{"version": 1, "origin": [], "stored": true, "read_only": true}'));
 SELECT count(*) FROM jflow_post('/delete', ARRAY[jflow_doc(id => 'a')], 's', '{"chunks": false}', target_executor => 's.1');

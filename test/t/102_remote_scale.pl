@@ -89,7 +89,7 @@ while ($steps++ < 200 && owner_sql($front, $step) eq 'f')
 	is(ask($front, $all) . ask($front, $best), $all_before . $best_before, 'all is found, once, in the same order') if $steps % 5 == 0;
 	ask($front, q{SELECT jflow_post('/update', ARRAY[jflow_doc(id => 'd7', text => 'text 7')], 'hand')});
 }
-is(join(' ', sort keys %stages), 'copy delete settle wait', 'in stages');
+is(join(' ', sort keys %stages), 'copy delete lock settle wait', 'in stages');
 is(ask($front, q{SELECT shards, uses_with->'servers', uses_with ? 'move' FROM jflow_executors WHERE flow = 'hand'}), '3|["n1", "n2", "n3"]|f', 'three servers');
 is(ask($front, $all) . ask($front, $best), $all_before . $best_before, 'with all that was there');
 my $there = stored('hand');
@@ -256,7 +256,7 @@ wait_for_load('there is load');
 my $holder = hold_stage();
 my $gate = close_gate('n3');
 is(owner_sql($front, q{SELECT jflow_scale('news', 'far', servers => '{n1,n2,n3}')}), 12, 'three servers are wanted');
-wait_stage('wait');
+wait_stage('lock');
 my $port = $far{n3}->port;
 $front->safe_psql('postgres', "ALTER SERVER n3 OPTIONS (SET port '1')");
 $holder->query_safe('COMMIT');

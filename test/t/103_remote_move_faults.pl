@@ -61,6 +61,13 @@ fails_with($front, scale('plain', '{n1,n2,again}'), '55000', qr/servers "(n1" an
 fails_with($front, scale('plain', '{again,n2}'), '55000', qr/are the same database/, 'one instead of itself');
 fails_with($front, scale('never', '{n1,n2,n3}'), '0A000', qr/documents of flow "never" cannot be moved/, 'an executor that stores by a condition');
 fails_with($front, scale('floats', '{n1,n2,n3}'), '0A000', qr/documents of flow "floats" cannot be moved/, 'an executor that nobody waits for');
+for (['{"dim": 3, "metric": "l2"}', 'dim'], ['{"dim": 2}', 'metric'], ['{"dim": 2, "metric": "l2", "columns": {"n": "int"}}', 'columns'])
+{
+	my ($uses_with, $option) = @$_;
+	owner_sql($far{n3}, qq{SELECT jflow_remove('plain', 'indexer'); SELECT jflow_add('plain', 'indexer', uses => 'PQLiteIndexer', replicas => 0, uses_with => '$uses_with')});
+	fails_with($front, scale('plain', '{n1,n2,n3}'), '55000', qr/servers "n3" and "n1" store documents of flow "plain" differently.*Option "$option" is/s, "a server with another $option");
+}
+owner_sql($far{n3}, q{SELECT jflow_remove('plain', 'indexer'); SELECT jflow_add('plain', 'indexer', uses => 'PQLiteIndexer', replicas => 0, uses_with => '{"metric": "euclidean", "columns": {}}')});
 fails_with($front, scale('plain', '{' . join(',', map { "s$_" } 1 .. 2000) . '}'), '54000', qr/at most \d+ servers/, 'more than there can be');
 $far{n3}->safe_psql('postgres', q{CREATE ROLE guest LOGIN; GRANT USAGE ON SCHEMA jflow TO guest; SET client_min_messages = error; SET ROLE flow_owner; SELECT jflow_grant('plain', 'guest', '{/filter,/fetch,/index}')});
 $front->safe_psql('postgres', q{ALTER USER MAPPING FOR flow_owner SERVER n3 OPTIONS (SET user 'guest')});
@@ -87,7 +94,7 @@ my $session = $front->background_psql('postgres', on_error_stop => 0);
 $session->query_safe('BEGIN ISOLATION LEVEL REPEATABLE READ');
 $session->query_safe(q{SELECT count(*) FROM jflow_post('/fetch', ARRAY[jflow_doc(id => 'd1')], 'other')});
 owner_sql($front, $step) for 1 .. 5;
-is(stage(), 'wait', 'who keeps a snapshot of a server is waited for, whatever it was for');
+is(stage(), 'lock', 'who keeps a snapshot of a server is waited for, whatever it was for');
 $session->query('COMMIT');
 ok(step_to('copy'), 'and no longer than it keeps it');
 $session->query_safe('BEGIN ISOLATION LEVEL REPEATABLE READ');
@@ -195,7 +202,9 @@ owner_sql($far{n3}, qq{CREATE FUNCTION slowly() RETURNS trigger LANGUAGE plpgsql
 	CREATE TRIGGER slowly BEFORE INSERT ON $other FOR EACH ROW EXECUTE FUNCTION slowly()});
 ask($front, scale('slow', '{n1,n2,n3}'));
 is(ask($front, $fetch), $nbase, 'each is found by its id at once');
-is(join(' ', map { ask($front, "SET ROLE flow_owner; $slow_step") } 1 .. 4), 'f f f f', 'steps go on');
+is(join(' ', map { ask($front, "SET ROLE flow_owner; $slow_step") } 1 .. 3), 'f f f', 'steps go on');
+fails_with($front, "SET ROLE flow_owner; SET statement_timeout = '2300ms'; $slow_step", '57014', qr/canceling statement due to statement timeout/, 'a cancel is none that takes less, also behind the limit of time');
+is(join(' ', map { ask($front, "SET ROLE flow_owner; $slow_step") } 1 .. 2), 'f f', 'steps go on again');
 isnt($front->safe_psql('postgres', q{SELECT coalesce("position", node) FROM jflow.remote_move WHERE flow = 'slow' AND stage = 'copy'}), '', 'and something has been copied');
 is(ask($front, $fetch), $nbase, 'and each is found');
 owner_sql($far{n3}, "DROP TRIGGER slowly ON $other");
@@ -223,6 +232,8 @@ is(ask($front, q{SELECT count(DISTINCT id) FROM jflow_post('/filter', NULL::jflo
 # a new server that is lost for good
 owner_sql($front, q{SELECT jflow_add('plain', 'far', uses => 'RemoteFlow', replicas => 0, uses_with => '{"servers": ["n1", "n3"], "flow": "plain"}')});
 my $left = ask($front, $all);
+fails_with($front, scale('plain', '{n1,n3,n2}'), '55000', qr/server "n2" has documents of flow "plain" already/, 'a server that has old documents');
+ask($far{n2}, q{SELECT jflow_post('/clear', NULL::jflow_doc[], 'plain')});
 ask($front, scale('plain', '{n1,n3,n2}'));
 ok(step_to('settle'), 'documents are on one server more');
 $far{n2}->stop('immediate');

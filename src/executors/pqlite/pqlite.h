@@ -121,6 +121,7 @@ typedef struct PqliteParameters
 /* pqlite_options.c */
 extern PqliteOptions *pqlite_options_read(Jsonb *uses_with);
 extern void pqlite_parameters_read(Jsonb *parameters, int default_limit, PqliteParameters *result);
+extern const char *const pqlite_on_missing_names[3];
 extern const char *pqlite_metric_name(PqliteMetric metric);
 extern bool pqlite_options_sparse(const PqliteOptions *options);
 
@@ -336,7 +337,7 @@ extern void pqlite_check_may_lock(Oid relid);
 extern void pqlite_check_may_write(Oid relid);
 extern void pqlite_lock_parent(Oid relid);
 extern void pqlite_lock_layout(Oid relid, LOCKMODE mode);
-extern LOCKMODE pqlite_layout_mode(const PqliteStore *store, int nids);
+extern LOCKMODE pqlite_layout_mode(const PqliteStore *store, const JflowContext *context, int nids);
 extern bool pqlite_lock_layout_if_free(Oid relid);
 extern void pqlite_lock_store_name(const char *flow, const char *executor);
 extern void pqlite_lock_schema_name(const char *schema);

@@ -12,7 +12,8 @@
  * take no longer, and searches are exact until then.  Where there is no mover
  * the post does it itself.  Since it has written already, which nobody else may
  * be doing while an index is made, one that meets other writers leaves it to the
- * next.
+ * next.  What moves documents between servers has a limit of time for each step,
+ * which training must not use up: it leaves that to others, too.
  */
 #include "postgres.h"
 
@@ -217,12 +218,13 @@ is_large_enough(PqliteStore *store, int64 pages, int written)
 void
 pqlite_index_if_due(PqliteStore *store, const JflowContext *context, int written)
 {
-	bool		has_mover = MyBgworkerEntry != NULL && context->executor->replicas > 0;
+	bool		has_mover = context->executor->replicas > 0 && (context->moving || MyBgworkerEntry != NULL);
 	bool		missing = false;
 	bool		due;
 	int64		pages;
 
-	if (!store->own || wanted_kind(store) == PQLITE_NO_INDEX || (has_mover && store->due))
+	if (!store->own || wanted_kind(store) == PQLITE_NO_INDEX ||
+		((has_mover || context->moving) && store->due))
 		return;
 	for (int i = 0; i < store->nleaves; i++)
 		missing |= !OidIsValid(store->leaves[i].index);
@@ -234,7 +236,7 @@ pqlite_index_if_due(PqliteStore *store, const JflowContext *context, int written
 	due = store->due || is_large_enough(store, pages, written);
 	if (!due && !(missing && store->trained_pages > 0))
 		return;
-	if (has_mover)
+	if (has_mover || (context->moving && !missing))
 	{
 		for (int i = 0; i < store->nleaves; i++)
 			if (due || !OidIsValid(store->leaves[i].index))

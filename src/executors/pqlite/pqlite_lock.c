@@ -13,6 +13,7 @@
 #include "catalog/objectaddress.h"
 #include "common/hashfn.h"
 #include "miscadmin.h"
+#include "postmaster/bgworker.h"
 #include "storage/lmgr.h"
 #include "storage/lock.h"
 #include "utils/acl.h"
@@ -103,9 +104,10 @@ pqlite_lock_layout_if_free(Oid relid)
  * transaction would, which is then not left to an upgrade that could deadlock.
  */
 LOCKMODE
-pqlite_layout_mode(const PqliteStore *store, int nids)
+pqlite_layout_mode(const PqliteStore *store, const JflowContext *context, int nids)
 {
-	return store->nleaves > 1 || !store->own ? jflow_idlock_mode(nids) : RowExclusiveLock;
+	return store->nleaves > 1 || !store->own ?
+		jflow_idlock_mode(nids, context->moving || MyBgworkerEntry != NULL) : RowExclusiveLock;
 }
 
 /* Make sure that one session at a time makes the table of an executor. */

@@ -22,6 +22,7 @@ static const char *const option_names[] = {
 	"on_missing", "writes", "index"
 };
 
+const char *const pqlite_on_missing_names[3] = {"error", "skip", "store"};
 static const char *const metric_names[] = {"cosine", "l2", "ip"};
 
 /* The name of a metric in options, a constant. */
@@ -119,8 +120,7 @@ name_value(const JsonbValue *value, const char *const *names, int n)
 static PqliteOnMissing
 read_on_missing(const JsonbValue *value)
 {
-	static const char *const names[] = {"error", "skip", "store"};
-	int			n = name_value(value, names, lengthof(names));
+	int			n = name_value(value, pqlite_on_missing_names, lengthof(pqlite_on_missing_names));
 
 	if (n < 0)
 		wrong_value("on_missing", "\"error\", \"skip\" or \"store\"");

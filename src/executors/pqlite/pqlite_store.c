@@ -449,7 +449,7 @@ pqlite_store_for_write(const JflowContext *context, const JflowDocs *docs, bool 
 
 		/* who may not write must not keep out those who may */
 		pqlite_check_may_write(relid);
-		pqlite_lock_layout(relid, docs ? pqlite_layout_mode(store, docs->ndocs) : ExclusiveLock);
+		pqlite_lock_layout(relid, docs ? pqlite_layout_mode(store, context, docs->ndocs) : ExclusiveLock);
 		AcceptInvalidationMessages();
 		if (store->valid)
 			break;

@@ -211,7 +211,7 @@ jflow_remote_call(PG_FUNCTION_ARGS)
 		PG_RETURN_DATUM(jflow_docs_empty());
 	if (jflow_class_writes_by_id(context->endpoint) && jflow_docs_count(call.ask.docs) > 0 &&
 		(now->moving || now != call.options))
-		PG_RETURN_DATUM(remote_write_by_id(&call.ask, now, context->executor->name));
+		PG_RETURN_DATUM(remote_write_by_id(&call.ask, now, context));
 	if (call.options->moving)
 		PG_RETURN_DATUM(remote_write_moving(&call.ask, call.options, context));
 	PG_RETURN_DATUM(ask_shard(&call));

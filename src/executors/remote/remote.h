@@ -23,10 +23,14 @@ typedef struct RemoteOptions
 	char	  **nodes;			/* by which documents find their server */
 	int			nservers;
 	bool		moving;
+	bool		locking;		/* where "moving": nothing has moved, and what
+								 * writes locks ids, but writes as before */
 	bool	   *is_old;			/* of each server, where "moving": had
 								 * documents before */
 	bool	   *is_new;			/* has documents after it */
-	char	  **to;				/* the new ones' nodes, as they were named */
+	char	  **from;			/* the old ones' nodes, as they were named */
+	int			nfrom;
+	char	  **to;				/* the new ones' */
 	int			nto;
 	char	   *flow;			/* on each of them */
 	int			limit;			/* matches of a search, or 0: not given */
@@ -56,6 +60,8 @@ typedef struct RemoteAsk
 	bool		stored;			/* only the executor that stores is asked, of
 								 * a flow whose documents can be moved */
 	bool		ids;			/* ids are enough of an answer */
+	bool		definition;		/* nothing is posted: how does it store
+								 * documents? */
 	TimestampTz until;
 	bool		no_longer;		/* is the answer waited for, whatever the
 								 * server does */
@@ -80,6 +86,8 @@ extern void remote_place(const RemoteOptions *options, const bool *among, struct
 						 int *servers);
 extern Jsonb *remote_options_moving(Jsonb *uses_with, const RemoteOptions *options,
 									char **servers, int nservers, const char *executor);
+extern Jsonb *remote_options_unmoved(Jsonb *uses_with, const RemoteOptions *options);
+extern Jsonb *remote_options_locked(Jsonb *uses_with, const RemoteOptions *options);
 extern Jsonb *remote_options_moved(Jsonb *uses_with, const RemoteOptions *options);
 extern bool remote_same_servers(const RemoteOptions *options, const bool *among,
 								char **servers, int nservers);
@@ -88,7 +96,8 @@ extern bool remote_same_servers(const RemoteOptions *options, const bool *among,
 extern uint64 remote_id_hash(const LOCKTAG *layout, text *id);
 extern void remote_check_isolation(const char *executor);
 extern const RemoteOptions *remote_options_now(const JflowContext *context, const RemoteOptions *planned);
-extern Datum remote_write_by_id(const RemoteAsk *ask, const RemoteOptions *options, const char *executor);
+extern Datum remote_write_by_id(const RemoteAsk *ask, const RemoteOptions *options,
+								const JflowContext *context);
 extern Datum remote_write_moving(const RemoteAsk *ask, const RemoteOptions *options,
 								 const JflowContext *context);
 extern int	remote_ids(Datum docs, text ***ids);
@@ -134,6 +143,7 @@ typedef struct pg_conn *RemoteLink;
 extern RemoteLink remote_link_open(const char *const *keywords, const char *const *values,
 								   int timeout_ms, bool quiet, char **problem);
 extern void remote_link_close(RemoteLink link);
+extern bool remote_was_late;
 extern struct pg_result *remote_link_result(RemoteLink link, TimestampTz until);
 extern bool remote_link_finish(RemoteLink link, int timeout_ms);
 

@@ -45,6 +45,8 @@ options_for(const RemoteAsk *ask)
 		jflow_json_push_bool(&state, "stored", true);
 	if (ask->ids)
 		jflow_json_push_bool(&state, "ids", true);
+	if (ask->definition)
+		jflow_json_push_bool(&state, "definition", true);
 	if (ask->until != DT_NOEND)
 		jflow_json_push_int(&state, "timeout",
 							Max((ask->until - GetCurrentTimestamp()) / 1000, 0) + GRACE_MS);

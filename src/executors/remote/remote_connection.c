@@ -334,13 +334,16 @@ cancel_statement(RemoteConnection *connection)
 	{
 		const char *value = o->val;
 
+		/*
+		 * of several hosts the one that we are connected to, without looking
+		 * it up
+		 */
+		if (strcmp(o->keyword, "hostaddr") == 0)
+			value = *PQhostaddr(connection->link) ? PQhostaddr(connection->link) : NULL;
 		if (value == NULL || strcmp(o->keyword, "target_session_attrs") == 0)
 			continue;
-		/* of several hosts the one that we are connected to */
 		if (strcmp(o->keyword, "host") == 0)
 			value = PQhost(connection->link);
-		else if (strcmp(o->keyword, "hostaddr") == 0)
-			value = PQhostaddr(connection->link);
 		else if (strcmp(o->keyword, "port") == 0)
 			value = PQport(connection->link);
 		keywords[n] = o->keyword;
@@ -418,12 +421,13 @@ raise_theirs(PGresult *result)
 	char	   *detail = field(result, PG_DIAG_MESSAGE_DETAIL);
 	char	   *hint = field(result, PG_DIAG_MESSAGE_HINT);
 	char	   *context = field(result, PG_DIAG_CONTEXT);
+	int			code = state && strlen(state) == 5 ?
+		MAKE_SQLSTATE(state[0], state[1], state[2], state[3], state[4]) : ERRCODE_CONNECTION_FAILURE;
 
 	PQclear(result);
+	remote_was_late = code == ERRCODE_QUERY_CANCELED;
 	ereport(ERROR,
-			(errcode(state && strlen(state) == 5 ?
-					 MAKE_SQLSTATE(state[0], state[1], state[2], state[3], state[4]) :
-					 ERRCODE_CONNECTION_FAILURE),
+			(errcode(code),
 			 errmsg_internal("%s", message ? message : "unknown error"),
 			 detail ? errdetail_internal("%s", detail) : 0,
 			 hint ? errhint("%s", hint) : 0,

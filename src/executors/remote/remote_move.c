@@ -34,13 +34,14 @@
 
 typedef enum Stage
 {
-	STAGE_WAIT,					/* for posts that know nothing of the move */
+	STAGE_LOCK,					/* wait for posts that lock no ids */
+	STAGE_WAIT,					/* for posts that know one place alone */
 	STAGE_COPY,
 	STAGE_SETTLE,				/* wait for posts that may not see the copies */
 	STAGE_DELETE
 } Stage;
 
-static const char *const stage_names[] = {"wait", "copy", "settle", "delete"};
+static const char *const stage_names[] = {"lock", "wait", "copy", "settle", "delete"};
 
 /* A row of jflow.remote_move. */
 typedef struct Progress
@@ -57,6 +58,7 @@ typedef struct Move
 	const JflowFlow *flow;
 	const JflowExecutor *executor;
 	const RemoteOptions *options;
+	Jsonb	   *uses_with;		/* what "progress" is of */
 	Progress	progress;
 	int			node;			/* whose documents are looked at */
 	int			batch;
@@ -129,8 +131,8 @@ read_progress(Move *move)
 
 	jflow_param_text(&params, move->flow->name);
 	jflow_param_text(&params, move->executor->name);
+	jflow_param_jsonb(&params, move->uses_with);
 	jflow_catalog_begin(&state);
-	jflow_param_jsonb(&params, move->executor->uses_with);
 	found = jflow_catalog_run("SELECT stage, since, node, \"position\" FROM jflow.remote_move "
 							  "WHERE flow = $1 AND executor = $2 AND uses_with = $3", &params) > 0;
 	if (found)
@@ -139,7 +141,6 @@ read_progress(Move *move)
 		char	   *node = jflow_catalog_value(0, 3);
 		char	   *position = jflow_catalog_value(0, 4);
 
-		move->progress.stage = STAGE_WAIT;
 		for (int i = 0; i < lengthof(stage_names); i++)
 			if (strcmp(stage, stage_names[i]) == 0)
 				move->progress.stage = (Stage) i;
@@ -165,8 +166,30 @@ write_progress(Move *move, Stage stage, const char *node, const char *position)
 			   "WHERE e.flow = $1 AND e.name = $2 AND e.uses_with = $7 FOR KEY SHARE OF e "
 			   "ON CONFLICT (flow, executor) DO UPDATE SET "
 			   "stage = $3, since = $4, node = $5, \"position\" = $6, uses_with = excluded.uses_with",
-			   &move->progress, move->executor->uses_with) == 0)
+			   &move->progress, move->uses_with) == 0)
 		was_changed(move);
+}
+
+/* Define the executor anew: all posts that begin from now on go by that. */
+static void
+change_definition(Move *move, Jsonb *uses_with, int shards)
+{
+	JflowParams params = {0};
+	JflowCatalogState state;
+
+	jflow_param_text(&params, move->flow->name);
+	jflow_param_text(&params, move->executor->name);
+	jflow_param_jsonb(&params, uses_with);
+	jflow_param_int(&params, shards);
+	jflow_param_jsonb(&params, move->uses_with);
+	jflow_catalog_begin(&state);
+	(void) jflow_catalog_run("SELECT FROM jflow.flow WHERE flow = $1 FOR UPDATE", &params);
+
+	if (jflow_catalog_run("UPDATE jflow.executor SET uses_with = $3, shards = $4 "
+						  "WHERE flow = $1 AND name = $2 AND uses_with = $5", &params) == 0)
+		was_changed(move);
+	jflow_catalog_end(&state);
+	move->uses_with = uses_with;
 }
 
 /* The node behind one that has documents to be moved; -1: there is none. */
@@ -525,23 +548,9 @@ are_copied(const Move *move, const Portion *page)
 
 /* All documents have moved: the servers are those that were wanted. */
 static void
-finish(const Move *move)
+finish(Move *move)
 {
-	JflowParams params = {0};
-	JflowCatalogState state;
-
-	jflow_param_text(&params, move->flow->name);
-	jflow_param_text(&params, move->executor->name);
-	jflow_param_jsonb(&params, remote_options_moved(move->executor->uses_with, move->options));
-	jflow_param_int(&params, move->options->nto);
-	jflow_param_jsonb(&params, move->executor->uses_with);
-	jflow_catalog_begin(&state);
-	(void) jflow_catalog_run("SELECT FROM jflow.flow WHERE flow = $1 FOR UPDATE", &params);
-
-	if (jflow_catalog_run("UPDATE jflow.executor SET uses_with = $3, shards = $4 "
-						  "WHERE flow = $1 AND name = $2 AND uses_with = $5", &params) == 0)
-		was_changed(move);
-	jflow_catalog_end(&state);
+	change_definition(move, remote_options_moved(move->uses_with, move->options), move->options->nto);
 	remote_forget_move(move->flow->name, move->executor->name);
 }
 
@@ -604,13 +613,13 @@ run_part(void *arg)
 /*
  * Is it not for the number of documents that they cannot be moved?  Too many are too
  * large a message, also for who makes a text of it, which is an internal error then,
- * or take too long.
+ * or take too long.  A cancel is not for that, nor another limit, whenever it comes.
  */
 static bool
 is_not_of_size(const ErrorData *error)
 {
 	if (error->sqlerrcode == ERRCODE_QUERY_CANCELED)
-		return GetCurrentTimestamp() < part_until;
+		return !remote_was_late || GetCurrentTimestamp() < part_until;
 	switch (ERRCODE_TO_CATEGORY(error->sqlerrcode))
 	{
 		case ERRCODE_PROGRAM_LIMIT_EXCEEDED:
@@ -644,7 +653,7 @@ in_parts(Move *move, JflowMove (*function) (Move *move))
 			ReThrowError(error);
 		move->batch = fitting;
 	}
-	fitting = Min(move->batch * 2, MAX_BATCH);
+	fitting = part.result == MOVE_WAIT ? move->batch : Min(move->batch * 2, MAX_BATCH);
 	return part.result;
 }
 
@@ -665,7 +674,7 @@ step(Move *move)
 {
 	if (!read_progress(move))
 	{
-		write_progress(move, STAGE_WAIT, NULL, NULL);
+		write_progress(move, move->options->locking ? STAGE_LOCK : STAGE_WAIT, NULL, NULL);
 		return MOVE_MORE;
 	}
 	move->node = node_of(move);
@@ -678,7 +687,10 @@ step(Move *move)
 		default:
 			if (!posts_have_ended(move))
 				return MOVE_WAIT;
-			write_progress(move, move->progress.stage == STAGE_WAIT ? STAGE_COPY : STAGE_DELETE, NULL, NULL);
+			if (move->progress.stage == STAGE_LOCK)
+				change_definition(move, remote_options_locked(move->uses_with, move->options),
+								  move->options->nservers);
+			write_progress(move, (Stage) (move->progress.stage + 1), NULL, NULL);
 			return MOVE_MORE;
 	}
 }
@@ -715,7 +727,8 @@ init_move(Move *move, const JflowFlow *flow, const char *executor)
 	move->executor = jflow_flow_executor(flow, executor);
 	if (move->executor == NULL || move->executor->class != &remote_class)
 		return false;
-	move->options = remote_options_read(move->executor->uses_with);
+	move->uses_with = move->executor->uses_with;
+	move->options = remote_options_read(move->uses_with);
 	move->ask = remote_ask_to_move(flow, move->executor, move->options);
 	return move->options->moving;
 }

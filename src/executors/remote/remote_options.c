@@ -66,6 +66,7 @@ typedef struct ReadMove
 	int			nfrom;
 	char	  **to;
 	int			nto;
+	bool		locking;
 } ReadMove;
 
 typedef struct ReadOptions
@@ -73,6 +74,8 @@ typedef struct ReadOptions
 	RemoteOptions *options;
 	ReadMove	move;
 } ReadOptions;
+
+#define MOVE_EXPECTED "an object of \"from\" and \"to\""
 
 static void
 read_move_member(void *arg, const char *key, JsonbValue *value)
@@ -83,18 +86,20 @@ read_move_member(void *arg, const char *key, JsonbValue *value)
 		move->from = read_names(key, value, &move->nfrom);
 	else if (strcmp(key, "to") == 0)
 		move->to = read_names(key, value, &move->nto);
+	else if (strcmp(key, "locking") == 0 && value->type == jbvBool)
+		move->locking = value->val.boolean;
 	else
-		wrong_value("move", "an object of \"from\" and \"to\"");
+		wrong_value("move", MOVE_EXPECTED);
 }
 
 static void
 read_move(const JsonbValue *value, ReadMove *move)
 {
 	if (!jflow_json_is_object(value))
-		wrong_value("move", "an object of \"from\" and \"to\"");
+		wrong_value("move", MOVE_EXPECTED);
 	jflow_json_each(value->val.binary.data, read_move_member, move);
 	if (move->from == NULL || move->to == NULL)
-		wrong_value("move", "an object of \"from\" and \"to\"");
+		wrong_value("move", MOVE_EXPECTED);
 }
 
 static void
@@ -177,8 +182,11 @@ set_move(RemoteOptions *options, const ReadMove *move)
 	bool	   *known = palloc0(sizeof(bool) * options->nservers);
 
 	options->moving = true;
+	options->locking = move->locking;
 	options->is_old = mark_nodes(options, move->from, move->nfrom, known);
 	options->is_new = mark_nodes(options, move->to, move->nto, known);
+	options->from = move->from;
+	options->nfrom = move->nfrom;
 	options->to = move->to;
 	options->nto = move->nto;
 	for (int i = 0; i < options->nservers; i++)
@@ -254,7 +262,8 @@ init_collected(Collected *list, int n)
 
 /* uses_with of other servers; "from" and "to" are what moves, or NULL. */
 static Jsonb *
-with_servers(Jsonb *uses_with, const Collected *list, const Collected *from, const Collected *to)
+with_servers(Jsonb *uses_with, const Collected *list, const Collected *from, const Collected *to,
+			 bool locking)
 {
 	JsonbInState state = {0};
 
@@ -269,6 +278,8 @@ with_servers(Jsonb *uses_with, const Collected *list, const Collected *from, con
 		pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 		jflow_json_push_strings(&state, "from", from->nodes, from->n);
 		jflow_json_push_strings(&state, "to", to->nodes, to->n);
+		if (locking)
+			jflow_json_push_bool(&state, "locking", true);
 		pushJsonbValue(&state, WJB_END_OBJECT, NULL);
 	}
 	pushJsonbValue(&state, WJB_END_OBJECT, NULL);
@@ -280,7 +291,7 @@ with_servers(Jsonb *uses_with, const Collected *list, const Collected *from, con
  * uses_with while documents move to these servers: those that are new, those that
  * stay, those that are left.  A document moves to an earlier one of them only, so
  * where two have it the first one's is the newest.  If documents move already, from
- * these servers, they go back.  Raises invalid_parameter_value for a server whose
+ * these servers, they go back, and all that writes has ids locked.  Raises invalid_parameter_value for a server whose
  * node would be another's.
  */
 Jsonb *
@@ -325,20 +336,48 @@ remote_options_moving(Jsonb *uses_with, const RemoteOptions *options, char **ser
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 				 errmsg("executor \"%s\" would have %d servers while documents move", executor, all.n),
 				 errdetail("It can have at most %d.", REMOTE_MAX_SERVERS)));
-	return with_servers(uses_with, &all, &from, &to);
+	return with_servers(uses_with, &all, &from, &to, !options->moving);
+}
+
+/* Nodes of an executor, given by their names. */
+static Collected
+collect_nodes(const RemoteOptions *options, char **nodes, int n)
+{
+	Collected	list;
+
+	init_collected(&list, n);
+	for (int i = 0; i < n; i++)
+		collect(&list, options->servers[index_of(nodes[i], options->nodes, options->nservers)], nodes[i]);
+	return list;
+}
+
+/* uses_with of a move that has moved nothing, without it. */
+Jsonb *
+remote_options_unmoved(Jsonb *uses_with, const RemoteOptions *options)
+{
+	Collected	from = collect_nodes(options, options->from, options->nfrom);
+
+	return with_servers(uses_with, &from, NULL, NULL, false);
 }
 
 /* uses_with where all documents have moved. */
 Jsonb *
 remote_options_moved(Jsonb *uses_with, const RemoteOptions *options)
 {
-	Collected	list;
+	Collected	to = collect_nodes(options, options->to, options->nto);
 
-	init_collected(&list, options->nto);
-	for (int i = 0; i < options->nto; i++)
-		collect(&list, options->servers[index_of(options->to[i], options->nodes, options->nservers)],
-				options->to[i]);
-	return with_servers(uses_with, &list, NULL, NULL);
+	return with_servers(uses_with, &to, NULL, NULL, false);
+}
+
+/* uses_with of the same move, where all that writes has locked ids. */
+Jsonb *
+remote_options_locked(Jsonb *uses_with, const RemoteOptions *options)
+{
+	Collected	all = collect_nodes(options, options->nodes, options->nservers);
+	Collected	from = collect_nodes(options, options->from, options->nfrom);
+	Collected	to = collect_nodes(options, options->to, options->nto);
+
+	return with_servers(uses_with, &all, &from, &to, false);
 }
 
 /* 64-bit FNV-1a. */

@@ -34,12 +34,26 @@ limit_one(void)
 }
 
 /*
+ * What has been at a server before documents move there would count as newer than what
+ * is moved, or was deleted since.
+ */
+static void JFLOW_NORETURN
+refuse_documents(const RemoteAsk *as, const char *server)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("server \"%s\" has documents of flow \"%s\" already", server, as->flow),
+			 errdetail("They could be older than those that move there, or were deleted since."),
+			 errhint("Post to /clear of the flow there.")));
+}
+
+/*
  * Raise what a server says against it that documents come from there or go there.  All
  * that a move will ask is asked, of one document or none: a right that is missing must
  * not turn up in its middle.
  */
 static void
-check_server(const RemoteAsk *as, const char *server)
+check_server(const RemoteAsk *as, const char *server, bool empty)
 {
 	static const char *const endpoints[] = {"/filter", "/fetch", "/index", "/delete"};
 	RemoteAsk	ask = *as;
@@ -52,9 +66,82 @@ check_server(const RemoteAsk *as, const char *server)
 		ask.endpoint = endpoints[i];
 		ask.parameters = i == 0 ? limit_one() : jflow_json_empty();
 		ask.read_only = i < 2;
-		(void) remote_ask_or_raise(&ask);
+		if (jflow_docs_count(remote_ask_or_raise(&ask)) > 0 && empty)
+			refuse_documents(&ask, server);
 	}
 	remote_check_writable(&ask);
+}
+
+/* How a server stores documents. */
+static Jsonb *
+stored_as(const RemoteAsk *as, const char *server)
+{
+	RemoteAsk	ask = *as;
+	JflowDocs  *docs;
+
+	ask.server = server;
+	ask.endpoint = "/fetch";
+	ask.docs = jflow_docs_empty();
+	ask.parameters = jflow_json_empty();
+	ask.read_only = ask.definition = true;
+	docs = jflow_docs_deform(remote_ask_or_raise(&ask), "documents");
+	if (docs->ndocs != 1 || docs->docs[0].nulls[DOC_TAGS] ||
+		!JB_ROOT_IS_OBJECT(DatumGetJsonbP(docs->docs[0].values[DOC_TAGS])))
+		return jflow_json_empty();
+	return DatumGetJsonbP(docs->docs[0].values[DOC_TAGS]);
+}
+
+/* Two servers, and how they store documents. */
+typedef struct Alike
+{
+	const char *flow;
+	const char *servers[2];
+	Jsonb	   *other;
+} Alike;
+
+static char *
+value_text(JsonbValue *value)
+{
+	Jsonb	   *json = JsonbValueToJsonb(value);
+
+	return JsonbToCString(NULL, &json->root, VARSIZE(json));
+}
+
+static void
+check_option(void *arg, const char *name, JsonbValue *value)
+{
+	const Alike *alike = arg;
+	JsonbValue	buffer;
+	JsonbValue *other = jflow_json_get(alike->other, name, &buffer);
+	char	   *texts[2];
+
+	if (other == NULL)
+		return;
+	texts[0] = value_text(value);
+	texts[1] = value_text(other);
+	if (strcmp(texts[0], texts[1]) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("servers \"%s\" and \"%s\" store documents of flow \"%s\" differently",
+						alike->servers[0], alike->servers[1], alike->flow),
+				 errdetail("Option \"%s\" is %s on the first, and %s on the second.", name, texts[0], texts[1]),
+				 errhint("Define the flow alike on all servers.")));
+}
+
+/* Raise an error where servers would make something else of the same documents. */
+static void
+check_alike(const RemoteAsk *as, const RemoteOptions *options)
+{
+	Alike		alike = {options->flow};
+	Jsonb	   *first = stored_as(as, options->servers[0]);
+
+	alike.servers[0] = options->servers[0];
+	for (int i = 1; i < options->nservers; i++)
+	{
+		alike.servers[1] = options->servers[i];
+		alike.other = stored_as(as, options->servers[i]);
+		jflow_json_each(&first->root, check_option, &alike);
+	}
 }
 
 static void
@@ -90,13 +177,20 @@ scale(void *arg)
 				(errcode(ERRCODE_OBJECT_IN_USE),
 				 errmsg("documents of executor \"%s\" are being moved already", work->executor),
 				 errhint("Wait until its uses_with has no \"move\", or name the servers that it had, to go back.")));
+	if (options->locking)
+	{
+		work->uses_with = remote_options_unmoved(executor->uses_with, options);
+		remote_forget_move(work->flow, work->executor);
+		return;
+	}
 	work->uses_with = remote_options_moving(executor->uses_with, options, work->servers, work->nservers,
 											work->executor);
 	options = remote_options_read(work->uses_with);
 	ask = remote_ask_to_move(flow, executor, options);
-	for (int i = 0; i < options->nservers; i++)
-		check_server(&ask, options->servers[i]);
 	remote_check_distinct(&ask, (const char *const *) options->servers, options->nservers);
+	for (int i = 0; i < options->nservers; i++)
+		check_server(&ask, options->servers[i], options->locking && !options->is_old[i]);
+	check_alike(&ask, options);
 	remote_forget_move(work->flow, work->executor);
 }
 

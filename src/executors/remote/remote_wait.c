@@ -22,6 +22,9 @@
 #include "compat.h"
 #include "executors/remote/remote.h"
 
+/* Has the last statement failed because its server took too long? */
+bool		remote_was_late = false;
+
 /* However late the end of a quiet wait is, that long at most at once. */
 #define QUIET_STEP_MS 1000
 
@@ -196,6 +199,7 @@ remote_link_result(RemoteLink link, TimestampTz until)
 {
 	PGresult   *volatile last = NULL;
 
+	remote_was_late = false;
 	PG_TRY();
 	{
 		for (;;)
@@ -204,9 +208,12 @@ remote_link_result(RemoteLink link, TimestampTz until)
 			bool		rows;
 
 			if (!await_answer(link, until, false))
+			{
+				remote_was_late = true;
 				ereport(ERROR,
 						(errcode(ERRCODE_QUERY_CANCELED),
 						 errmsg("the server has not answered in time")));
+			}
 			result = PQgetResult(link);
 			if (result == NULL)
 				break;

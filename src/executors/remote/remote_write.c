@@ -13,6 +13,7 @@
 #include "access/xact.h"
 #include "common/hashfn.h"
 #include "miscadmin.h"
+#include "postmaster/bgworker.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/inval.h"
@@ -58,7 +59,7 @@ remote_options_now(const JflowContext *context, const RemoteOptions *planned)
 	if (executor == NULL || executor->class != &remote_class)
 		return planned;
 	now = remote_options_read(executor->uses_with);
-	if (now->moving != planned->moving || now->nservers != planned->nservers ||
+	if (now->moving != planned->moving || now->locking != planned->locking || now->nservers != planned->nservers ||
 		strcmp(now->flow, planned->flow) != 0)
 		return now;
 	for (int i = 0; i < now->nservers; i++)
@@ -164,7 +165,7 @@ lock_ids(const char *flow, const char *executor, text **ids, int n)
 
 	for (int i = 0; i < n; i++)
 		hashes[i] = remote_id_hash(&layout, ids[i]);
-	(void) LockAcquire(&layout, jflow_idlock_mode(n), false, false);
+	(void) LockAcquire(&layout, jflow_idlock_mode(n, MyBgworkerEntry != NULL), false, false);
 	jflow_idlock_all(&layout, hashes, n);
 	pfree(hashes);
 }
@@ -182,15 +183,41 @@ ask_server(const RemoteAsk *ask, const RemoteOptions *options, int server, Datum
 	return remote_ask_or_raise(&one);
 }
 
+/*
+ * The order in which servers are written to, so that two posts do not wait for each
+ * other on two of them, where nobody sees it: that of who locks no ids, which is at
+ * first who began before the move, and at last who begins after it.
+ */
+static int *
+writing_order(const RemoteOptions *options)
+{
+	int		   *order = palloc(sizeof(int) * options->nservers);
+	const bool *first = options->locking ? options->is_old : options->is_new;
+	char	  **names = options->locking ? options->from : options->to;
+	int			nnames = options->locking ? options->nfrom : options->nto;
+	int			n = 0;
+
+	for (int i = 0; options->moving && i < nnames; i++)
+		for (int server = 0; server < options->nservers; server++)
+			if (strcmp(options->nodes[server], names[i]) == 0)
+				order[n++] = server;
+	for (int server = 0; server < options->nservers; server++)
+		if (!options->moving || !first[server])
+			order[n++] = server;
+	Assert(n == options->nservers);
+	return order;
+}
+
 /* Ask all servers for these documents, one after the other. */
 static Datum
 ask_all(const RemoteAsk *ask, const RemoteOptions *options)
 {
 	Datum	   *parts = palloc(sizeof(Datum) * options->nservers);
+	int		   *order = writing_order(options);
 	JflowPage	page = {.limit = JFLOW_NO_LIMIT,.copies = true};
 
 	for (int i = 0; i < options->nservers; i++)
-		parts[i] = ask_server(ask, options, i, ask->docs);
+		parts[order[i]] = ask_server(ask, options, order[i], ask->docs);
 	return jflow_reduce_shards(parts, options->nservers, &page);
 }
 
@@ -253,12 +280,14 @@ index_old(const RemoteAsk *ask, const RemoteOptions *options, int server, text *
 
 /*
  * What writes documents by their ids, wherever they are by the servers as they are
- * now, which may be others than the post was planned with.  Servers are written to in
- * one order, so that two posts do not wait for each other on two of them.
+ * now, which may be others than the post was planned with, and others again when the
+ * ids are locked.
  */
 Datum
-remote_write_by_id(const RemoteAsk *ask, const RemoteOptions *options, const char *executor)
+remote_write_by_id(const RemoteAsk *ask, const RemoteOptions *options, const JflowContext *context)
 {
+	const bool *among;
+	int		   *order;
 	text	  **ids;
 	int			n = remote_ids(ask->docs, &ids);
 	int		   *targets;
@@ -267,17 +296,23 @@ remote_write_by_id(const RemoteAsk *ask, const RemoteOptions *options, const cha
 	bool	   *keep;
 
 	if (options->moving)
-		lock_ids(ask->front, executor, ids, n);
+	{
+		lock_ids(ask->front, context->executor->name, ids, n);
+		options = remote_options_now(context, options);
+	}
 	if (strcmp(ask->endpoint, "/index") != 0)
 		return ask_all(ask, options);
 	targets = palloc(sizeof(int) * Max(n, 1));
 	old = palloc(sizeof(int) * Max(n, 1));
 	keep = palloc(sizeof(bool) * Max(n, 1));
 	answers = palloc0(sizeof(Datum) * options->nservers);
-	remote_place(options, options->moving ? options->is_new : NULL, ids, n, targets);
+	among = options->locking ? options->is_old : options->is_new;
+	remote_place(options, options->moving ? among : NULL, ids, n, targets);
 	remote_place(options, options->moving ? options->is_old : NULL, ids, n, old);
-	for (int server = 0; server < options->nservers; server++)
+	order = writing_order(options);
+	for (int k = 0; k < options->nservers; k++)
 	{
+		int			server = order[k];
 		bool		any = false;
 
 		index_old(ask, options, server, ids, n, old, targets);

@@ -264,6 +264,7 @@ await_no_replicas(const JflowFlow *flow, const JflowExecutor *executor, bool wai
 static int
 scale_servers(const JflowFlow *flow, const JflowExecutor *executor, int replicas, char **servers, int nservers)
 {
+	JflowExecutor changed = *executor;
 	int			shards = executor->shards;
 	Jsonb	   *uses_with;
 	Jsonb	   *was;
@@ -276,7 +277,9 @@ scale_servers(const JflowFlow *flow, const JflowExecutor *executor, int replicas
 	uses_with = executor->class->scale_servers(flow->name, executor->name, servers, nservers, &shards, &was);
 	if (uses_with || replicas != executor->replicas)
 		set_numbers(flow, executor->name, replicas, uses_with ? shards : 0, uses_with, was);
-	if (uses_with && (jflow_shared == NULL || !jflow_flow_started(flow->name)))
+	changed.uses_with = uses_with;
+	if (uses_with && executor->class->moving(&changed) &&
+		(jflow_shared == NULL || !jflow_flow_started(flow->name)))
 		ereport(NOTICE,
 				(errmsg("documents of executor \"%s\" are moved while flow \"%s\" is started",
 						executor->name, flow->name),

@@ -212,6 +212,11 @@ commits_prepared(Node *stmt)
  * Is the owner of something that runs gone?  Who drops a role says so at commit, but
  * not for a prepared transaction: that is committed by whoever comes, perhaps after
  * the server was started anew.
+ *
+ * Pools are read without their locks.  What is made or given back meanwhile may be
+ * taken for what it is not: then a scout looks once without need, or does not for a
+ * pool that is new.  Whatever was connected as the role had its pool before the role
+ * was gone, so that is seen; and nothing can connect as a role that is gone.
  */
 static bool
 owner_is_gone(void)

@@ -50,6 +50,9 @@ typedef struct JflowPostOptions
 	void	   *error_arg;
 	bool		ordered;
 	bool		read_only;		/* as in a read-only transaction */
+	bool		moving;			/* for documents that move between servers: in
+								 * this process and transaction, also where
+								 * there are replicas */
 	int64		timeout_ms;		/* 0: none */
 	JflowTrace	trace;
 	void	   *trace_arg;

@@ -64,6 +64,7 @@ jflow_local_call(JflowPost *post, const JflowCall *call)
 	context.parts = call->counts;
 	context.nparts = call->ncounts;
 	context.read_only = post->options->read_only;
+	context.moving = post->options->moving;
 	context.tally = jflow_tally_find(context.flow->name, context.executor,
 									 jflow_flow_owner(context.flow));
 	if (post->options->trace && !post->stranger)

@@ -463,7 +463,7 @@ plan_flow(const JflowPostOptions *options, bool fresh)
 		step->active = is_target(options->target_executor, step->executor->name);
 		any_target |= step->active;
 		step->unmerged = step->executor->disable_reduce;
-		if (step->active && !find_pools(step, plan))
+		if (step->active && !options->moving && !find_pools(step, plan))
 			return NULL;
 		if (step->active)
 			plan_step(step, plan, owner, &parameters);

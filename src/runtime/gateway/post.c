@@ -510,15 +510,14 @@ stores_plainly(const JflowExecutor *executor)
 
 /*
  * The target of posts that move the documents of a flow to another server: the
- * executor that stores them, as a regular expression.  Raises feature_not_supported
- * for a flow of which it cannot be said that what it stores is what was posted.
+ * executor that stores them.  Raises feature_not_supported for a flow of which it
+ * cannot be said that what it stores is what was posted.
  */
-static char *
+static const JflowExecutor *
 storing_executor(const char *flow_name, const char *endpoint)
 {
 	const JflowFlow *flow = jflow_flow_for_post(flow_name, endpoint);
 	const JflowExecutor *storing = NULL;
-	StringInfoData target;
 
 	for (int i = 0; i < flow->nexecutors; i++)
 	{
@@ -538,14 +537,51 @@ storing_executor(const char *flow_name, const char *endpoint)
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("documents of flow \"%s\" cannot be moved to other servers", flow->name),
 				 errdetail("No executor of it stores them.")));
-	initStringInfo(&target);
-	for (const char *c = storing->name; *c; c++)
+	return storing;
+}
+
+/* A regular expression that a name alone matches. */
+static char *
+pattern_of(const char *name)
+{
+	StringInfoData pattern;
+
+	initStringInfo(&pattern);
+	for (const char *c = name; *c; c++)
 	{
 		if (!IS_HIGHBIT_SET(*c) && !isalnum((unsigned char) *c) && *c != '_')
-			appendStringInfoChar(&target, '\\');
-		appendStringInfoChar(&target, *c);
+			appendStringInfoChar(&pattern, '\\');
+		appendStringInfoChar(&pattern, *c);
 	}
-	return target.data;
+	return pattern.data;
+}
+
+/* How an executor stores documents, as one that has its name. */
+static Datum
+stored_as(const JflowExecutor *executor)
+{
+	JflowDoc	doc;
+	Datum		elem;
+
+	jflow_doc_init(&doc);
+	doc.values[DOC_ID] = CStringGetTextDatum(executor->name);
+	doc.nulls[DOC_ID] = false;
+	if (executor->class->stored_as)
+	{
+		doc.values[DOC_TAGS] = JsonbPGetDatum(executor->class->stored_as(executor->uses_with));
+		doc.nulls[DOC_TAGS] = false;
+	}
+	elem = jflow_doc_form(&doc);
+	return jflow_docs_from_datums(&elem, 1);
+}
+
+static bool
+is_set(Jsonb *json, const char *name)
+{
+	JsonbValue	buffer;
+	JsonbValue *value = jflow_json_get(json, name, &buffer);
+
+	return value && value->type == jbvBool && value->val.boolean;
 }
 
 /* Documents of which nothing but the ids is left. */
@@ -588,11 +624,10 @@ read_remote_options(Jsonb *json, const char *flow, JflowPostOptions *options, Js
 				 errmsg("the origin of a post must be an array")));
 	*origin = JsonbValueToJsonb(value);
 	jflow_origin_check(*origin, flow);
-	value = jflow_json_get(json, "read_only", &buffer);
-	options->read_only = value && value->type == jbvBool && value->val.boolean;
-	value = jflow_json_get(json, "stored", &buffer);
-	if (value && value->type == jbvBool && value->val.boolean)
-		options->target_executor = storing_executor(options->flow, options->endpoint);
+	options->read_only = is_set(json, "read_only");
+	options->moving = is_set(json, "stored");
+	if (options->moving)
+		options->target_executor = pattern_of(storing_executor(options->flow, options->endpoint)->name);
 	value = jflow_json_get(json, "timeout", &buffer);
 	if (value == NULL || value->type != jbvNumeric)
 		return;
@@ -627,8 +662,7 @@ jflow_remote_post(PG_FUNCTION_ARGS)
 	JflowPostOptions options = {0};
 	Jsonb	   *outer = jflow_origin;
 	Jsonb	   *origin;
-	JsonbValue	buffer;
-	JsonbValue *value;
+	Jsonb	   *json = PG_GETARG_JSONB_P(4);
 	Datum		answer;
 
 	options.endpoint = text_to_cstring(PG_GETARG_TEXT_PP(0));
@@ -636,7 +670,9 @@ jflow_remote_post(PG_FUNCTION_ARGS)
 	options.parameters = PG_GETARG_JSONB_P(3);
 	options.timeout_ms = jflow_timeout;
 	options.ordered = true;
-	read_remote_options(PG_GETARG_JSONB_P(4), options.flow, &options, &origin);
+	read_remote_options(json, options.flow, &options, &origin);
+	if (is_set(json, "definition"))
+		PG_RETURN_DATUM(stored_as(storing_executor(options.flow, options.endpoint)));
 	PG_TRY();
 	{
 		jflow_origin = origin;
@@ -647,6 +683,5 @@ jflow_remote_post(PG_FUNCTION_ARGS)
 		jflow_origin = outer;
 	}
 	PG_END_TRY();
-	value = jflow_json_get(PG_GETARG_JSONB_P(4), "ids", &buffer);
-	PG_RETURN_DATUM(value && value->type == jbvBool && value->val.boolean ? ids_alone(answer) : answer);
+	PG_RETURN_DATUM(is_set(json, "ids") ? ids_alone(answer) : answer);
 }
