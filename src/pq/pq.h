@@ -364,11 +364,12 @@ typedef struct PqIndex
 	uint32		longest;		/* list */
 	Buffer	   *hints;			/* where blocks were last seen, by number */
 	uint32		hint_mask;
-	bool		appended;		/* a page since the last look at how many */
-	bool		strange;		/* behind one whose entries are strange */
+	bool		look;			/* for whether to learn */
+	bool		strange;		/* a page has entries that are */
+	double		nstrange;		/* entries, since a worker was asked for them */
 	uint32		asked;			/* pages there were when a worker was asked */
-	uint32		asked_outliers; /* and those of outliers */
-	uint32		asked_strange;	/* and pages when it was for strange entries */
+	double		asked_outliers; /* and outliers */
+	bool		asked_strange;	/* was it for strange entries? */
 } PqIndex;
 
 /*

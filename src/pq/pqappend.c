@@ -22,6 +22,9 @@
 
 #include "pq/pq.h"
 
+/* So many inserted entries of a page are worth a look at how many there are. */
+#define LOOK_EACH 32
+
 /*
  * Set a list's directory entry, in a WAL record that also holds the posting
  * page that it leads to.
@@ -65,7 +68,7 @@ make_head(Relation index, PqIndex *pq, uint32 list)
 		state = GenericXLogStart(index);
 		pq_posting_init(GenericXLogRegisterBuffer(state, buffer, GENERIC_XLOG_FULL_IMAGE), PqListLayout(pq, list), list);
 		register_directory(state, directory, list, block, block, 1);
-		pq->appended = true;
+		pq->look = true;
 		GenericXLogFinish(state);
 	}
 	UnlockReleaseBuffer(directory);
@@ -114,8 +117,7 @@ append_page(Relation index, PqIndex *pq, uint32 list, Buffer last)
 	PqPostingGetHeader(GenericXLogRegisterBuffer(state, last, 0))->next = block;
 	register_directory(state, directory, list, InvalidBlockNumber, block, 1);
 	GenericXLogFinish(state);
-	pq->appended = true;
-	pq->strange |= pq_page_strange(PqPostingGetHeader(BufferGetPage(last)));
+	pq->look = true;
 	UnlockReleaseBuffer(directory);
 	UnlockReleaseBuffer(buffer);
 	return block;
@@ -141,17 +143,31 @@ refine_buffer(Relation index, PqIndex *pq, BlockNumber block, uint32 list)
 	return buffer;
 }
 
-/* Count an entry that is inserted; of very many the ratio is enough. */
+/*
+ * Count an entry that is inserted.  Where slots are used again and again, only the
+ * last entries tell what comes, so older ones count less and less.
+ */
 static void
-count_inserted(PqPostingHeader *header, bool strange)
+count_inserted(PqPostingHeader *header, const PqLayout *layout, bool strange)
 {
-	if (header->ninserted == PG_UINT16_MAX)
+	if (header->ninserted >= layout->nslots)
 	{
 		header->ninserted /= 2;
 		header->nstrange /= 2;
 	}
 	header->ninserted++;
 	header->nstrange += strange;
+}
+
+/* After a page's entry see whether it may be time to learn, now and then. */
+static void
+look_now_and_then(PqIndex *pq, const PqPostingHeader *header, const PqLayout *layout)
+{
+	if (header->ninserted % LOOK_EACH == 0 || header->ninserted >= layout->nslots)
+	{
+		pq->look = true;
+		pq->strange |= pq_page_strange(header);
+	}
 }
 
 /*
@@ -184,7 +200,8 @@ put_entry(Relation index, PqIndex *pq, Buffer posting, int slot, const PqEntry *
 	image = GenericXLogRegisterBuffer(state, posting, 0);
 	pq_posting_put(image, layout, slot, entry);
 	PqPostingGetHeader(image)->nlive++;
-	count_inserted(PqPostingGetHeader(image), strange);
+	count_inserted(PqPostingGetHeader(image), layout, strange);
+	look_now_and_then(pq, PqPostingGetHeader(image), layout);
 	PqPostingGetHeader(image)->nused = Max(PqPostingGetHeader(image)->nused, slot + 1);
 	for (int part = 0; part < layout->refine_parts; part++)
 		PqPostingGetHeader(image)->refine[number + part] = BufferGetBlockNumber(refine[part]);
@@ -273,6 +290,7 @@ pq_insert_point(Relation index, PqIndex *pq, const float *point, float lost, PqE
 	pq_encode(pq->model, &pq->layout, point, &lost, &centroids, 1, &entry);
 	if (pq_is_outlier(index, pq, entry, point, centroid, &strange))
 		entry = pq_outlier_entry(pq, entry, point, lost);
+	pq->nstrange += strange;
 	insert_entry(index, pq, entry, strange);
 	pfree(centroid);
 }

@@ -45,7 +45,7 @@ pq_insert(Relation index, Datum *values, bool *isnull, ItemPointer tid,
 		pq_insert_point(index, pq, point, lost, entry);
 	}
 	UnlockPage(index, PQ_META_BLOCK, ShareLock);
-	if (pq->appended)
+	if (pq->look)
 		pq_learn_wanted(index, pq);
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(context);

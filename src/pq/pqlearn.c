@@ -14,8 +14,10 @@
  *    slot holds does not change, while it is copied; entries only come.
  * 2. A number for the generation is taken by a WAL record, so that what an
  *    interrupted attempt leaves is never taken for pages in use.
- * 3. All entries are copied, and it is remembered which slots were.
- * 4. What was inserted meanwhile is copied, until little comes.
+ * 3. The model is learned from all entries, it is remembered in which slots these
+ *    are, and just these are copied: what comes from then on was not learned from.
+ * 4. What was inserted meanwhile is copied as if it was inserted now, until little
+ *    comes.
  * 5. The lock that inserts share for each entry is taken alone, what is left is
  *    copied, and the meta page switched.  So no entry is lost, and none is doubled.
  *
@@ -59,8 +61,10 @@
 /* Passes that copy what comes meanwhile, and how little is left for the last. */
 #define PASSES 20
 #define FEW_ENTRIES 100
+/* How often a worker learns before it leaves it to another. */
+#define MOST_TIMES 3
 
-/* Which slots of a posting page were copied. */
+/* Which slots of a posting page were met, so that they are copied, or were. */
 typedef struct PqCopied
 {
 	BlockNumber block;
@@ -78,6 +82,7 @@ typedef struct PqLearn
 	PqBuild		build;
 	HTAB	   *copied;			/* PqCopied by block, NULL if all are to be
 								 * met */
+	bool		again;			/* meet what was met, instead of the rest */
 	const PqLayout *layout;		/* of the entries that are met */
 	PqSample   *sample;
 	PqLoader   *loader;
@@ -86,9 +91,9 @@ typedef struct PqLearn
 	MemoryContext row_context;
 } PqLearn;
 
-/* Posting pages of the model's lists, and of outliers. */
+/* Posting pages of the model's lists, and the directory's entry of outliers. */
 static uint32
-count_pages(Relation index, const PqMetaPageData *meta, uint32 *outliers)
+count_pages(Relation index, const PqMetaPageData *meta, PqDirectoryEntry *outliers)
 {
 	uint32		pages = 0;
 
@@ -105,7 +110,7 @@ count_pages(Relation index, const PqMetaPageData *meta, uint32 *outliers)
 			if (start + i < meta->nslots)
 				pages += entries[i].npages;
 			else
-				*outliers = entries[i].npages;
+				*outliers = entries[i];
 		}
 		UnlockReleaseBuffer(buffer);
 	}
@@ -133,8 +138,9 @@ pq_update_meta(Relation index, const PqMetaPageData *meta)
 }
 
 /*
- * Meet the entries of the old generation, or those that were not copied yet.
- * Pages are copied under their lock; live entries do not change.
+ * Meet the entries of the old generation, or those that were not met yet, or once
+ * more those that were.  Pages are copied under their lock; live entries do not
+ * change.
  */
 static void
 each_entry(PqLearn *learn, PqEntryAction action)
@@ -172,10 +178,13 @@ each_entry(PqLearn *learn, PqEntryAction action)
 			for (int b = 0; b * PQ_BLOCK < header->nused; b++)
 			{
 				uint32		live = PqPostingLive(page.data, layout)[b] & PqUsedMask(header, b);
-				uint32		mask = copied ? live & ~copied->masks[b] : live;
+				uint32		mask = live;
 
 				if (copied)
-					copied->masks[b] = live;
+				{
+					mask &= learn->again ? copied->masks[b] : ~copied->masks[b];
+					copied->masks[b] |= mask;
+				}
 				for (; mask; mask &= mask - 1)
 				{
 					int			slot = b * PQ_BLOCK + pg_rightmost_one_pos32(mask);
@@ -308,17 +317,23 @@ learn_anew(Relation index, double tuples)
 	build->dims = pq_index_dims(index, build->space);
 	build->meta = meta;
 	build->meta.generation = meta.last_generation;
+	control.keysize = sizeof(BlockNumber);
+	control.entrysize = offsetof(PqCopied, masks) + sizeof(uint32) * Max(learn.old->layout.nblocks, learn.old->flat_layout.nblocks);
+	control.hcxt = context;
+	learn.copied = hash_create("pq copied entries", 1024, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	train_anew(&learn, tuples);
 	pq_layout_init(&build->layout, build->trained->model, false, meta.nfilters, meta.filter_width);
 	build->layout.generation = build->meta.generation;
 	pq_write_start(index, MAIN_FORKNUM, build->trained, &build->meta, true);
 
-	control.keysize = sizeof(BlockNumber);
-	control.entrysize = offsetof(PqCopied, masks) + sizeof(uint32) * Max(learn.old->layout.nblocks, learn.old->flat_layout.nblocks);
-	control.hcxt = context;
-	learn.copied = hash_create("pq copied entries", 1024, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	/*
+	 * what came since the sample was taken may be an outlier, and is copied
+	 * below
+	 */
 	learn.loader = pq_loader_begin(build, NULL, pq_sort_memory(build, 1));
+	learn.again = true;
 	each_entry(&learn, load_entry);
+	learn.again = false;
 	build->indexed = pq_loader_end(learn.loader);
 	writer = pq_writer_begin(index, MAIN_FORKNUM, &build->meta, &build->layout, true);
 	pq_load_write(build, writer);
@@ -444,8 +459,8 @@ pq_learn_if_due(Relation index)
 	PqIndex    *pq = pq_index_get(index, context);
 	PqMetaPageData meta = pq->meta;
 	PqCounts	counts = count_entries(index, pq);
-	uint32		outlier_pages;
-	uint32		pages = count_pages(index, &meta, &outlier_pages);
+	PqDirectoryEntry outliers;
+	uint32		pages = count_pages(index, &meta, &outliers);
 	bool		due = pq_learning_due(&meta, &counts);
 	bool		learn = due && meta.codebook[0] == '\0' && learning_pays(index, pq, counts.live);
 
@@ -463,35 +478,56 @@ pq_learn_if_due(Relation index)
 	return learn;
 }
 
+/* About how many outliers there are: all pages of theirs are full but one. */
+static double
+count_outliers(Relation index, PqIndex *pq, const PqDirectoryEntry *outliers)
+{
+	Buffer		buffer;
+	double		last;
+
+	if (outliers->npages == 0)
+		return 0;
+	buffer = pq_read(pq, index, outliers->insert);
+	LockBuffer(buffer, BUFFER_LOCK_SHARE);
+	pq_posting_check(index, buffer, &pq->flat_layout, PqOutlierList(pq));
+	last = PqPostingGetHeader(BufferGetPage(buffer))->nlive;
+	UnlockReleaseBuffer(buffer);
+	return (outliers->npages - 1.0) * pq->flat_layout.nslots + last;
+}
+
 /*
- * Has an index so many pages that it may have to learn, and an eighth more than
- * when this backend asked the last time?
+ * Has an index so many pages, outliers or strange entries that it may have to learn,
+ * and some more than when this backend asked the last time?
  */
 static bool
 worth_asking(Relation index, PqIndex *pq)
 {
 	bool		strange = pq->strange;
-	uint32		outliers;
-	uint32		pages = count_pages(index, &pq->meta, &outliers);
+	PqDirectoryEntry entry;
+	uint32		pages = count_pages(index, &pq->meta, &entry);
+	double		outliers = count_outliers(index, pq, &entry);
 
+	pq->look = false;
 	pq->strange = false;
 	if (pq->meta.warned)
 		return false;
 	if (pages >= pq->meta.check_pages && pages >= pq->asked + pq->asked / 8)
 		pq->asked = pages + 1;
-	else if (outliers > 0 && (outliers - 1.0) * pq->flat_layout.nslots >= pq_most_outliers(&pq->meta) &&
-			 outliers >= pq->asked_outliers + pq->asked_outliers / 8)
-		pq->asked_outliers = outliers + 1;
-	else if (strange && pages >= pq->asked_strange + pq->asked_strange / 16)
-		pq->asked_strange = pages + 1;
+	else if (outliers >= pq_most_outliers(&pq->meta) && outliers >= pq->asked_outliers * 9 / 8)
+		pq->asked_outliers = outliers;
+	else if (strange && (!pq->asked_strange || pq->nstrange >= pq_most_outliers(&pq->meta) / 8))
+	{
+		pq->asked_strange = true;
+		pq->nstrange = 0;
+	}
 	else
 		return false;
 	return true;
 }
 
 /*
- * An insert has added a page: see that an index that may have to learn does so, by
- * a worker of its own, or here where nobody else knows the index.
+ * See that an index that may have to learn does so, by a worker of its own, or here
+ * where nobody else knows the index.
  */
 void
 pq_learn_wanted(Relation index, PqIndex *pq)
@@ -499,11 +535,8 @@ pq_learn_wanted(Relation index, PqIndex *pq)
 	BackgroundWorker worker = {0};
 	Oid			oid = RelationGetRelid(index);
 	Oid			table = index->rd_index->indrelid;
-	uint32		asked = pq->asked;
-	uint32		asked_outliers = pq->asked_outliers;
-	uint32		asked_strange = pq->asked_strange;
+	PqIndex		before = *pq;
 
-	pq->appended = false;
 	if (!worth_asking(index, pq))
 		return;
 	if (RELATION_IS_LOCAL(index) || rel_has_new_file_compat(index))
@@ -514,9 +547,11 @@ pq_learn_wanted(Relation index, PqIndex *pq)
 	/* a worker for this index or another of the table, or VACUUM, is at it */
 	if (!ConditionalLockRelationOid(table, ShareUpdateExclusiveLock))
 	{
-		pq->asked = asked;
-		pq->asked_outliers = asked_outliers;
-		pq->asked_strange = asked_strange;
+		/* or who comes behind it would not look before very much has come */
+		pq->asked = before.asked;
+		pq->asked_outliers = before.asked_outliers;
+		pq->asked_strange = before.asked_strange;
+		pq->nstrange = before.nstrange;
 		return;
 	}
 	UnlockRelationOid(table, ShareUpdateExclusiveLock);
@@ -574,7 +609,9 @@ jflow_pq_learn_worker(Datum arg)
 		if (index && index->rd_rel->relkind == RELKIND_INDEX && index->rd_index->indrelid == table &&
 			index->rd_indam->ambuild == pq_build && index->rd_index->indisready)
 		{
-			pq_learn_if_due(index);
+			/* and again if very much has come meanwhile */
+			for (int i = 0; i < MOST_TIMES && pq_learn_if_due(index); i++)
+				;
 		}
 		if (index)
 			relation_close(index, NoLock);
