@@ -209,11 +209,14 @@ fail(SyncRound *round, const SyncRow *row, int attempts, TimestampTz due)
 						  "WHERE sync = $1 AND key = $2", &params);
 }
 
-/* The error of a row that says nothing about it, and so is the sync's. */
+/*
+ * The error of a row that says nothing about it, and so is the sync's.  It outlives
+ * the connection to SPI, in whose memory we are behind a statement.
+ */
 static void
 keep_error(SyncRound *round, const SyncRow *row)
 {
-	round->error = palloc0(sizeof(ErrorData));
+	round->error = MemoryContextAllocZero(round->context, sizeof(ErrorData));
 	round->error->elevel = ERROR;
 	round->error->sqlerrcode = row->sqlstate;
 	round->error->message = row->message;
