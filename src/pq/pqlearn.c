@@ -249,9 +249,12 @@ insert_entry_anew(void *arg, const float *point, float error, Page page, int slo
 	PqEntry    *entry = palloc0(PqEntrySize(&pq->layout));
 	float	   *moved = palloc0(sizeof(float) * pq->model->padded);
 	float		off = move_entry(learn, point, error, moved);
+	int64		filters[IX_MAX_FILTERS];
 
 	entry->tid = PqPostingTids(page, learn->layout)[slot];
-	entry->nulls = ix_filter_get(page, &learn->layout->filters, slot, (int64 *) PqEntryFilters(entry, &pq->layout));
+	entry->nulls = ix_filter_get(page, &learn->layout->filters, slot, filters);
+	/* not aligned there */
+	memcpy(PqEntryFilters(entry, &pq->layout), filters, sizeof(int64) * pq->layout.filters.nfilters);
 	pq_insert_point(learn->index, pq, moved, off, entry);
 	MemoryContextSwitchTo(old);
 	MemoryContextReset(learn->row_context);

@@ -437,7 +437,8 @@ def crashes():
     if LOG is None:
         return 0
     with open(LOG, errors='replace') as log:
-        return sum(' was terminated by signal ' in line or 'TRAP: ' in line or 'PANIC:  ' in line for line in log)
+        return sum(any(word in line for word in (' was terminated by signal ', 'terminating any other active server processes',
+                                                 'TRAP: ', 'PANIC:  ')) for line in log)
 
 
 def main():

@@ -314,7 +314,8 @@ collect_sink(void *arg, Datum docs)
 			repalloc(sink->elems, sizeof(Datum) * sink->allocated) :
 			palloc(sizeof(Datum) * sink->allocated);
 	}
-	memcpy(sink->elems + sink->n, elems, sizeof(Datum) * n);
+	if (n > 0)
+		memcpy(sink->elems + sink->n, elems, sizeof(Datum) * n);
 	sink->n += n;
 	MemoryContextSwitchTo(old);
 }
