@@ -39,13 +39,9 @@ jflow_at_transaction_end(JflowXactEnd place, XactCallback callback)
 	callbacks[place] = callback;
 }
 
-/*
- * Call a function in a subtransaction.  Returns NULL if it went well, else the
- * error, in the current memory context; errors of which "raises" says so are raised
- * again.
- */
-ErrorData *
-jflow_try(JflowGuarded function, void *arg, JflowRaises raises)
+/* Call a function in a subtransaction, which leaves nothing if "undo" or an error says so. */
+static ErrorData *
+call_guarded(JflowGuarded function, void *arg, JflowRaises raises, bool undo)
 {
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
@@ -56,7 +52,10 @@ jflow_try(JflowGuarded function, void *arg, JflowRaises raises)
 	PG_TRY();
 	{
 		function(arg);
-		ReleaseCurrentSubTransaction();
+		if (undo)
+			RollbackAndReleaseCurrentSubTransaction();
+		else
+			ReleaseCurrentSubTransaction();
 		MemoryContextSwitchTo(context);
 		CurrentResourceOwner = owner;
 	}
@@ -73,4 +72,22 @@ jflow_try(JflowGuarded function, void *arg, JflowRaises raises)
 	}
 	PG_END_TRY();
 	return error;
+}
+
+/*
+ * Call a function in a subtransaction.  Returns NULL if it went well, else the
+ * error, in the current memory context; errors of which "raises" says so are raised
+ * again.
+ */
+ErrorData *
+jflow_try(JflowGuarded function, void *arg, JflowRaises raises)
+{
+	return call_guarded(function, arg, raises, false);
+}
+
+/* The same for a function that only looks: no lock of it stays, nor anything else but its memory. */
+ErrorData *
+jflow_try_look(JflowGuarded function, void *arg, JflowRaises raises)
+{
+	return call_guarded(function, arg, raises, true);
 }

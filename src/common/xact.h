@@ -34,6 +34,7 @@ typedef void (*JflowGuarded) (void *arg);
 typedef bool (*JflowRaises) (const ErrorData *error);
 
 extern ErrorData *jflow_try(JflowGuarded function, void *arg, JflowRaises raises);
+extern ErrorData *jflow_try_look(JflowGuarded function, void *arg, JflowRaises raises);
 extern void jflow_at_transaction_end(JflowXactEnd place, XactCallback callback);
 
 #endif							/* JFLOW_XACT_H */

@@ -20,55 +20,7 @@
 #include "compat.h"
 #include "sync/sync.h"
 
-#define MAX_ROUND_BYTES (16 * 1024 * 1024)	/* of documents */
-#define MAX_STEP 3200			/* rows */
-#define SWEEP_ROWS 10000
 #define LOOK_SHARE 20			/* see SyncLook */
-
-/* Of a round's rows, by key. */
-int
-sync_row_order(const void *a, const void *b)
-{
-	return jflow_text_order(((const SyncRow *) a)->key, ((const SyncRow *) b)->key);
-}
-
-/* Room for so many rows more. */
-static SyncRow *
-more_rows(SyncRound *round, int n)
-{
-	if (round->nrows + n > round->allocated)
-	{
-		MemoryContext old = MemoryContextSwitchTo(round->context);
-
-		round->allocated = Max(round->nrows + n, round->allocated * 2);
-		round->rows = round->rows ? repalloc_huge(round->rows, sizeof(SyncRow) * round->allocated) :
-			palloc(sizeof(SyncRow) * round->allocated);
-		MemoryContextSwitchTo(old);
-	}
-	return round->rows + round->nrows;
-}
-
-/* A column of texts that a statement has selected, in a memory context. */
-static Datum *
-selected_texts(MemoryContext context, int column, int *n, bool *any_null)
-{
-	MemoryContext old = MemoryContextSwitchTo(context);
-	Datum	   *result = palloc(sizeof(Datum) * Max(SPI_processed, 1));
-
-	*n = 0;
-	for (uint64 i = 0; i < SPI_processed; i++)
-	{
-		bool		isnull;
-		Datum		value = SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, column, &isnull);
-
-		if (isnull)
-			*any_null = true;
-		else
-			result[(*n)++] = PointerGetDatum(DatumGetTextPCopy(value));
-	}
-	MemoryContextSwitchTo(old);
-	return result;
-}
 
 /* The first and the last of the times that a statement has selected; of none they stay what they are. */
 static void
@@ -128,7 +80,7 @@ take_entries(SyncRound *round, int limit, TimestampTz from, TimestampTz *last, C
 	changed->taken += sync_statement("DELETE FROM jflow.sync_queue WHERE ctid = ANY (ARRAY("
 									 "SELECT ctid FROM jflow.sync_queue WHERE sync = $1 AND changed >= $3 "
 									 "ORDER BY changed LIMIT $2)) RETURNING key, changed", &params);
-	keys = selected_texts(round->context, 1, &n, &changed->all);
+	keys = sync_selected_texts(round->context, 1, &n, &changed->all);
 	selected_times(2, &round->oldest, last);
 	jflow_catalog_end(&state);
 	CommandCounterIncrement();
@@ -239,6 +191,7 @@ put_back(SyncRound *round, const Wanted *wanted, int n)
 	for (int i = 0; i < n; i++)
 		if (wanted[i].changed)
 			keys[back++] = wanted[i].key;
+	round->put_back |= back > 0;
 	jflow_catalog_begin(&state);
 	sync_unset_hashes(round->sync, keys, back, round->oldest);
 	jflow_catalog_end(&state);
@@ -284,7 +237,7 @@ select_wanted(SyncRound *round, int limit, TimestampTz now, int *n)
 static bool
 read_wanted(SyncRound *round, const SyncSource *source, const Wanted *wanted, int n, Size max)
 {
-	SyncRow    *rows = more_rows(round, n);
+	SyncRow    *rows = sync_round_room(round, n);
 	SyncRow    *found = palloc(sizeof(SyncRow) * n);
 	Datum	   *keys = palloc(sizeof(Datum) * n);
 	MemoryContext old = MemoryContextSwitchTo(round->context);
@@ -319,20 +272,6 @@ read_wanted(SyncRound *round, const SyncSource *source, const Wanted *wanted, in
 	return all;
 }
 
-/* How many rows to read at once next: more and more, since each reading costs a plan. */
-static int
-next_step(int step)
-{
-	return Max(step, Min(step * 2, MAX_STEP));
-}
-
-/* How many bytes of documents a round may still get. */
-static Size
-bytes_left(const SyncRound *round)
-{
-	return round->bytes < MAX_ROUND_BYTES ? MAX_ROUND_BYTES - round->bytes : 0;
-}
-
 /* Those of what was wanted that the round has not, since it has enough. */
 static int
 left_over(const SyncRound *round, Wanted *wanted, int n)
@@ -362,181 +301,15 @@ claim_due(SyncRound *round, const SyncSource *source, int limit, TimestampTz now
 		int			some = Min(step, n - i);
 
 		CHECK_FOR_INTERRUPTS();
-		if (bytes_left(round) == 0 || !read_wanted(round, source, wanted + i, some, bytes_left(round)))
+		if (sync_round_bytes_left(round) == 0 || !read_wanted(round, source, wanted + i, some, sync_round_bytes_left(round)))
 		{
 			put_back(round, wanted, left_over(round, wanted, n));
 			round->more = true; /* the rest stays due */
 			break;
 		}
 		i += some;
-		step = next_step(step);
+		step = sync_next_step(step);
 	}
-}
-
-/*
- * What sync_row has of some keys, which are sorted, between jflow_catalog_begin and
- * _end.  The keys of rows that follow one another in the source mostly do here, too,
- * or are not there yet: then all between the first and the last are read, which costs
- * much less than to look for each.
- */
-static void
-look_up(SyncRound *round, const Datum *keys, int n)
-{
-	JflowParams params = {0};
-	int			limit = n * 2;
-
-	jflow_param_int(&params, round->sync->id);
-	if (!round->scattered)
-	{
-		JflowParams range = params;
-
-		jflow_param(&range, TEXTOID, keys[0], false);
-		jflow_param(&range, TEXTOID, keys[n - 1], false);
-		jflow_param_int(&range, limit);
-		round->scattered = sync_statement("SELECT key, hash FROM jflow.sync_row WHERE sync = $1 "
-										  "AND key >= $2 AND key <= $3 LIMIT $4", &range) == limit;
-		if (!round->scattered)
-			return;
-	}
-	sync_param_texts(&params, keys, n);
-	(void) sync_statement("SELECT r.key, r.hash FROM pg_catalog.unnest($2) k CROSS JOIN LATERAL "
-						  "(SELECT key, hash FROM jflow.sync_row WHERE sync = $1 AND key = k OFFSET 0) r", &params);
-}
-
-/*
- * Of rows that were scanned, leave those that the store may not have, and that are not
- * among the first "nclaimed" of the round, which have changed or are due.
- */
-static int
-leave_out_known(SyncRound *round, int nclaimed, SyncRow *rows, int n)
-{
-	JflowCatalogState state;
-	Datum	   *keys = palloc(sizeof(Datum) * Max(n, 1));
-	int			kept = 0;
-
-	if (n == 0)
-		return 0;
-	qsort(rows, n, sizeof(SyncRow), sync_row_order);
-	for (int i = 0; i < n; i++)
-	{
-		keys[i] = rows[i].key;
-		rows[i].fresh = true;
-		rows[i].in_flight = bsearch(&rows[i], round->rows, nclaimed, sizeof(SyncRow), sync_row_order) == NULL;
-	}
-	jflow_catalog_begin(&state);
-	look_up(round, keys, n);
-	for (uint64 i = 0; i < SPI_processed; i++)
-	{
-		bool		isnull;
-		SyncRow		known = {.key = SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull)};
-		int64		hash = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2, &isnull));
-		SyncRow    *row = bsearch(&known, rows, n, sizeof(SyncRow), sync_row_order);
-
-		if (row == NULL)
-			continue;
-		row->fresh = false;
-		/* what has no hash is due, or will be, without our doing */
-		if (isnull || row->hash == hash)
-			row->in_flight = false;
-	}
-	jflow_catalog_end(&state);
-	for (int i = 0; i < n; i++)
-		if (rows[i].in_flight)
-			rows[kept++] = rows[i];
-	return kept;
-}
-
-/*
- * Compare some rows of the source; claims what differs, behind the first "nclaimed"
- * rows of the round.  Returns whether that was the end.
- */
-static bool
-compare_some(SyncRound *round, int nclaimed, const SyncSource *source, int step)
-{
-	Sync	   *sync = round->sync;
-	SyncRow    *rows = more_rows(round, step);
-	MemoryContext old = MemoryContextSwitchTo(round->context);
-	bool		all;
-	int			n = sync_source_scan(source, sync->position, step, bytes_left(round), rows, &all);
-	Datum		last = n > 0 ? rows[n - 1].key : (Datum) 0;
-	bool		end = all && n < step;
-	int			kept = leave_out_known(round, nclaimed, rows, n);
-
-	for (int i = 0; i < kept; i++)
-		if (rows[i].doc)
-			round->bytes += VARSIZE(DatumGetPointer(rows[i].doc));
-	round->nrows += kept;
-	if (!end)
-		sync->position = TextDatumGetCString(last);
-	MemoryContextSwitchTo(old);
-	return end;
-}
-
-static void
-compare(SyncRound *round, const SyncSource *source, int limit)
-{
-	Sync	   *sync = round->sync;
-	int			step = Min(sync->batch, limit);
-	int			nclaimed = round->nrows;
-	bool		end = false;
-
-	round->compared = true;
-	if (bytes_left(round) == 0)
-	{
-		round->more = true;
-		return;
-	}
-	while (!end && round->nrows < limit && bytes_left(round) > 0)
-	{
-		CHECK_FOR_INTERRUPTS();
-		end = compare_some(round, nclaimed, source, step);
-		step = next_step(step);
-	}
-	if (end)
-		sync_set_phase(sync, sync->phase == PHASE_FILL ? PHASE_FOLLOW : PHASE_SWEEP, (Datum) 0);
-	else
-		sync_set_phase(sync, sync->phase, CStringGetTextDatum(sync->position));
-	round->more |= !end || sync->phase == PHASE_SWEEP;
-}
-
-/* Look through keys that the store has: those that the source has not are due. */
-static void
-sweep(SyncRound *round, const SyncSource *source, TimestampTz now)
-{
-	Sync	   *sync = round->sync;
-	JflowCatalogState state;
-	JflowParams params = {0};
-	Datum	   *found = palloc(sizeof(Datum) * SWEEP_ROWS);
-	Datum	   *keys;
-	bool		none = false;
-	int			n;
-	int			nfound = 0;
-	int			gone = 0;
-	Datum		last;
-
-	round->compared = true;
-	jflow_param_int(&params, sync->id);
-	jflow_param_text(&params, sync->position ? sync->position : "");
-	jflow_param_int(&params, SWEEP_ROWS);
-	jflow_catalog_begin(&state);
-	(void) sync_statement("SELECT key FROM jflow.sync_row WHERE sync = $1 AND key > $2 ORDER BY key LIMIT $3", &params);
-	keys = selected_texts(round->context, 1, &n, &none);
-	jflow_catalog_end(&state);
-	last = n > 0 ? keys[n - 1] : (Datum) 0;
-	if (n > 0)
-		nfound = sync_source_keys(source, keys, n, found);
-	qsort(found, nfound, sizeof(Datum), jflow_texts_order);
-	for (int i = 0; i < n; i++)
-		if (bsearch(&keys[i], found, nfound, sizeof(Datum), jflow_texts_order) == NULL)
-			keys[gone++] = keys[i];
-	jflow_catalog_begin(&state);
-	sync_unset_hashes(sync, keys, gone, now);
-	jflow_catalog_end(&state);
-	if (n < SWEEP_ROWS)
-		sync_set_phase(sync, PHASE_FOLLOW, (Datum) 0);
-	else
-		sync_set_phase(sync, PHASE_SWEEP, last);
-	round->more = true;			/* what is due now, or the next keys */
 }
 
 /*
@@ -591,7 +364,7 @@ claim_suspects(SyncRound *round, const SyncSource *source, TimestampTz now)
 	Wanted	   *wanted = select_suspects(round, now, &n);
 
 	if (n > 0)
-		(void) read_wanted(round, source, wanted, n, bytes_left(round));
+		(void) read_wanted(round, source, wanted, n, sync_round_bytes_left(round));
 	round->more = true;
 }
 
@@ -622,9 +395,9 @@ claim_others(SyncRound *round, const SyncSource *source, int limit, TimestampTz 
 {
 	claim_due(round, source, limit, now);
 	if (round->sync->phase == PHASE_SWEEP)
-		sweep(round, source, now);
+		sync_sweep(round, source, now);
 	else if (round->sync->phase != PHASE_FOLLOW && round->nrows < limit)
-		compare(round, source, limit);
+		sync_compare(round, source, limit);
 }
 
 /*
@@ -638,6 +411,7 @@ sync_claim(SyncRound *round, int limit)
 	SyncSource *source = sync_source_open(round->sync);
 	TimestampTz now = GetCurrentTimestamp();
 
+	round->limit = limit;
 	if (round->suspects > 0)
 		claim_suspects(round, source, now);
 	else

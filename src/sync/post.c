@@ -14,10 +14,13 @@
 #include "runtime/gateway/gateway.h"
 #include "sync/sync.h"
 
+#define MEANWHILE_REQUESTS 8	/* that keep replicas busy while others are read */
+
 /* Documents of a round, cut into requests. */
 typedef struct RoundSource
 {
 	JflowSource base;
+	SyncRound  *round;
 	Datum	   *docs;
 	int			n;
 	int			position;
@@ -31,6 +34,9 @@ next_docs(JflowSource *base, int size, Datum *docs)
 
 	if (n <= 0)
 		return false;
+
+	if (source->position >= MEANWHILE_REQUESTS * size && source->position + n == source->n)
+		sync_read_ahead(source->round);
 	*docs = jflow_docs_from_datums(source->docs + source->position, n);
 	source->position += n;
 	return true;
@@ -160,6 +166,7 @@ post_some(SyncRound *round, bool deleted, bool alone)
 	{
 		source.base.next = next_docs;
 		source.base.total = source.n;
+		source.round = round;
 		options.endpoint = deleted ? "/delete" : sync->endpoint;
 		options.flow = sync->flow;
 		options.target_executor = deleted ? who_deletes(sync->flow) : NULL;

@@ -5,7 +5,8 @@
  * Files, each of which calls only those before it: catalog.c reads and writes our
  * tables; error.c says whose an error is; source.c says what a source must be, and
  * read.c reads its rows as documents; trigger.c makes and drops the triggers of a
- * source; flight.c writes down what is on its way; claim.c, post.c and settle.c are a
+ * source; round.c holds the rows of a round; flight.c writes down what is on its way;
+ * compare.c finds what the store may not have; claim.c, post.c and settle.c are a
  * round; worker.c runs rounds; immediate.c is a round inside of a writer's statement;
  * changed.c is what the triggers call; exchange.c lets a sync take another's place;
  * define.c, control.c and resync.c have the SQL functions.
@@ -27,6 +28,7 @@
 #define SYNC_MAX_BATCH 10000
 #define SYNC_MAX_RETRIES 100
 #define SYNC_MAX_BACKOFF_MS 300000	/* of a row, without what tells rows apart */
+#define SYNC_ROUND_BYTES (16 * 1024 * 1024)	/* of documents, about */
 #define SYNC_MAX_KEY 2048		/* bytes of a text in the index of sync_row */
 
 /* In sync_row, of what was on its way when the server crashed. */
@@ -167,17 +169,28 @@ typedef struct SyncLook
 	bool		at_all;			/* the last look was at all */
 } SyncLook;
 
-/* A round: claim, post, settle. */
+/*
+ * A round: claim, post, settle.  One whose rows have been read ahead, while the last
+ * one's post was out, has what a claim would have compared then.
+ */
 typedef struct SyncRound
 {
 	MemoryContext context;
 	Sync	   *sync;			/* as it was claimed */
 	SyncRow    *rows;
 	int			nrows;
+	int			limit;			/* of them, about */
 	int			allocated;
 	Size		bytes;			/* of documents */
 	bool		more;			/* there may be more to do at once */
 	bool		compared;		/* what is due now need not be of the queue */
+	bool		put_back;		/* of the queue some are due, and not of the
+								 * round */
+	bool		end;			/* there is nothing behind what was compared */
+	char	   *from;			/* of one read ahead: the position before it */
+	struct SyncRound *ahead;	/* what was read ahead for this one, or NULL */
+	struct SyncRound *next;		/* memory for what is read ahead for the next
+								 * one, or NULL */
 	SyncLook   *look;			/* NULL: at all */
 	TimestampTz claimed;		/* in sync_flight; 0: no row is in flight */
 	TimestampTz oldest;			/* when the first of those has changed of
@@ -192,6 +205,13 @@ typedef struct SyncRound
 	ErrorData  *error;			/* one that says nothing about a row */
 } SyncRound;
 
+/* round.c */
+extern int	sync_row_order(const void *a, const void *b);
+extern SyncRow *sync_round_room(SyncRound *round, int n);
+extern int	sync_next_step(int step);
+extern Size sync_round_bytes_left(const SyncRound *round);
+extern Datum *sync_selected_texts(MemoryContext context, int column, int *n, bool *any_null);
+
 /* flight.c */
 extern void sync_unset_hashes(const Sync *sync, const Datum *keys, int n, TimestampTz due);
 extern void sync_flight_begin(SyncRound *round);
@@ -199,8 +219,12 @@ extern void sync_flight_end(SyncRound *round);
 extern bool sync_any_suspects(const Sync *sync);
 extern int	sync_recover(const Sync *sync);
 
+/* compare.c */
+extern void sync_compare(SyncRound *round, const SyncSource *source, int limit);
+extern void sync_sweep(SyncRound *round, const SyncSource *source, TimestampTz now);
+extern void sync_read_ahead(SyncRound *round);
+
 /* claim.c */
-extern int	sync_row_order(const void *a, const void *b);
 extern void sync_claim(SyncRound *round, int limit);
 extern void sync_claim_keys(SyncRound *round, Datum *keys, int n);
 extern void sync_hasten(const Sync *sync);

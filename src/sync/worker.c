@@ -33,6 +33,8 @@ typedef struct Worker
 	JflowReplica *me;
 	JflowPool  *pool;
 	MemoryContext context;		/* of a round */
+	MemoryContext next_context; /* of the next one */
+	SyncRound  *ahead;			/* what has been read ahead for it, or NULL */
 	bool		locked;			/* the sync */
 	bool		noted;			/* the catalog has an error of ours, or may */
 	bool		recover;		/* a round may have ended badly */
@@ -280,6 +282,7 @@ recover_from_error(Worker *worker)
 	RESUME_INTERRUPTS();
 	MemoryContextSwitchTo(worker->context);
 	worker->recover = true;
+	worker->ahead = NULL;
 	/* what was taken may be there again */
 	memset(&worker->look, 0, sizeof(worker->look));
 	note_error(worker, error);
@@ -300,6 +303,43 @@ heed_clock(Worker *worker)
 	worker->clock = now;
 }
 
+/* A round has ended: its memory is that of the next but one. */
+static void
+turn_memory(Worker *worker)
+{
+	MemoryContext last = worker->context;
+
+	MemoryContextReset(last);
+	worker->context = worker->next_context;
+	worker->next_context = last;
+	MemoryContextSwitchTo(worker->context);
+}
+
+/* No round follows soon. */
+static void
+forget_memory(Worker *worker)
+{
+	worker->ahead = NULL;
+	MemoryContextReset(worker->context);
+	MemoryContextReset(worker->next_context);
+}
+
+/* A round with what was read ahead for it. */
+static SyncRound *
+make_round(Worker *worker)
+{
+	SyncRound  *round = palloc0(sizeof(SyncRound));
+
+	round->context = worker->context;
+	round->look = &worker->look;
+	round->ahead = worker->ahead;
+	worker->ahead = NULL;
+	MemoryContextReset(worker->next_context);
+	round->next = MemoryContextAllocZero(worker->next_context, sizeof(SyncRound));
+	round->next->context = worker->next_context;
+	return round;
+}
+
 /*
  * One round.  Returns whether another one may follow at once; in *due when there
  * is something to do again.
@@ -308,11 +348,9 @@ static bool
 run_round(Worker *worker, TimestampTz *due)
 {
 	TimestampTz started = GetCurrentTimestamp();
-	SyncRound  *round = palloc0(sizeof(SyncRound));
+	SyncRound  *round = make_round(worker);
 	volatile bool again = false;
 
-	round->context = worker->context;
-	round->look = &worker->look;
 	*due = DT_NOEND;
 	worker->replaces = false;
 	heed_clock(worker);
@@ -328,6 +366,8 @@ run_round(Worker *worker, TimestampTz *due)
 			if (round->nrows > 0)
 				count_round(worker, round->error == NULL);
 			again = round->error == NULL && (round->more || round->nrows > 0);
+			if (again && round->next->from)
+				worker->ahead = round->next;
 			if (!again)
 			{
 				begin_transaction(true);
@@ -445,7 +485,7 @@ take_place(Worker *worker)
 		{
 			while (!worker->me->stop && run_round(worker, &due))
 			{
-				MemoryContextReset(worker->context);
+				turn_memory(worker);
 				CHECK_FOR_INTERRUPTS();
 			}
 			if (worker->replaces && worker->locked_other && !worker->me->stop)
@@ -544,6 +584,7 @@ sync_worker_run(JflowReplica *me)
 	worker.recover = true;
 	worker.hasten = true;		/* the flow may have been stopped */
 	worker.context = AllocSetContextCreate(TopMemoryContext, "jflow sync", ALLOCSET_DEFAULT_SIZES);
+	worker.next_context = AllocSetContextCreate(TopMemoryContext, "jflow sync", ALLOCSET_DEFAULT_SIZES);
 	MemoryContextSwitchTo(worker.context);
 	manual = is_manual(worker.pool->shards);
 	while (!me->stop)
@@ -574,7 +615,7 @@ sync_worker_run(JflowReplica *me)
 		MemoryContextSwitchTo(worker.context);
 		while (!me->stop && run_round(&worker, &due))
 		{
-			MemoryContextReset(worker.context);
+			turn_memory(&worker);
 			CHECK_FOR_INTERRUPTS();
 			/* who asked need not wait for what goes on changing */
 			if (asked && worker.look.at_all && is_served(&worker))
@@ -590,7 +631,7 @@ sync_worker_run(JflowReplica *me)
 		}
 		if (worker.replaces && !me->stop)
 			take_place(&worker);
-		MemoryContextReset(worker.context);
+		forget_memory(&worker);
 		/* by one that stops nobody is served; another is asked the same */
 		if (asked && !me->stop)
 			answer(&worker);
