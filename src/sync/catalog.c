@@ -423,6 +423,7 @@ sync_delete(const Sync *sync)
 	JflowParams params = {0};
 
 	check_isolation(sync);
+	sync_lock_rows(sync->id);
 	jflow_param_int(&params, sync->id);
 	jflow_catalog_begin(&state);
 	for (int i = 0; i < lengthof(statements); i++)
@@ -576,6 +577,21 @@ sync_lock(int id, bool session)
 		return;
 	Assert(nheld < MAX_HELD);
 	held[nheld++] = tag;
+}
+
+/*
+ * The lock of a sync's rows, until the transaction ends: of a worker that notes in a
+ * short transaction what became of some, and of who would have those that have failed
+ * tried again.  They come by the rows in different orders.  It is taken behind that of
+ * the sync, and nobody has it while something is out.
+ */
+void
+sync_lock_rows(int id)
+{
+	LOCKTAG		tag;
+
+	SET_LOCKTAG_OBJECT(tag, MyDatabaseId, jflow_catalog_relid("sync_row"), (Oid) id, 0);
+	(void) LockAcquire(&tag, ExclusiveLock, false, false);
 }
 
 /* A transaction was aborted, and took the session's locks with it. */

@@ -72,6 +72,7 @@ jflow_sync_retry(PG_FUNCTION_ARGS)
 	JflowParams params = {0};
 	uint64		n;
 
+	sync_lock_rows(sync->id);
 	jflow_param_int(&params, sync->id);
 	jflow_catalog_begin(&state);
 	n = jflow_catalog_run("UPDATE jflow.sync_row SET due = pg_catalog.now(), attempts = 0, failed = NULL, "

@@ -102,6 +102,7 @@ claim(Worker *worker, SyncRound *round)
 	if (wanted)
 	{
 		round->sync = sync;
+		sync_lock_rows(sync->id);
 		sync_check_source(sync);
 		if (worker->recover)
 			worker->suspects = sync_recover(sync);
@@ -200,6 +201,7 @@ post_and_settle(Worker *worker, SyncRound *round)
 		worker->me->stop = true;
 		return;
 	}
+	sync_lock_rows(round->sync->id);
 	sync_settle(round, wait_after(worker->failures));
 	if (round->error || (worker->noted && round->arrived > 0))
 	{

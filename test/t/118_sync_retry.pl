@@ -1,0 +1,81 @@
+# Do jflow_sync_retry and a worker that notes what became of the same rows take turns, is what was on its way tried
+# again, too, and does jflow_sync_run wait for what is on its way?
+use strict;
+use warnings;
+use FindBin;
+use lib $FindBin::RealBin;
+use Jflow;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $node = new_node('main');
+prepare_database($node);
+$node->safe_psql('postgres', q{GRANT CREATE ON SCHEMA public TO flow_owner});
+owner_sql($node, q{
+	CREATE TABLE outage (id text);
+	CREATE TABLE kept (id text PRIMARY KEY, text text);
+	CREATE FUNCTION keep(docs jflow_doc[], parameters jsonb) RETURNS jflow_doc[] LANGUAGE plpgsql AS $$ BEGIN
+		PERFORM pg_advisory_xact_lock_shared(48);
+		IF EXISTS (SELECT FROM public.outage o JOIN unnest(docs) d USING (id)) THEN RAISE EXCEPTION 'away'; END IF;
+		INSERT INTO public.kept SELECT d.id, d.text FROM unnest(docs) d ON CONFLICT (id) DO UPDATE SET text = excluded.text;
+		UPDATE public.item SET text = item.text || '+' FROM unnest(docs) d WHERE item.id = d.id AND item.text LIKE 'again%';
+		RETURN docs;
+	END $$;
+	CREATE TABLE item (id text PRIMARY KEY, text text);
+	INSERT INTO item VALUES ('a', 'first'), ('b', 'first'), ('m', 'first');
+	SELECT jflow_create('f');
+	SELECT jflow_add('f', 'e', uses => 'public.keep', replicas => 1);
+	SELECT jflow_sync('s', 'f', 'item', '{"text": "text"}', mode => 'manual', retries => 20)});
+start_flow($node, 'f');
+is(owner_sql($node, q{SELECT jflow_sync_run('s', '170 s')}), 't', 'the store is filled');
+
+# Rows that have failed: one is due, one will be, one is set aside and has changed since.  So a round settles "b" first
+# and then "a", and who retries comes by them in the other order.
+$node->safe_psql('postgres', sprintf(
+	q{UPDATE jflow.sync_row SET hash = NULL, attempts = 10, failed = now(), sqlstate = 'P0001', message = 'away', due = %s WHERE key = '%s'}, @$_))
+  for ([ 'now()', 'a' ], [ q{now() + '1 h'}, 'm' ], [ q{'infinity'}, 'b' ]);
+owner_sql($node, q{INSERT INTO outage VALUES ('a'); UPDATE item SET text = 'second' WHERE id = 'b';
+	BEGIN; SELECT pg_advisory_xact_lock(48); PREPARE TRANSACTION 'gate'});
+my $run = post_in_background($node, q{SET ROLE flow_owner; SELECT jflow_sync_run('s', '170 s')});
+wait_state($node, q{SELECT count(*) = 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted}, 'a round is out');
+my $holder = $node->background_psql('postgres');
+$holder->query_safe(q{BEGIN; SELECT FROM jflow.sync_row WHERE key = 'm' FOR UPDATE});
+my $retry = post_in_background($node, q{SET ROLE flow_owner; SELECT jflow_sync_retry('s')});
+wait_state($node, qq{SELECT count(*) = 1 FROM pg_locks WHERE pid = $retry->{pid} AND NOT granted}, 'who retries waits for a row');
+owner_sql($node, q{ROLLBACK PREPARED 'gate'});
+my $worker = worker_pid($node, 'jflow sync');
+wait_state($node, qq{SELECT count(*) = 1 FROM pg_locks WHERE pid = $worker AND NOT granted}, 'and the worker for him');
+$holder->query_safe('ROLLBACK');
+$holder->quit;
+my ($out, $err) = finish_background($retry);
+is("$out$err", '3', 'all rows are to be tried again');
+($out, $err) = finish_background($run);
+is($err, '', 'the worker goes on');
+wait_state($node, q{SELECT count(*) = 1 AND min(id) = 'a' AND min(attempts) < 10 FROM jflow_sync_errors}, 'one fails again, as if it never had');
+unlike(slurp_file($node->logfile), qr/deadlock/, 'nobody was in a deadlock');
+owner_sql($node, q{TRUNCATE outage; SELECT jflow_sync_retry('s')});
+is(owner_sql($node, q{SELECT jflow_sync_run('s', '170 s')}), 't', 'all arrive');
+is($node->safe_psql('postgres', q{SELECT string_agg(text, ' ' ORDER BY id) FROM kept}), 'first second first', 'the newest of each');
+
+# What is on its way has not arrived, says another round's entry; one that is left by nobody, for this test.
+my $entry = q{INSERT INTO jflow.sync_flight (sync, claimed, changed, oldest, keys, due) SELECT id, 'epoch', 1, 'epoch', '{a}', '{}' FROM jflow.sync};
+my $no_entry = q{DELETE FROM jflow.sync_flight WHERE claimed = 'epoch'};
+$node->safe_psql('postgres', $entry);
+is(owner_sql($node, q{SELECT jflow_sync_run('s', '170 s')}), 'f', 'what is on its way is left');
+$node->safe_psql('postgres', $no_entry);
+is(owner_sql($node, q{SELECT jflow_sync_run('s', '170 s')}), 't', 'then nothing is');
+
+# nor is who asks told so where the worker always has something to do
+my $rounds = q{SELECT requests FROM jflow_stat_replicas WHERE executor = 's'};
+$node->safe_psql('postgres', $entry);
+owner_sql($node, q{UPDATE item SET text = 'again' WHERE id = 'b'});
+$run = post_in_background($node, q{SET ROLE flow_owner; SELECT jflow_sync_run('s', '170 s')});
+my $before = $node->safe_psql('postgres', $rounds);
+wait_state($node, "SELECT ($rounds) > $before + 20", 'rounds follow one another');
+is($node->safe_psql('postgres', qq{SELECT state FROM pg_stat_activity WHERE pid = $run->{pid}}), 'active', 'who asks waits');
+$node->safe_psql('postgres', $no_entry);
+($out, $err) = finish_background($run);
+is("$out$err", 't', 'until it has arrived');
+owner_sql($node, q{UPDATE item SET text = 'done' WHERE id = 'b'});
+$node->stop;
+done_testing();
