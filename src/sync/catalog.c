@@ -580,10 +580,10 @@ sync_lock(int id, bool session)
 }
 
 /*
- * The lock of a sync's rows, until the transaction ends: of a worker that notes in a
- * short transaction what became of some, and of who would have those that have failed
- * tried again.  They come by the rows in different orders.  It is taken behind that of
- * the sync, and nobody has it while something is out.
+ * The lock of a sync's rows, until the transaction ends: of a worker that writes to
+ * rows that are there, and of who would have those that have failed tried again.  They
+ * come by the rows in different orders.  It is taken behind those of the sync and the
+ * source, and nobody has it while something is out.
  */
 void
 sync_lock_rows(int id)

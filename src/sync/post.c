@@ -14,7 +14,7 @@
 #include "runtime/gateway/gateway.h"
 #include "sync/sync.h"
 
-#define MEANWHILE_REQUESTS 8	/* that keep replicas busy while others are read */
+#define MEANWHILE_REQUESTS 8	/* that keep replicas busy */
 
 /* Documents of a round, cut into requests. */
 typedef struct RoundSource

@@ -28,7 +28,7 @@
 #define SYNC_MAX_BATCH 10000
 #define SYNC_MAX_RETRIES 100
 #define SYNC_MAX_BACKOFF_MS 300000	/* of a row, without what tells rows apart */
-#define SYNC_ROUND_BYTES (16 * 1024 * 1024)	/* of documents, about */
+#define SYNC_ROUND_BYTES (16 * 1024 * 1024) /* of documents, about */
 #define SYNC_MAX_KEY 2048		/* bytes of a text in the index of sync_row */
 
 /* In sync_row, of what was on its way when the server crashed. */

@@ -102,7 +102,6 @@ claim(Worker *worker, SyncRound *round)
 	if (wanted)
 	{
 		round->sync = sync;
-		sync_lock_rows(sync->id);
 		sync_check_source(sync);
 		if (worker->recover)
 			worker->suspects = sync_recover(sync);
