@@ -138,7 +138,20 @@ compare_some(SyncRound *round, const First *others, const SyncSource *source, in
 	return n;
 }
 
-/* What sync_read_ahead does; all but its memory is undone. */
+/* Is one of the rows of a round, from a number on, one that could not be read? */
+static bool
+any_unread(const SyncRound *round, int first)
+{
+	for (int i = first; i < round->nrows; i++)
+		if (round->rows[i].failed)
+			return true;
+	return false;
+}
+
+/*
+ * What sync_read_ahead does; all but its memory is undone.  Rows that cannot be read in
+ * this way may well be by the claim, so it ends before them.
+ */
 static void
 read_ahead(void *arg)
 {
@@ -160,11 +173,24 @@ read_ahead(void *arg)
 	next->sync = sync;
 	while (!next->end && n < round->limit && next->bytes < MAX_AHEAD_BYTES)
 	{
+		char	   *position = sync->position;
+		int			before = next->nrows;
+		int			some;
+
 		CHECK_FOR_INTERRUPTS();
-		n += compare_some(next, &others, source, step, MAX_AHEAD_BYTES - next->bytes);
+		some = compare_some(next, &others, source, step, MAX_AHEAD_BYTES - next->bytes);
+		if (any_unread(next, before))
+		{
+			next->nrows = before;
+			next->end = false;
+			sync->position = position;
+			break;
+		}
+		n += some;
 		step = sync_next_step(step);
 	}
-	next->from = MemoryContextStrdup(next->context, round->sync->position);
+	if (n > 0)
+		next->from = MemoryContextStrdup(next->context, round->sync->position);
 	PopActiveSnapshot();
 }
 

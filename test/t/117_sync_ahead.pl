@@ -16,7 +16,12 @@ $node->safe_psql('postgres', q{GRANT CREATE ON SCHEMA public TO flow_owner});
 owner_sql($node, q{
 	CREATE TYPE note AS (v text);
 	CREATE FUNCTION note_text(n note) RETURNS text LANGUAGE plpgsql AS
-		$$ BEGIN IF n.v LIKE 'marker%' THEN RAISE LOG 'read: %', n.v; END IF; RETURN n.v; END $$;
+		$$ BEGIN
+			IF n.v LIKE 'marker%' THEN RAISE LOG 'read: %', n.v; END IF;
+			IF n.v = 'told' THEN INSERT INTO public.told VALUES (n.v); END IF;
+			RETURN n.v;
+		END $$;
+	CREATE TABLE told (text text);
 	CREATE CAST (note AS text) WITH FUNCTION note_text(note);
 	CREATE TABLE posted (n bigserial, flow text, id text, text text);
 	CREATE FUNCTION keep(docs jflow_doc[], parameters jsonb) RETURNS jflow_doc[] LANGUAGE plpgsql AS $$ BEGIN
@@ -115,5 +120,12 @@ owner_sql($node, $open);
 $resume->quit;
 is_in_step('anew');
 is(often('anew'), '5x2', 'all but one were posted once');
+
+# rows whose reading writes, which only a claim may
+fill('telling', 2500, q{CASE WHEN i = 640 THEN 'marker telling' WHEN i <= 630 THEN 'gate' WHEN i % 100 = 7 THEN 'told' ELSE 'first' END});
+owner_sql($node, $open);
+is(owner_sql($node, q{SELECT jflow_sync_run('telling', '170 s')}), 't', 'telling: all arrive');
+is_in_step('telling');
+is(often('telling'), '', 'each once');
 $node->stop;
 done_testing();
