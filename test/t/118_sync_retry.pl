@@ -33,7 +33,7 @@ is(owner_sql($node, q{SELECT jflow_sync_run('s', '170 s')}), 't', 'the store is 
 # and then "a", and who retries comes by them in the other order.
 $node->safe_psql('postgres', sprintf(
 	q{UPDATE jflow.sync_row SET hash = NULL, attempts = 10, failed = now(), sqlstate = 'P0001', message = 'away', due = %s WHERE key = '%s'}, @$_))
-  for ([ 'now()', 'a' ], [ q{now() + '1 h'}, 'm' ], [ q{'infinity'}, 'b' ]);
+  for ([ 'now()', 'a' ], [ q{now() + '400 s'}, 'm' ], [ q{'infinity'}, 'b' ]);
 owner_sql($node, q{INSERT INTO outage VALUES ('a'); UPDATE item SET text = 'second' WHERE id = 'b';
 	BEGIN; SELECT pg_advisory_xact_lock(48); PREPARE TRANSACTION 'gate'});
 my $run = post_in_background($node, q{SET ROLE flow_owner; SELECT jflow_sync_run('s', '170 s')});
