@@ -43,7 +43,7 @@
 
 #define PQ_META_BLOCK 0
 #define PQ_MAGIC 0x50514a46
-#define PQ_VERSION 5
+#define PQ_VERSION 6
 #define PQ_PAGE_ID 0xFF95		/* for pg_filedump */
 
 typedef enum PqPageKind
@@ -110,6 +110,7 @@ typedef struct PqPostingHeader
 #define PQ_MAX_LISTS 65536
 #define PQ_LARGEST 1e15f		/* largest coordinate of the index space */
 #define PQ_MAX_CURVE 24
+#define PQ_HIGH_GOAL 0.95
 /*
  * An index of fewer rows, or of fewer distinct ones as long as they are not very
  * many, is flat, if it is not told how many lists it is to have.
@@ -198,8 +199,12 @@ typedef struct PqMetaPageData
 	float		separation;		/* of centroids */
 	float		look;			/* groups this much farther than the nearest
 								 * are looked at */
+	float		unlike;			/* queries that are stranger are unlike rows */
+	float		unlike_high;	/* where a goal is above PQ_HIGH_GOAL */
 	int32		ncurves;
+	int32		nunlike;
 	PqCurve		curves[PQ_CURVES];	/* k rising */
+	PqCurve		unlike_curves[PQ_CURVES];	/* for those queries */
 } PqMetaPageData;
 
 /* Entries of an index. */
@@ -346,6 +351,18 @@ typedef struct PqEntry
 #define PqEntryRefine(entry, layout) (PqEntryCodes(entry) + (layout)->nquads * 2)
 #define PqEntryFilters(entry, layout) (PqEntryRefine(entry, layout) + (layout)->refine_size)
 #define PqEntrySize(layout) (MAXALIGN(sizeof(PqEntry)) + (layout)->nquads * 2 + (layout)->refine_size + (layout)->filters.nfilters * 8)
+
+/* Kinds of queries unlike rows, as many of each. */
+#define PQ_UNLIKE_KINDS 3
+
+/* Queries of the index space that an index is calibrated with. */
+typedef struct PqQueries
+{
+	float	   *points;			/* [n][padded] */
+	int			nrows;			/* the first are vectors of rows */
+	int			nusual;			/* and those up to here not unlike them */
+	int			n;
+} PqQueries;
 
 /* An index as a backend keeps it, shared by its scans; see pqcache.c. */
 typedef struct PqIndex
@@ -566,6 +583,11 @@ typedef struct PqSearch
 	PqProbe    *probes;			/* in the order they are scanned */
 	int			nprobes;
 	double		near_lists;		/* mean score of the nearest few */
+	double		taxicab;		/* squared length of what has a taxicab length
+								 * of 1, near to the query; 0 if not known */
+	float	   *squares;		/* room for squared lengths of what is
+								 * refined, under taxicab distances */
+	float	   *square_weight;
 	PqCandidate *candidates;
 	int			ncandidates;
 	IxFilters	filters;
@@ -578,6 +600,7 @@ extern uint32 pq_nearest_list(Relation index, PqIndex *pq, const float *point);
 extern PqSearch *pq_search_begin(Relation index, PqIndex *pq);
 extern void pq_search_query(PqSearch *search, const float *query, float lost);
 extern int	pq_search_rank(PqSearch *search, int nprobes);
+extern double pq_search_strangeness(const PqSearch *search);
 extern float *pq_search_groups(PqSearch *search);
 extern double pq_projection_deviation(const PqSearch *search, double distance);
 extern double pq_search_bound(const PqSearch *search, double result);
@@ -607,6 +630,9 @@ typedef struct PqFound
 	ItemPointerData tid;
 } PqFound;
 
+/* Rows near to a query that tell what a taxicab distance is there. */
+#define PQ_TAXICAB_ROWS 10
+
 typedef struct PqGather
 {
 	PqSearch   *search;
@@ -632,6 +658,9 @@ typedef struct PqGather
 	int			unlimited;		/* first list that is scanned without a limit */
 	double		outliers;		/* what may be as near as this was found */
 	int			scanned;		/* lists so far */
+	int			ntaxicab;
+	float		taxicab_distances[PQ_TAXICAB_ROWS]; /* the least, rising */
+	float		taxicab_logs[PQ_TAXICAB_ROWS];	/* of what each says */
 } PqGather;
 
 extern double pq_list_cosine(const PqSearch *search, uint32 slot, double score, double d);
@@ -686,7 +715,7 @@ extern void pq_write_meta(Relation index, ForkNumber fork, PqMetaPageData *meta)
 
 /* pqcurve.c */
 extern bool pq_curves_valid(const PqMetaPageData *meta);
-extern void pq_curve_for(const PqMetaPageData *meta, double k, double recall, PqCurvePoint *point);
+extern void pq_curve_for(const PqCurve *curves, int ncurves, double k, double recall, PqCurvePoint *point);
 
 /* pqdue.c */
 extern uint32 pq_pages_before_check(const PqMetaPageData *meta, const PqLayout *layout, int nlists, double tuples);

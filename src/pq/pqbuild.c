@@ -18,6 +18,7 @@
 #include "access/xloginsert.h"
 #include "catalog/index.h"
 #include "commands/progress.h"
+#include "common/pg_prng.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "utils/backend_progress.h"
@@ -29,6 +30,10 @@
 
 /* Points to learn each list from. */
 #define POINTS_PER_LIST 64.0
+
+/* Of queries unlike the rows: how far some lie, and of how many coordinates one is left. */
+#define FAR 4
+#define FEW_PART 8
 
 /*
  * What pg_stat_progress_create_index calls a phase; NULL for one that is not ours.
@@ -129,6 +134,44 @@ move_point(float *point, const float *centre, int space_dims, float times)
 		point[j] += times * centre[j];
 }
 
+/* Under cosine a point is of unit length, as seen from the origin. */
+static void
+to_unit_length(const PqModel *model, float *point)
+{
+	const float *centre = PqModelCentre(model);
+
+	if (model->metric != PQ_METRIC_COSINE)
+		return;
+	move_point(point, centre, model->space_dims, 1);
+	pq_normalize(point, model->space_dims);
+	move_point(point, centre, model->space_dims, -1);
+}
+
+/*
+ * A query unlike the rows, of one of three kinds: each coordinate is that of another
+ * row; far from the rows, in a direction in which they differ; of a row only few
+ * coordinates.
+ */
+static void
+make_unlike(const PqModel *model, const PqSample *sample, int kind, pg_prng_state *random, float *query)
+{
+	int			stride = sample->stride;
+	const float *rows[3];
+
+	for (int r = 0; r < 3; r++)
+		rows[r] = sample->points + (size_t) pg_prng_uint64_range(random, 0, sample->n - 1) * stride;
+	for (int j = 0; j < stride; j++)
+	{
+		if (kind == 0)
+			query[j] = sample->points[(size_t) pg_prng_uint64_range(random, 0, sample->n - 1) * stride + j];
+		else if (kind == 1)
+			query[j] = rows[0][j] + FAR * (rows[1][j] - rows[2][j]);
+		else
+			query[j] = pg_prng_uint64_range(random, 0, Min(model->space_dims, FEW_PART) - 1) == 0 ? rows[0][j] : 0;
+	}
+	to_unit_length(model, query);
+}
+
 /*
  * Queries that recall is calibrated with: the first points of a sample, which is
  * centred, and means of two others, for queries do come from where there are no rows.
@@ -141,32 +184,33 @@ move_point(float *point, const float *centre, int space_dims, float times)
 void
 pq_take_queries(PqBuild *build, const PqModel *model, const PqSample *sample)
 {
-	const float *centre = PqModelCentre(model);
+	PqQueries  *queries = &build->queries;
 	int			stride = sample->stride;
 	int			between;
+	pg_prng_state random;
 
-	build->nrows = Min(PQ_QUERIES, sample->n / 4);
-	between = Min(PQ_BETWEEN, build->nrows / 2);
-	build->nqueries = build->nrows + between;
-	build->queries = palloc(sizeof(float) * (Size) Max(build->nqueries, 1) * stride);
-	memcpy(build->queries, sample->points, sizeof(float) * (Size) build->nrows * stride);
+	queries->nrows = Min(PQ_QUERIES, sample->n / 4);
+	between = Min(PQ_BETWEEN, queries->nrows / 2);
+	queries->nusual = queries->nrows + between;
+	queries->n = queries->nusual + Min(PQ_UNLIKE, queries->nrows / PQ_UNLIKE_KINDS * PQ_UNLIKE_KINDS);
+	queries->points = palloc(sizeof(float) * (Size) Max(queries->n, 1) * stride);
+	memcpy(queries->points, sample->points, sizeof(float) * (Size) queries->nrows * stride);
 	for (int i = 0; i < between; i++)
 	{
-		const float *a = sample->points + (size_t) (build->nrows + i) * stride;
+		const float *a = sample->points + (size_t) (queries->nrows + i) * stride;
 		const float *b = a + (size_t) between * stride;
-		float	   *query = build->queries + (size_t) (build->nrows + i) * stride;
+		float	   *query = queries->points + (size_t) (queries->nrows + i) * stride;
 
 		for (int j = 0; j < stride; j++)
 			query[j] = (a[j] + b[j]) / 2;
-		if (model->metric == PQ_METRIC_COSINE)
-		{
-			move_point(query, centre, model->space_dims, 1);
-			pq_normalize(query, model->space_dims);
-			move_point(query, centre, model->space_dims, -1);
-		}
+		to_unit_length(model, query);
 	}
-	for (int i = 0; i < build->nrows && model->metric == PQ_METRIC_IP; i++)
-		move_point(build->queries + (size_t) i * stride, centre, model->space_dims, 1);
+	pg_prng_seed(&random, sample->n);
+	for (int i = queries->nusual; i < queries->n; i++)
+		make_unlike(model, sample, (i - queries->nusual) * PQ_UNLIKE_KINDS / (queries->n - queries->nusual), &random,
+					queries->points + (size_t) i * stride);
+	for (int i = 0; i < queries->nrows && model->metric == PQ_METRIC_IP; i++)
+		move_point(queries->points + (size_t) i * stride, PqModelCentre(model), model->space_dims, 1);
 	build->meta.sampled = sample->n;
 }
 
@@ -303,11 +347,10 @@ build_fork(PqBuild *build, ForkNumber fork)
 	build->meta.tuples = build->indexed;
 	build->meta.check_pages = pq_pages_before_check(&build->meta, &build->layout, build->trained->model->nlists, build->indexed);
 	pq_write_meta(build->index, fork, &build->meta);
-	if (build->heap && build->nqueries > 0 && !PqModelIsFlat(build->trained->model))
+	if (build->heap && build->queries.n > 0 && !PqModelIsFlat(build->trained->model))
 	{
 		set_phase(PQ_PHASE_CALIBRATE);
-		pq_calibrate(build->index, pq_index_get(build->index, CurrentMemoryContext),
-					 build->queries, build->nrows, build->nqueries, &build->meta);
+		pq_calibrate(build->index, pq_index_get(build->index, CurrentMemoryContext), &build->queries, &build->meta);
 		pq_write_meta(build->index, fork, &build->meta);
 		pq_index_forget(build->index);
 	}

@@ -25,6 +25,8 @@ enum
 #define PQ_QUERIES 400
 /* Others lie halfway between two rows, where there are few or none. */
 #define PQ_BETWEEN 200
+/* And some are quite unlike the rows. */
+#define PQ_UNLIKE (40 * PQ_UNLIKE_KINDS)
 
 typedef struct PqBuild
 {
@@ -36,9 +38,7 @@ typedef struct PqBuild
 	PqTrained  *trained;
 	PqLayout	layout;
 	PqMetaPageData meta;
-	float	   *queries;
-	int			nqueries;
-	int			nrows;			/* of these are vectors of rows */
+	PqQueries	queries;
 	Tuplesortstate *sort;
 	TupleDesc	sort_desc;
 	struct PqParallel *parallel;
@@ -61,7 +61,7 @@ extern double pq_loader_end(PqLoader *loader);
 extern void pq_load_write(PqBuild *build, PqWriter *writer);
 
 /* pqcalibrate.c */
-extern double pq_calibrate(Relation index, PqIndex *pq, const float *queries, int nrows, int nqueries, PqMetaPageData *meta);
+extern double pq_calibrate(Relation index, PqIndex *pq, const PqQueries *queries, PqMetaPageData *meta);
 
 /* pqparallel.c */
 typedef struct PqParallel PqParallel;

@@ -22,7 +22,7 @@
 static const int rows_wanted[PQ_CURVES] = {1, 10, 100, 1000};
 #define LARGE_ENOUGH 10
 /* Queries that have so many neighbours, if there are more. */
-#define MOST_DEEP 300
+#define MOST_DEEP 360
 
 /* Codes whose errors are looked at for what an outlier is. */
 #define MOST_CODES 4096
@@ -303,7 +303,8 @@ centroid_separation(PqCalibration *c)
 /*
  * The usual lengths of residuals and of the codes' errors, against what is usual
  * in their lists, and of points, from some neighbours: under inner products these
- * are longer than others.  And what a taxicab distance is.
+ * are longer than others.  And what a taxicab distance is.  Rules are made of these,
+ * so they stay as they are where only some of these are learned.
  */
 static void
 measure_lengths(PqCalibration *c)
@@ -321,7 +322,11 @@ measure_lengths(PqCalibration *c)
 	int			n = 0;
 
 	for (int q = 0; q < c->nqueries; q++)
-		for (int j = 0; j < Min(c->counts[q], 10); j++)
+	{
+		double		own = 0;
+		int			nown = 0;
+
+		for (int j = 0; j < Min(c->counts[q], PQ_TAXICAB_ROWS); j++)
 		{
 			const PqNeighbour *neighbour = c->neighbours + (size_t) q * c->depth + j;
 			Buffer		buffer;
@@ -342,6 +347,18 @@ measure_lengths(PqCalibration *c)
 			pq_posting_get(BufferGetPage(buffer), &pq->layout, neighbour->slot, codes, &term);
 			ReleaseBuffer(buffer);
 			pq_read_centroid(c->index, pq, neighbour->list, centroid);
+			if (model->metric == PQ_METRIC_L1 && neighbour->distance > 0)
+			{
+				double		square = pq_kernels->l2(point, c->queries + (size_t) q * model->padded, model->space_dims);
+
+				if (square > 0)
+				{
+					own += log(square / neighbour->distance);
+					nown++;
+				}
+			}
+			if (q >= c->nusual)
+				continue;
 			for (int i = 0; i < model->space_dims; i++)
 			{
 				double		residual = point[i] - centroid[i];
@@ -352,40 +369,66 @@ measure_lengths(PqCalibration *c)
 			wrong += off * off;
 			lengths += pq_kernels->dot(point, point, model->space_dims);
 			n++;
-			if (model->metric == PQ_METRIC_L1 && neighbour->distance > 0)
-			{
-				double		square = pq_kernels->l2(point, c->queries + (size_t) q * model->padded, model->space_dims);
-
-				if (square > 0)
-				{
-					units += log(square / neighbour->distance);
-					nunits++;
-				}
-			}
 		}
-	c->meta->spread = n > 0 ? sqrt(spread / n) : 0;
-	c->meta->code_error = n > 0 ? sqrt(wrong / n) : 0;
-	c->meta->separation = centroid_separation(c);
-	c->meta->taxicab = nunits > 0 ? exp(units / nunits) : 0;
-	c->meta->length = n > 0 ? sqrt(lengths / n) : 0;
+		c->taxicab[q] = nown > 0 ? exp(own / nown) : 0;
+		if (nown > 0 && q < c->nusual)
+		{
+			units += own / nown;
+			nunits++;
+		}
+	}
+	if (c->nqueries > c->nusual || c->meta->nunlike == 0)
+	{
+		c->meta->spread = n > 0 ? sqrt(spread / n) : 0;
+		c->meta->code_error = n > 0 ? sqrt(wrong / n) : 0;
+		c->meta->separation = centroid_separation(c);
+		c->meta->taxicab = nunits > 0 ? exp(units / nunits) : 0;
+		c->meta->length = n > 0 ? sqrt(lengths / n) : 0;
+	}
 	pfree(point);
 	pfree(centroid);
 	pfree(codes);
 }
 
+/* Curves for some of the queries, and how many.  Tells the least recall that can be had. */
+static int
+make_curves(PqCalibration *c, int from, int to, PqCurve *curves, double *least)
+{
+	int			n = 0;
+
+	for (int i = 0; i < PQ_CURVES && to > from; i++)
+	{
+		PqCurve    *curve = &curves[n];
+
+		if (rows_wanted[i] > c->depth)
+			break;
+		curve->n = 0;
+		pq_measure_rows(c, from, to, rows_wanted[i], curve);
+		if (curve->n == 0)
+			break;
+		*least = Min(*least, curve->points[curve->n - 1].recall);
+		n++;
+	}
+	return n;
+}
+
 /*
  * Measure an index, which is complete but for its curves, with queries of its
- * index space (rows of padded floats), and set them.  The first nrows of the
- * queries are vectors of rows, and a goal has to be reached for these and for
- * the others.  Returns the highest recall
- * that can be reached for every k measured.
+ * index space, and set them.  A goal has to be reached for those that are vectors
+ * of rows, and for the other usual ones.  Those unlike rows have curves of their own;
+ * if there are none the old ones stay.  Returns the highest recall that can be
+ * reached for every k measured.
  */
 double
-pq_calibrate(Relation index, PqIndex *pq, const float *queries, int nrows, int nqueries, PqMetaPageData *meta)
+pq_calibrate(Relation index, PqIndex *pq, const PqQueries *some, PqMetaPageData *meta)
 {
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "pq calibration", ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(context);
-	PqCalibration c = {.index = index,.meta = meta,.queries = queries,.nrows = nrows,.nqueries = nqueries};
+	PqCalibration c = {.index = index,.meta = meta,.queries = some->points,.nrows = some->nrows,.nusual = some->nusual,
+	.nqueries = some->n};
+	const float *queries = some->points;
+	int			nrows = some->nrows;
+	int			nqueries = some->n;
 	const PqModel *model;
 	float	   *rows;
 	double		least = 1;
@@ -417,6 +460,8 @@ pq_calibrate(Relation index, PqIndex *pq, const float *queries, int nrows, int n
 	c.own = palloc(sizeof(PqNeighbour) * (nrows + 1));
 	for (int q = 0; q < nrows; q++)
 		c.own[q].block = InvalidBlockNumber;
+	c.taxicab = palloc0(sizeof(double) * (nqueries + 1));
+	c.strangeness = palloc0(sizeof(float) * (nqueries + 1));
 	c.limits = palloc(sizeof(float) * PqRoundTile(nqueries + 1));
 	for (int q = 0; q < PqRoundTile(nqueries + 1); q++)
 		c.limits[q] = q < nqueries ? INFINITY : -INFINITY;
@@ -428,25 +473,15 @@ pq_calibrate(Relation index, PqIndex *pq, const float *queries, int nrows, int n
 	c.pq->meta.code_error = meta->code_error;
 	c.pq->meta.separation = meta->separation;
 	c.pq->meta.taxicab = meta->taxicab;
-	if (model->metric == PQ_METRIC_L1)
-		for (int q = 0; q < nqueries; q++)
-			for (int j = 0; j < c.counts[q]; j++)
-				c.neighbours[(size_t) q * c.depth + j].distance *= pq_l1_unit(meta, model->space_dims);
-	c.pq->meta.look = meta->look = 0;
-	meta->ncurves = 0;
-	for (int i = 0; i < PQ_CURVES && nqueries > 0; i++)
-	{
-		PqCurve    *curve = &meta->curves[meta->ncurves];
-
-		if (rows_wanted[i] > c.depth)
-			break;
-		curve->n = 0;
-		pq_measure_rows(&c, rows_wanted[i], curve);
-		if (curve->n == 0)
-			break;
-		least = Min(least, curve->points[curve->n - 1].recall);
-		meta->ncurves++;
-	}
+	for (int q = 0; q < nqueries && model->metric == PQ_METRIC_L1; q++)
+		for (int j = 0; j < c.counts[q]; j++)
+			c.neighbours[(size_t) q * c.depth + j].distance *=
+				c.taxicab[q] > 0 ? c.taxicab[q] : pq_l1_unit(meta, model->space_dims);
+	c.pq->meta.look = 0;
+	meta->ncurves = make_curves(&c, 0, c.nusual, meta->curves, &least);
+	if (nqueries > c.nusual)
+		meta->nunlike = make_curves(&c, c.nusual, nqueries, meta->unlike_curves, &least);
+	pq_set_unlike(&c);
 	pq_measure_groups(&c);
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(context);

@@ -16,6 +16,17 @@ typedef struct PqNeighbour
 	uint16		slot;
 } PqNeighbour;
 
+/*
+ * How strange a query is, the cosines of all lists for it, sorted, and those of
+ * entries.
+ */
+typedef struct PqStrange
+{
+	float		strangeness;
+	const float *seen;
+	const struct Density *density;
+} PqStrange;
+
 typedef struct PqCalibration
 {
 	Relation	index;
@@ -25,6 +36,7 @@ typedef struct PqCalibration
 	const float *queries;		/* [nqueries][padded] */
 	int			nqueries;
 	int			nrows;			/* of these, the first, are rows */
+	int			nusual;			/* and these are not unlike rows */
 	int			depth;			/* neighbours of each, at most */
 	int			deep_each;		/* one of so many queries has all of these */
 	float	   *tiles;			/* of the queries */
@@ -39,6 +51,11 @@ typedef struct PqCalibration
 	PqNeighbour *own;			/* [nrows], the rows that queries are */
 	int		   *counts;
 	float	   *limits;			/* distances that are not near enough */
+	double	   *taxicab;		/* what a taxicab distance is near to each
+								 * query, or 0 */
+	float	   *strangeness;	/* of the queries */
+	PqStrange  *strange;		/* some of the queries of rows */
+	int			nstrange;
 	double		entries;
 } PqCalibration;
 
@@ -60,8 +77,19 @@ pq_query_depth(const PqCalibration *c, int q)
 	return q % c->deep_each == 0 ? c->depth : Min(c->depth, PQ_MOST_SHALLOW);
 }
 
+/* Does a kind of queries end with so many? */
+static inline bool
+pq_kind_ends(const PqCalibration *c, int n)
+{
+	int			unlike = (c->nqueries - c->nusual) / PQ_UNLIKE_KINDS;
+
+	return n == c->nrows || n == c->nusual || n == c->nqueries ||
+		(n > c->nusual && unlike > 0 && (n - c->nusual) % unlike == 0);
+}
+
 /* pqrule.c */
+extern void pq_set_unlike(PqCalibration *c);
 extern void pq_measure_groups(PqCalibration *c);
-extern void pq_measure_rows(PqCalibration *c, int k, PqCurve *curve);
+extern void pq_measure_rows(PqCalibration *c, int from, int to, int k, PqCurve *curve);
 
 #endif							/* PQ_CALIBRATE_H */

@@ -75,7 +75,7 @@ gather_cost(const CostBasis *basis, double k, double share)
 	double		posting = basis->pages / (1 + pq->layout.nrefine);
 	double		pages;
 
-	pq_curve_for(&pq->meta, k / Max(share, 1e-6), jflow_pq_recall_goal, &point);
+	pq_curve_for(pq->meta.curves, pq->meta.ncurves, k / Max(share, 1e-6), jflow_pq_recall_goal, &point);
 	part = Min(1, (double) point.probes / pq->model->nlists);
 	ranked = Min(1, (6.0 * point.probes + 160) / pq->model->nlists);
 	pages = ranked * pq->meta.nslots * pq->model->space_dims * sizeof(float) / BLCKSZ +

@@ -9,18 +9,24 @@
 
 #include "pq/pq.h"
 
+static bool
+valid(const PqCurve *curves, int ncurves)
+{
+	if (ncurves < 0 || ncurves > PQ_CURVES)
+		return false;
+	for (int i = 0; i < ncurves; i++)
+		if (curves[i].n < 1 || curves[i].n > PQ_MAX_CURVE || curves[i].k < 1)
+			return false;
+	return true;
+}
+
 /*
  * May these numbers, read from a page, be used?
  */
 bool
 pq_curves_valid(const PqMetaPageData *meta)
 {
-	if (meta->ncurves < 0 || meta->ncurves > PQ_CURVES)
-		return false;
-	for (int i = 0; i < meta->ncurves; i++)
-		if (meta->curves[i].n < 1 || meta->curves[i].n > PQ_MAX_CURVE || meta->curves[i].k < 1)
-			return false;
-	return true;
+	return valid(meta->curves, meta->ncurves) && valid(meta->unlike_curves, meta->nunlike);
 }
 
 /* A limit between two, of which either may be none. */
@@ -64,20 +70,20 @@ point_for(const PqCurve *curve, double goal, PqCurvePoint *point)
  * There must be a curve.
  */
 void
-pq_curve_for(const PqMetaPageData *meta, double k, double goal, PqCurvePoint *point)
+pq_curve_for(const PqCurve *curves, int ncurves, double k, double goal, PqCurvePoint *point)
 {
 	int			i = 0;
 	PqCurvePoint other;
 	double		t;
 
-	while (i < meta->ncurves && meta->curves[i].k < k)
+	while (i < ncurves && curves[i].k < k)
 		i++;
-	point_for(&meta->curves[Min(i, meta->ncurves - 1)], goal, point);
+	point_for(&curves[Min(i, ncurves - 1)], goal, point);
 	point->recall = goal;
-	if (i == 0 || i == meta->ncurves)
+	if (i == 0 || i == ncurves)
 		return;
-	point_for(&meta->curves[i - 1], goal, &other);
-	t = log(k / meta->curves[i - 1].k) / log((double) meta->curves[i].k / meta->curves[i - 1].k);
+	point_for(&curves[i - 1], goal, &other);
+	t = log(k / curves[i - 1].k) / log((double) curves[i].k / curves[i - 1].k);
 	point->list = between(other.list, point->list, t);
 	point->code = between(other.code, point->code, t);
 	point->probes = (int) ceil(other.probes + t * (point->probes - other.probes));

@@ -32,9 +32,10 @@
  * Under inner product, where lists are ranked by q c, the cosines are those of the
  * query with a residual and with a code's error.
  *
- * Cosines know no scale and no query: what calibration has learned from queries
- * like the rows (pqcalibrate.c) holds for those between clusters, far away, or
- * under a filter, whose d is larger and who therefore see more lists.
+ * Cosines know no scale and no query: what calibration has learned from some queries
+ * (pqcalibrate.c) holds for others, far away or under a filter, whose d is larger
+ * and who therefore see more lists.  Queries that lie in other directions from the
+ * lists than rows do have a rule of their own.
  */
 #include "postgres.h"
 
@@ -270,6 +271,36 @@ see_distance(PqGather *g, const PqFound *found)
 	g->kth = Min(g->bound, g->nnearest == g->k ? g->nearest[0] : INFINITY);
 }
 
+/*
+ * How long, squared, what has a taxicab length of one is in the directions in which
+ * rows lie that are near to the query: for queries unlike the rows that is another
+ * number than for rows.
+ */
+static void
+see_taxicab(PqGather *g, double distance, float square)
+{
+	int			at = g->ntaxicab;
+	double		sum = 0;
+
+	if (!(distance > 0) || !(square > 0) || !isfinite(square) ||
+		(at == PQ_TAXICAB_ROWS && distance >= g->taxicab_distances[at - 1]))
+		return;
+	if (at == PQ_TAXICAB_ROWS)
+		at--;
+	else
+		g->ntaxicab++;
+	for (; at > 0 && g->taxicab_distances[at - 1] > distance; at--)
+	{
+		g->taxicab_distances[at] = g->taxicab_distances[at - 1];
+		g->taxicab_logs[at] = g->taxicab_logs[at - 1];
+	}
+	g->taxicab_distances[at] = distance;
+	g->taxicab_logs[at] = log(square / (distance * distance));
+	for (int i = 0; i < g->ntaxicab; i++)
+		sum += g->taxicab_logs[i];
+	g->search->taxicab = exp(sum / g->ntaxicab);
+}
+
 /* Make room for so many candidates more. */
 static void
 reserve_found(PqGather *g, int more)
@@ -341,6 +372,8 @@ rank_candidates(PqGather *g, int from, int end)
 	int			all = search->ncandidates;
 	double		distances[1024];
 	float		errors[1024];
+	float		squares[1024];
+	bool		taxicab = search->pq->model->metric == PQ_METRIC_L1;
 
 	reserve_found(g, end - from);
 	for (int start = from; start < end; start += lengthof(distances))
@@ -349,7 +382,9 @@ rank_candidates(PqGather *g, int from, int end)
 
 		search->candidates += start;
 		search->ncandidates = some;
+		search->squares = taxicab ? squares : NULL;
 		pq_search_refine(search, NULL, distances, errors);
+		search->squares = NULL;
 		search->candidates -= start;
 		for (int i = 0; i < some; i++)
 		{
@@ -360,6 +395,8 @@ rank_candidates(PqGather *g, int from, int end)
 			found->error = errors[i];
 			ItemPointerSet(&found->tid, PqCandidateBlock(c), c->offset);
 			see_distance(g, found);
+			if (taxicab)
+				see_taxicab(g, distances[i], squares[i]);
 		}
 	}
 	search->ncandidates = all;

@@ -144,7 +144,7 @@ jflow_pq_calibrate(PG_FUNCTION_ARGS)
 	const PqSpace *space;
 	PqMetaPageData meta;
 	PqIndex    *pq;
-	float	   *queries;
+	PqQueries	queries;
 	int			n = 0;
 
 	PreventCommandIfReadOnly("jflow_pq_calibrate()");
@@ -173,14 +173,14 @@ jflow_pq_calibrate(PG_FUNCTION_ARGS)
 	pq_read_meta(index, &meta);
 	/* a copy of our own: measuring changes it, and may be interrupted */
 	pq = pq_index_open(index, &meta);
-	queries = palloc_extended(sizeof(float) * (Size) (vectors.n + 1) * pq->model->padded, MCXT_ALLOC_HUGE);
+	queries.points = palloc_extended(sizeof(float) * (Size) (vectors.n + 1) * pq->model->padded, MCXT_ALLOC_HUGE);
 	for (int i = 0; i < vectors.n; i++)
 	{
 		float		lost;
 
 		CHECK_FOR_INTERRUPTS();
 		if (pq_embed(space, pq->model->dims, pq->model->space_dims, pq->model->padded, PqQueryCentre(pq->model),
-					 vectors.values[i], queries + (size_t) n * pq->model->padded, &lost))
+					 vectors.values[i], queries.points + (size_t) n * pq->model->padded, &lost))
 			n++;
 	}
 	if (n == 0)
@@ -193,7 +193,9 @@ jflow_pq_calibrate(PG_FUNCTION_ARGS)
 				 errdetail("It searches all its rows, and so finds all that are nearest.")));
 	else
 	{
-		(void) pq_calibrate(index, pq, queries, n, n, &meta);
+		/* what was learned of queries unlike the rows stays */
+		queries.nrows = queries.nusual = queries.n = n;
+		(void) pq_calibrate(index, pq, &queries, &meta);
 		put_meta(index, &meta);
 		pq_index_forget(index);
 	}

@@ -32,9 +32,19 @@ static const float code_parts[] = {0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7
 #define COUNT_EACH 8
 /*
  * Neighbours that may be missed since their groups are not looked at, of rows'
- * queries and of those between rows.
+ * queries, of those between rows, and of those unlike rows.
  */
-static const double groups_miss[] = {0.004, 0.02};
+static const double groups_miss[] = {0.004, 0.02, 0.02};
+
+#define MOST_KINDS Max(2, PQ_UNLIKE_KINDS)
+
+/*
+ * What the rule for queries unlike rows may cost those of rows, as a part of what
+ * these cost for so many rows, with what a query takes besides, in nanoseconds.
+ */
+#define UNLIKE_PRICE 0.1
+#define UNLIKE_ROWS 10
+#define PREPARING 20000
 
 /* The worst part of queries may fall short of a goal by so much. */
 #define WORST_PART 0.05
@@ -105,6 +115,18 @@ measure_cosines(PqCalibration *c, int q, const int *probes, int first, int last,
 	return n;
 }
 
+/* Bins of cosines, of lists and of codes. */
+#define BINS 64
+/* How many entries there are to each pair of cosines, on average. */
+typedef struct Density
+{
+	float		lists_from;
+	float		lists_width;
+	float		codes_from;
+	float		codes_width;
+	double		counts[BINS][BINS];
+} Density;
+
 /* The neighbours of all queries for one k, and how many each query has. */
 typedef struct Measured
 {
@@ -112,11 +134,14 @@ typedef struct Measured
 	Cosines    *cosines;
 	int		   *ends;			/* of each query's */
 	int			nqueries;
-	int			nrows;			/* of these are like rows */
+	bool		usual;			/* the first kind of queries is of rows */
+	int			kinds[MOST_KINDS];	/* where kinds of queries end */
+	int			nkinds;
 	float	   *seen;			/* [ncounted][nlists], cosines of all lists,
 								 * sorted */
 	int		   *counted;		/* the queries whose these are */
 	int			ncounted;
+	Density   **densities;		/* [ncounted] */
 	float	   *lists;			/* cosines of all, sorted */
 	float	   *codes;
 	int			n;
@@ -181,13 +206,18 @@ reaches_for(const Measured *m, int first, int last, const PqRule *rule, double g
 static bool
 reaches(const Measured *m, const PqRule *rule, double goal, double *recall)
 {
-	double		between;
-	bool		enough = reaches_for(m, 0, m->nrows, rule, goal, true, recall);
+	bool		enough = true;
+	int			first = 0;
 
-	if (m->nqueries == m->nrows)
-		return enough;
-	enough &= reaches_for(m, m->nrows, m->nqueries, rule, goal, false, &between);
-	*recall = Min(*recall, between);
+	*recall = 1;
+	for (int i = 0; i < m->nkinds; i++)
+	{
+		double		of_kind;
+
+		enough &= reaches_for(m, first, m->kinds[i], rule, goal, m->usual && i == 0, &of_kind);
+		*recall = Min(*recall, of_kind);
+		first = m->kinds[i];
+	}
 	return enough;
 }
 
@@ -226,6 +256,25 @@ least_lists(const Measured *m, double goal, PqRule *rule, double *recall)
 	return true;
 }
 
+/* How many of these cosines are within a limit. */
+static int
+count_within(const float *sorted, int n, float limit)
+{
+	int			low = 0;
+	int			high = n;
+
+	while (low < high)
+	{
+		int			middle = (low + high) / 2;
+
+		if (sorted[middle] <= limit)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
+}
+
 /* How many lists a rule scans, on average. */
 static double
 lists_scanned(const PqCalibration *c, const Measured *m, const PqRule *rule)
@@ -234,39 +283,12 @@ lists_scanned(const PqCalibration *c, const Measured *m, const PqRule *rule)
 	double		sum = 0;
 
 	for (int q = 0; q < m->ncounted; q++)
-	{
-		const float *seen = m->seen + (size_t) q * nlists;
-		int			low = 0;
-		int			high = nlists;
-
-		while (low < high)
-		{
-			int			middle = (low + high) / 2;
-
-			if (seen[middle] <= rule->list)
-				low = middle + 1;
-			else
-				high = middle;
-		}
-		sum += low;
-	}
+		sum += count_within(m->seen + (size_t) q * nlists, nlists, rule->list);
 	return sum / Max(m->ncounted, 1);
 }
 
-/* Bins of cosines, of lists and of codes. */
-#define BINS 64
 /* Entries looked at for each query. */
 #define MOST_COUNTED 100000
-
-/* How many entries there are to each pair of cosines, on average. */
-typedef struct Density
-{
-	float		lists_from;
-	float		lists_width;
-	float		codes_from;
-	float		codes_width;
-	double		counts[BINS][BINS];
-} Density;
 
 static int
 bin_of(double value, double from, double width)
@@ -353,14 +375,22 @@ codes_ranked(const Density *density, int ncounted, const PqRule *rule)
 	return sum / Max(ncounted, 1);
 }
 
+/* What a search costs that scans so many lists and ranks so many codes; nanoseconds, roughly. */
+static double
+rule_cost(const PqCalibration *c, double lists, double codes)
+{
+	const PqModel *model = c->pq->model;
+	double		per_list = c->entries / model->nlists;
+
+	return lists * (300 + per_list * (0.4 + 0.15 * model->nquads)) + codes * (120 + 0.25 * model->space_dims);
+}
+
 /*
  * The cheapest rule that reaches a goal, and what it costs; false if none does.
  */
 static bool
 cheapest_rule(PqCalibration *c, const Measured *m, const Density *density, double goal, PqCurvePoint *point, double *best)
 {
-	const PqModel *model = c->pq->model;
-	double		per_list = c->entries / model->nlists;
 	double		own_goal = 1 - (1 - goal) * OWN_PART;
 
 	*best = INFINITY;
@@ -379,9 +409,7 @@ cheapest_rule(PqCalibration *c, const Measured *m, const Density *density, doubl
 		if (m->nown > 0)
 			rule.list = Max(rule.list, quantile(m->own_lists, m->nown, own_goal));
 		lists = lists_scanned(c, m, &rule);
-		/* nanoseconds, roughly */
-		cost = lists * (300 + per_list * (0.4 + 0.15 * model->nquads)) +
-			codes_ranked(density, m->ncounted, &rule) * (120 + 0.25 * model->space_dims);
+		cost = rule_cost(c, lists, codes_ranked(density, m->ncounted, &rule));
 		if (cost < *best)
 		{
 			*best = cost;
@@ -442,9 +470,15 @@ void
 pq_measure_groups(PqCalibration *c)
 {
 	float	   *excess = palloc(sizeof(float) * (Size) c->nqueries * MOST_MEASURED);
-	int			starts[] = {0, c->nrows, c->nqueries};
+	int			starts[] = {0, c->nrows, c->nusual, c->nqueries};
 
-	for (int kind = 0; kind < 2; kind++)
+	/*
+	 * queries unlike rows look no less far than others did that were measured
+	 * with them
+	 */
+	if (c->nqueries > c->nusual)
+		c->meta->look = 0;
+	for (int kind = 0; kind < (int) lengthof(groups_miss); kind++)
 	{
 		int			n = 0;
 
@@ -507,6 +541,7 @@ measure_query(PqCalibration *c, Measured *m, int q, int *probes)
 	double		d = c->neighbours[(size_t) q * c->depth + m->k - 1].distance;
 
 	rank_all(c, q);
+	c->strangeness[q] = pq_search_strangeness(c->search);
 	for (int i = 0; i < c->search->nprobes; i++)
 		probes[c->search->probes[i].slot] = i;
 	if (m->nqueries % COUNT_EACH == 0)
@@ -543,53 +578,150 @@ sort_cosines(Measured *m)
 	qsort(m->own_codes, m->nown, sizeof(float), compare_floats);
 }
 
-/* Count the entries that each pair of cosines stands for. */
+/* Count the entries that each pair of cosines stands for, of each query and of all. */
 static Density *
-measure_density(PqCalibration *c, const Measured *m)
+measure_density(PqCalibration *c, Measured *m)
 {
 	Density    *density = palloc0(sizeof(Density));
+	Density    *one = NULL;
 
 	density->lists_from = m->lists[0];
 	density->lists_width = (m->lists[m->n - 1] - m->lists[0]) / BINS;
 	density->codes_from = m->codes[0];
 	density->codes_width = (m->codes[m->n - 1] - m->codes[0]) / BINS;
+	m->densities = palloc(sizeof(Density *) * Max(m->ncounted, 1));
 	for (int i = 0; i < m->ncounted; i++)
 	{
 		int			q = m->counted[i];
+		bool		keep = m->usual && m->k <= UNLIKE_ROWS && q < c->nrows;
 
+		/* those of rows' queries are kept */
+		if (!one)
+			one = palloc(sizeof(Density));
+		*one = *density;
+		memset(one->counts, 0, sizeof(one->counts));
 		rank_all(c, q);
-		count_query(c, c->neighbours[(size_t) q * c->depth + m->k - 1].distance, density);
+		count_query(c, c->neighbours[(size_t) q * c->depth + m->k - 1].distance, one);
+		for (int j = 0; j < BINS; j++)
+			for (int k = 0; k < BINS; k++)
+				density->counts[j][k] += one->counts[j][k];
+		m->densities[i] = keep ? one : NULL;
+		if (keep)
+			one = NULL;
 	}
 	return density;
 }
 
+/* Keep what the queries of rows see. */
+static void
+note_lists(PqCalibration *c, const Measured *m)
+{
+	c->strange = palloc(sizeof(PqStrange) * Max(m->ncounted, 1));
+	c->nstrange = 0;
+	for (int i = 0; i < m->ncounted && m->counted[i] < c->nrows; i++)
+	{
+		PqStrange  *strange = &c->strange[c->nstrange++];
+
+		strange->strangeness = c->strangeness[m->counted[i]];
+		strange->seen = m->seen + (size_t) i * c->pq->model->nlists;
+		strange->density = m->densities[i];
+	}
+}
+
+/* What a query costs with a rule. */
+static double
+cost_of(const PqCalibration *c, const PqStrange *strange, int nlists, float list, float code)
+{
+	PqRule		rule = {list, code};
+
+	return rule_cost(c, count_within(strange->seen, nlists, list), codes_ranked(strange->density, 1, &rule));
+}
+
+/* The strangest first. */
+static int
+compare_strange(const void *a, const void *b)
+{
+	float		x = ((const PqStrange *) a)->strangeness;
+	float		y = ((const PqStrange *) b)->strangeness;
+
+	return x > y ? -1 : x < y;
+}
+
 /*
- * Measure the queries that have k neighbours, and make the curve for k.
+ * Measure queries, those of some that have k neighbours, and make the curve for k.
  */
 void
-pq_measure_rows(PqCalibration *c, int k, PqCurve *curve)
+pq_measure_rows(PqCalibration *c, int from, int to, int k, PqCurve *curve)
 {
 	const PqModel *model = c->pq->model;
 	int			tries = k == 1 ? PQ_NEAREST_TRIED : 1;
-	int			most = c->nqueries / COUNT_EACH + 1;
-	Measured	m = {.k = k};
+	int			most = (to - from) / COUNT_EACH + 1;
+	Measured	m = {.k = k,.usual = from == 0};
 	int		   *probes = palloc0(sizeof(int) * PqModelSlots(model));
 
-	m.cosines = palloc_extended(sizeof(Cosines) * (Size) c->nqueries * Min(k, 2 * MOST_MEASURED) * tries, MCXT_ALLOC_HUGE);
-	m.ends = palloc(sizeof(int) * c->nqueries);
+	m.cosines = palloc_extended(sizeof(Cosines) * (Size) (to - from) * Min(k, 2 * MOST_MEASURED) * tries, MCXT_ALLOC_HUGE);
+	m.ends = palloc(sizeof(int) * (to - from));
 	m.seen = palloc_extended(sizeof(float) * (Size) most * model->nlists, MCXT_ALLOC_HUGE);
 	m.counted = palloc(sizeof(int) * most);
 	m.own_lists = palloc(sizeof(float) * (c->nrows + 1));
 	m.own_codes = palloc(sizeof(float) * (c->nrows + 1));
-	for (int q = 0; q < c->nqueries; q++)
+	for (int q = from; q < to; q++)
 	{
 		if (c->counts[q] >= k)
 			measure_query(c, &m, q, probes);
-		if (q < c->nrows)
-			m.nrows = m.nqueries;
+		if (pq_kind_ends(c, q + 1))
+			m.kinds[m.nkinds++] = m.nqueries;
 	}
 	if (m.n == 0)
 		return;
 	sort_cosines(&m);
 	fill_curve(c, &m, measure_density(c, &m), curve);
+	if (from == 0 && k <= UNLIKE_ROWS)
+		note_lists(c, &m);
+}
+
+/*
+ * From which strangeness on queries have the rule for those unlike rows: from the
+ * least that lets rows' queries not cost much more than by their own.
+ */
+static double
+least_strangeness(PqCalibration *c, double goal)
+{
+	int			nlists = c->pq->model->nlists;
+	double		usual = 0;
+	double		more = 0;
+	PqCurvePoint own;
+	PqCurvePoint unlike;
+
+	pq_curve_for(c->meta->curves, c->meta->ncurves, UNLIKE_ROWS, goal, &own);
+	pq_curve_for(c->meta->unlike_curves, c->meta->nunlike, UNLIKE_ROWS, goal, &unlike);
+	for (int i = 0; i < c->nstrange; i++)
+		usual += PREPARING + cost_of(c, &c->strange[i], nlists, own.list, own.code);
+	for (int i = 0; i < c->nstrange; i++)
+	{
+		more += cost_of(c, &c->strange[i], nlists, Max(own.list, unlike.list), Max(own.code, unlike.code)) -
+			cost_of(c, &c->strange[i], nlists, own.list, own.code);
+		if (more > usual * UNLIKE_PRICE)
+			return c->strange[i].strangeness;
+	}
+	return -INFINITY;
+}
+
+/*
+ * Set it.  Of few queries a high goal is learned badly, and more so of strange ones, so
+ * there the rule is for all, if it costs rows' queries not much, or for none like them.
+ */
+void
+pq_set_unlike(PqCalibration *c)
+{
+	PqMetaPageData *meta = c->meta;
+
+	meta->unlike = meta->unlike_high = INFINITY;
+	if (meta->nunlike == 0 || c->nstrange == 0)
+		return;
+	qsort(c->strange, c->nstrange, sizeof(PqStrange), compare_strange);
+	meta->unlike = Max(least_strangeness(c, 0.9), least_strangeness(c, PQ_HIGH_GOAL));
+	meta->unlike_high = least_strangeness(c, 0.99);
+	if (!isinf(meta->unlike_high))
+		meta->unlike_high = c->strange[0].strangeness;
 }

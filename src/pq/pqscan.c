@@ -41,6 +41,9 @@ int			jflow_pq_iterative_scan = PQ_ITERATIVE_STRICT;
 /* A filter that the planner expects to keep a share may keep less of it. */
 #define FILTER_MARGIN 1.5
 
+/* Lists that are ranked at least. */
+#define LEAST_PROBES 8
+
 typedef enum PqPhase
 {
 	PQ_GATHER,					/* rows that were gathered and not yet
@@ -209,6 +212,29 @@ rank_found(IndexScanDesc scan)
 }
 
 /*
+ * The rule for k rows.  A query that lies outside of what is usual has one of its own.
+ */
+static void
+rule_for(PqScanOpaque *so, double k, PqCurvePoint *point)
+{
+	PqSearch   *search = so->search;
+	const PqMetaPageData *meta = &search->pq->meta;
+	PqCurvePoint unlike;
+
+	pq_curve_for(meta->curves, meta->ncurves, k, jflow_pq_recall_goal, point);
+	if (meta->nunlike == 0)
+		return;
+	(void) pq_search_rank(search, Max(point->probes, LEAST_PROBES));
+	if (pq_search_strangeness(search) <= (jflow_pq_recall_goal > PQ_HIGH_GOAL ? meta->unlike_high : meta->unlike))
+		return;
+	pq_curve_for(meta->unlike_curves, meta->nunlike, k, jflow_pq_recall_goal, &unlike);
+	point->list = Max(point->list, unlike.list);
+	point->code = Max(point->code, unlike.code);
+	point->probes = Max(point->probes, unlike.probes);
+	(void) pq_search_rank(search, point->probes);
+}
+
+/*
  * Set the rule for k rows, under filters for as many as there are to k that pass:
  * these are a sample of those.  Returns whether more is looked at than before.
  */
@@ -221,14 +247,14 @@ set_rule(PqScanOpaque *so, double k)
 
 	if (so->search->passed > 0)
 		k *= (double) so->search->tested / so->search->passed;
-	pq_curve_for(&so->search->pq->meta, k, jflow_pq_recall_goal, &point);
+	rule_for(so, k, &point);
 	g->rule.list = Max(point.list, before.list);
 	g->rule.code = Max(point.code, before.code);
 	g->expected = point.probes;
 	/* nobody knows how many lie within a bound */
 	for (double fewer = 1; so->wanted.bounded && fewer < k; fewer *= 10)
 	{
-		pq_curve_for(&so->search->pq->meta, fewer, jflow_pq_recall_goal, &point);
+		rule_for(so, fewer, &point);
 		g->rule.list = Max(g->rule.list, point.list);
 		g->rule.code = Max(g->rule.code, point.code);
 	}

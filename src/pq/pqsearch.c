@@ -51,6 +51,14 @@ pq_search_begin(Relation index, PqIndex *pq)
 	search->frames = palloc0(sizeof(PqFrame *) * model->ngroups);
 	search->origin = palloc0(sizeof(float) * model->padded);
 	search->refine_weight = palloc(sizeof(float) * model->space_dims);
+	if (model->metric == PQ_METRIC_L1)
+	{
+		const float *spread = PqModelArray(model, spread, float);
+
+		search->square_weight = palloc(sizeof(float) * model->space_dims);
+		for (int j = 0; j < model->space_dims; j++)
+			search->square_weight[j] = spread[j] * spread[j];
+	}
 	return search;
 }
 
@@ -191,6 +199,7 @@ pq_search_query(PqSearch *search, const float *query, float lost)
 	search->ncandidates = 0;
 	search->refine_bias = search->refine_sum = search->refine_rounding = 0;
 	search->lost = lost;
+	search->taxicab = 0;
 	if (PqModelIsFlat(model))
 		return;
 	memset(search->frames, 0, sizeof(PqFrame *) * model->ngroups);
@@ -342,6 +351,26 @@ group_excess(const PqSearch *search, float score, float nearest)
 	return (score - nearest) / Max(BY_PRODUCT(search) ? sqrtf(search->norm) : nearest, 1e-30f);
 }
 
+/*
+ * How unlike the rows the query is, after lists were ranked: how far it is from the
+ * lists that are nearest, against how large these are.
+ */
+double
+pq_search_strangeness(const PqSearch *search)
+{
+	int			n = Min(search->nprobes, NEAR_LISTS);
+	double		least = INFINITY;
+
+	for (int i = 0; i < n; i++)
+	{
+		double		length = pq_list_length(search->pq->model, search->probes[i].slot);
+		double		unit = length * (BY_PRODUCT(search) ? sqrt(search->norm) : length);
+
+		least = Min(least, search->probes[i].score / Max(unit, 1e-30));
+	}
+	return least;
+}
+
 /* That of all groups, by their numbers. */
 float *
 pq_search_groups(PqSearch *search)
@@ -456,7 +485,8 @@ pq_comparable(const PqSearch *search, double distance)
 	if (search->pq->model->metric == PQ_METRIC_IP)
 		return distance + search->refine_bias;
 	if (search->pq->model->metric == PQ_METRIC_L1)
-		return distance * distance * pq_l1_unit(&search->pq->meta, search->pq->model->space_dims);
+		return distance * distance * (search->taxicab > 0 ? search->taxicab :
+									  pq_l1_unit(&search->pq->meta, search->pq->model->space_dims));
 	return distance * distance;
 }
 
@@ -639,8 +669,13 @@ pq_search_refine(PqSearch *search, const PqFrame *frame, double *distances, floa
 			header.error += (fabsf(header.low) + 255 * header.step) * search->refine_rounding + FLT_MIN;
 		}
 		else if (model->metric == PQ_METRIC_L1)
+		{
 			value = pq_l1_code(f->refine_query, search->refine_weight, header.low, header.step,
 							   (const uint8 *) code, model->space_dims);
+			if (search->squares)
+				search->squares[k] = pq_kernels->code_l2(f->refine_query, search->square_weight, header.low,
+														 header.step, (const uint8 *) code, model->space_dims);
+		}
 		else
 			value = sqrt(pq_kernels->code_l2(f->refine_query, search->refine_weight, header.low, header.step,
 											 (const uint8 *) code, model->space_dims));

@@ -7,6 +7,8 @@ SET search_path = pq_unlike, public;
 SELECT setseed(0.2);
 CREATE FUNCTION noise(width float8) RETURNS vector LANGUAGE sql VOLATILE AS
 	'SELECT array_agg(2 * width * (random() + random() + random() - 1.5))::vector FROM generate_series(1, 200)';
+CREATE FUNCTION noise48(width float8) RETURNS vector LANGUAGE sql VOLATILE AS
+	'SELECT array_agg(2 * width * (random() + random() + random() - 1.5))::vector FROM generate_series(1, 48)';
 -- few clusters have nearly all rows, and most have one, two or three
 CREATE TABLE centres AS SELECT i, noise(1) AS e FROM generate_series(1, 300) i;
 CREATE TABLE t (e vector(200));
@@ -33,4 +35,37 @@ BEGIN
 	RETURN found / (SELECT count(*) FROM q);
 END $$;
 SELECT k, recall FROM (SELECT k, recall(k) FROM unnest('{10,30}'::int[]) k) x WHERE recall < 0.93;
+
+-- rows in 100 clusters of one size, and queries from where there are none: anywhere, and near the middle of all
+CREATE TABLE clusters AS SELECT i, noise48(1) AS e FROM generate_series(1, 100) i;
+CREATE TABLE rows AS SELECT c.e + noise48(0.35) AS e FROM generate_series(1, 5000) n JOIN clusters c ON c.i = 1 + n % 100;
+ALTER TABLE rows ALTER e TYPE vector(48);
+CREATE TABLE strange AS SELECT noise48(CASE WHEN i % 2 = 0 THEN 1 ELSE 0.1 END) AS e FROM generate_series(1, 60) i;
+CREATE INDEX rows_l2 ON rows USING pq (e vector_l2_ops);
+CREATE INDEX rows_l1 ON rows USING pq (e vector_l1_ops);
+CREATE INDEX rows_cosine ON rows USING pq (e vector_cosine_ops);
+-- smooth rows, and queries that are not: a taxicab distance is another Euclidean one for these
+CREATE TABLE smooth AS SELECT (SELECT array_agg(a * sin(j * f + p) ORDER BY j) FROM generate_series(1, 32) j)::vector(32) AS e
+	FROM (SELECT 0.5 + random() AS a, 0.6 * random() AS f, 6.3 * random() AS p FROM generate_series(1, 1500) i) x;
+CREATE TABLE rough AS SELECT (SELECT array_agg(2 * (random() + random() + random() - 1.5) + 0 * i * j) FROM generate_series(1, 32) j)::vector AS e FROM generate_series(1, 60) i;
+CREATE INDEX smooth_l1 ON smooth USING pq (e vector_l1_ops);
+CREATE FUNCTION recall_of(t text, q text, op text) RETURNS float8 LANGUAGE plpgsql AS $$
+DECLARE
+	query text := format('SELECT array_agg(d) FROM (SELECT e %1$s $1 AS d FROM %2$I ORDER BY e %1$s $1 LIMIT 10) x', op, t);
+	one vector;
+	near float8[];
+	exact float8[];
+	found float8[];
+BEGIN
+	FOR one IN EXECUTE format('SELECT e FROM %I', q) LOOP
+		PERFORM set_config('enable_indexscan', 'off', true), set_config('enable_seqscan', 'on', true);
+		EXECUTE query INTO exact USING one;
+		PERFORM set_config('enable_indexscan', 'on', true), set_config('enable_seqscan', 'off', true);
+		EXECUTE query INTO near USING one;
+		found := found || (SELECT count(*)::float8 / 10 FROM unnest(near) d WHERE d <= exact[10] * (1 + 1e-6));
+	END LOOP;
+	RETURN (SELECT avg(x) FROM unnest(found) x);
+END $$;
+SELECT t, op, recall FROM (SELECT t, op, recall_of(t, q, op) AS recall FROM (VALUES ('rows', 'strange', '<->'), ('rows', 'strange', '<+>'),
+	('rows', 'strange', '<=>'), ('smooth', 'rough', '<+>')) v(t, q, op)) x WHERE recall < 0.92;
 DROP SCHEMA pq_unlike CASCADE;
