@@ -45,6 +45,9 @@ for my $way ('big.jsonl', '-')
 	my $pid = $client->{KIDS}[0]{PID};
 	my ($peak) = slurp_file("/proc/$pid/status") =~ /^VmHWM:\s+(\d+) kB/m;
 	cmp_ok($peak, '<', 48 * 1024, "in bounded memory: $peak kB");
+	my $server = $node->safe_psql('postgres', q{SELECT pid FROM pg_stat_activity WHERE application_name = 'jflow'});
+	my $faults = (split / /, slurp_file("/proc/$server/stat") =~ s/^.*\) //sr)[7];
+	cmp_ok($faults, '<', 24000, "and the server uses that of one batch again for the next: $faults pages");
 	$holder->query_safe('SELECT pg_advisory_unlock(42)');
 	ok($client->finish, 'and ends well');
 	like($err, qr/^DONE .* 241 steps done.*^24001 documents are stored, 0 were bad$/ms, 'with the number of documents');
