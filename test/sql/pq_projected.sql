@@ -13,24 +13,9 @@ CREATE FUNCTION point() RETURNS sparsevec LANGUAGE sql VOLATILE AS $$
 CREATE TABLE t (e sparsevec(2000));
 INSERT INTO t SELECT point() FROM generate_series(1, 4000);
 CREATE TABLE q AS SELECT point() AS e FROM generate_series(1, 60);
--- recall at k of the queries
-CREATE FUNCTION recall(op text, k int) RETURNS float8 LANGUAGE plpgsql AS $$
-DECLARE
-	query text := format('SELECT array_agg(d) FROM (SELECT e %s $1 AS d FROM t ORDER BY e %1$s $1 LIMIT %s) x', op, k);
-	one sparsevec;
-	near float8[];
-	exact float8[];
-	found float8 := 0;
-BEGIN
-	FOR one IN SELECT e FROM q LOOP
-		PERFORM set_config('enable_indexscan', 'off', true), set_config('enable_seqscan', 'on', true);
-		EXECUTE query INTO exact USING one;
-		PERFORM set_config('enable_indexscan', 'on', true), set_config('enable_seqscan', 'off', true);
-		EXECUTE query INTO near USING one;
-		found := found + (SELECT count(*)::float8 / k FROM unnest(near) d WHERE d <= exact[k] + abs(exact[k]) * 1e-6);
-	END LOOP;
-	RETURN found / (SELECT count(*) FROM q);
-END $$;
+\getenv setup PG_ABS_SRCDIR
+\set setup :setup /sql/recall.setup
+\i :setup
 CREATE TABLE found (op text, k int, recall float8);
 CREATE INDEX t_e ON t USING pq (e sparsevec_l2_ops);
 INSERT INTO found SELECT '<->', k, recall('<->', k) FROM unnest('{10,100}'::int[]) k;

@@ -17,24 +17,10 @@ INSERT INTO t SELECT c.e + noise(0.4)
 CREATE TABLE q AS SELECT c.e * array_fill(0.5, '{200}')::vector + noise(0.5) AS e
 	FROM centres c WHERE c.i % 3 = 0;
 CREATE INDEX t_e ON t USING pq (e vector_l2_ops);
-CREATE FUNCTION recall(k int) RETURNS float8 LANGUAGE plpgsql AS $$
-DECLARE
-	query text := format('SELECT array_agg(d) FROM (SELECT e <-> $1 AS d FROM t ORDER BY e <-> $1 LIMIT %s) x', k);
-	one vector;
-	near float8[];
-	exact float8[];
-	found float8 := 0;
-BEGIN
-	FOR one IN SELECT e FROM q LOOP
-		PERFORM set_config('enable_indexscan', 'off', true), set_config('enable_seqscan', 'on', true);
-		EXECUTE query INTO exact USING one;
-		PERFORM set_config('enable_indexscan', 'on', true), set_config('enable_seqscan', 'off', true);
-		EXECUTE query INTO near USING one;
-		found := found + (SELECT count(*)::float8 / k FROM unnest(near) d WHERE d <= exact[k] * (1 + 1e-6));
-	END LOOP;
-	RETURN found / (SELECT count(*) FROM q);
-END $$;
-SELECT k, recall FROM (SELECT k, recall(k) FROM unnest('{10,30}'::int[]) k) x WHERE recall < 0.93;
+\getenv setup PG_ABS_SRCDIR
+\set setup :setup /sql/recall.setup
+\i :setup
+SELECT k, recall FROM (SELECT k, recall('<->', k) FROM unnest('{10,30}'::int[]) k) x WHERE recall < 0.93;
 
 -- rows in 100 clusters of one size, and queries from where there are none: anywhere, and near the middle of all
 CREATE TABLE clusters AS SELECT i, noise48(1) AS e FROM generate_series(1, 100) i;
