@@ -68,6 +68,10 @@ for (['{"dim": 3, "metric": "l2"}', 'dim'], ['{"dim": 2}', 'metric'], ['{"dim": 
 	fails_with($front, scale('plain', '{n1,n2,n3}'), '55000', qr/servers "n3" and "n1" store documents of flow "plain" differently.*Option "$option" is/s, "a server with another $option");
 }
 owner_sql($far{n3}, q{SELECT jflow_remove('plain', 'indexer'); SELECT jflow_add('plain', 'indexer', uses => 'PQLiteIndexer', replicas => 0, uses_with => '{"metric": "euclidean", "columns": {}}')});
+owner_sql($far{n3}, q{SELECT jflow_remove('other', 'indexer'); SELECT jflow_add('other', 'indexer', uses => 'PQLiteIndexer', replicas => 0)});
+owner_sql($far{n2}, q{SELECT jflow_remove('other', 'indexer'); SELECT jflow_add('other', 'indexer', uses => 'PQLiteIndexer', replicas => 0, uses_with => '{"dim": 3}')});
+fails_with($front, scale('other', '{n1,n2,n3}'), '55000', qr/servers "n1" and "n2" store documents of flow "other" differently.*Option "dim" is 2 on the first, and 3 on the second/s, 'two that differ, where the first does not say');
+owner_sql($far{n2}, q{SELECT jflow_remove('other', 'indexer'); SELECT jflow_add('other', 'indexer', uses => 'PQLiteIndexer', replicas => 0, uses_with => '{"dim": 2}')});
 fails_with($front, scale('plain', '{' . join(',', map { "s$_" } 1 .. 2000) . '}'), '54000', qr/at most \d+ servers/, 'more than there can be');
 $far{n3}->safe_psql('postgres', q{CREATE ROLE guest LOGIN; GRANT USAGE ON SCHEMA jflow TO guest; SET client_min_messages = error; SET ROLE flow_owner; SELECT jflow_grant('plain', 'guest', '{/filter,/fetch,/index}')});
 $front->safe_psql('postgres', q{ALTER USER MAPPING FOR flow_owner SERVER n3 OPTIONS (SET user 'guest')});

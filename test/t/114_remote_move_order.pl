@@ -1,4 +1,4 @@
-# Does a step of a move that is undone leave nothing on other servers, also of flows with replicas, and is what was written last the one that stays, whoever began before the move?
+# Does a step of a move that is undone leave nothing on other servers, also of flows with replicas, is what was written last the one that stays, whoever began before the move, does no step make an index, and is a flow that is stopped left alone?
 use strict;
 use warnings;
 use FindBin;
@@ -27,8 +27,8 @@ for my $flow (qw(busy late))
 	owner_sql($front, qq{SELECT jflow_create('$flow'); SELECT jflow_add('$flow', 'far', uses => 'RemoteFlow', replicas => 0, uses_with => '{"servers": ["n1", "n2"], "flow": "$flow"}')});
 }
 
-sub docs { my ($id, $text) = @_; return "(SELECT array_agg(jflow_doc(id => '$id' || i, text => '$text', embedding => ARRAY[i, i % 7]::vector)) FROM generate_series(1, 15) i)" }
-sub index_sql { my ($flow, $id, $text) = @_; return "SELECT count(*) FROM jflow_post('/index', @{[docs($id, $text)]}, '$flow')" }
+sub docs { my ($id, $text, $n) = @_; $n ||= 15; return "(SELECT array_agg(jflow_doc(id => '$id' || i, text => '$text', embedding => ARRAY[i, i % 7]::vector)) FROM generate_series(1, $n) i)" }
+sub index_sql { my ($flow, $id, $text, $n) = @_; return "SELECT count(*) FROM jflow_post('/index', @{[docs($id, $text, $n)]}, '$flow')" }
 sub scale { my ($flow, $servers) = @_; return "SET ROLE flow_owner; SELECT jflow_scale('$flow', 'far', servers => '$servers')" }
 sub step { my ($flow) = @_; return "SELECT jflow.reshard_step('$flow', 'far', 100)" }
 sub stage { my ($flow) = @_; return $front->safe_psql('postgres', "SELECT stage FROM jflow.remote_move WHERE flow = '$flow'") }
@@ -160,6 +160,42 @@ $front->start;
 ok(step_to('late', ''), 'after a crash it comes to its end');
 is(texts('late', 'e') . ', ' . texts('late', 'g'), 'newer 15 15, second 15 15', 'with all');
 is(count_at('late', 'n1'), 30, 'on one server');
+
+# so many documents that a post would train, where no mover does it
+sub indexes_at { my ($name) = @_; return $far{$name}->safe_psql('postgres', q{SELECT count(*) FROM pg_class JOIN pg_am a ON a.oid = relam WHERE amname = 'pq' AND relkind = 'i'}) }
+ask($front, index_sql('late', 'k', 'many ' x 20, 6000));
+is(indexes_at('n1'), 1, 'a post makes an index');
+ask($front, scale('late', '{n2}'));
+ok(step_to('late', ''), 'many documents move');
+is(count_at('late', 'n2'), 6030, 'all of them');
+is(indexes_at('n2'), 0, 'no step has made an index');
+is($far{n2}->safe_psql('postgres', q{SELECT bool_and(due) FROM jflow.shard WHERE flow = 'late'}), 't', 'it is due');
+ask($front, index_sql('late', 'l', 'few', 1));
+is(indexes_at('n2'), 1, 'the next post makes it');
+
+# a flow that is stopped
+sub stored { my ($id) = @_; return qq{SET ROLE flow_owner; SELECT count(*) FROM unnest(jflow.remote_post('/index', @{[docs($id, '', 1)]}, 'busy', '{}', '{"version": 1, "origin": [], "stored": true}'))} }
+is(ask($far{n1}, stored('m')), 1, 'what a step stores is stored in a flow that is started');
+$before = count_at('busy', 'n1');
+$far{n1}->safe_psql('postgres', q{CREATE ROLE guest LOGIN; GRANT USAGE ON SCHEMA jflow TO guest; SET client_min_messages = error; SET ROLE flow_owner; SELECT jflow_grant('busy', 'guest', '{/index,/delete}')});
+my $table = $far{n1}->safe_psql('postgres', q{SELECT format('%I.%I', "schema", parent) FROM jflow.shard WHERE flow = 'busy' LIMIT 1});
+owner_sql($far{n1}, qq{CREATE FUNCTION nothing() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+	CREATE CONSTRAINT TRIGGER later AFTER INSERT ON $table DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION nothing()});
+(my $as_guest = stored('p')) =~ s/flow_owner/guest/;
+fails_with($far{n1}, $as_guest, '42501', qr/security-restricted operation/, 'for another login triggers run restricted');
+is($far{n1}->safe_psql('postgres', "SET ROLE guest; @{[index_sql('busy', 'm', '', 1)]}"), 1, 'as those of a post do not, which replicas fire');
+is(ask($far{n1}, stored('m')), 1, 'nor for the owner');
+$far{n1}->safe_psql('postgres', 'ALTER SYSTEM SET jflow.enabled = off');
+$far{n1}->reload;
+ok($far{n1}->poll_query_until('postgres', q{SELECT current_setting('jflow.enabled') = 'off'}), 'replicas are switched off');
+fails_with($far{n1}, stored('n'), '55000', qr/flow "busy" is not started.*switched off/s, 'not where replicas are switched off');
+$far{n1}->safe_psql('postgres', 'ALTER SYSTEM RESET jflow.enabled');
+$far{n1}->reload;
+ok($far{n1}->poll_query_until('postgres', q{SELECT current_setting('jflow.enabled') = 'on'}), 'and on again');
+owner_sql($far{n1}, q{SELECT jflow_stop('busy')});
+fails_with($far{n1}, stored('o'), '55000', qr/flow "busy" is not started/, 'nor in one that is stopped');
+start_flow($far{n1}, 'busy');
+is(count_at('busy', 'n1'), $before, 'nothing has come there');
 $stepper->quit;
 $front->stop;
 $_->stop for values %far;

@@ -236,14 +236,15 @@ pqlite_index_if_due(PqliteStore *store, const JflowContext *context, int written
 	due = store->due || is_large_enough(store, pages, written);
 	if (!due && !(missing && store->trained_pages > 0))
 		return;
-	if (has_mover || (context->moving && !missing))
+	if (has_mover || (context->moving && due))
 	{
 		for (int i = 0; i < store->nleaves; i++)
 			if (due || !OidIsValid(store->leaves[i].index))
 				pqlite_shards_due(store->flow, store->executor, store->leaves[i].shard);
 		return;
 	}
-	if (!pqlite_lock_layout_if_free(store->relid))
+	/* the index of a new leaf is left to the next post, too */
+	if (context->moving || !pqlite_lock_layout_if_free(store->relid))
 		return;
 
 	if (due && shares_codebook(store))

@@ -291,8 +291,8 @@ with_servers(Jsonb *uses_with, const Collected *list, const Collected *from, con
  * uses_with while documents move to these servers: those that are new, those that
  * stay, those that are left.  A document moves to an earlier one of them only, so
  * where two have it the first one's is the newest.  If documents move already, from
- * these servers, they go back, and all that writes has ids locked.  Raises invalid_parameter_value for a server whose
- * node would be another's.
+ * these servers, they go back, and all that writes has ids locked.  Raises
+ * invalid_parameter_value for a server whose node would be another's.
  */
 Jsonb *
 remote_options_moving(Jsonb *uses_with, const RemoteOptions *options, char **servers, int nservers,

@@ -91,12 +91,12 @@ stored_as(const RemoteAsk *as, const char *server)
 	return DatumGetJsonbP(docs->docs[0].values[DOC_TAGS]);
 }
 
-/* Two servers, and how they store documents. */
+/* How servers store documents, and which of them is looked at. */
 typedef struct Alike
 {
-	const char *flow;
-	const char *servers[2];
-	Jsonb	   *other;
+	const RemoteOptions *options;
+	Jsonb	  **stored;
+	int			server;
 } Alike;
 
 static char *
@@ -107,23 +107,29 @@ value_text(JsonbValue *value)
 	return JsonbToCString(NULL, &json->root, VARSIZE(json));
 }
 
+/* Raise an error if an option is another on the first server that tells it. */
 static void
 check_option(void *arg, const char *name, JsonbValue *value)
 {
 	const Alike *alike = arg;
+	const char *const *servers = (const char *const *) alike->options->servers;
 	JsonbValue	buffer;
-	JsonbValue *other = jflow_json_get(alike->other, name, &buffer);
+	JsonbValue *other = NULL;
+	int			first = 0;
 	char	   *texts[2];
 
+	while (first < alike->server &&
+		   (other = jflow_json_get(alike->stored[first], name, &buffer)) == NULL)
+		first++;
 	if (other == NULL)
 		return;
-	texts[0] = value_text(value);
-	texts[1] = value_text(other);
+	texts[0] = value_text(other);
+	texts[1] = value_text(value);
 	if (strcmp(texts[0], texts[1]) != 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("servers \"%s\" and \"%s\" store documents of flow \"%s\" differently",
-						alike->servers[0], alike->servers[1], alike->flow),
+						servers[first], servers[alike->server], alike->options->flow),
 				 errdetail("Option \"%s\" is %s on the first, and %s on the second.", name, texts[0], texts[1]),
 				 errhint("Define the flow alike on all servers.")));
 }
@@ -132,15 +138,13 @@ check_option(void *arg, const char *name, JsonbValue *value)
 static void
 check_alike(const RemoteAsk *as, const RemoteOptions *options)
 {
-	Alike		alike = {options->flow};
-	Jsonb	   *first = stored_as(as, options->servers[0]);
+	Alike		alike = {options, palloc(sizeof(Jsonb *) * options->nservers)};
 
-	alike.servers[0] = options->servers[0];
-	for (int i = 1; i < options->nservers; i++)
+	for (int i = 0; i < options->nservers; i++)
 	{
-		alike.servers[1] = options->servers[i];
-		alike.other = stored_as(as, options->servers[i]);
-		jflow_json_each(&first->root, check_option, &alike);
+		alike.server = i;
+		alike.stored[i] = stored_as(as, options->servers[i]);
+		jflow_json_each(&alike.stored[i]->root, check_option, &alike);
 	}
 }
 

@@ -319,11 +319,12 @@ is_in_chain(int pool)
 
 /*
  * Find the pools of a step's shards.  Without one of them the flow is not
- * started; with one that already waits for this post, the step runs here.
- * Returns false if the flow's definition may have changed meanwhile.
+ * started; with one that already waits for this post, the step runs here, as it
+ * does where documents move between servers, which needs none of them.  Returns
+ * false if the flow's definition may have changed meanwhile.
  */
 static bool
-find_pools(JflowStep *step, JflowPlan *plan)
+find_pools(JflowStep *step, JflowPlan *plan, bool moving)
 {
 	const JflowExecutor *executor = step->executor;
 	bool		in_chain = false;
@@ -331,8 +332,10 @@ find_pools(JflowStep *step, JflowPlan *plan)
 	step->remote = false;
 	if (jflow_shared == NULL || executor->replicas == 0)
 		return true;
-	if (!jflow_enabled)
+	if (!jflow_enabled || (moving && !jflow_flow_started(plan->flow->name)))
 		jflow_await_pools(plan->flow);	/* raises what is to be said */
+	if (moving)
+		return true;
 	step->pools = palloc(sizeof(JflowPoolRef) * executor->shards);
 	for (int shard = 0; shard < executor->shards; shard++)
 	{
@@ -463,7 +466,7 @@ plan_flow(const JflowPostOptions *options, bool fresh)
 		step->active = is_target(options->target_executor, step->executor->name);
 		any_target |= step->active;
 		step->unmerged = step->executor->disable_reduce;
-		if (step->active && !options->moving && !find_pools(step, plan))
+		if (step->active && !find_pools(step, plan, options->moving))
 			return NULL;
 		if (step->active)
 			plan_step(step, plan, owner, &parameters);
