@@ -46,15 +46,9 @@ typedef struct Batch
 	DocRef	   *refs;
 	int			ndocs;
 	int			size;
+	int			statements;		/* that it was sent as */
+	bool		second;			/* ever sent */
 } Batch;
-
-typedef enum Stage
-{
-	STAGE_BEGIN,
-	STAGE_POST,
-	STAGE_COMMIT,
-	STAGE_END
-} Stage;
 
 struct Sender
 {
@@ -76,8 +70,9 @@ struct Sender
 	int			nsent;
 	int64_t		unread_bytes;	/* passed over since the last document */
 
-	Stage		stage;			/* of the first batch */
+	int			answered;		/* statements of the first batch */
 	PGresult   *answer;			/* of its post, until it is committed */
+	int64_t		nbatches;		/* that were sent, each counted once */
 
 	FILE	   *errors;
 	FILE	   *output;
@@ -152,17 +147,6 @@ server_request_size(Session *session)
 }
 
 /*
- * Let the server's process keep the memory of a batch for the next one.  glibc gives
- * free memory back to the system from twice the size on of the largest piece that was
- * ever freed, and to get it again costs more than to read the documents in it.
- */
-static void
-make_server_keep_memory(Session *session)
-{
-	PQclear(query(session, 0, NULL, "SELECT pg_catalog.octet_length(pg_catalog.repeat(' ', 16777216))"));
-}
-
-/*
  * The inputs, and how many documents were stored before by the post that this one
  * resumes, are for the state file.
  */
@@ -198,7 +182,6 @@ sender_start(Session *session, Progress *progress, const char *endpoint, char **
 				"target_executor => $5::pg_catalog.text, request_size => $6::pg_catalog.int4, "
 				"timeout => $7::pg_catalog.interval) d",
 				sender->output ? "pg_catalog.to_jsonb(d)" : "pg_catalog.count(*)", session->schema);
-	make_server_keep_memory(session);
 	enter_pipeline(sender);
 	return sender;
 }
@@ -452,18 +435,34 @@ pop_batch(Sender *sender)
 {
 	sender->first = (sender->first + 1) % (DEPTH + 1);
 	sender->nsent--;
-	sender->stage = STAGE_BEGIN;
+	sender->answered = 0;
 	PQclear(sender->answer);
 	sender->answer = NULL;
 }
 
+/* A statement of a batch into the pipeline. */
+static bool
+send_statement(Sender *sender, Batch *batch, const char *statement, int nparams)
+{
+	batch->statements++;
+	return PQsendQueryParams(sender->conn, statement, nparams, NULL, nparams > 0 ? sender->params : NULL, NULL, NULL, 0);
+}
+
+/*
+ * The second batch lets the server's process keep the memory of each for the next one.
+ * glibc gives free memory back to the system from twice the size on of the largest
+ * piece that was ever freed, and to get it again costs more than to read the documents
+ * in it.
+ */
 static bool
 send_batch(Sender *sender, Batch *batch)
 {
 	sender->params[1] = batch->docs.data;
-	return PQsendQueryParams(sender->conn, "BEGIN", 0, NULL, NULL, NULL, NULL, 0) &&
-		PQsendQueryParams(sender->conn, sender->statement.data, 7, NULL, sender->params, NULL, NULL, 0) &&
-		PQsendQueryParams(sender->conn, "COMMIT", 0, NULL, NULL, NULL, NULL, 0) &&
+	batch->statements = 0;
+	return send_statement(sender, batch, "BEGIN", 0) &&
+		(!batch->second || send_statement(sender, batch, "SELECT pg_catalog.octet_length(pg_catalog.repeat(' ', 16777216))", 0)) &&
+		send_statement(sender, batch, sender->statement.data, 7) &&
+		send_statement(sender, batch, "COMMIT", 0) &&
 		PQsendFlushRequest(sender->conn) && PQflush(sender->conn) >= 0;
 }
 
@@ -524,10 +523,10 @@ take_results(Sender *sender)
 
 		if (!result)
 		{
-			if (++sender->stage == STAGE_END)
-			{
-				Batch	   *batch = nth_batch(sender, 0);
+			Batch	   *batch = nth_batch(sender, 0);
 
+			if (++sender->answered == batch->statements)
+			{
 				confirm(sender, batch, 0, batch->ndocs, sender->answer);
 				pop_batch(sender);
 			}
@@ -608,6 +607,7 @@ sender_flush(Sender *sender)
 	batch = nth_batch(sender, sender->nsent);
 	strbuf_add_char(&batch->docs, ']');
 	sender->nsent++;
+	batch->second = ++sender->nbatches == 2;
 	if (!send_batch(sender, batch))
 	{
 		lost(sender);

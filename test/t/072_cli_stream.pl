@@ -56,6 +56,17 @@ for my $way ('big.jsonl', '-')
 }
 unlink 'big.jsonl';
 
+# of one document nothing is kept in the server for the next one
+$node->safe_psql('postgres', q{ALTER DATABASE postgres SET log_statement = 'all'});
+for my $docs (1, 3)
+{
+	my $offset = -s $node->logfile;
+	write_file('few.jsonl', qq({"id":"few","text":"x"}\n) x $docs);
+	is((client($node, '', 'post', '/x', '-f', 'gate', '--batch-size', 1, 'few.jsonl'))[0], 0, "a post of $docs batches");
+	is(() = slurp_file($node->logfile, $offset) =~ /repeat\(' ', 16777216\)/g, $docs > 1 ? 1 : 0, 'from the second on the server keeps memory');
+}
+$node->safe_psql('postgres', q{ALTER DATABASE postgres RESET log_statement});
+
 # 95 documents of which the 45th waits
 write_file('wait.jsonl', join '', map { "{\"id\":\"$_\",\"text\":\"" . ($_ == 45 ? 'wait' : 'x') . "\"}\n" } 1 .. 95);
 my @post = ('post', '/index', '-f', 'log', '--batch-size', 10, '--resume', 'state', 'wait.jsonl');
