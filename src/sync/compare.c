@@ -175,6 +175,7 @@ read_ahead(void *arg)
 	{
 		char	   *position = sync->position;
 		int			before = next->nrows;
+		Size		bytes = next->bytes;
 		int			some;
 
 		CHECK_FOR_INTERRUPTS();
@@ -182,6 +183,7 @@ read_ahead(void *arg)
 		if (any_unread(next, before))
 		{
 			next->nrows = before;
+			next->bytes = bytes;
 			next->end = false;
 			sync->position = position;
 			break;

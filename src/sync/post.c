@@ -35,7 +35,8 @@ next_docs(JflowSource *base, int size, Datum *docs)
 	if (n <= 0)
 		return false;
 
-	if (source->position >= MEANWHILE_REQUESTS * size && source->position + n == source->n)
+	/* what runs here may have locked rows, of another server, too */
+	if (base->idle && source->position >= MEANWHILE_REQUESTS * size && source->position + n == source->n)
 		sync_read_ahead(source->round);
 	*docs = jflow_docs_from_datums(source->docs + source->position, n);
 	source->position += n;

@@ -329,7 +329,7 @@ forget_memory(Worker *worker)
 static SyncRound *
 make_round(Worker *worker)
 {
-	SyncRound  *round = palloc0(sizeof(SyncRound));
+	SyncRound  *round = MemoryContextAllocZero(worker->context, sizeof(SyncRound));
 
 	round->context = worker->context;
 	round->look = &worker->look;

@@ -121,6 +121,23 @@ $resume->quit;
 is_in_step('anew');
 is(often('anew'), '5x2', 'all but one were posted once');
 
+# Where the worker runs the flow itself nothing is read ahead: what runs may have locked rows elsewhere.
+owner_sql($node, q{BEGIN; SELECT pg_advisory_xact_lock(47); PREPARE TRANSACTION 'gate';
+	CREATE FUNCTION hold(docs jflow_doc[], parameters jsonb) RETURNS jflow_doc[] LANGUAGE plpgsql AS $$ BEGIN
+		IF EXISTS (SELECT FROM unnest(docs) d WHERE d.text = 'gate') THEN PERFORM pg_advisory_xact_lock_shared(47); END IF;
+		RETURN docs;
+	END $$;
+	CREATE TABLE alone (id int PRIMARY KEY, text note);
+	INSERT INTO alone SELECT i, ROW(CASE i WHEN 630 THEN 'gate' WHEN 1260 THEN 'marker alone' ELSE 'first' END)::note FROM generate_series(1, 1500) i;
+	SELECT jflow_create('alone');
+	SELECT jflow_add('alone', 'e', requests => '{"/index": "public.hold", "/delete": "public.hold"}', replicas => 0);
+	SELECT jflow_sync('alone', 'alone', 'alone', '{"text": "text"}', batch => 10)});
+start_flow($node, 'alone');
+wait_state($node, q{SELECT count(*) = 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted}, 'alone: the last request of a round runs');
+unlike(slurp_file($node->logfile), qr/read: marker alone/, 'and nothing of the next round has been read');
+owner_sql($node, $open);
+is(owner_sql($node, q{SELECT jflow_sync_run('alone', '170 s')}), 't', 'alone: all arrive');
+
 # rows whose reading writes, which only a claim may
 fill('telling', 2500, q{CASE WHEN i = 640 THEN 'marker telling' WHEN i <= 630 THEN 'gate' WHEN i % 100 = 7 THEN 'told' ELSE 'first' END});
 owner_sql($node, $open);

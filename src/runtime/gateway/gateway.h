@@ -67,6 +67,8 @@ typedef struct JflowSource
 {
 	bool		(*next) (struct JflowSource *source, int size, Datum *docs);
 	int64		total;			/* number of documents, -1: not known */
+	bool		idle;			/* replicas do all of the work, and have some
+								 * when the next documents are asked for */
 } JflowSource;
 
 /* Where the answers go; called in order, once a request that did not fail. */

@@ -13,6 +13,16 @@
 #include "runtime/gateway/request.h"
 #include "runtime/gateway/visit.h"
 
+/* Does nothing of a flow run in this process? */
+static bool
+is_all_remote(const JflowPlan *plan)
+{
+	for (int i = 0; i < plan->flow->nexecutors; i++)
+		if (plan->steps[i].active && !plan->steps[i].remote)
+			return false;
+	return true;
+}
+
 /* One more request from the source, not started; false at the end. */
 bool
 jflow_request_take(JflowPost *post)
@@ -28,6 +38,7 @@ jflow_request_take(JflowPost *post)
 		context = AllocSetContextCreate(post->context, "jflow request", ALLOCSET_DEFAULT_SIZES);
 	MemoryContextReset(context);
 	old = MemoryContextSwitchTo(context);
+	post->source->idle = post->remote.out > 0 && is_all_remote(post->plan);
 	if (!post->source->next(post->source, post->request_size, &docs))
 	{
 		post->exhausted = true;
