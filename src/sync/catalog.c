@@ -407,23 +407,25 @@ check_isolation(const Sync *sync)
 			 errhint("Use the isolation level READ COMMITTED.")));
 }
 
-/* Forget a sync and all that we have of it. */
+/*
+ * Forget a sync and all that we have of it.  Its definition goes first: that waits for
+ * who has appended keys to the queue to have them tried again.
+ */
 void
 sync_delete(const Sync *sync)
 {
 	static const char *const statements[] = {
+		"DELETE FROM jflow.sync WHERE id = $1",
 		"DELETE FROM jflow.sync_state WHERE sync = $1",
 		"DELETE FROM jflow.sync_progress WHERE sync = $1",
 		"DELETE FROM jflow.sync_queue WHERE sync = $1",
 		"DELETE FROM jflow.sync_flight WHERE sync = $1",
-		"DELETE FROM jflow.sync_row WHERE sync = $1",
-		"DELETE FROM jflow.sync WHERE id = $1"
+		"DELETE FROM jflow.sync_row WHERE sync = $1"
 	};
 	JflowCatalogState state;
 	JflowParams params = {0};
 
 	check_isolation(sync);
-	sync_lock_rows(sync->id);
 	jflow_param_int(&params, sync->id);
 	jflow_catalog_begin(&state);
 	for (int i = 0; i < lengthof(statements); i++)
@@ -433,12 +435,13 @@ sync_delete(const Sync *sync)
 
 /*
  * Let one sync be another: it gets its name, flow and mode, and the other is
- * forgotten, but for its rows, which may be many.
+ * forgotten as above, but for its rows, which may be many.
  */
 void
 sync_take_place(const Sync *stand_in, const Sync *sync)
 {
 	static const char *const statements[] = {
+		"DELETE FROM jflow.sync WHERE id = $1",
 		"UPDATE jflow.sync_state SET paused = (SELECT paused FROM jflow.sync_state o WHERE o.sync = $1 "
 		"AND o.system_identifier = sync_state.system_identifier AND o.database = sync_state.database) "
 		"WHERE sync = $2 AND EXISTS (SELECT FROM jflow.sync_state o WHERE o.sync = $1 "
@@ -447,7 +450,6 @@ sync_take_place(const Sync *stand_in, const Sync *sync)
 		"DELETE FROM jflow.sync_progress WHERE sync = $1",
 		"DELETE FROM jflow.sync_queue WHERE sync = $1",
 		"DELETE FROM jflow.sync_flight WHERE sync = $1",
-		"DELETE FROM jflow.sync WHERE id = $1",
 		"UPDATE jflow.sync_progress SET sqlstate = NULL, message = NULL, hint = NULL, failed = NULL WHERE sync = $2",
 		"UPDATE jflow.sync SET name = $3, flow = $4, mode = $5, uses_with = NULL, skip_failed = false WHERE id = $2"
 	};
@@ -564,7 +566,7 @@ static int	nheld = 0;
 /*
  * The lock of a sync, which is taken before all others: as a session (a worker,
  * for a round) or until the transaction ends.  Waits.  Who takes two takes that of
- * the smaller number first.
+ * the smaller number first.  Nobody writes to the rows of sync_row of a sync without.
  */
 void
 sync_lock(int id, bool session)
@@ -577,21 +579,6 @@ sync_lock(int id, bool session)
 		return;
 	Assert(nheld < MAX_HELD);
 	held[nheld++] = tag;
-}
-
-/*
- * The lock of a sync's rows, until the transaction ends: of a worker that writes to
- * rows that are there, and of who would have those that have failed tried again.  They
- * come by the rows in different orders.  It is taken behind those of the sync and the
- * source, and nobody has it while something is out.
- */
-void
-sync_lock_rows(int id)
-{
-	LOCKTAG		tag;
-
-	SET_LOCKTAG_OBJECT(tag, MyDatabaseId, jflow_catalog_relid("sync_row"), (Oid) id, 0);
-	(void) LockAcquire(&tag, ExclusiveLock, false, false);
 }
 
 /* A transaction was aborted, and took the session's locks with it. */

@@ -431,7 +431,6 @@ sync_hasten(const Sync *sync)
 	JflowCatalogState state;
 	JflowParams params = {0};
 
-	sync_lock_rows(sync->id);
 	jflow_param_int(&params, sync->id);
 	sync_param_time(&params, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), 2 * SYNC_MAX_BACKOFF_MS));
 	jflow_catalog_begin(&state);

@@ -60,23 +60,46 @@ jflow_sync_resume(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
+/* Let nobody forget a sync until the transaction ends; false if that has been done. */
+static bool
+hold(const Sync *sync)
+{
+	JflowCatalogState state;
+	JflowParams params = {0};
+	bool		found;
+
+	jflow_param_int(&params, sync->id);
+	jflow_catalog_begin(&state);
+	found = jflow_catalog_run("SELECT FROM jflow.sync WHERE id = $1 FOR KEY SHARE", &params) > 0;
+	jflow_catalog_end(&state);
+	return found;
+}
+
 /*
  * jflow_sync_retry(name text) RETURNS int8: what has failed is tried again now, as
- * if it never had; how many rows that are.
+ * if it never had; how many rows that are.  It says that they have changed, since rows
+ * of sync_row that it wrote to the worker would have to wait for.
  */
 Datum
 jflow_sync_retry(PG_FUNCTION_ARGS)
 {
-	Sync	   *sync = sync_read_own(jflow_arg_text(fcinfo, 0, "name"));
+	char	   *name = jflow_arg_text(fcinfo, 0, "name");
+	Sync	   *sync = sync_read_own(name);
 	JflowCatalogState state;
 	JflowParams params = {0};
 	uint64		n;
 
-	sync_lock_rows(sync->id);
+	/* another may have taken its place */
+	while (!hold(sync))
+	{
+		CHECK_FOR_INTERRUPTS();
+		sync = sync_read_own(name);
+	}
 	jflow_param_int(&params, sync->id);
+	sync_param_time(&params, GetCurrentTimestamp());
 	jflow_catalog_begin(&state);
-	n = jflow_catalog_run("UPDATE jflow.sync_row SET due = pg_catalog.now(), attempts = 0, failed = NULL, "
-						  "sqlstate = NULL, message = NULL WHERE sync = $1 AND due IS NOT NULL AND attempts > 0", &params);
+	n = jflow_catalog_run("INSERT INTO jflow.sync_queue (sync, changed, key) SELECT sync, $2, key FROM jflow.sync_row "
+						  "WHERE sync = $1 AND due IS NOT NULL AND attempts > 0", &params);
 	jflow_catalog_end(&state);
 	sync_touch(sync->id, true);
 	PG_RETURN_INT64((int64) n);

@@ -34,7 +34,6 @@ sync_unset_hashes(const Sync *sync, const Datum *keys, int n, TimestampTz due)
 
 	if (n == 0)
 		return;
-	sync_lock_rows(sync->id);
 	jflow_param_int(&params, sync->id);
 	sync_param_texts(&params, keys, n);
 	jflow_param(&params, TIMESTAMPTZOID, TimestampTzGetDatum(due), due == DT_NOBEGIN);
@@ -153,7 +152,6 @@ sync_recover(const Sync *sync)
 	int			n = 0;
 	bool		any;
 
-	sync_lock_rows(sync->id);
 	jflow_param_int(&params, sync->id);
 	jflow_catalog_begin(&state);
 	(void) sync_statement("INSERT INTO jflow.sync_row AS r (sync, key, due) "

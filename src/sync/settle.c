@@ -192,7 +192,7 @@ due_again(int attempts)
 	return TimestampTzPlusMilliseconds(GetCurrentTimestamp(), ms);
 }
 
-/* A row has failed, unless somebody has it tried again meanwhile as if it never had. */
+/* A row has failed. */
 static void
 fail(SyncRound *round, const SyncRow *row, int attempts, TimestampTz due)
 {
@@ -205,9 +205,8 @@ fail(SyncRound *round, const SyncRow *row, int attempts, TimestampTz due)
 	sync_param_time(&params, GetCurrentTimestamp());
 	jflow_param_text(&params, unpack_sql_state(row->sqlstate));
 	jflow_param_text(&params, row->message);
-	jflow_param_int(&params, row->attempts);
 	(void) sync_statement("UPDATE jflow.sync_row SET attempts = $3, due = $4, failed = $5, sqlstate = $6, message = $7 "
-						  "WHERE sync = $1 AND key = $2 AND attempts >= $8", &params);
+						  "WHERE sync = $1 AND key = $2", &params);
 }
 
 /*

@@ -110,7 +110,6 @@ extern void sync_set_state(const Sync *sync, bool paused);
 extern void sync_set_phase(Sync *sync, SyncPhase phase, Datum position);
 extern void sync_note_error(const Sync *sync, const ErrorData *error);
 extern void sync_lock(int id, bool session);
-extern void sync_lock_rows(int id);
 extern void sync_unlock(void);
 extern void sync_locks_lost(void);
 extern List *sync_wanted(const char *flow);

@@ -200,7 +200,6 @@ post_and_settle(Worker *worker, SyncRound *round)
 		worker->me->stop = true;
 		return;
 	}
-	sync_lock_rows(round->sync->id);
 	sync_settle(round, wait_after(worker->failures));
 	if (round->error || (worker->noted && round->arrived > 0))
 	{

@@ -1,5 +1,5 @@
-# Do jflow_sync_retry and a worker that notes what became of the same rows take turns, is what was on its way tried
-# again, too, and does jflow_sync_run wait for what is on its way?
+# Do jflow_sync_retry and a worker that notes what became of the same rows not wait for each other, is what was on its
+# way tried again, too, and does jflow_sync_run wait for what is on its way?
 use strict;
 use warnings;
 use FindBin;
@@ -29,8 +29,7 @@ owner_sql($node, q{
 start_flow($node, 'f');
 is(owner_sql($node, q{SELECT jflow_sync_run('s', '170 s')}), 't', 'the store is filled');
 
-# Rows that have failed: one is due, one will be, one is set aside and has changed since.  So a round settles "b" first
-# and then "a", and who retries comes by them in the other order.
+# Rows that have failed: one is due, one will be, one is set aside and has changed since.
 $node->safe_psql('postgres', sprintf(
 	q{UPDATE jflow.sync_row SET hash = NULL, attempts = 10, failed = now(), sqlstate = 'P0001', message = 'away', due = %s WHERE key = '%s'}, @$_))
   for ([ 'now()', 'a' ], [ q{now() + '400 s'}, 'm' ], [ q{'infinity'}, 'b' ]);
@@ -39,23 +38,29 @@ owner_sql($node, q{INSERT INTO outage VALUES ('a'); UPDATE item SET text = 'seco
 my $run = post_in_background($node, q{SET ROLE flow_owner; SELECT jflow_sync_run('s', '170 s')});
 wait_state($node, q{SELECT count(*) = 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted}, 'a round is out');
 my $holder = $node->background_psql('postgres');
-$holder->query_safe(q{BEGIN; SELECT FROM jflow.sync_row WHERE key = 'm' FOR UPDATE});
-my $retry = post_in_background($node, q{SET ROLE flow_owner; SELECT jflow_sync_retry('s')});
-wait_state($node, qq{SELECT count(*) = 1 FROM pg_locks WHERE pid = $retry->{pid} AND NOT granted}, 'who retries waits for a row');
+$holder->query_safe('SET ROLE flow_owner; BEGIN');
+is($holder->query_safe(q{SELECT jflow_sync_retry('s')}), '3', 'all rows are to be tried again');
 owner_sql($node, q{ROLLBACK PREPARED 'gate'});
-my $worker = worker_pid($node, 'jflow sync');
-wait_state($node, qq{SELECT count(*) = 1 FROM pg_locks WHERE pid = $worker AND NOT granted}, 'and the worker for him');
-$holder->query_safe('ROLLBACK');
+my ($out, $err) = finish_background($run);
+is("$out$err", 'f', 'the worker waits for nobody who has not committed that');
+is(owner_sql($node, q{SELECT max(attempts) FROM jflow_sync_errors WHERE id = 'a'}), '11', 'and counts on');
+
+# nor does he for the worker, when he waits for a round that is out
+owner_sql($node, q{UPDATE item SET text = 'third' WHERE id = 'b'; BEGIN; SELECT pg_advisory_xact_lock(48); PREPARE TRANSACTION 'gate'});
+$run = post_in_background($node, q{SET ROLE flow_owner; SELECT jflow_sync_run('s', '170 s')});
+wait_state($node, q{SELECT count(*) = 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted}, 'another round is out');
+$holder->query_until(qr/begun/, qq{\\echo begun\nSELECT jflow_sync_resume('s');\nCOMMIT;\n});
+wait_state($node, q{SELECT count(*) = 1 FROM pg_locks WHERE locktype = 'object' AND NOT granted}, 'he waits for it');
+owner_sql($node, q{ROLLBACK PREPARED 'gate'});
 $holder->quit;
-my ($out, $err) = finish_background($retry);
-is("$out$err", '3', 'all rows are to be tried again');
 ($out, $err) = finish_background($run);
 is($err, '', 'the worker goes on');
-wait_state($node, q{SELECT count(*) = 1 AND min(id) = 'a' AND min(attempts) < 10 FROM jflow_sync_errors}, 'one fails again, as if it never had');
+is(owner_sql($node, q{SELECT jflow_sync_run('s', '170 s')}), 'f', 'what is tried again may fail again');
+is(owner_sql($node, q{SELECT id || ' ' || (attempts < 10) FROM jflow_sync_errors}), 'a true', 'as if it never had');
 unlike(slurp_file($node->logfile), qr/deadlock/, 'nobody was in a deadlock');
 owner_sql($node, q{TRUNCATE outage; SELECT jflow_sync_retry('s')});
 is(owner_sql($node, q{SELECT jflow_sync_run('s', '170 s')}), 't', 'all arrive');
-is($node->safe_psql('postgres', q{SELECT string_agg(text, ' ' ORDER BY id) FROM kept}), 'first second first', 'the newest of each');
+is($node->safe_psql('postgres', q{SELECT string_agg(text, ' ' ORDER BY id) FROM kept}), 'first third first', 'the newest of each');
 
 # What is on its way has not arrived, says another round's entry; one that is left by nobody, for this test.
 my $entry = q{INSERT INTO jflow.sync_flight (sync, claimed, changed, oldest, keys, due) SELECT id, 'epoch', 1, 'epoch', '{a}', '{}' FROM jflow.sync};
@@ -77,5 +82,18 @@ $node->safe_psql('postgres', $no_entry);
 ($out, $err) = finish_background($run);
 is("$out$err", 't', 'until it has arrived');
 owner_sql($node, q{UPDATE item SET text = 'done' WHERE id = 'b'});
+
+# Who forgets the sync waits for who retries, and leaves nothing of that.
+$node->safe_psql('postgres', q{UPDATE jflow.sync_row SET hash = NULL, attempts = 10, failed = now(), due = 'infinity' WHERE key = 'm'});
+$holder = $node->background_psql('postgres');
+$holder->query_safe('SET ROLE flow_owner; BEGIN');
+is($holder->query_safe(q{SELECT jflow_sync_retry('s')}), '1', 'a row is to be tried again');
+$run = post_in_background($node, q{SET ROLE flow_owner; SELECT jflow_unsync('s')});
+wait_state($node, qq{SELECT count(*) = 1 FROM pg_locks WHERE pid = $run->{pid} AND NOT granted AND locktype = 'transactionid'}, 'who forgets waits');
+$holder->query_safe('COMMIT');
+$holder->quit;
+($out, $err) = finish_background($run);
+is($err, '', 'and forgets');
+is($node->safe_psql('postgres', q{SELECT (SELECT count(*) FROM jflow.sync_queue) + (SELECT count(*) FROM jflow.sync_row)}), 0, 'all of it');
 $node->stop;
 done_testing();
