@@ -44,6 +44,7 @@
 #define PQ_META_BLOCK 0
 #define PQ_MAGIC 0x50514a46
 #define PQ_VERSION 6
+#define PQ_MODEL_VERSION 5		/* of models, which codebooks are, too */
 #define PQ_PAGE_ID 0xFF95		/* for pg_filedump */
 
 typedef enum PqPageKind

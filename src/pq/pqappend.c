@@ -118,6 +118,7 @@ append_page(Relation index, PqIndex *pq, uint32 list, Buffer last)
 	register_directory(state, directory, list, InvalidBlockNumber, block, 1);
 	GenericXLogFinish(state);
 	pq->look = true;
+	pq->strange |= pq_page_strange(PqPostingGetHeader(BufferGetPage(last)));
 	UnlockReleaseBuffer(directory);
 	UnlockReleaseBuffer(buffer);
 	return block;

@@ -147,13 +147,30 @@ to_unit_length(const PqModel *model, float *point)
 	move_point(point, centre, model->space_dims, -1);
 }
 
+/* The mean of a sample. */
+static float *
+sample_mean(const PqSample *sample)
+{
+	int			stride = sample->stride;
+	double	   *sums = palloc0(sizeof(double) * stride);
+	float	   *mean = palloc0(sizeof(float) * stride);
+
+	for (int i = 0; i < sample->n; i++)
+		for (int j = 0; j < stride; j++)
+			sums[j] += sample->points[(size_t) i * stride + j];
+	for (int j = 0; j < stride && sample->n > 0; j++)
+		mean[j] = sums[j] / sample->n;
+	pfree(sums);
+	return mean;
+}
+
 /*
  * A query unlike the rows, of one of three kinds: each coordinate is that of another
  * row; far from the rows, in a direction in which they differ; of a row only few
- * coordinates.
+ * coordinates, and in the others their mean.
  */
 static void
-make_unlike(const PqModel *model, const PqSample *sample, int kind, pg_prng_state *random, float *query)
+make_unlike(const PqModel *model, const PqSample *sample, const float *mean, int kind, pg_prng_state *random, float *query)
 {
 	int			stride = sample->stride;
 	const float *rows[3];
@@ -167,7 +184,7 @@ make_unlike(const PqModel *model, const PqSample *sample, int kind, pg_prng_stat
 		else if (kind == 1)
 			query[j] = rows[0][j] + FAR * (rows[1][j] - rows[2][j]);
 		else
-			query[j] = pg_prng_uint64_range(random, 0, Min(model->space_dims, FEW_PART) - 1) == 0 ? rows[0][j] : 0;
+			query[j] = pg_prng_uint64_range(random, 0, Min(model->space_dims, FEW_PART) - 1) == 0 ? rows[0][j] : mean[j];
 	}
 	to_unit_length(model, query);
 }
@@ -187,6 +204,7 @@ pq_take_queries(PqBuild *build, const PqModel *model, const PqSample *sample)
 	PqQueries  *queries = &build->queries;
 	int			stride = sample->stride;
 	int			between;
+	float	   *mean = sample_mean(sample);
 	pg_prng_state random;
 
 	queries->nrows = Min(PQ_QUERIES, sample->n / 4);
@@ -207,11 +225,12 @@ pq_take_queries(PqBuild *build, const PqModel *model, const PqSample *sample)
 	}
 	pg_prng_seed(&random, sample->n);
 	for (int i = queries->nusual; i < queries->n; i++)
-		make_unlike(model, sample, (i - queries->nusual) * PQ_UNLIKE_KINDS / (queries->n - queries->nusual), &random,
+		make_unlike(model, sample, mean, (i - queries->nusual) * PQ_UNLIKE_KINDS / (queries->n - queries->nusual), &random,
 					queries->points + (size_t) i * stride);
 	for (int i = 0; i < queries->nrows && model->metric == PQ_METRIC_IP; i++)
 		move_point(queries->points + (size_t) i * stride, PqModelCentre(model), model->space_dims, 1);
 	build->meta.sampled = sample->n;
+	pfree(mean);
 }
 
 /*

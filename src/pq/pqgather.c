@@ -159,13 +159,25 @@ judged_by(const PqGather *g)
 	return pq_comparable(g->search, d);
 }
 
+/*
+ * Is there nothing yet to judge lists and codes by?  A condition on the distance, and
+ * outliers, tell where the k-th nearest may be before the first candidate is ranked,
+ * but not how long near to the query what has a taxicab distance is, squared.
+ */
+static inline bool
+nothing_known(const PqGather *g)
+{
+	return isinf(g->kth) ||
+		(g->ntaxicab == 0 && g->kth > 0 && g->search->pq->model->metric == PQ_METRIC_L1);
+}
+
 /* The largest estimate that is looked at in a list. */
 static float
 code_limit(const PqGather *g, const PqProbe *probe)
 {
 	if (g->refine > 0)
 		return g->nestimates == g->refine ? g->estimates[0] : INFINITY;
-	if (isinf(g->kth))
+	if (nothing_known(g))
 		return INFINITY;
 	return judged_by(g) + g->rule.code * pq_code_reach(g->search, probe);
 }
@@ -176,7 +188,7 @@ list_left_out(const PqGather *g, int i)
 {
 	const PqProbe *probe = &g->search->probes[i];
 
-	return !isinf(g->kth) && pq_list_cosine(g->search, probe->slot, probe->score, judged_by(g)) > g->rule.list;
+	return !nothing_known(g) && pq_list_cosine(g->search, probe->slot, probe->score, judged_by(g)) > g->rule.list;
 }
 
 /*
@@ -187,7 +199,7 @@ rest_left_out(const PqGather *g, int i)
 {
 	if (g->probes > 0)
 		return i >= g->probes;
-	return !isinf(g->kth) && least_cosine(g->search, g->search->probes[i].score, judged_by(g)) > g->rule.list;
+	return !nothing_known(g) && least_cosine(g->search, g->search->probes[i].score, judged_by(g)) > g->rule.list;
 }
 
 /* How many candidates show about where the k-th nearest row is. */
@@ -427,11 +439,11 @@ rank_collected(PqGather *g)
 	float		pivot;
 	int			n;
 
-	if (!isinf(g->kth) || g->refine > 0 || search->ncandidates <= first)
+	if (!nothing_known(g) || g->refine > 0 || search->ncandidates <= first)
 	{
 		rank_candidates(g, 0, search->ncandidates);
 		search->ncandidates = 0;
-		g->unlimited = isinf(g->kth) ? g->unlimited : g->scanning + 1;
+		g->unlimited = nothing_known(g) ? g->unlimited : g->scanning + 1;
 		return;
 	}
 	select_candidates(search->candidates, search->ncandidates, first - 1);
@@ -658,7 +670,7 @@ pq_gather(PqGather *g)
 		if (i + 1 < search->nprobes)
 			pq_prefetch(search->pq, search->pq->heads[search->probes[i + 1].slot]);
 		collect_list(g, &search->probes[i]);
-		if (isinf(g->kth) && g->refine == 0 ? search->ncandidates >= CHOICE * first_candidates(g) :
+		if (nothing_known(g) && g->refine == 0 ? search->ncandidates >= CHOICE * first_candidates(g) :
 			++collected >= LISTS_AT_ONCE)
 		{
 			rank_collected(g);

@@ -4,8 +4,8 @@
  *
  * Lists and codes know Euclidean distances.  A row at a taxicab distance from the
  * query is looked for as if it was at the Euclidean one that neighbours at such a
- * distance have: calibration measures that, as it depends on how many coordinates
- * differ much.  What is wrong with it for a single row the rule allows for, since
+ * distance have, which depends on how many coordinates differ much: each search takes
+ * that from the nearest that it has found, and before, what calibration has measured.  What is wrong with it for a single row the rule allows for, since
  * calibration judges its neighbours by the same number.  Candidates are ranked by
  * taxicab distances.
  *

@@ -320,6 +320,7 @@ learn_anew(Relation index, double tuples)
 	build->dims = pq_index_dims(index, build->space);
 	build->meta = meta;
 	build->meta.generation = meta.last_generation;
+	build->meta.nunlike = 0;	/* what the last model's queries needed */
 	control.keysize = sizeof(BlockNumber);
 	control.entrysize = offsetof(PqCopied, masks) + sizeof(uint32) * Max(learn.old->layout.nblocks, learn.old->flat_layout.nblocks);
 	control.hcxt = context;
@@ -350,8 +351,11 @@ learn_anew(Relation index, double tuples)
 	learn.new->meta = build->meta;
 	for (int pass = 0; pass < PASSES; pass++)
 	{
+		double		before = learn.met;
+
 		each_entry(&learn, insert_entry_anew);
-		if (learn.met <= FEW_ENTRIES)
+		/* what comes faster than it is copied would only become more */
+		if (learn.met <= FEW_ENTRIES || (pass > 0 && learn.met >= before))
 			break;
 	}
 
@@ -507,13 +511,15 @@ worth_asking(Relation index, PqIndex *pq)
 {
 	bool		strange = pq->strange;
 	PqDirectoryEntry entry;
-	uint32		pages = count_pages(index, &pq->meta, &entry);
-	double		outliers = count_outliers(index, pq, &entry);
+	uint32		pages;
+	double		outliers;
 
 	pq->look = false;
 	pq->strange = false;
 	if (pq->meta.warned)
 		return false;
+	pages = count_pages(index, &pq->meta, &entry);
+	outliers = count_outliers(index, pq, &entry);
 	if (pages >= pq->meta.check_pages && pages >= pq->asked + pq->asked / 8)
 		pq->asked = pages + 1;
 	else if (outliers >= pq_most_outliers(&pq->meta) && outliers >= pq->asked_outliers * 9 / 8)
@@ -584,25 +590,17 @@ hold_back_nobody(void)
 	LWLockRelease(ProcArrayLock);
 }
 
-/*
- * The worker: it reads pages of one index and writes others, and runs no code of
- * anybody's.
- */
-void
-jflow_pq_learn_worker(Datum arg)
+/* Learn an index anew if that is due, in a transaction; was it? */
+static bool
+learn_in_transaction(Oid oid)
 {
-	Oid			oid;
 	Oid			table;
 	Relation	heap;
 	Relation	index;
+	bool		learned = false;
 
-	memcpy(&oid, MyBgworkerEntry->bgw_extra, sizeof(oid));
-	pqsignal(SIGTERM, die);
-	BackgroundWorkerUnblockSignals();
-	BackgroundWorkerInitializeConnectionByOid(DatumGetObjectId(arg), InvalidOid, 0);
 	StartTransactionCommand();
 	hold_back_nobody();
-	pgstat_report_activity(STATE_RUNNING, "learning a pq index anew");
 	table = IndexGetRelation(oid, true);
 	/* VACUUM does it, too, so it need not be waited for */
 	if (OidIsValid(table) && ConditionalLockRelationOid(table, ShareUpdateExclusiveLock))
@@ -611,17 +609,37 @@ jflow_pq_learn_worker(Datum arg)
 		index = heap ? try_relation_open(oid, RowExclusiveLock) : NULL;
 		if (index && index->rd_rel->relkind == RELKIND_INDEX && index->rd_index->indrelid == table &&
 			index->rd_indam->ambuild == pq_build && index->rd_index->indisready)
-		{
-			/* and again if very much has come meanwhile */
-			for (int i = 0; i < MOST_TIMES && pq_learn_if_due(index); i++)
-				;
-		}
+			learned = pq_learn_if_due(index);
 		if (index)
 			relation_close(index, NoLock);
 		if (heap)
 			relation_close(heap, NoLock);
 	}
 	CommitTransactionCommand();
+	return learned;
+}
+
+/*
+ * The worker: it reads pages of one index and writes others, and runs no code of
+ * anybody's.
+ */
+void
+jflow_pq_learn_worker(Datum arg)
+{
+	Oid			oid;
+
+	memcpy(&oid, MyBgworkerEntry->bgw_extra, sizeof(oid));
+	pqsignal(SIGTERM, die);
+	BackgroundWorkerUnblockSignals();
+	BackgroundWorkerInitializeConnectionByOid(DatumGetObjectId(arg), InvalidOid, 0);
+	pgstat_report_activity(STATE_RUNNING, "learning a pq index anew");
+
+	/*
+	 * and again if very much has come meanwhile; others get the table in
+	 * between
+	 */
+	for (int i = 0; i < MOST_TIMES && learn_in_transaction(oid); i++)
+		;
 	pgstat_report_activity(STATE_IDLE, NULL);
 	proc_exit(0);
 }

@@ -43,7 +43,7 @@ model_header(const PqSpace *space, int dims, int nlists, int ntiles,
 
 	pq_model_geometry(space_dims, subvectors, &width, &count);
 	m.magic = PQ_MAGIC;
-	m.version = PQ_VERSION;
+	m.version = PQ_MODEL_VERSION;
 	m.type = space->type;
 	m.metric = space->metric;
 	m.dims = dims;
@@ -113,6 +113,12 @@ pq_model_verify(const PqModel *model, Size size)
 		model->ngroups >= 1 && model->ngroups <= model->ntiles &&
 		model->subvectors >= 1 && model->subvectors <= PQ_MAX_SUBVECTORS;
 
+	if (size >= sizeof(PqModel) && model->magic == PQ_MAGIC && model->version != PQ_MODEL_VERSION)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("model of a pq index has format version %u, but this library reads version %u",
+						model->version, PQ_MODEL_VERSION),
+				 errhint("Train codebooks again with jflow_train(), and rebuild indexes with REINDEX.")));
 	if (sound)
 	{
 		PqSpace		space = {model->type, model->metric};

@@ -464,7 +464,7 @@ fill_curve(PqCalibration *c, const Measured *m, const Density *density, PqCurve 
 
 /*
  * How much farther than the nearest group others are that hold neighbours, for
- * both kinds of queries.  Rules are made for lists that were all looked at.
+ * all kinds of queries.  Rules are made for lists that were all looked at.
  */
 void
 pq_measure_groups(PqCalibration *c)

@@ -54,4 +54,21 @@ BEGIN
 END $$;
 SELECT t, op, recall FROM (SELECT t, op, recall_of(t, q, op) AS recall FROM (VALUES ('rows', 'strange', '<->'), ('rows', 'strange', '<+>'),
 	('rows', 'strange', '<=>'), ('smooth', 'rough', '<+>')) v(t, q, op)) x WHERE recall < 0.92;
+-- and as many where a condition says how far away they may be
+CREATE FUNCTION not_found() RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE
+	one vector;
+	tenth float8;
+	n bigint := 0;
+BEGIN
+	FOR one IN SELECT e FROM rough LOOP
+		PERFORM set_config('enable_indexscan', 'off', true), set_config('enable_seqscan', 'on', true);
+		EXECUTE 'SELECT e <+> $1 FROM smooth ORDER BY e <+> $1 OFFSET 9 LIMIT 1' INTO tenth USING one;
+		PERFORM set_config('enable_indexscan', 'on', true), set_config('enable_seqscan', 'off', true);
+		n := n + 10;
+		EXECUTE 'SELECT $3 - count(*) FROM (SELECT FROM smooth WHERE e <+> $1 <= $2 ORDER BY e <+> $1 LIMIT 10) x' INTO n USING one, tenth, n;
+	END LOOP;
+	RETURN n;
+END $$;
+SELECT n FROM not_found() n WHERE n > 10;
 DROP SCHEMA pq_unlike CASCADE;

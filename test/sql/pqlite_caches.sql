@@ -29,8 +29,8 @@ SELECT jflow_drop('kept', drop_data => true);
 -- the planner would not
 SELECT jflow_create('status');
 SELECT jflow_add('status', 's', uses => 'PQLiteIndexer', workspace => 'caches', replicas => 0, uses_with => '{"metric": "l2", "lists": 70}');
-SELECT docs FROM jflow_post_query('/index', 'SELECT i::text AS id, repeat(''x'', 200) AS text, ARRAY[i % 83, i / 83]::vector AS embedding FROM generate_series(1, 6000) i', 'status');
-SELECT docs FROM jflow_post_query('/index', 'SELECT i::text AS id, repeat(''x'', 200) AS text, ARRAY[i % 83, i / 83]::vector AS embedding FROM generate_series(1, 100) i', 'status');
+SELECT docs FROM jflow_post_query('/index', 'SELECT i::text AS id, repeat(''x'', 200) AS text, ARRAY[i % 83, i % 73]::vector AS embedding FROM generate_series(1, 6000) i', 'status');
+SELECT docs FROM jflow_post_query('/index', 'SELECT i::text AS id, repeat(''x'', 200) AS text, ARRAY[i % 83, i % 73]::vector AS embedding FROM generate_series(1, 100) i', 'status');
 SELECT pg_stat_force_next_flush();
 SELECT idx_scan AS before FROM pg_stat_user_indexes WHERE indexrelname LIKE '%jflow_pq%' \gset
 SELECT tags ? 'recall' AS told FROM jflow_post('/status', NULL::jflow_doc[], 'status', '{"queries": 40}');
