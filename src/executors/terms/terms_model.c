@@ -351,7 +351,11 @@ stored_model(const JflowFlow *flow, const JflowExecutor *executor, const TermOpt
 	scan = begin_scan(rel, &entry);
 	tuple = systable_getnext(scan);
 	if (HeapTupleIsValid(tuple))
-		model = read_model(&(ModelRow) {rel, tuple, options});
+	{
+		ModelRow	row = {rel, tuple, options};
+
+		model = read_model(&row);
+	}
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
 	return model;
