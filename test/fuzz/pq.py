@@ -372,10 +372,13 @@ class Round:
         if self.rand.random() < 0.5:
             self.run('BEGIN')
             self.copy(self.rows.take(min(300, self.most)))
+        before = restarts()
         os.kill(pid, signal.SIGKILL)
         self.conn.close()
-        # it may still be ending: what answers must be what came up
-        time.sleep(0.2)
+        # what answers must be what came up
+        limit = time.monotonic() + 60
+        while LOG is not None and restarts() == before and time.monotonic() < limit:
+            time.sleep(0.01)
         self.connect()
 
     def play(self):
@@ -623,6 +626,14 @@ class Round:
                 self.recall(kind, self.filters(), int(self.rand.choice(ks)), few)
         self.whole(self.filters())
         self.shapes()
+
+
+def restarts():
+    """How often the server has begun to come up again after a crash."""
+    if LOG is None:
+        return 0
+    with open(LOG, errors='replace') as log:
+        return sum('all server processes terminated; reinitializing' in line for line in log)
 
 
 def crashes():
