@@ -54,9 +54,10 @@ for my $try (1 .. 20)
 	if ($met)
 	{
 		$writer->query_until(qr/begun/, "\\echo begun\nINSERT INTO t SELECT point(i, 0.01) FROM generate_series(3001, 3400) i;\n");
-		# it may have been stopped where it has a page locked
+		# it may have been stopped where it has a page locked, which is a wait for an LWLock or, since PostgreSQL 19, a
+		# Buffer, or where it makes the file longer or reads a page
 		$node->poll_query_until('postgres',
-			"SELECT query LIKE 'INSERT%3400%' AND (state = 'idle' OR wait_event_type = 'LWLock') FROM pg_stat_activity WHERE pid = $writer_pid") or die;
+			"SELECT query LIKE 'INSERT%3400%' AND (state = 'idle' OR wait_event_type IN ('Lock', 'LWLock', 'Buffer', 'IPC')) FROM pg_stat_activity WHERE pid = $writer_pid") or die;
 	}
 	kill 'CONT', $vacuum_pid;
 	$_->query_safe('SELECT 1') for $vacuum, $writer;
