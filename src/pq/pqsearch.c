@@ -34,6 +34,8 @@
 #define MAX_TERM_FACTOR 32000
 /* What operators may be off by, for each square root of a dimension. */
 #define OPERATOR_ROUNDING 2e-7
+/* Sums of whole numbers up to here are exact in floats, whatever their order. */
+#define MOST_EXACT 16777216.0
 
 /* A search of an index, without a query yet; in the current memory context. */
 PqSearch *
@@ -679,6 +681,9 @@ pq_search_refine(PqSearch *search, const PqFrame *frame, double *distances, floa
 		else
 			value = sqrt(pq_kernels->code_l2(f->refine_query, search->refine_weight, header.low, header.step,
 											 (const uint8 *) code, model->space_dims));
+		/* a larger sum is rounded by us as it may not be by the operator */
+		if (header.error == 0 && (model->metric == PQ_METRIC_L1 ? value : value * value) >= MOST_EXACT)
+			header.error = FLT_MIN;
 		distances[k] = isfinite(value) ? value : 0;
 		errors[k] = isfinite(value) && header.error >= 0 ? header.error + f->slack : INFINITY;
 		ReleaseBuffer(ring[k % AHEAD]);

@@ -48,6 +48,15 @@ SELECT bool_and(same(format($$SELECT e <-> '[1,1,1,1,1,1,1,1]' FROM grid WHERE e
 	bool_and(same(format($$SELECT e <+> '[1,1,1,1,1,1,1,1]' FROM grid WHERE e <+> '[1,1,1,1,1,1,1,1]' <= %s ORDER BY e <+> '[1,1,1,1,1,1,1,1]'$$, n))) AS all_taxicab
 FROM generate_series(1, 8) n;
 
+-- and whole numbers, kept without error, of which the sums are too large for floats
+CREATE TABLE whole AS SELECT i AS id, (SELECT array_agg(floor(u(i % 20, 1000 + j) * 1000000) + floor(u(i, j) * 121) ORDER BY j) FROM generate_series(1, 40) j)::vector(40) AS e FROM generate_series(1, 3000) i;
+CREATE INDEX whole_pq ON whole USING pq (e vector_l2_ops);
+CREATE INDEX whole_l1_pq ON whole USING pq (e vector_l1_ops);
+ANALYZE whole;
+SELECT bool_and(same(format('SELECT e <-> %1$L FROM whole ORDER BY e <-> %1$L', e))) AS large_squares,
+	bool_and(same(format('SELECT e <+> %1$L FROM whole ORDER BY e <+> %1$L', e))) AS large_sums
+FROM (SELECT (SELECT array_agg(floor(u(i, 2000 + j) * 1000000) ORDER BY j) FROM generate_series(1, 40) j)::vector AS e FROM generate_series(1, 10) i) q;
+
 -- how many rows are wanted: few pages are read where that is known
 CREATE FUNCTION pages(query text) RETURNS int LANGUAGE plpgsql AS $$
 DECLARE
