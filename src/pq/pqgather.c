@@ -286,15 +286,17 @@ see_distance(PqGather *g, const PqFound *found)
 /*
  * How long, squared, what has a taxicab length of one is in the directions in which
  * rows lie that are near to the query: for queries unlike the rows that is another
- * number than for rows.
+ * number than for rows.  How far the code of the query's own row is from it says
+ * nothing: errors lie in all directions, rows perhaps in few.
  */
 static void
-see_taxicab(PqGather *g, double distance, float square)
+see_taxicab(PqGather *g, const PqFound *found, float square)
 {
+	double		distance = found->distance;
 	int			at = g->ntaxicab;
 	double		sum = 0;
 
-	if (!(distance > 0) || !(square > 0) || !isfinite(square) ||
+	if (!(distance > 2 * reach_of_error(g, found->error)) || !(square > 0) || !isfinite(square) ||
 		(at == PQ_TAXICAB_ROWS && distance >= g->taxicab_distances[at - 1]))
 		return;
 	if (at == PQ_TAXICAB_ROWS)
@@ -408,7 +410,7 @@ rank_candidates(PqGather *g, int from, int end)
 			ItemPointerSet(&found->tid, PqCandidateBlock(c), c->offset);
 			see_distance(g, found);
 			if (taxicab)
-				see_taxicab(g, distances[i], squares[i]);
+				see_taxicab(g, found, squares[i]);
 		}
 	}
 	search->ncandidates = all;

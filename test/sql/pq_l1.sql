@@ -80,6 +80,12 @@ SELECT jflow_pq_recall('life_e', 50, 10) >= 0.9 AS e, jflow_pq_recall('life_h', 
 SELECT jflow_pq_calibrate('life_e', 'SELECT pq_l1.point(i, 16, 1) FROM generate_series(20000, 20200) i') > 0 AS calibrated;
 SELECT e.recall >= 0.85 AND e.in_order AS e FROM search('life', 'e', 16, 1, 10) e;
 
+-- rows that differ in few coordinates, found by one of them: its own code is wrong in all
+CREATE TABLE few AS SELECT i AS id, format('{%s}/300', (SELECT string_agg(at || ':' || x, ',' ORDER BY at)
+	FROM (SELECT 1 + h(i, j) % 300 AS at, max(1 + h(i, -j) % 10 / 10.0) AS x FROM generate_series(1, 16) j GROUP BY 1) v))::sparsevec::vector(300) AS e FROM generate_series(1, 3000) i;
+CREATE INDEX few_pq ON few USING pq (e vector_l1_ops);
+SELECT k, jflow_pq_recall('few_pq', 200, k) >= 0.9 AS found FROM unnest('{1,10,100}'::int[]) k;
+
 -- a codebook for taxicab distances, and for others
 SELECT jflow_train('pq_l1_book', 'SELECT e FROM pq_l1.life', 'l1', 20), jflow_train('pq_l2_book', 'SELECT e FROM pq_l1.life', 'l2', 20);
 CREATE INDEX life_book ON life USING pq (e vector_l1_ops) WITH (codebook = 'pq_l1_book');
