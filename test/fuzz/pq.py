@@ -6,8 +6,8 @@ usage: pq.py ROUNDS SEED [SERVER-LOG]     PGHOST names a private server, whose s
 A round makes a table of rows of some kind, lets an index live (inserts in transactions large, small, and rolled back, rows that move,
 are replaced, deleted; VACUUM, TRUNCATE, REINDEX, crashes) and asks now and then.  What has to hold each time: rows come in order of the
 exact distance; none comes twice; all come if all are asked for; filters hold; the check of the index is clean; the goal of recall is kept,
-by rows like those of the table, by points between them, by what was inserted last.  Where it seems not to be, more queries of the same kind
-decide.  The same seed gives the same round, up to when workers learn.  JFLOW_PQ_VERBOSE=1 tells of each step."""
+by rows like those of the table, by points between them, by what was inserted last, by what is quite unlike all rows.  Where it seems not to
+be, more queries of the same kind decide.  The same seed gives the same round, up to when workers learn.  JFLOW_PQ_VERBOSE=1 tells of each step."""
 import os
 import signal
 import struct
@@ -23,14 +23,18 @@ VERBOSE = bool(os.environ.get('JFLOW_PQ_VERBOSE'))
 DATABASE = 'fuzz_pq'
 MOST = 200          # rows that a query asks for
 FLOATS = 800000    # of a round's rows
-# Recall that may be missed: less is told; less than that is a fault; and where rows have moved that an index has not learned from yet.
+# Recall that may be missed: less is told; less than that is a fault; and where rows have moved that an index has not learned from yet; and by
+# queries unlike the rows, whose rules must not make others dear.
 SLACK = 0.005
 STEADY = 0.03
 MOVING = 0.15
+STRANGE = 0.4
 
 OPERATORS = {'l2': '<->', 'ip': '<#>', 'cosine': '<=>', 'l1': '<+>'}
 KINDS = ['uniform', 'normal', 'clusters', 'uneven', 'copies', 'few', 'whole', 'far', 'tiny', 'places', 'scales', 'norms', 'curve', 'plane',
          'tails', 'constant', 'hot', 'walk', 'nested']
+# Queries unlike the rows: each coordinate of another row, rows of another length, far out, few coordinates of a row, sums of rows, the origin.
+UNLIKE = ['shuffled', 'scaled', 'out', 'sparse', 'sums', 'zero']
 
 found = []
 seen = {}           # recalls by what they are of
@@ -156,6 +160,7 @@ class Round:
     def __init__(self, seed):
         self.seed = seed
         self.rand = rand = np.random.default_rng(seed)
+        self.strange = np.random.default_rng([seed, 1])     # does not disturb the life
         self.dims = int(rand.choice([1, 2, 3, 4, 8, 16, 24, 32, 48, 64, 96, 128, 200, 384, 768, 1536],
                                     p=np.array([2, 4, 4, 4, 8, 8, 8, 8, 8, 6, 4, 4, 2, 2, 1, 1]) / 74))
         self.type = str(rand.choice(['vector', 'vector', 'halfvec', 'sparsevec']))
@@ -419,8 +424,42 @@ class Round:
         limit = 60000 if self.type == 'halfvec' else 1e30
         return '[' + ','.join('%.9g' % v for v in np.clip(point, -limit, limit)) + ']'
 
+    def point(self, text):
+        if self.type != 'sparsevec':
+            return np.array(text[1:-1].split(','), 'f8')
+        point = np.zeros(self.dims)
+        for part in text[1:text.index('}')].split(','):
+            if part:
+                at, value = part.split(':')
+                point[int(at) - 1] = float(value)
+        return point
+
+    def unlike(self, kind, n):
+        """Texts of queries unlike the rows."""
+        rand = self.strange
+        got = self.run("SELECT e::text FROM t WHERE e IS NOT NULL ORDER BY hashint8(id + %d) LIMIT 100" % rand.integers(0, 1000000))
+        if len(got) < 10:
+            return []
+        rows = np.array([self.point(r[0]) for r in got])
+        a, b, c = (rows[rand.integers(0, len(rows), n)] for _ in range(3))
+        if kind == 'shuffled':
+            x = rows[rand.integers(0, len(rows), (n, self.dims)), np.arange(self.dims)]
+        elif kind == 'scaled':
+            x = a * 10 ** rand.uniform(-2, 2, (n, 1))
+        elif kind == 'out':
+            x = a + (b - c) * 10 ** rand.uniform(0, 2, (n, 1))
+        elif kind == 'sparse':
+            x = a * (rand.random((n, self.dims)) < rand.uniform(0, 0.5, (n, 1)))
+        elif kind == 'sums':
+            x = a * rand.normal(size=(n, 1)) + b * rand.normal(size=(n, 1)) + c * rand.normal(size=(n, 1))
+        else:
+            x = np.zeros((1, self.dims))
+        return [self.text(p) for p in np.clip(x, -1e14, 1e14)]
+
     def queries(self, kind, n):
-        """Texts of queries: rows of the table, points between two of them, what came last."""
+        """Texts of queries: unlike the rows, rows of the table, points between two of them, what came last."""
+        if kind in UNLIKE:
+            return self.unlike(kind, n)
         if kind == 'rows' or self.last is None or len(self.last) == 0:
             got = self.run("SELECT e::text FROM t WHERE e IS NOT NULL ORDER BY hashint8(id + %d) LIMIT %d" % (self.rand.integers(0, 1000000), n))
             return [r[0] for r in got]
@@ -442,11 +481,13 @@ class Round:
         self.run('SET enable_seqscan = off; SET enable_indexscan = on; SET enable_sort = off')
         return got
 
-    def near(self, far):
+    def near(self, far, query):
         """The largest distance that is one to within rounding."""
         if self.metric == 'cosine':
             return far + 3e-6
-        return far + abs(far) * (1e-5 if self.metric != 'ip' else 1e-6) + (1e-6 * self.size if self.metric == 'ip' else 0)
+        if self.metric != 'ip':
+            return far + abs(far) * 1e-5
+        return far + abs(far) * 1e-6 + 1e-6 * self.size ** 0.5 * max(self.size ** 0.5, float(np.linalg.norm(self.point(query))))
 
     def bad(self, text):
         raise Failed(text)
@@ -471,10 +512,10 @@ class Round:
         for query in self.queries(kind, n):
             exact = self.exact(query, filter, k)
             got = self.scan(query, filter, k)
-            self.compare(exact, got, 'LIMIT %d, %s' % (k, filter), recalls, k)
+            self.compare(query, exact, got, 'LIMIT %d, %s' % (k, filter), recalls, k)
         return recalls
 
-    def compare(self, exact, got, what, recalls, k):
+    def compare(self, query, exact, got, what, recalls, k):
         exact = exact[:k]
         # under cosine zero vectors are at the distance NaN, behind all
         real = [r for r in exact if r[1] is not None and r[1] == r[1]]
@@ -482,7 +523,7 @@ class Round:
             self.bad('%d rows instead of %d: %s' % (len(got), len(real), what))
         if not real:
             return
-        far = self.near(real[-1][1])
+        far = self.near(real[-1][1], query)
         recalls.append(sum(r[1] <= far for r in got[:len(real)]) / len(real))
 
     def recall(self, kind, filter, k, few):
@@ -503,7 +544,7 @@ class Round:
             text = 'recall %.3f (worst twentieth %.2f) of %d queries, goal %s: %s, k %d, %s' % (mean, low, len(recalls), goal, kind, k, filter)
             info = self.run("SELECT lists, due, generation, outliers, tuples FROM jflow_pq_info('t_pq')")[0]
             text += '; lists %s due %s generation %s outliers %s entries %s' % info
-            if mean + 2.5 * error < goal - (MOVING if self.moved else STEADY):
+            if mean + 2.5 * error < goal - (STRANGE if kind in UNLIKE else MOVING if self.moved else STEADY):
                 self.bad(text)
             self.note('low')
             print('low: seed %d, %s' % (self.seed, text), flush=True)
@@ -624,6 +665,8 @@ class Round:
             self.recall(kind, 'true', int(self.rand.choice(ks)), few)
             if not few or kind == 'last':
                 self.recall(kind, self.filters(), int(self.rand.choice(ks)), few)
+        for kind in self.strange.choice(UNLIKE, 1 if few else 3, replace=False):
+            self.recall(str(kind), 'true', int(self.strange.choice(ks)), few)
         self.whole(self.filters())
         self.shapes()
 
