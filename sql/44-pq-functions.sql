@@ -7,7 +7,7 @@ CREATE FUNCTION @extschema@.jflow_pq_info(index pg_catalog.regclass,
 	OUT built_tuples pg_catalog.int8, OUT imbalance pg_catalog.float8, OUT pages pg_catalog.int8,
 	OUT bytes pg_catalog.int8, OUT codebook pg_catalog.text, OUT calibration pg_catalog.jsonb,
 	OUT generation pg_catalog.int4, OUT drift pg_catalog.float8, OUT outliers pg_catalog.int8,
-	OUT due pg_catalog.bool)
+	OUT due pg_catalog.bool, OUT unlike pg_catalog.jsonb)
 	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED;
 CREATE FUNCTION @extschema@.jflow_pq_check(index pg_catalog.regclass) RETURNS pg_catalog.int8
 	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED;

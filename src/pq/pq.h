@@ -43,7 +43,7 @@
 
 #define PQ_META_BLOCK 0
 #define PQ_MAGIC 0x50514a46
-#define PQ_VERSION 6
+#define PQ_VERSION 7
 #define PQ_MODEL_VERSION 5		/* of models, which codebooks are, too */
 #define PQ_PAGE_ID 0xFF95		/* for pg_filedump */
 
@@ -111,7 +111,6 @@ typedef struct PqPostingHeader
 #define PQ_MAX_LISTS 65536
 #define PQ_LARGEST 1e15f		/* largest coordinate of the index space */
 #define PQ_MAX_CURVE 24
-#define PQ_HIGH_GOAL 0.95
 /*
  * An index of fewer rows, or of fewer distinct ones as long as they are not very
  * many, is flat, if it is not told how many lists it is to have.
@@ -149,6 +148,8 @@ typedef struct PqCurvePoint
 	float		list;			/* the rule; see pqgather.c */
 	float		code;
 	int32		probes;			/* lists that it scans, on average */
+	float		strange;		/* for queries unlike rows: those that are
+								 * stranger than this have the rule */
 } PqCurvePoint;
 
 /* Recall among the k nearest. */
@@ -200,12 +201,10 @@ typedef struct PqMetaPageData
 	float		separation;		/* of centroids */
 	float		look;			/* groups this much farther than the nearest
 								 * are looked at */
-	float		unlike;			/* queries that are stranger are unlike rows */
-	float		unlike_high;	/* where a goal is above PQ_HIGH_GOAL */
 	int32		ncurves;
 	int32		nunlike;
 	PqCurve		curves[PQ_CURVES];	/* k rising */
-	PqCurve		unlike_curves[PQ_CURVES];	/* for those queries */
+	PqCurve		unlike_curves[PQ_CURVES];	/* for queries unlike rows */
 } PqMetaPageData;
 
 /* Entries of an index. */
@@ -583,6 +582,10 @@ typedef struct PqSearch
 	float		refine_rounding;	/* of products with codes */
 	PqProbe    *probes;			/* in the order they are scanned */
 	int			nprobes;
+	struct ScoredList *groups;	/* nearest first, NULL until lists are ranked */
+	int			next_group;		/* whose lists have no scores yet */
+	struct ScoredList *rest;	/* lists that have, and are no probes yet */
+	int			nrest;
 	double		near_lists;		/* mean score of the nearest few */
 	double		taxicab;		/* squared length of what has a taxicab length
 								 * of 1, near to the query; 0 if not known */
@@ -597,11 +600,14 @@ typedef struct PqSearch
 	bool		assign;			/* rank by centroids whatever the metric */
 } PqSearch;
 
+/* Of how many lists scores are made to find so many that are nearest, at least. */
+#define PqListsRanked(nprobes) (6 * (nprobes) + 160)
+
 extern uint32 pq_nearest_list(Relation index, PqIndex *pq, const float *point);
 extern PqSearch *pq_search_begin(Relation index, PqIndex *pq);
 extern void pq_search_query(PqSearch *search, const float *query, float lost);
 extern int	pq_search_rank(PqSearch *search, int nprobes);
-extern double pq_search_strangeness(const PqSearch *search);
+extern float pq_search_strangeness(const PqSearch *search);
 extern float *pq_search_groups(PqSearch *search);
 extern double pq_projection_deviation(const PqSearch *search, double distance);
 extern double pq_search_bound(const PqSearch *search, double result);

@@ -478,10 +478,10 @@ pq_calibrate(Relation index, PqIndex *pq, const PqQueries *some, PqMetaPageData 
 			c.neighbours[(size_t) q * c.depth + j].distance *=
 				c.taxicab[q] > 0 ? c.taxicab[q] : pq_l1_unit(meta, model->space_dims);
 	c.pq->meta.look = 0;
-	meta->ncurves = make_curves(&c, 0, c.nusual, meta->curves, &least);
+	/* with the curves for usual queries it is set which have those for others */
 	if (nqueries > c.nusual)
 		meta->nunlike = make_curves(&c, c.nusual, nqueries, meta->unlike_curves, &least);
-	pq_set_unlike(&c);
+	meta->ncurves = make_curves(&c, 0, c.nusual, meta->curves, &least);
 	pq_measure_groups(&c);
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(context);

@@ -16,17 +16,6 @@ typedef struct PqNeighbour
 	uint16		slot;
 } PqNeighbour;
 
-/*
- * How strange a query is, the cosines of all lists for it, sorted, and those of
- * entries.
- */
-typedef struct PqStrange
-{
-	float		strangeness;
-	const float *seen;
-	const struct Density *density;
-} PqStrange;
-
 typedef struct PqCalibration
 {
 	Relation	index;
@@ -54,8 +43,6 @@ typedef struct PqCalibration
 	double	   *taxicab;		/* what a taxicab distance is near to each
 								 * query, or 0 */
 	float	   *strangeness;	/* of the queries */
-	PqStrange  *strange;		/* some of the queries of rows */
-	int			nstrange;
 	double		entries;
 } PqCalibration;
 
@@ -88,7 +75,6 @@ pq_kind_ends(const PqCalibration *c, int n)
 }
 
 /* pqrule.c */
-extern void pq_set_unlike(PqCalibration *c);
 extern void pq_measure_groups(PqCalibration *c);
 extern void pq_measure_rows(PqCalibration *c, int from, int to, int k, PqCurve *curve);
 

@@ -63,7 +63,11 @@ exact_cost(const CostBasis *basis)
 		basis->entries * (basis->refine_cost + cpu_operator_cost / CODES_PER_OPERATOR);
 }
 
-/* Gathering k rows, of which the filters of the index let a share pass. */
+/*
+ * Gathering k rows, of which the filters of the index let a share pass.  The rule for
+ * queries unlike rows is left out: it costs others a tenth at most, and whether a
+ * query is such a one is known when it is asked.
+ */
 static Cost
 gather_cost(const CostBasis *basis, double k, double share)
 {
@@ -77,7 +81,7 @@ gather_cost(const CostBasis *basis, double k, double share)
 
 	pq_curve_for(pq->meta.curves, pq->meta.ncurves, k / Max(share, 1e-6), jflow_pq_recall_goal, &point);
 	part = Min(1, (double) point.probes / pq->model->nlists);
-	ranked = Min(1, (6.0 * point.probes + 160) / pq->model->nlists);
+	ranked = Min(1, (double) PqListsRanked(point.probes) / pq->model->nlists);
 	pages = ranked * pq->meta.nslots * pq->model->space_dims * sizeof(float) / BLCKSZ +
 		part * posting + Min(candidates, part * (basis->pages - posting));
 	return page_cost(basis, pages, point.probes) +

@@ -63,6 +63,8 @@ point_for(const PqCurve *curve, double goal, PqCurvePoint *point)
 	point->list = between(points[i - 1].list, points[i].list, t);
 	point->code = between(points[i - 1].code, points[i].code, t);
 	point->probes = (int) ceil(points[i - 1].probes + t * (points[i].probes - points[i - 1].probes));
+	/* usual queries must not cost too much by either */
+	point->strange = Max(points[i - 1].strange, points[i].strange);
 }
 
 /*
@@ -87,4 +89,5 @@ pq_curve_for(const PqCurve *curves, int ncurves, double k, double goal, PqCurveP
 	point->list = between(other.list, point->list, t);
 	point->code = between(other.code, point->code, t);
 	point->probes = (int) ceil(other.probes + t * (point->probes - other.probes));
+	point->strange = Max(other.strange, point->strange);
 }

@@ -367,6 +367,34 @@ json_number(double value)
 	return isfinite(value) ? psprintf("%.4f", value) : "null";
 }
 
+/*
+ * Curves as a JSON array of their points, those for queries unlike rows with how
+ * strange these must be, which may be "-Infinity": then all have the rule.
+ */
+static Datum
+tell_curves(const PqCurve *curves, int ncurves, bool unlike)
+{
+	StringInfoData json;
+
+	initStringInfo(&json);
+	appendStringInfoChar(&json, '[');
+	for (int c = 0; c < ncurves; c++)
+		for (int p = 0; p < curves[c].n; p++)
+		{
+			const PqCurvePoint *point = &curves[c].points[p];
+
+			appendStringInfo(&json, "%s{\"k\": %d, \"recall\": %.4f, \"probes\": %d, \"list\": %s, \"code\": %s",
+							 c + p ? ", " : "", curves[c].k, point->recall, point->probes,
+							 json_number(point->list), json_number(point->code));
+			if (unlike)
+				appendStringInfo(&json, ", \"strange\": %s", isfinite(point->strange) ? json_number(point->strange) :
+								 point->strange < 0 ? "\"-Infinity\"" : "\"Infinity\"");
+			appendStringInfoChar(&json, '}');
+		}
+	appendStringInfoChar(&json, ']');
+	return DirectFunctionCall1(jsonb_in, CStringGetDatum(json.data));
+}
+
 static Datum
 check_index(const IxInspected *inspected, FunctionCallInfo fcinfo)
 {
@@ -408,9 +436,8 @@ tell_facts(const IxInspected *inspected, FunctionCallInfo fcinfo)
 	const PqModel *model;
 	const PqSpace *space;
 	TupleDesc	desc;
-	Datum		values[19];
-	bool		nulls[19] = {0};
-	StringInfoData curve;
+	Datum		values[20];
+	bool		nulls[20] = {0};
 	int			i = 0;
 
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
@@ -420,16 +447,6 @@ tell_facts(const IxInspected *inspected, FunctionCallInfo fcinfo)
 	walk_lists(&walk);
 	model = walk.pq->model;
 	space = pq_index_space(walk.index);
-	initStringInfo(&curve);
-	appendStringInfoChar(&curve, '[');
-	for (int c = 0; c < walk.pq->meta.ncurves; c++)
-		for (int p = 0; p < walk.pq->meta.curves[c].n; p++)
-			appendStringInfo(&curve, "%s{\"k\": %d, \"recall\": %.4f, \"probes\": %d, \"list\": %s, \"code\": %s}",
-							 c + p ? ", " : "", walk.pq->meta.curves[c].k, walk.pq->meta.curves[c].points[p].recall,
-							 walk.pq->meta.curves[c].points[p].probes,
-							 json_number(walk.pq->meta.curves[c].points[p].list),
-							 json_number(walk.pq->meta.curves[c].points[p].code));
-	appendStringInfoChar(&curve, ']');
 	values[i++] = Int32GetDatum(walk.pq->meta.version);
 	values[i++] = CStringGetTextDatum(space->type_name);
 	values[i++] = CStringGetTextDatum(space->metric_name);
@@ -446,13 +463,14 @@ tell_facts(const IxInspected *inspected, FunctionCallInfo fcinfo)
 	values[i++] = Int64GetDatum((int64) walk.nblocks * BLCKSZ);
 	nulls[i] = walk.pq->meta.codebook[0] == '\0';
 	values[i++] = CStringGetTextDatum(walk.pq->meta.codebook);
-	values[i++] = DirectFunctionCall1(jsonb_in, CStringGetDatum(curve.data));
+	values[i++] = tell_curves(walk.pq->meta.curves, walk.pq->meta.ncurves, false);
 	values[i++] = Int32GetDatum(walk.pq->meta.generation);
 	/* rows for each that was learned from */
 	nulls[i] = walk.pq->meta.tuples <= 0;
 	values[i++] = Float8GetDatum(walk.live / Max(walk.pq->meta.tuples, 1));
 	values[i++] = Int64GetDatum((int64) walk.outliers);
 	values[i++] = BoolGetDatum(pq_learning_due(&walk.pq->meta, &walk.counts));
+	values[i++] = tell_curves(walk.pq->meta.unlike_curves, walk.pq->meta.nunlike, true);
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(desc, values, nulls)));
 }
 

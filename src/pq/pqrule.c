@@ -40,15 +40,16 @@ static const double groups_miss[] = {0.004, 0.02, 0.02};
 
 /*
  * What the rule for queries unlike rows may cost those of rows, as a part of what
- * these cost for so many rows, with what a query takes besides, in nanoseconds.
+ * these cost, with what a query takes besides, in nanoseconds.
  */
 #define UNLIKE_PRICE 0.1
-#define UNLIKE_ROWS 10
 #define PREPARING 20000
+#define HIGH_GOAL 0.95
 
 /* The worst part of queries may fall short of a goal by so much. */
 #define WORST_PART 0.05
 #define WORST_SHORT 0.15
+
 /* A neighbour's cosines, by which it is found or not. */
 typedef struct Cosines
 {
@@ -115,16 +116,23 @@ measure_cosines(PqCalibration *c, int q, const int *probes, int first, int last,
 	return n;
 }
 
-/* Bins of cosines, of lists and of codes. */
+/* Bins of cosines, and beyond these, as far as rules for queries unlike rows look. */
 #define BINS 64
-/* How many entries there are to each pair of cosines, on average. */
+#define FAR_BINS 16
+#define ALL_BINS (BINS + FAR_BINS)
+typedef struct Scale
+{
+	float		from;
+	float		width;
+	float		far_width;
+} Scale;
+
+/* How many entries there are to each pair of cosines. */
 typedef struct Density
 {
-	float		lists_from;
-	float		lists_width;
-	float		codes_from;
-	float		codes_width;
-	double		counts[BINS][BINS];
+	Scale		lists;
+	Scale		codes;
+	uint32		counts[ALL_BINS][ALL_BINS];
 } Density;
 
 /* The neighbours of all queries for one k, and how many each query has. */
@@ -291,12 +299,27 @@ lists_scanned(const PqCalibration *c, const Measured *m, const PqRule *rule)
 #define MOST_COUNTED 100000
 
 static int
-bin_of(double value, double from, double width)
+bin_of(const Scale *scale, double value)
 {
-	double		bin = (value - from) / Max(width, 1e-30);
+	double		bin = (value - scale->from) / Max(scale->width, 1e-30);
 
 	/* what is no number lies in the first bin */
-	return !(bin > 0) ? 0 : bin >= BINS - 1 ? BINS - 1 : (int) bin;
+	if (!(bin > 0))
+		return 0;
+	/* the largest that was measured is in the last that is near */
+	if (bin < BINS * (1 + 1e-5) || scale->far_width == 0)
+		return bin < BINS - 1 ? (int) bin : BINS - 1;
+	bin = BINS + (value - scale->from - (double) scale->width * BINS) / scale->far_width;
+	return bin < ALL_BINS - 1 ? (int) bin : ALL_BINS - 1;
+}
+
+/* A scale for sorted cosines, and for larger ones up to a limit. */
+static void
+set_scale(Scale *scale, const float *sorted, int n, float most)
+{
+	scale->from = sorted[0];
+	scale->width = (sorted[n - 1] - sorted[0]) / BINS;
+	scale->far_width = isfinite(most) ? Max(most - sorted[n - 1], 0) / FAR_BINS : 0;
 }
 
 /* Count the entries of a list of the search's query. */
@@ -305,7 +328,7 @@ count_list(PqCalibration *c, PqProbe *probe, double d, Density *density)
 {
 	PqIndex    *pq = c->pq;
 	double		reach = Max(pq_code_reach(c->search, probe), 1e-30);
-	double	   *counts = density->counts[bin_of(pq_list_cosine(c->search, probe->slot, probe->score, d), density->lists_from, density->lists_width)];
+	uint32	   *counts = density->counts[bin_of(&density->lists, pq_list_cosine(c->search, probe->slot, probe->score, d))];
 	double		entries = 0;
 	BlockNumber block = pq_list_head(pq, c->index, probe->slot);
 
@@ -335,7 +358,7 @@ count_list(PqCalibration *c, PqProbe *probe, double d, Density *density)
 		{
 			double		estimate = probe->base + probe->unit * sums[i] + probe->term_step * scan.terms[i];
 
-			counts[bin_of((estimate - d) / reach, density->codes_from, density->codes_width)]++;
+			counts[bin_of(&density->codes, (estimate - d) / reach)]++;
 		}
 		entries += header->nused;
 		block = header->next;
@@ -349,7 +372,7 @@ count_list(PqCalibration *c, PqProbe *probe, double d, Density *density)
 static void
 count_query(PqCalibration *c, double d, Density *density)
 {
-	double		most = density->lists_from + density->lists_width * BINS;
+	double		most = density->lists.from + density->lists.width * BINS + density->lists.far_width * FAR_BINS;
 	double		entries = 0;
 
 	for (int i = 0; i < c->search->nprobes && entries < MOST_COUNTED; i++)
@@ -365,8 +388,8 @@ count_query(PqCalibration *c, double d, Density *density)
 static double
 codes_ranked(const Density *density, int ncounted, const PqRule *rule)
 {
-	int			lists = bin_of(rule->list, density->lists_from, density->lists_width);
-	int			codes = bin_of(rule->code, density->codes_from, density->codes_width);
+	int			lists = bin_of(&density->lists, rule->list);
+	int			codes = bin_of(&density->codes, rule->code);
 	double		sum = 0;
 
 	for (int i = 0; i <= lists; i++)
@@ -415,6 +438,7 @@ cheapest_rule(PqCalibration *c, const Measured *m, const Density *density, doubl
 			*best = cost;
 			/* what is more than the goal may be the worst queries' due */
 			point->recall = goal;
+			point->strange = INFINITY;
 			point->list = rule.list;
 			point->code = rule.code;
 			point->probes = (int) ceil(Max(lists, 1));
@@ -432,8 +456,8 @@ fill_curve(PqCalibration *c, const Measured *m, const Density *density, PqCurve 
 {
 	double		costs[lengthof(goals)];
 
+	memset(curve, 0, sizeof(*curve));
 	curve->k = m->k;
-	curve->n = 0;
 	while (curve->n < (int) lengthof(goals) &&
 		   cheapest_rule(c, m, density, goals[curve->n], &curve->points[curve->n], &costs[curve->n]))
 		curve->n++;
@@ -454,6 +478,7 @@ fill_curve(PqCalibration *c, const Measured *m, const Density *density, PqCurve 
 
 		reaches(m, &rule, 0, &recall);
 		point->recall = recall;
+		point->strange = INFINITY;
 		point->list = rule.list;
 		point->code = rule.code;
 		point->probes = (int) ceil(Max(lists_scanned(c, m, &rule), 1));
@@ -584,16 +609,22 @@ measure_density(PqCalibration *c, Measured *m)
 {
 	Density    *density = palloc0(sizeof(Density));
 	Density    *one = NULL;
+	float		lists = m->lists[m->n - 1];
+	float		codes = m->codes[m->n - 1];
 
-	density->lists_from = m->lists[0];
-	density->lists_width = (m->lists[m->n - 1] - m->lists[0]) / BINS;
-	density->codes_from = m->codes[0];
-	density->codes_width = (m->codes[m->n - 1] - m->codes[0]) / BINS;
+	for (int i = 0; m->usual && i < c->meta->nunlike; i++)
+		for (int j = 0; j < c->meta->unlike_curves[i].n && c->meta->unlike_curves[i].k == m->k; j++)
+		{
+			lists = Max(lists, c->meta->unlike_curves[i].points[j].list);
+			codes = Max(codes, c->meta->unlike_curves[i].points[j].code);
+		}
+	set_scale(&density->lists, m->lists, m->n, lists);
+	set_scale(&density->codes, m->codes, m->n, codes);
 	m->densities = palloc(sizeof(Density *) * Max(m->ncounted, 1));
 	for (int i = 0; i < m->ncounted; i++)
 	{
 		int			q = m->counted[i];
-		bool		keep = m->usual && m->k <= UNLIKE_ROWS && q < c->nrows;
+		bool		keep = m->usual && q < c->nrows;
 
 		/* those of rows' queries are kept */
 		if (!one)
@@ -602,8 +633,8 @@ measure_density(PqCalibration *c, Measured *m)
 		memset(one->counts, 0, sizeof(one->counts));
 		rank_all(c, q);
 		count_query(c, c->neighbours[(size_t) q * c->depth + m->k - 1].distance, one);
-		for (int j = 0; j < BINS; j++)
-			for (int k = 0; k < BINS; k++)
+		for (int j = 0; j < ALL_BINS; j++)
+			for (int k = 0; k < ALL_BINS; k++)
 				density->counts[j][k] += one->counts[j][k];
 		m->densities[i] = keep ? one : NULL;
 		if (keep)
@@ -612,39 +643,95 @@ measure_density(PqCalibration *c, Measured *m)
 	return density;
 }
 
-/* Keep what the queries of rows see. */
-static void
-note_lists(PqCalibration *c, const Measured *m)
+/* A query of a row's, by its number among those that are counted. */
+typedef struct Counted
 {
-	c->strange = palloc(sizeof(PqStrange) * Max(m->ncounted, 1));
-	c->nstrange = 0;
-	for (int i = 0; i < m->ncounted && m->counted[i] < c->nrows; i++)
-	{
-		PqStrange  *strange = &c->strange[c->nstrange++];
-
-		strange->strangeness = c->strangeness[m->counted[i]];
-		strange->seen = m->seen + (size_t) i * c->pq->model->nlists;
-		strange->density = m->densities[i];
-	}
-}
-
-/* What a query costs with a rule. */
-static double
-cost_of(const PqCalibration *c, const PqStrange *strange, int nlists, float list, float code)
-{
-	PqRule		rule = {list, code};
-
-	return rule_cost(c, count_within(strange->seen, nlists, list), codes_ranked(strange->density, 1, &rule));
-}
+	float		strangeness;
+	int			number;
+} Counted;
 
 /* The strangest first. */
 static int
-compare_strange(const void *a, const void *b)
+compare_counted(const void *a, const void *b)
 {
-	float		x = ((const PqStrange *) a)->strangeness;
-	float		y = ((const PqStrange *) b)->strangeness;
+	float		x = ((const Counted *) a)->strangeness;
+	float		y = ((const Counted *) b)->strangeness;
 
 	return x > y ? -1 : x < y;
+}
+
+/* What a query costs with a rule, where so many of the nearest lists are looked for. */
+static double
+cost_of(const PqCalibration *c, const Measured *m, const Counted *query, const PqRule *rule, int probes)
+{
+	const PqModel *model = c->pq->model;
+	const float *seen = m->seen + (size_t) query->number * model->nlists;
+	int			lists = count_within(seen, model->nlists, rule->list);
+	double		codes = codes_ranked(m->densities[query->number], 1, rule);
+
+	return PREPARING + Min(PqListsRanked(probes), model->nlists) * (20 + 0.25 * model->space_dims) + rule_cost(c, lists, codes);
+}
+
+/*
+ * From which strangeness on queries have a rule for those unlike rows: from the
+ * least that lets rows' queries, the strangest first, not cost much more than by
+ * their own.
+ */
+static float
+least_strangeness(const PqCalibration *c, const Measured *m, const Counted *queries, int n, const PqCurvePoint *usual,
+				  const PqCurvePoint *unlike)
+{
+	PqRule		own = {usual->list, usual->code};
+	PqRule		both = {Max(usual->list, unlike->list), Max(usual->code, unlike->code)};
+	double		cost = 0;
+	double		more = 0;
+
+	for (int i = 0; i < n; i++)
+		cost += cost_of(c, m, &queries[i], &own, usual->probes);
+	for (int i = 0; i < n; i++)
+	{
+		more += cost_of(c, m, &queries[i], &both, Max(usual->probes, unlike->probes)) -
+			cost_of(c, m, &queries[i], &own, usual->probes);
+		if (more > cost * UNLIKE_PRICE)
+			return queries[i].strangeness;
+	}
+	return -INFINITY;
+}
+
+/*
+ * Set which queries have the rules for those unlike rows, for k and each goal, given
+ * the curve of usual ones.  Of few queries a high goal is learned badly, and more so
+ * of strange ones, so there the rule is for all, if it costs rows' queries not much,
+ * or for none like them.
+ */
+static void
+set_strange(PqCalibration *c, const Measured *m, const PqCurve *curve)
+{
+	Counted    *queries = palloc(sizeof(Counted) * Max(m->ncounted, 1));
+	int			n = 0;
+
+	for (int i = 0; i < m->ncounted && m->counted[i] < c->nrows; i++)
+	{
+		queries[n].strangeness = c->strangeness[m->counted[i]];
+		queries[n++].number = i;
+	}
+	qsort(queries, n, sizeof(Counted), compare_counted);
+	for (int i = 0; i < c->meta->nunlike && n > 0; i++)
+	{
+		PqCurve    *unlike = &c->meta->unlike_curves[i];
+
+		for (int j = 0; j < unlike->n && unlike->k == curve->k; j++)
+		{
+			PqCurvePoint *point = &unlike->points[j];
+			PqCurvePoint usual;
+
+			pq_curve_for(curve, 1, curve->k, point->recall, &usual);
+			point->strange = least_strangeness(c, m, queries, n, &usual, point);
+			if (point->recall > HIGH_GOAL && !isinf(point->strange))
+				point->strange = queries[0].strangeness;
+		}
+	}
+	pfree(queries);
 }
 
 /*
@@ -676,52 +763,9 @@ pq_measure_rows(PqCalibration *c, int from, int to, int k, PqCurve *curve)
 		return;
 	sort_cosines(&m);
 	fill_curve(c, &m, measure_density(c, &m), curve);
-	if (from == 0 && k <= UNLIKE_ROWS)
-		note_lists(c, &m);
-}
-
-/*
- * From which strangeness on queries have the rule for those unlike rows: from the
- * least that lets rows' queries not cost much more than by their own.
- */
-static double
-least_strangeness(PqCalibration *c, double goal)
-{
-	int			nlists = c->pq->model->nlists;
-	double		usual = 0;
-	double		more = 0;
-	PqCurvePoint own;
-	PqCurvePoint unlike;
-
-	pq_curve_for(c->meta->curves, c->meta->ncurves, UNLIKE_ROWS, goal, &own);
-	pq_curve_for(c->meta->unlike_curves, c->meta->nunlike, UNLIKE_ROWS, goal, &unlike);
-	for (int i = 0; i < c->nstrange; i++)
-		usual += PREPARING + cost_of(c, &c->strange[i], nlists, own.list, own.code);
-	for (int i = 0; i < c->nstrange; i++)
-	{
-		more += cost_of(c, &c->strange[i], nlists, Max(own.list, unlike.list), Max(own.code, unlike.code)) -
-			cost_of(c, &c->strange[i], nlists, own.list, own.code);
-		if (more > usual * UNLIKE_PRICE)
-			return c->strange[i].strangeness;
-	}
-	return -INFINITY;
-}
-
-/*
- * Set it.  Of few queries a high goal is learned badly, and more so of strange ones, so
- * there the rule is for all, if it costs rows' queries not much, or for none like them.
- */
-void
-pq_set_unlike(PqCalibration *c)
-{
-	PqMetaPageData *meta = c->meta;
-
-	meta->unlike = meta->unlike_high = INFINITY;
-	if (meta->nunlike == 0 || c->nstrange == 0)
-		return;
-	qsort(c->strange, c->nstrange, sizeof(PqStrange), compare_strange);
-	meta->unlike = Max(least_strangeness(c, 0.9), least_strangeness(c, PQ_HIGH_GOAL));
-	meta->unlike_high = least_strangeness(c, 0.99);
-	if (!isinf(meta->unlike_high))
-		meta->unlike_high = c->strange[0].strangeness;
+	if (m.usual)
+		set_strange(c, &m, curve);
+	for (int i = 0; i < m.ncounted; i++)
+		if (m.densities[i])
+			pfree(m.densities[i]);
 }

@@ -225,9 +225,9 @@ rule_for(PqScanOpaque *so, double k, PqCurvePoint *point)
 	if (meta->nunlike == 0)
 		return;
 	(void) pq_search_rank(search, Max(point->probes, LEAST_PROBES));
-	if (pq_search_strangeness(search) <= (jflow_pq_recall_goal > PQ_HIGH_GOAL ? meta->unlike_high : meta->unlike))
-		return;
 	pq_curve_for(meta->unlike_curves, meta->nunlike, k, jflow_pq_recall_goal, &unlike);
+	if (pq_search_strangeness(search) <= unlike.strange)
+		return;
 	point->list = Max(point->list, unlike.list);
 	point->code = Max(point->code, unlike.code);
 	point->probes = Max(point->probes, unlike.probes);

@@ -185,6 +185,18 @@ list_frame(PqSearch *search, uint32 list, bool keep)
 	return *frame;
 }
 
+/* No list is ranked. */
+static void
+forget_ranking(PqSearch *search)
+{
+	if (!search->groups)
+		return;
+	pfree(search->groups);
+	pfree(search->rest);
+	search->groups = search->rest = NULL;
+	search->next_group = search->nrest = 0;
+}
+
 /*
  * Start a search for the points nearest to a query of the index space, which lost
  * so much when it became one.
@@ -198,6 +210,7 @@ pq_search_query(PqSearch *search, const float *query, float lost)
 	memcpy(search->query, query, sizeof(float) * model->padded);
 	search->norm = pq_kernels->dot(query, query, model->space_dims);
 	search->nprobes = 0;
+	forget_ranking(search);
 	search->ncandidates = 0;
 	search->refine_bias = search->refine_sum = search->refine_rounding = 0;
 	search->lost = lost;
@@ -270,7 +283,7 @@ add_rows(const PqSearch *search, int first, const float *tile, int rows, float *
  * Pages of centroids never change, so a pin is enough.
  */
 static int
-score_tiles(PqSearch *search, int first, int end, const uint32 *taken, ScoredList *out)
+score_tiles(PqSearch *search, int first, int end, ScoredList *out)
 {
 	const PqModel *model = search->pq->model;
 	const float *bias = PqModelArray(model, bias, float);
@@ -306,7 +319,7 @@ score_tiles(PqSearch *search, int first, int end, const uint32 *taken, ScoredLis
 			uint32		slot = t * PQ_TILE + c;
 			float		score = list_score(search, sums[c], bias[slot]);
 
-			if (!isinf(score) && !(taken && taken[slot / 32] >> (slot % 32) & 1))
+			if (!isinf(score))
 			{
 				out[n].score = score;
 				out[n++].slot = slot;
@@ -357,7 +370,7 @@ group_excess(const PqSearch *search, float score, float nearest)
  * How unlike the rows the query is, after lists were ranked: how far it is from the
  * lists that are nearest, against how large these are.
  */
-double
+float
 pq_search_strangeness(const PqSearch *search)
 {
 	int			n = Min(search->nprobes, NEAR_LISTS);
@@ -411,7 +424,8 @@ pq_probe_prepare(PqSearch *search, PqProbe *probe)
 
 /*
  * See that the nprobes nearest lists are in search->probes, nearest first, as
- * far as there are so many.  Returns how many there are.
+ * far as there are so many.  Returns how many there are.  Asked for more than before
+ * it goes on where it was.
  */
 int
 pq_search_rank(PqSearch *search, int nprobes)
@@ -419,31 +433,28 @@ pq_search_rank(PqSearch *search, int nprobes)
 	const PqModel *model = search->pq->model;
 	const int32 *starts = PqModelArray(model, group_starts, int32);
 	int			old = search->nprobes;
-	uint32	   *taken = NULL;
 	ScoredList *lists;
-	ScoredList *groups;
-	int			n = 0;
-	int			look;
+	int			n;
 	int			more;
 
 	nprobes = Min(nprobes, model->nlists);
 	if (nprobes <= old)
 		return old;
-	if (old > 0)
+	if (!search->groups)
 	{
-		taken = palloc0(sizeof(uint32) * ((PqModelSlots(model) + 31) / 32));
-		for (int i = 0; i < old; i++)
-			taken[search->probes[i].slot / 32] |= (uint32) 1 << (search->probes[i].slot % 32);
+		search->groups = rank_groups(search);
+		search->rest = palloc_extended(sizeof(ScoredList) * PqModelSlots(model), MCXT_ALLOC_HUGE);
 	}
-	lists = palloc_extended(sizeof(ScoredList) * PqModelSlots(model), MCXT_ALLOC_HUGE);
-	groups = rank_groups(search);
-	look = 6 * nprobes + 160;
-	for (int g = 0; g < model->ngroups; g++)
+	lists = search->rest;
+	n = search->nrest;
+	for (; search->next_group < model->ngroups; search->next_group++)
 	{
-		if (n >= look && n + old >= nprobes &&
-			group_excess(search, groups[g].score, groups[0].score) > search->pq->meta.look)
+		const ScoredList *group = &search->groups[search->next_group];
+
+		if (n >= PqListsRanked(nprobes) && n + old >= nprobes &&
+			group_excess(search, group->score, search->groups[0].score) > search->pq->meta.look)
 			break;
-		n += score_tiles(search, starts[groups[g].slot], starts[groups[g].slot + 1], taken, lists + n);
+		n += score_tiles(search, starts[group->slot], starts[group->slot + 1], lists + n);
 	}
 	more = Min(n, nprobes - old);
 	if (more < n)
@@ -470,10 +481,8 @@ pq_search_rank(PqSearch *search, int nprobes)
 		for (int i = 0; i < Min(more, NEAR_LISTS); i++)
 			search->near_lists += search->probes[i].score / Min(more, NEAR_LISTS);
 	}
-	pfree(lists);
-	pfree(groups);
-	if (taken)
-		pfree(taken);
+	search->nrest = n - more;
+	memmove(lists, lists + more, sizeof(ScoredList) * search->nrest);
 	return search->nprobes;
 }
 
@@ -751,7 +760,7 @@ pq_nearest_list(Relation index, PqIndex *pq, const float *point)
 	groups = rank_groups(&search);
 	for (int g = 0; g < Min(model->ngroups, 8); g++)
 	{
-		int			n = score_tiles(&search, starts[groups[g].slot], starts[groups[g].slot + 1], NULL, lists);
+		int			n = score_tiles(&search, starts[groups[g].slot], starts[groups[g].slot + 1], lists);
 
 		for (int i = 0; i < n; i++)
 			if (lists[i].score < best.score)
