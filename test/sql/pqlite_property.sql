@@ -136,6 +136,5 @@ END $$;
 SELECT id FROM jflow_post('/filter', NULL::jflow_doc[], 'p', parameters => '{"filter": {"x''; DROP TABLE model; --": {"$eq": "''; DROP TABLE model; --"}, "s": "$1\\''"}}');
 SELECT count(*) FROM model;
 SELECT jflow_drop('p', drop_data => true);
-DROP SCHEMA jflow_data;
 DROP TABLE model;
 DROP FUNCTION pick, random_tags, random_doc, random_filter, random_ordered, random_scalar;
