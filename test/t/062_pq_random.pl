@@ -114,4 +114,48 @@ my $sum = 0;
 $sum += $_ for @recalls;
 cmp_ok($sum / @recalls, '>=', 0.945, 'recall of all rounds');
 note(join ' ', map { sprintf '%.3f', $_ } @recalls);
+
+# Rows that come in order along a direction, each step unlike all before, and rows that
+# are all replaced by others, with VACUUM between.  Workers learn meanwhile.
+$node->safe_psql(
+	'postgres', q{
+	CREATE FUNCTION stepped(dims int, life text, step int) RETURNS vector LANGUAGE sql VOLATILE AS $$
+		SELECT array_agg(CASE life
+			WHEN 'moving' THEN 3 * sin(j * j) + step * cos(j * 1.7)
+			ELSE step * sin(j * 1.3 + step * step) + 2 * sin(j * (1 + floor(20 * r)) * (step + 0.7)) END + 0.5 * random())::vector
+		FROM (SELECT random() AS r) x, generate_series(1, dims) j $$});
+for my $life ('moving', 'replaced')
+{
+	for my $as (map { my $operator = $_; map { [ $_, @$operator ] } 'vector', 'halfvec' } @operators[ 0, 1 ])
+	{
+		my ($type, $operator, $class) = @$as;
+		$class =~ s/vector/$type/;
+		$node->safe_psql('postgres',
+			"DROP TABLE t; CREATE TABLE t (step int, e $type(12)); CREATE INDEX t_pq ON t USING pq (e $class)");
+		my ($rows, @missed) = (0);
+		for my $step (1 .. 5)
+		{
+			if ($life eq 'replaced')
+			{
+				$node->safe_psql('postgres', 'DELETE FROM t');
+				$node->safe_psql('postgres', 'VACUUM t');
+				$rows = 0;
+			}
+			$node->safe_psql('postgres',
+				"SELECT setseed(@{[ ($first + $step) / 1000000.0 ]}); INSERT INTO t SELECT $step, stepped(12, '$life', $step) FROM generate_series(1, 1500)");
+			$rows += 1500;
+			$node->poll_query_until('postgres', q{SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'jflow pq learner'}) or die;
+			my $query = "SELECT e $operator \$1::vector::$type AS d FROM t ORDER BY e $operator \$1::vector::$type LIMIT 10";
+			my $recall = $node->safe_psql('postgres', qq{
+				SELECT setseed(0.5);
+				SELECT avg((SELECT count(*) FROM unnest(a) d WHERE d <= x[10] + abs(x[10]) * 1e-6)) / 10
+				FROM (SELECT distances(\$\$$query\$\$, q, false) AS a, distances(\$\$$query\$\$, q, true) AS x
+					FROM (SELECT stepped(12, '$life', $step - i % 2 * (CASE '$life' WHEN 'moving' THEN i % $step ELSE 0 END))::text AS q FROM generate_series(1, 30) i) y) z});
+			$recall = (split /\n/, $recall)[-1];
+			push @missed, "$recall at step $step" if $recall < 0.92;
+			is($node->safe_psql('postgres', q{SELECT jflow_pq_check('t_pq')}), $rows, "rows, $life, $class, step $step");
+		}
+		is(join('; ', @missed), '', "recall, $life, $class");
+	}
+}
 done_testing();
