@@ -569,7 +569,7 @@ typedef struct PqSearch
 	Relation	index;
 	PqIndex    *pq;
 	float	   *query;			/* space_dims, padded */
-	float		norm;			/* squared */
+	double		norm;			/* squared */
 	bool		cut_off;		/* too large to tell distances by */
 	float		lost;			/* when it became a point */
 	MemoryContext frame_context;

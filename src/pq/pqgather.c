@@ -264,7 +264,7 @@ reach_of_error(const PqGather *g, float error)
 	const PqModel *model = g->search->pq->model;
 
 	if (model->metric == PQ_METRIC_IP)
-		return error * sqrtf(g->search->norm);
+		return error * sqrt(g->search->norm);
 	return error * (model->metric == PQ_METRIC_L1 ? sqrtf(model->space_dims) : 1);
 }
 

@@ -208,7 +208,10 @@ pq_search_query(PqSearch *search, const float *query, float lost)
 	const float *spread = PqModelArray(model, spread, float);
 
 	memcpy(search->query, query, sizeof(float) * model->padded);
-	search->norm = pq_kernels->dot(query, query, model->space_dims);
+	/* in floats that of a short query would be 0 */
+	search->norm = 0;
+	for (int j = 0; j < model->space_dims; j++)
+		search->norm += (double) query[j] * query[j];
 	search->nprobes = 0;
 	forget_ranking(search);
 	search->ncandidates = 0;
@@ -363,7 +366,7 @@ rank_groups(PqSearch *search)
 static inline float
 group_excess(const PqSearch *search, float score, float nearest)
 {
-	return (score - nearest) / Max(BY_PRODUCT(search) ? sqrtf(search->norm) : nearest, 1e-30f);
+	return (score - nearest) / Max(BY_PRODUCT(search) ? sqrt(search->norm) : nearest, 1e-30f);
 }
 
 /*
@@ -599,7 +602,7 @@ pq_search_least(const PqSearch *search, double distance, float error)
 	if (metric == PQ_METRIC_IP)
 	{
 		least = distance - (double) error * sqrt(search->norm);
-		return error > 0 ? least - fabs(distance) * 1e-5 -
+		return error > 0 ? least - fabs(distance) * 1e-5 - FLT_MIN -
 			sqrt(search->norm) * search->pq->meta.length * OPERATOR_ROUNDING * sqrt(search->pq->model->dims) : least;
 	}
 	least = distance;

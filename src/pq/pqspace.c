@@ -24,6 +24,10 @@
 
 #include "pq/pq.h"
 
+/* Squared lengths that a cosine's operator, which adds floats, can hold. */
+#define LEAST_SQUARE 1e-34
+#define LARGEST_SQUARE 1e36
+
 /* Coordinates that a projected dimension adds to. */
 #define PROJECTION_SPREAD 8
 
@@ -404,5 +408,8 @@ pq_embed(const PqSpace *space, int dims, int space_dims, int padded, const float
 	if (space->metric == PQ_METRIC_COSINE && norm <= 0)
 		return false;
 	place(out, space_dims, space->metric == PQ_METRIC_COSINE ? 1.0 / sqrt(norm) : 1.0, centre, lost);
+	/* what the operator answers says nothing of directions then */
+	if (space->metric == PQ_METRIC_COSINE && (norm < LEAST_SQUARE || norm > LARGEST_SQUARE))
+		*lost = INFINITY;
 	return true;
 }

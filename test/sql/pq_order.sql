@@ -57,6 +57,15 @@ SELECT bool_and(same(format('SELECT e <-> %1$L FROM whole ORDER BY e <-> %1$L', 
 	bool_and(same(format('SELECT e <+> %1$L FROM whole ORDER BY e <+> %1$L', e))) AS large_sums
 FROM (SELECT (SELECT array_agg(floor(u(i, 2000 + j) * 1000000) ORDER BY j) FROM generate_series(1, 40) j)::vector AS e FROM generate_series(1, 10) i) q;
 
+-- and vectors so long or short that floats cannot hold their squares
+CREATE TABLE spans AS SELECT i AS id, (SELECT array_agg(((u(i, j) - 0.5) * CASE WHEN i % 6 = 0 THEN 1e25 ELSE 1 END)::real ORDER BY j) FROM generate_series(1, 3) j)::vector(3) AS e FROM generate_series(1, 3000) i;
+CREATE INDEX spans_ip ON spans USING pq (e vector_ip_ops);
+CREATE INDEX spans_cosine ON spans USING pq (e vector_cosine_ops);
+ANALYZE spans;
+SELECT same($$SELECT e <#> '[1e-25,-2e-25,3e-25]' FROM spans ORDER BY e <#> '[1e-25,-2e-25,3e-25]'$$) AS short_query,
+	same($$SELECT e <=> '[1,-2,3]' FROM spans ORDER BY e <=> '[1,-2,3]'$$) AS long_rows,
+	same($$SELECT e <=> '[1e-25,-2e-25,3e-25]' FROM spans ORDER BY e <=> '[1e-25,-2e-25,3e-25]'$$) AS short_direction;
+
 -- how many rows are wanted: few pages are read where that is known
 CREATE FUNCTION pages(query text) RETURNS int LANGUAGE plpgsql AS $$
 DECLARE
