@@ -618,6 +618,7 @@ extern void pq_search_refine(PqSearch *search, const PqFrame *frame, double *dis
 extern void pq_probe_prepare(PqSearch *search, PqProbe *probe);
 extern double pq_search_least(const PqSearch *search, double distance, float error);
 
+extern void pq_read_code(Relation index, PqIndex *pq, uint32 list, Page page, int slot, char *code);
 extern void pq_read_refined(Relation index, PqIndex *pq, uint32 list, Page page, int slot, const float *origin, float *point, float *error);
 extern void pq_read_origin(Relation index, PqIndex *pq, uint32 list, float *origin);
 

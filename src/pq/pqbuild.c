@@ -369,7 +369,7 @@ build_fork(PqBuild *build, ForkNumber fork)
 	if (build->heap && build->queries.n > 0 && !PqModelIsFlat(build->trained->model))
 	{
 		set_phase(PQ_PHASE_CALIBRATE);
-		pq_calibrate(build->index, pq_index_get(build->index, CurrentMemoryContext), &build->queries, &build->meta);
+		pq_calibrate(build->index, pq_index_get(build->index, CurrentMemoryContext), &build->queries, &build->meta, build);
 		pq_write_meta(build->index, fork, &build->meta);
 		pq_index_forget(build->index);
 	}

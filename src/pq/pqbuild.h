@@ -61,7 +61,13 @@ extern double pq_loader_end(PqLoader *loader);
 extern void pq_load_write(PqBuild *build, PqWriter *writer);
 
 /* pqcalibrate.c */
-extern double pq_calibrate(Relation index, PqIndex *pq, const PqQueries *queries, PqMetaPageData *meta);
+extern double pq_calibrate(Relation index, PqIndex *pq, const PqQueries *queries, PqMetaPageData *meta, const PqBuild *build);
+
+/* pqfind.c */
+struct PqNeighbour;
+struct PqSought;
+extern void pq_find_neighbours(Relation index, PqIndex *pq, const struct PqSought *sought, const PqBuild *build,
+							   struct PqNeighbour *neighbours, int *counts, struct PqNeighbour *own);
 
 /* pqparallel.c */
 typedef struct PqParallel PqParallel;

@@ -3,8 +3,9 @@
  *		Learning from queries when a scan may stop, for a goal of recall.
  *
  * The true neighbours of some queries are found by reading all refine codes
- * once.  These are as precise as their lists are small (pqencode.c), and what is
- * told of their errors makes scans look at more (see_distance() in pqgather.c).
+ * once (pqneighbours.c).  These are as precise as their lists are small (pqencode.c),
+ * and what is told of their errors makes scans look at more (see_distance() in
+ * pqgather.c).
  * What follows from the neighbours is pqrule.c's.
  */
 #include "postgres.h"
@@ -41,100 +42,6 @@ static const int rows_wanted[PQ_CURVES] = {1, 10, 100, 1000};
 #define DIFFER_MARGIN 0.8
 
 /*
- * Keep a neighbour if it is one of the nearest: a heap, farthest first.
- */
-static void
-keep(PqCalibration *c, int q, const PqNeighbour *n)
-{
-	PqNeighbour *heap = c->neighbours + (size_t) q * c->depth;
-	int			depth = pq_query_depth(c, q);
-	int			at;
-
-	if (c->counts[q] < depth)
-	{
-		for (at = c->counts[q]++; at > 0 && heap[(at - 1) / 2].distance < n->distance; at = (at - 1) / 2)
-			heap[at] = heap[(at - 1) / 2];
-		heap[at] = *n;
-		if (c->counts[q] == depth)
-			c->limits[q] = heap[0].distance;
-		return;
-	}
-	for (at = 0; 2 * at + 1 < depth;)
-	{
-		int			child = 2 * at + 1;
-
-		child += child + 1 < depth && heap[child + 1].distance > heap[child].distance;
-		if (heap[child].distance <= n->distance)
-			break;
-		heap[at] = heap[child];
-		at = child;
-	}
-	heap[at] = *n;
-	c->limits[q] = heap[0].distance;
-}
-
-static int
-compare_neighbours(const void *a, const void *b)
-{
-	const PqNeighbour *x = a;
-	const PqNeighbour *y = b;
-
-	if (x->distance != y->distance)
-		return x->distance < y->distance ? -1 : 1;
-	if (x->block != y->block)
-		return x->block < y->block ? -1 : 1;
-	return x->slot < y->slot ? -1 : x->slot > y->slot;
-}
-
-/*
- * See to which queries of a tile an entry is near, given sums of its column's.  A
- * query may be the vector of a row, so what lies on it is that row or a copy and
- * does not count; but such a row has to be found, too.  Under inner products
- * nothing lies on a query.
- */
-static void
-compare_entry(PqCalibration *c, int t, const float *point, float error, const float *sums, const PqNeighbour *entry)
-{
-	const PqModel *model = c->pq->model;
-	const float *limits = c->limits + t * PQ_TILE;
-	const float *distances = sums;
-	float		others[PQ_TILE] = {0};
-	int			any = 0;
-
-	if (model->metric == PQ_METRIC_IP || model->metric == PQ_METRIC_L1)
-	{
-		for (int k = 0; k < PQ_TILE && t * PQ_TILE + k < c->nqueries; k++)
-		{
-			float		l1 = 0;
-
-			if (model->metric == PQ_METRIC_L1)
-				l1 = pq_l1(point, c->queries + (size_t) (t * PQ_TILE + k) * model->padded, model->space_dims);
-			/* squared, and multiplied later by what is measured */
-			others[k] = model->metric == PQ_METRIC_IP ? -sums[k] : l1 * l1;
-		}
-		distances = others;
-	}
-	/* mostly there is none, which is seen without a branch for each */
-	for (int k = 0; k < PQ_TILE; k++)
-		any |= distances[k] < limits[k];
-	if (!any)
-		return;
-	for (int k = 0; k < PQ_TILE; k++)
-	{
-		int			q = t * PQ_TILE + k;
-		PqNeighbour neighbour = *entry;
-
-		if (!(distances[k] < limits[k]))
-			continue;
-		neighbour.distance = distances[k];
-		if (model->metric == PQ_METRIC_IP || sums[k] > error * error * 1.01f + 2e-13f * c->norms[q])
-			keep(c, q, &neighbour);
-		else if (q < c->nrows && c->own[q].block == InvalidBlockNumber)
-			c->own[q] = neighbour;
-	}
-}
-
-/*
  * See how wrong the code of an entry is, in units of its list's length, and how
  * much others of the page differ from it.
  */
@@ -151,51 +58,51 @@ look_at_code(PqCalibration *c, Page page, uint32 list, int slot, const float *po
 }
 
 /*
- * See to which queries the entries of a posting page are near.
+ * Look at the codes of one of so many entries, and count all.
  */
 static void
-measure_page(PqCalibration *c, Page page, BlockNumber block, uint32 list, float *points, float *errors)
+look_at_codes(PqCalibration *c)
 {
-	const PqModel *model = c->pq->model;
-	const PqLayout *layout = PqListLayout(c->pq, list);
-	const PqPostingHeader *header = PqPostingGetHeader(page);
-	int			slots[64 * PQ_BLOCK];
-	float		sums[PQ_BLOCK * PQ_TILE];
-	int			n = 0;
+	PqIndex    *pq = c->pq;
+	PGAlignedBlock *copy = palloc(sizeof(PGAlignedBlock));
+	Page		page = copy->data;
+	float	   *point = palloc0(sizeof(float) * pq->model->padded);
+	float		error;
 
-	for (int slot = 0; slot < header->nused; slot++)
-		if (PqPostingLive(page, layout)[slot / PQ_BLOCK] >> (slot % PQ_BLOCK) & 1)
-			slots[n++] = slot;
-	for (int start = 0; start < n; start += PQ_BLOCK)
+	for (uint32 list = 0; list < PqMetaLists(&pq->meta); list++)
 	{
-		int			some = Min(PQ_BLOCK, n - start);
+		BlockNumber block = pq_list_head(pq, c->index, list);
+		const PqLayout *layout = PqListLayout(pq, list);
+		bool		read = false;	/* origin and centroid? */
 
-		for (int i = 0; i < some; i++)
+		while (block != InvalidBlockNumber)
 		{
-			float	   *point = points + (size_t) i * model->space_dims;
+			Buffer		buffer = pq_read(pq, c->index, block);
 
-			pq_read_refined(c->index, c->pq, list, page, slots[start + i], c->origin, point, &errors[i]);
-			if (!PqListIsFlat(c->pq, list) && (int64) c->entries % c->step == 0 && c->nwrong < MOST_CODES)
-				look_at_code(c, page, list, slots[start + i], point);
-			c->entries++;
-		}
-		for (int t = 0; t < PqRoundTile(c->nqueries) / PQ_TILE; t++)
-		{
-			const float *tile = c->tiles + (size_t) t * model->space_dims * PQ_TILE;
-
-			memset(sums, 0, sizeof(float) * PQ_TILE * some);
-			if (model->metric == PQ_METRIC_IP)
-				pq_kernels->tile_dots(points, model->space_dims, some, tile, model->space_dims, sums);
-			else
-				pq_kernels->tile_l2(points, model->space_dims, some, tile, model->space_dims, sums);
-			for (int i = 0; i < some; i++)
+			CHECK_FOR_INTERRUPTS();
+			LockBuffer(buffer, BUFFER_LOCK_SHARE);
+			pq_posting_check(c->index, buffer, layout, list);
+			memcpy(page, BufferGetPage(buffer), BLCKSZ);
+			UnlockReleaseBuffer(buffer);
+			for (int slot = 0; slot < PqPostingGetHeader(page)->nused; slot++)
 			{
-				PqNeighbour entry = {0, list, block, slots[start + i]};
-
-				compare_entry(c, t, points + (size_t) i * model->space_dims, errors[i], sums + i * PQ_TILE, &entry);
+				if (!(PqPostingLive(page, layout)[slot / PQ_BLOCK] >> (slot % PQ_BLOCK) & 1) ||
+					(int64) c->entries++ % c->step != 0 || PqListIsFlat(pq, list) || c->nwrong == MOST_CODES)
+					continue;
+				if (!read)
+				{
+					pq_read_origin(c->index, pq, list, c->origin);
+					pq_read_centroid(c->index, pq, list, c->centroid);
+					read = true;
+				}
+				pq_read_refined(c->index, pq, list, page, slot, c->origin, point, &error);
+				look_at_code(c, page, list, slot, point);
 			}
+			block = PqPostingGetHeader(page)->next;
 		}
 	}
+	pfree(copy);
+	pfree(point);
 }
 
 static int
@@ -231,43 +138,6 @@ set_outlier_limits(PqCalibration *c)
 	else
 		meta->outlier = Min(c->wrong[(int) (c->nwrong * NEARLY_ALL)] * NEARLY_ALL_MARGIN, most * MOST_MARGIN);
 	meta->alike = (int32) (c->differ[(int) (c->nwrong * (1 - NEARLY_ALL_DIFFER))] * DIFFER_MARGIN);
-}
-
-/* Find the neighbours of all queries. */
-static void
-find_neighbours(PqCalibration *c)
-{
-	PqIndex    *pq = c->pq;
-	PGAlignedBlock *copy = palloc(sizeof(PGAlignedBlock));
-	float	   *points = palloc(sizeof(float) * PQ_BLOCK * pq->model->space_dims);
-	float		errors[PQ_BLOCK];
-
-	for (uint32 list = 0; list < PqMetaLists(&pq->meta); list++)
-	{
-		BlockNumber block = pq_list_head(pq, c->index, list);
-
-		if (block != InvalidBlockNumber && !PqListIsFlat(pq, list))
-		{
-			pq_read_origin(c->index, pq, list, c->origin);
-			pq_read_centroid(c->index, pq, list, c->centroid);
-		}
-		while (block != InvalidBlockNumber)
-		{
-			Buffer		buffer = pq_read(pq, c->index, block);
-
-			CHECK_FOR_INTERRUPTS();
-			LockBuffer(buffer, BUFFER_LOCK_SHARE);
-			pq_posting_check(c->index, buffer, PqListLayout(pq, list), list);
-			memcpy(copy->data, BufferGetPage(buffer), BLCKSZ);
-			UnlockReleaseBuffer(buffer);
-			measure_page(c, copy->data, block, list, points, errors);
-			block = PqPostingGetHeader(copy->data)->next;
-		}
-	}
-	for (int q = 0; q < c->nqueries; q++)
-		qsort(c->neighbours + (size_t) q * c->depth, c->counts[q], sizeof(PqNeighbour), compare_neighbours);
-	pfree(copy);
-	pfree(points);
 }
 
 /* The usual distance between two centroids. */
@@ -416,56 +286,41 @@ make_curves(PqCalibration *c, int from, int to, PqCurve *curves, double *least)
  * Measure an index, which is complete but for its curves, with queries of its
  * index space, and set them.  A goal has to be reached for those that are vectors
  * of rows, and for the other usual ones.  Those unlike rows have curves of their own;
- * if there are none the old ones stay.  Returns the highest recall that can be
- * reached for every k measured.
+ * if there are none the old ones stay.  Where an index is built, or NULL, tells of
+ * workers.  Returns the highest recall that can be reached for every k measured.
  */
 double
-pq_calibrate(Relation index, PqIndex *pq, const PqQueries *some, PqMetaPageData *meta)
+pq_calibrate(Relation index, PqIndex *pq, const PqQueries *some, PqMetaPageData *meta, const PqBuild *build)
 {
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "pq calibration", ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(context);
 	PqCalibration c = {.index = index,.meta = meta,.queries = some->points,.nrows = some->nrows,.nusual = some->nusual,
 	.nqueries = some->n};
-	const float *queries = some->points;
-	int			nrows = some->nrows;
 	int			nqueries = some->n;
+	PqSought	sought = {.queries = some->points,.nqueries = some->n,.nrows = some->nrows,.depth = 1};
 	const PqModel *model;
-	float	   *rows;
 	double		least = 1;
 
 	c.pq = pq;
 	model = c.pq->model;
 	c.search = pq_search_begin(index, c.pq);
-	c.depth = 1;
-	c.deep_each = Max((nqueries + MOST_DEEP - 1) / MOST_DEEP, 1);
+	sought.deep_each = Max((nqueries + MOST_DEEP - 1) / MOST_DEEP, 1);
 	for (int i = 0; i < PQ_CURVES; i++)
 		if (meta->tuples >= (double) rows_wanted[i] * LARGE_ENOUGH)
-			c.depth = Max(rows_wanted[i], PQ_NEAREST_TRIED);
-	c.tiles = palloc(sizeof(float) * (Size) PqRoundTile(nqueries + 1) * model->space_dims);
-	c.norms = palloc0(sizeof(float) * PqRoundTile(nqueries + 1));
-	rows = palloc0(sizeof(float) * (Size) (nqueries + 1) * model->space_dims);
-	for (int q = 0; q < nqueries; q++)
-		memcpy(rows + (size_t) q * model->space_dims, queries + (size_t) q * model->padded, sizeof(float) * model->space_dims);
-	pq_make_tiles(rows, nqueries, model->space_dims, c.tiles, c.norms);
-	for (int q = 0; q < nqueries; q++)
-		c.norms[q] = pq_kernels->dot(rows + (size_t) q * model->space_dims, rows + (size_t) q * model->space_dims, model->space_dims);
+			sought.depth = Max(rows_wanted[i], PQ_NEAREST_TRIED);
+	c.depth = sought.depth;
 	c.origin = palloc(sizeof(float) * model->padded);
 	c.centroid = palloc(sizeof(float) * model->padded);
 	c.wrong = palloc(sizeof(float) * MOST_CODES);
 	c.differ = palloc(sizeof(float) * MOST_CODES);
 	c.step = (int64) ceil(Max(meta->tuples, 1) / MOST_CODES);
-	pfree(rows);
+	look_at_codes(&c);
 	c.neighbours = palloc_extended(sizeof(PqNeighbour) * (Size) (nqueries + 1) * c.depth, MCXT_ALLOC_HUGE);
 	c.counts = palloc0(sizeof(int) * (nqueries + 1));
-	c.own = palloc(sizeof(PqNeighbour) * (nrows + 1));
-	for (int q = 0; q < nrows; q++)
-		c.own[q].block = InvalidBlockNumber;
+	c.own = palloc(sizeof(PqNeighbour) * (some->nrows + 1));
 	c.taxicab = palloc0(sizeof(double) * (nqueries + 1));
 	c.strangeness = palloc0(sizeof(float) * (nqueries + 1));
-	c.limits = palloc(sizeof(float) * PqRoundTile(nqueries + 1));
-	for (int q = 0; q < PqRoundTile(nqueries + 1); q++)
-		c.limits[q] = q < nqueries ? INFINITY : -INFINITY;
-	find_neighbours(&c);
+	pq_find_neighbours(index, pq, &sought, build, c.neighbours, c.counts, c.own);
 	set_outlier_limits(&c);
 	measure_lengths(&c);
 	/* what cosines are made of */

@@ -6,15 +6,7 @@
 #define PQ_CALIBRATE_H
 
 #include "pq/pq.h"
-
-/* An entry that is near to a query. */
-typedef struct PqNeighbour
-{
-	float		distance;		/* as pq_comparable() has it */
-	uint32		list;
-	BlockNumber block;
-	uint16		slot;
-} PqNeighbour;
+#include "pq/pqneighbours.h"
 
 typedef struct PqCalibration
 {
@@ -27,9 +19,6 @@ typedef struct PqCalibration
 	int			nrows;			/* of these, the first, are rows */
 	int			nusual;			/* and these are not unlike rows */
 	int			depth;			/* neighbours of each, at most */
-	int			deep_each;		/* one of so many queries has all of these */
-	float	   *tiles;			/* of the queries */
-	float	   *norms;			/* squared, of the queries */
 	float	   *origin;			/* of the list that is read */
 	float	   *centroid;		/* of that */
 	float	   *wrong;			/* errors of codes of some entries */
@@ -39,7 +28,6 @@ typedef struct PqCalibration
 	PqNeighbour *neighbours;	/* [nqueries][depth], of which counts are set */
 	PqNeighbour *own;			/* [nrows], the rows that queries are */
 	int		   *counts;
-	float	   *limits;			/* distances that are not near enough */
 	double	   *taxicab;		/* what a taxicab distance is near to each
 								 * query, or 0 */
 	float	   *strangeness;	/* of the queries */
@@ -51,18 +39,6 @@ typedef struct PqCalibration
  * stand for the nearest, as if there were no nearer ones.
  */
 #define PQ_NEAREST_TRIED 5
-
-/*
- * Many neighbours of a query tell more than a few do, so where many are wanted
- * fewer queries are enough.
- */
-#define PQ_MOST_SHALLOW 100
-
-static inline int
-pq_query_depth(const PqCalibration *c, int q)
-{
-	return q % c->deep_each == 0 ? c->depth : Min(c->depth, PQ_MOST_SHALLOW);
-}
 
 /* Does a kind of queries end with so many? */
 static inline bool

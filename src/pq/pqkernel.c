@@ -210,6 +210,8 @@ portable_half_to_float(const uint16 *in, float *out, int dims)
 
 const PqKernels pq_kernels_portable = {
 	.name = "portable",
+	.near_masks = pq_near_portable,
+	.near_most = PQ_NEAR_MOST,
 	.tile_dots = portable_tile_dots,
 	.tile_l2 = portable_tile_l2,
 	.tiles_best = portable_tiles_best,

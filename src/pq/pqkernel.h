@@ -29,9 +29,39 @@ typedef struct PqBlockScan
 	int32	   *sums;			/* out: 32 per block, where its mask is not 0 */
 } PqBlockScan;
 
+/*
+ * Bounds of the distances of entries and the queries of a tile, of which the columns
+ * are bytes: tile[r * 64 + c * 4 + i] is dimension r * 4 + i of column c.  With
+ * sum, that of the products of an entry's bytes and a column's, a bound is
+ *
+ * queries[c] + entry[0] + the sum over 0 < i < 5 of entry[i] * queries[i * 16 + c]
+ * + entry[5] * queries[5 * 16 + c] * sum.
+ */
+#define PQ_NEAR_BYTES 4
+#define PQ_NEAR_TERMS 6
+/* Codes, entries and masks have room for a multiple of so many. */
+#define PQ_NEAR_ENTRIES 8
+
+typedef struct PqNearScan
+{
+	const uint8 *codes;			/* [n][stride] */
+	size_t		stride;
+	int			n;
+	int			nrows;			/* of the tile, of four dimensions each */
+	const int8 *tile;
+	const float *entries;		/* [n][PQ_NEAR_TERMS] */
+	const float *queries;		/* [PQ_NEAR_TERMS][16] */
+	uint16	   *masks;			/* out: per entry, the columns whose bounds
+								 * are not above 0 */
+} PqNearScan;
+
 typedef struct PqKernels
 {
 	const char *name;
+
+	/* see PqNearScan; a column's bytes are from -near_most to near_most */
+	void		(*near_masks) (const PqNearScan *scan);
+	int			near_most;
 
 	/*
 	 * acc[p * 16 + c] += sum over j < dims of x[p * stride + j] * tile[j * 16
@@ -86,6 +116,17 @@ extern const PqKernels *pq_kernels;
 
 extern void pq_kernels_init(void);
 extern const PqKernels *const *pq_kernels_all(int *n);
+
+/* pqkernel_near.c */
+#define PQ_NEAR_MOST 127
+#define PQ_NEAR_MOST_AVX2 63
+extern void pq_near_portable(const PqNearScan *scan);
+#if defined(__x86_64__)
+extern void pq_near_avx2(const PqNearScan *scan);
+extern void pq_near_avx512(const PqNearScan *scan);
+#elif defined(__aarch64__)
+extern void pq_near_neon(const PqNearScan *scan);
+#endif
 
 extern const PqKernels pq_kernels_portable;
 #if defined(__x86_64__)

@@ -331,6 +331,8 @@ neon_half_to_float(const uint16 *in, float *out, int dims)
 
 const PqKernels pq_kernels_neon = {
 	.name = "neon",
+	.near_masks = pq_near_neon,
+	.near_most = PQ_NEAR_MOST,
 	.tile_dots = neon_tile_dots,
 	.tile_l2 = neon_tile_l2,
 	.tiles_best = neon_tiles_best,

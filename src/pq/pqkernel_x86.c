@@ -748,6 +748,8 @@ avx2_l2(const float *a, const float *b, int dims)
 
 const PqKernels pq_kernels_avx2 = {
 	.name = "avx2",
+	.near_masks = pq_near_avx2,
+	.near_most = PQ_NEAR_MOST_AVX2,
 	.tile_dots = avx2_tile_dots,
 	.tile_l2 = avx2_tile_l2,
 	.tiles_best = avx2_tiles_best,
@@ -762,6 +764,8 @@ const PqKernels pq_kernels_avx2 = {
 
 const PqKernels pq_kernels_avx512 = {
 	.name = "avx512",
+	.near_masks = pq_near_avx512,
+	.near_most = PQ_NEAR_MOST,
 	.tile_dots = avx512_tile_dots,
 	.tile_l2 = avx512_tile_l2,
 	.tiles_best = avx512_tiles_best,

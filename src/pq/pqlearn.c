@@ -346,7 +346,7 @@ learn_anew(Relation index, double tuples)
 	/* what is copied from here on it has not learned from */
 	build->meta.tuples = build->indexed;
 	learn.new = pq_index_open(index, &build->meta);
-	pq_calibrate(index, learn.new, &build->queries, &build->meta);
+	pq_calibrate(index, learn.new, &build->queries, &build->meta, NULL);
 	/* and may be outliers */
 	learn.new->meta = build->meta;
 	for (int pass = 0; pass < PASSES; pass++)

@@ -195,7 +195,7 @@ jflow_pq_calibrate(PG_FUNCTION_ARGS)
 	{
 		/* what was learned of queries unlike the rows stays */
 		queries.nrows = queries.nusual = queries.n = n;
-		(void) pq_calibrate(index, pq, &queries, &meta);
+		(void) pq_calibrate(index, pq, &queries, &meta, NULL);
 		put_meta(index, &meta);
 		pq_index_forget(index);
 	}

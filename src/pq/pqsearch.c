@@ -716,14 +716,12 @@ pq_read_origin(Relation index, PqIndex *pq, uint32 list, float *origin)
 }
 
 /*
- * The point that the refine code of an entry of a posting page stands for, where
- * the list has this origin, and how far that is off.
+ * The refine code of an entry of a posting page, of at most PQ_MAX_PARTS pages.
  */
 void
-pq_read_refined(Relation index, PqIndex *pq, uint32 list, Page page, int slot, const float *origin, float *point, float *error)
+pq_read_code(Relation index, PqIndex *pq, uint32 list, Page page, int slot, char *code)
 {
 	const PqLayout *layout = PqListLayout(pq, list);
-	char		code[PQ_MAX_PARTS * PQ_REFINE_BYTES];
 
 	for (int part = 0; part < layout->refine_parts; part++)
 	{
@@ -739,6 +737,18 @@ pq_read_refined(Relation index, PqIndex *pq, uint32 list, Page page, int slot, c
 			   Min(layout->refine_size - part * PQ_REFINE_BYTES, PQ_REFINE_BYTES));
 		ReleaseBuffer(buffer);
 	}
+}
+
+/*
+ * The point that such a code stands for, where the list has this origin, and how far
+ * that is off.
+ */
+void
+pq_read_refined(Relation index, PqIndex *pq, uint32 list, Page page, int slot, const float *origin, float *point, float *error)
+{
+	char		code[PQ_MAX_PARTS * PQ_REFINE_BYTES];
+
+	pq_read_code(index, pq, list, page, slot, code);
 	*error = pq_refine_decode(pq->model, PqListIsFlat(pq, list), code, origin, point);
 }
 

@@ -17,6 +17,8 @@
 #define QUADS 130
 #define BLOCKS 3
 #define TILES 5
+#define NEAR_ROWS 20
+#define NEAR_POINTS (3 * PQ_NEAR_ENTRIES)
 
 typedef struct TestData
 {
@@ -51,6 +53,30 @@ run_scan(const PqKernels *kernels, const TestData *m, int nquads, int32 limit, u
 	scan.sums = sums;
 	memset(sums, 0, sizeof(int32) * BLOCKS * PQ_BLOCK);
 	kernels->scan_blocks(&scan);
+}
+
+/*
+ * Numbers of which all sums are exact as floats, so that kernels have to agree, and
+ * extreme bytes, which are the ones that might not fit.
+ */
+static void
+run_near(const PqKernels *kernels, const TestData *m, int nrows, int most, int shift, uint16 *masks)
+{
+	static int8 tile[NEAR_ROWS * PQ_TILE * PQ_NEAR_BYTES];
+	static uint8 codes[NEAR_POINTS * NEAR_ROWS * PQ_NEAR_BYTES];
+	float		entries[NEAR_POINTS * PQ_NEAR_TERMS];
+	float		queries[PQ_NEAR_TERMS * PQ_TILE];
+	PqNearScan	scan = {codes, NEAR_ROWS * PQ_NEAR_BYTES, NEAR_POINTS, nrows, tile, entries, queries, masks};
+
+	for (int k = 0; k < (int) sizeof(tile); k++)
+		tile[k] = Max(-most, Min(most, m->codes[k] - 128 + shift));
+	for (int k = 0; k < (int) sizeof(codes); k++)
+		codes[k] = Max(0, Min(255, m->codes[k + 1000] * 3 / 2 - 64));
+	for (int k = 0; k < (int) lengthof(entries); k++)
+		entries[k] = m->codes[k + 77] % 7 - 3;
+	for (int k = 0; k < (int) lengthof(queries); k++)
+		queries[k] = k < PQ_TILE ? 20 * m->codes[k] : m->codes[k + 99] % 5 - 2;
+	kernels->near_masks(&scan);
 }
 
 /* Name of the first function that differs, or NULL. */
@@ -124,6 +150,16 @@ compare(const PqKernels *a, const PqKernels *b, const TestData *m)
 			if (memcmp(masks[0], masks[1], sizeof(masks[0])) != 0 ||
 				memcmp(sums[0], sums[1], sizeof(sums[0])) != 0)
 				return "scan_blocks";
+		}
+	for (int nrows = 1; nrows <= NEAR_ROWS; nrows++)
+		for (int shift = -200; shift <= 200; shift += 100)
+		{
+			uint16		near[2][NEAR_POINTS];
+
+			run_near(a, m, nrows, Min(a->near_most, b->near_most), shift, near[0]);
+			run_near(b, m, nrows, Min(a->near_most, b->near_most), shift, near[1]);
+			if (memcmp(near[0], near[1], sizeof(near[0])) != 0)
+				return "near_masks";
 		}
 	return NULL;
 }
