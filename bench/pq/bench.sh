@@ -23,7 +23,7 @@ if [ -z "$JFLOW_DATA" ]; then
 	say "pq: no data, left out (JFLOW_DATA names its folder)"
 	exit 0
 fi
-"$top/script/setup" python3-faiss libopenblas0-pthread zstd
+"$top/script/setup" python3-faiss python3-packaging libopenblas0-pthread zstd
 keep vectors
 keep pq
 # --sets of BENCH_ARGS, or all

@@ -4,7 +4,7 @@ from xml.sax.saxutils import escape
 
 WIDTH, HEIGHT = 760, 440
 LEFT, RIGHT, TOP, BOTTOM = 70, 150, 40, 50
-COLOURS = {"pq": "#c1121f", "hnsw": "#1d4e89", "ivfflat": "#5b8e3e", "faiss": "#8a6d3b"}
+COLOURS = {"pq": "#c1121f", "hnsw": "#1d4e89", "ivfflat": "#5b8e3e", "faiss": "#8a6d3b", "faiss rabitq": "#7b2d8b"}
 LOWEST_RECALL = 0.8
 
 

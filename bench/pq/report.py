@@ -9,13 +9,15 @@ import os
 import sys
 
 import sets
+from bars import bars, verdict
 from plot import frontier, svg
 
-NAMES = {"hnsw": "pgvector hnsw", "ivfflat": "pgvector ivfflat", "faiss": "FAISS, in memory", "pq": "jflow pq",
+NAMES = {"hnsw": "pgvector hnsw", "ivfflat": "pgvector ivfflat", "faiss": "FAISS, in memory, product codes",
+         "faiss rabitq": "FAISS, in memory, RaBitQ", "pq": "jflow pq",
          "none": "no index"}
+COMPARED = ("pq", "hnsw", "ivfflat", "faiss", "faiss rabitq")
 GOALS = {name: (0.95, 0.99) for name in sets.SETS}
 GOALS["textlsa"] = (0.95, 0.98)
-BARS = {("sift", 0.95): 8, ("sift", 0.99): 8, ("textlsa", 0.95): 5, ("textlsa", 0.98): 4}
 
 
 def speed_at(points, recall):
@@ -50,12 +52,8 @@ class Report:
         made = self.get(name, index, "build")
         return made.get(what) if made else None
 
-    def speed(self, name, index, recall):
-        return speed_at(self.get(name, index, "curve"), recall)
-
-
-def ratio(a, b):
-    return a / b if a and b else None
+    def speed(self, name, index, recall, part="curve"):
+        return speed_at(self.get(name, index, part), recall)
 
 
 def number(value, form):
@@ -75,40 +73,10 @@ def setting_lines(run):
             "Settings: %s." % ", ".join("`%s = %s`" % item for item in settings.items()), ""]
 
 
-def verdict(what, measured, bar, most=False, form="%.1f times"):
-    if measured is None:
-        return [what, "not measured", ("at most " if most else "at least ") + bar[0], ""]
-    met = measured <= bar[1] if most else measured >= bar[1]
-    return [what, form % measured, ("at most " if most else "at least ") + bar[0], "yes" if met else "no"]
-
-
-def bars(report):
-    rows = []
-    for (name, recall), bar in BARS.items():
-        value = ratio(report.speed(name, "pq", recall), report.speed(name, "hnsw", recall))
-        rows.append(verdict("%s: queries a second at recall %.2f, against hnsw" % (name, recall), value, ("%d times" % bar, bar)))
-    for name in sets.MAIN:
-        for what, words, bar in (("build_s", "build time", 20), ("bytes", "size", 4)):
-            value = ratio(report.build(name, "pq", what), report.build(name, "hnsw", what))
-            rows.append(verdict("%s: %s, against hnsw" % (name, words), value, ("1/%d" % bar, 1 / bar), True, "%.3f"))
-        inserts = [report.get(name, index, "insert") for index in ("pq", "hnsw")]
-        value = ratio(*[i["qps"] for i in inserts]) if all(inserts) else None
-        rows.append(verdict("%s: insert rate, against hnsw" % name, value, ("10 times", 10)))
-        for recall in GOALS[name]:
-            value = ratio(report.speed(name, "faiss", recall), report.speed(name, "pq", recall))
-            rows.append(verdict("%s: time of a query at %.2f, against FAISS in memory" % (name, recall), value,
-                                ("2 times", 2), True, "%.2f times"))
-    for recall in (0.95, 0.99):
-        value = ratio(report.speed("sift_tenth", "pq", recall), report.speed("sift", "pq", recall))
-        rows.append(verdict("sift: time of a query as rows grow 10 times, recall %.2f" % recall, value, ("4 times", 4),
-                            True, "%.2f times"))
-    return table(("what", "measured", "bar", "met"), rows)
-
-
 def summary(report, name):
     rows = []
     goals = GOALS[name]
-    for index in ("pq", "hnsw", "ivfflat", "faiss", "none"):
+    for index in (*COMPARED, "none"):
         inserted = report.get(name, index, "insert")
         if not inserted and not report.get(name, index, "curve"):
             continue
@@ -136,8 +104,8 @@ def memory_table(report, name):
 
 def points(report, name):
     out = []
-    for index in ("pq", "hnsw", "ivfflat", "faiss"):
-        curve = frontier(report.get(name, index, "curve") or []) if index == "faiss" else report.get(name, index, "curve")
+    for index in COMPARED:
+        curve = frontier(report.get(name, index, "curve") or []) if index.startswith("faiss") else report.get(name, index, "curve")
         rows = [["`%s`" % p["setting"], "%.4f" % p["recall"], "%.0f" % p["qps"], "%.0f µs" % p["mean_us"],
                  "%.0f µs" % p["p50_us"], "%.0f µs" % p["p99_us"]] for p in curve or []]
         if rows:
@@ -195,6 +163,29 @@ def cold_table(report):
     return table(("set", "index", "first 100 queries", "the same again", "cold against warm", "blocks read"), rows) if rows else []
 
 
+def tight_table(report):
+    rows = []
+    for name in sets.MAIN:
+        for index in ("pq", "hnsw"):
+            made = report.get(name, index, "tight")
+            if made:
+                rows.append([name, NAMES[index], "%.0f MB" % (made["bytes"] / 2 ** 20), "`%s`" % made["setting"],
+                             "%.4f" % made["then"]["recall"], "%.0f" % made["first"]["qps"], "%.0f" % made["then"]["qps"],
+                             "%.0f" % (made["then"]["blocks"] / made["then"]["queries"])])
+    return table(("set", "index", "memory", "setting", "recall@10", "q/s, first 200", "q/s, next 200", "blocks read for each"),
+                 rows) if rows else []
+
+
+def large_table(report):
+    rows = []
+    for name in ("large_tenth", "large"):
+        made = report.get(name, "pq", "build")
+        for p in report.get(name, "pq", "curve") or []:
+            rows.append([format(made["rows"], ","), "%.1f s" % made["build_s"], "%.0f MB" % (made["bytes"] / 1e6), p["setting"].split()[-1],
+                         "%.4f" % p["recall"], "%.2f" % p["worst"], "%.0f" % p["qps"], "%.0f µs" % p["p50_us"], "%.0f µs" % p["p99_us"]])
+    return table(("rows", "build", "size", "goal", "recall@10", "worst 5 %", "q/s", "p50", "p99"), rows) if rows else []
+
+
 def wide_table(report):
     rows = []
     for name in ("wide", "wide_sparse"):
@@ -216,11 +207,11 @@ def write(report, docs):
            "Made by `make bench BENCH=pq`; `bench/README.md` says what is measured and how. One client, a prepared statement, "
            "`LIMIT 10`, warm, all queries; recall@10 against exact search. Only ratios within a run count.", ""]
     out += setting_lines(report.data["run"])
-    out += ["## Against the bars", ""] + bars(report)
+    out += ["## Against the bars", ""] + table(("what", "measured", "bar", "met"), bars(report, GOALS))
     for name, data_set in sets.SETS.items():
         if name not in report.data:
             continue
-        plot = svg(data_set.title, {i: report.get(name, i, "curve") or [] for i in ("pq", "hnsw", "ivfflat", "faiss")})
+        plot = svg(data_set.title, {i: report.get(name, i, "curve") or [] for i in COMPARED})
         out += ["## %s" % data_set.title, ""] + summary(report, name)
         if plot:
             with open(os.path.join(docs, "img", "pq-%s.svg" % name), "w", encoding="utf-8") as f:
@@ -231,10 +222,13 @@ def write(report, docs):
         out += points(report, name)
     for title, lines in (("Filtered search, SIFT", filter_table(report)), ("Filters, goals and rows, SIFT", matrix_table(report)),
                          ("Grown by inserts, SIFT", grown_table(report, "grown")),
-                         ("Grown by inserts ever unlike those before, SIFT", grown_table(report, "moving")), ("Cold", cold_table(report)), ("5,215 dimensions", wide_table(report))):
+                         ("Grown by inserts ever unlike those before, SIFT", grown_table(report, "moving")),
+                         ("Cold", cold_table(report)), ("With memory for a quarter", tight_table(report)),
+                         ("Many rows, SIFT with noise and mirrored", large_table(report)),
+                         ("5,215 dimensions", wide_table(report))):
         if lines:
             out += ["## %s" % title, ""] + lines
-    faiss = report.get("sift", "faiss", "build") or report.get("textlsa", "faiss", "build")
+    faiss = next(filter(None, (report.get(name, "faiss", "build") for name in sets.SETS)), None)
     if faiss:
         out += ["FAISS %s (%s), one thread, one query a call, called from Python." % (faiss["version"], faiss["options"]), ""]
     if report.stale:

@@ -2,7 +2,7 @@
 """Benchmark of the pq index: against pgvector's hnsw and ivfflat on the same
 server, and FAISS in memory.
 
-usage: run.py DATA_FOLDER RESULTS.json [--sets sift,textlsa] [--parts curves,insert,…]
+usage: run.py DATA_FOLDER RESULTS.json [--sets sift,textlsa] [--parts curves,insert,…|all,large]
               [--indexes pq,hnsw,ivfflat,faiss] [--rebuild hnsw,…]
 
 The server is the one that PGHOST etc. name; client.c is compiled in DATA_FOLDER.
@@ -17,14 +17,18 @@ import subprocess
 import sys
 
 import extra
+import large
 import more
 import sets
+import tight
 from results import Results
 from server import build, check_plan, client, exists, index_bytes, use_only, vector_text, warm
 from vectors import ServerError, load_table, psql
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-PARTS = ("curves", "rows", "insert", "growth", "filter", "matrix", "grown", "moving", "cold", "memory", "wide")
+PARTS = ("curves", "rows", "insert", "growth", "filter", "matrix", "grown", "moving", "cold", "tight", "memory", "wide")
+# Parts that take long are left out unless they are named.
+ASKED_FOR = ("large",)
 INDEXES = ("pq", "hnsw", "ivfflat", "faiss")
 OPTIONS = {"pq": "", "hnsw": "WITH (m = 16, ef_construction = 64)"}
 
@@ -57,8 +61,10 @@ def curve(folder, data_set, table, index, sweep):
     warm(table, index)
     points = []
     for setting in sweep:
-        check_plan(index, query(data_set, table), sample, [setting])
-        point = client(folder, query(data_set, table), *files, settings=[setting])
+        # with so many probes a sequential scan may well be cheaper
+        settings = ["SET enable_seqscan = off", setting]
+        check_plan(index, query(data_set, table), sample, settings)
+        point = client(folder, query(data_set, table), *files, settings=settings)
         points.append(dict(point, setting=setting[4:]))
         log("   %-28s recall %.4f  %8.1f q/s  p50 %.0f us" % (setting[4:], point["recall"], point["qps"], point["p50_us"]))
         if point["recall"] > 0.9985:
@@ -89,9 +95,9 @@ def ensure_index(results, data_set, method, rebuild):
 def run_faiss(results, folder, data_set):
     run = subprocess.run([sys.executable, os.path.join(HERE, "faiss_peer.py"), os.path.join(folder, data_set.name),
                           data_set.metric], stdout=subprocess.PIPE, check=True)
-    made = json.loads(run.stdout.decode())
-    results.put(data_set.name, "faiss", "build", made["build"])
-    results.put(data_set.name, "faiss", "curve", made["curve"])
+    for name, made in json.loads(run.stdout.decode()).items():
+        for part, value in made.items():
+            results.put(data_set.name, name, part, value)
 
 
 def curves(results, folder, data_set, options):
@@ -128,9 +134,10 @@ def ensure_present(table, method):
     return index
 
 
-def restart():
-    """Restarts the server, by what bench.sh says is the command."""
-    subprocess.run(["/bin/sh", "-c", os.environ["BENCH_RESTART"]], stdout=subprocess.DEVNULL, check=True)
+def restart(group=None):
+    """Restarts the server, by what bench.sh says is the command, in a control group if one is given."""
+    enter = "echo $$ >'%s/cgroup.procs'; " % group if group else ""
+    subprocess.run(["/bin/sh", "-c", enter + os.environ["BENCH_RESTART"]], stdout=subprocess.DEVNULL, check=True)
 
 
 def parse(argv):
@@ -143,7 +150,13 @@ def parse(argv):
     parser.add_argument("--parts", type=names, default=list(PARTS))
     parser.add_argument("--indexes", type=names, default=list(INDEXES))
     parser.add_argument("--rebuild", type=names, default=[])
-    return parser.parse_args(argv)
+    options = parser.parse_args(argv)
+    if "all" in options.parts:
+        options.parts += PARTS
+    unknown = [n for n in options.parts if n not in PARTS + ASKED_FOR + ("all",)]
+    if unknown:
+        parser.error("there is no part %s" % ", ".join(unknown))
+    return options
 
 
 def main():
@@ -172,10 +185,14 @@ def main():
             more.moving(results, options.folder, data_set, extra.compared(options))
         if "cold" in options.parts:
             more.cold(results, options.folder, data_set, extra.compared(options), restart)
+        if "tight" in options.parts:
+            tight.tight(results, options.folder, data_set, extra.compared(options), restart)
         if "memory" in options.parts and "pq" in options.indexes:
             extra.memory(results, options.folder, data_set)
     if "wide" in options.parts:
         extra.wide(results, options.folder, options)
+    if "large" in options.parts:
+        large.large(results, options.folder, sets.SETS["sift"])
 
 
 if __name__ == "__main__":

@@ -39,21 +39,32 @@ def queries(folder, name):
     return np.asarray(read_vectors(path(folder, name, "queries.npy")), np.float32)
 
 
-def exact_nearest(rows, asked, metric, k=100):
-    """The ids of the k nearest rows of each query, nearest first; -1 where there are fewer."""
-    ids = np.full((len(asked), k), -1, np.int64)
-    best = np.full((len(asked), k), -np.inf, np.float32)
-    for start in range(0, len(rows), CHUNK):
-        part = np.asarray(rows[start:start + CHUNK], np.float32)
-        score = asked @ part.T
-        if metric == "l2":
+class Nearest:
+    """The ids of the k nearest rows of each query, nearest first, of rows that come in parts; -1 where there are fewer."""
+
+    def __init__(self, asked, metric, k=100):
+        self.asked, self.metric, self.rows = asked, metric, 0
+        self.ids = np.full((len(asked), k), -1, np.int32)
+        self.best = np.full((len(asked), k), -np.inf, np.float32)
+
+    def add(self, part):
+        score = self.asked @ part.T
+        if self.metric == "l2":
             score -= np.einsum("ij,ij->i", part, part) / 2
-        for i in range(len(asked)):
-            better = np.flatnonzero(score[i] > best[i, -1])
-            all_scores = np.concatenate((best[i], score[i, better]))
-            order = np.argsort(-all_scores, kind="stable")[:k]
-            best[i], ids[i] = all_scores[order], np.concatenate((ids[i], start + better))[order]
-    return ids.astype(np.int32)
+        for i, best in enumerate(self.best):
+            better = np.flatnonzero(score[i] > best[-1])
+            scores = np.concatenate((best, score[i, better]))
+            order = np.argsort(-scores, kind="stable")[:len(best)]
+            self.ids[i] = np.concatenate((self.ids[i], self.rows + better))[order]
+            self.best[i] = scores[order]
+        self.rows += len(part)
+
+
+def exact_nearest(rows, asked, metric, k=100):
+    nearest = Nearest(asked, metric, k)
+    for start in range(0, len(rows), CHUNK):
+        nearest.add(np.asarray(rows[start:start + CHUNK], np.float32))
+    return nearest.ids
 
 
 def most_rows():

@@ -9,6 +9,9 @@ import subprocess
 import numpy as np
 
 CHUNK = 20000
+# What comes before and after the rows of COPY BINARY.
+COPY_START = b"PGCOPY\n\xff\r\n\0" + b"\0" * 8
+COPY_END = b"\xff\xff"
 BUCKETS = 1000
 
 
@@ -78,11 +81,11 @@ def load_table(table, vectors, ids=None):
          "CREATE TABLE %s (id int, embedding vector(%d), bucket int)" % (table, table, vectors.shape[1]))
     copy = subprocess.Popen(["psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-c",
                              "COPY %s FROM STDIN (FORMAT binary)" % table], stdin=subprocess.PIPE)
-    copy.stdin.write(b"PGCOPY\n\xff\r\n\0" + b"\0" * 8)
+    copy.stdin.write(COPY_START)
     for i in range(0, len(vectors), CHUNK):
         part = slice(i, i + CHUNK)
         copy.stdin.write(copy_tuples(ids[part], np.asarray(vectors[part], np.float32), bucket[part]))
-    copy.stdin.write(b"\xff\xff")
+    copy.stdin.write(COPY_END)
     copy.stdin.close()
     if copy.wait() != 0:
         raise SystemExit("loading %s failed" % table)
