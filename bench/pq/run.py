@@ -187,7 +187,11 @@ def main():
         if "cold" in options.parts:
             more.cold(results, options.folder, data_set, extra.compared(options), restart)
         if "tight" in options.parts:
-            tight.tight(results, options.folder, data_set, extra.compared(options), restart)
+            try:
+                tight.tight(results, options.folder, data_set, extra.compared(options), restart)
+            except ServerError as error:
+                # a server may not get by with so little
+                log("tight:", str(error))
         if "memory" in options.parts and "pq" in options.indexes:
             extra.memory(results, options.folder, data_set)
     if "wide" in options.parts:
