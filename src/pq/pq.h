@@ -176,9 +176,6 @@ typedef struct PqMetaPageData
 	uint32		check_pages;	/* with so many posting pages, see whether to
 								 * learn anew */
 	uint32		warned;			/* not 0: the log has been told of drift */
-	float		outlier;		/* errors of codes, in units of their list's
-								 * length, that are larger are an outlier's */
-	float		usual;			/* such that most are smaller */
 	FullTransactionId switched; /* no scan that is younger reads older pages */
 	int32		dims;
 	int32		flat;			/* not 0: the model is flat */
@@ -197,6 +194,10 @@ typedef struct PqMetaPageData
 	char		codebook[NAMEDATALEN];
 	float		spread;			/* length of residuals */
 	float		code_error;		/* length of what codes are wrong by */
+	float		usual;			/* most errors of codes are shorter, in units
+								 * of their list's length */
+	float		usual_along;	/* and less of them lies along residuals */
+	float		outlier;		/* so many times as much is an outlier's */
 	float		length;			/* of points that are nearest */
 	float		separation;		/* of centroids */
 	float		look;			/* groups this much farther than the nearest
@@ -382,11 +383,9 @@ typedef struct PqIndex
 	Buffer	   *hints;			/* where blocks were last seen, by number */
 	uint32		hint_mask;
 	bool		look;			/* for whether to learn */
-	bool		strange;		/* a page has entries that are */
-	double		nstrange;		/* entries, since a worker was asked for them */
+	bool		strange;		/* strange entries make it worth while */
 	uint32		asked;			/* pages there were when a worker was asked */
 	double		asked_outliers; /* and outliers */
-	bool		asked_strange;	/* was it for strange entries? */
 } PqIndex;
 
 /*
@@ -684,7 +683,14 @@ extern void pq_flat_encode(const PqModel *model, const float *point, float lost,
 extern void pq_flat_distances(PqSearch *search, uint32 list, Page page, double *distances, float *errors);
 
 /* pqoutlier.c */
-extern float pq_code_wrong(const PqModel *model, uint32 list, const float *point, const float *centroid, const uint8 *codes);
+typedef struct PqCodeError
+{
+	float		length;
+	float		along;			/* the residual that was coded */
+} PqCodeError;
+
+extern PqCodeError pq_code_error(const PqModel *model, uint32 list, const float *point, const float *centroid,
+								 const uint8 *codes);
 extern int	pq_codes_differ(const PqIndex *pq, Page page, int but, const uint8 *codes);
 extern bool pq_is_outlier(Relation index, PqIndex *pq, const PqEntry *entry, const float *point, const float *centroid,
 						  bool *strange);

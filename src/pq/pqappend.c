@@ -118,7 +118,6 @@ append_page(Relation index, PqIndex *pq, uint32 list, Buffer last)
 	register_directory(state, directory, list, InvalidBlockNumber, block, 1);
 	GenericXLogFinish(state);
 	pq->look = true;
-	pq->strange |= pq_page_strange(PqPostingGetHeader(BufferGetPage(last)));
 	UnlockReleaseBuffer(directory);
 	UnlockReleaseBuffer(buffer);
 	return block;
@@ -165,10 +164,7 @@ static void
 look_now_and_then(PqIndex *pq, const PqPostingHeader *header, const PqLayout *layout)
 {
 	if (header->ninserted % LOOK_EACH == 0 || header->ninserted >= layout->nslots)
-	{
 		pq->look = true;
-		pq->strange |= pq_page_strange(header);
-	}
 }
 
 /*
@@ -291,7 +287,6 @@ pq_insert_point(Relation index, PqIndex *pq, const float *point, float lost, PqE
 	pq_encode(pq->model, &pq->layout, point, &lost, &centroids, 1, &entry);
 	if (pq_is_outlier(index, pq, entry, point, centroid, &strange))
 		entry = pq_outlier_entry(pq, entry, point, lost);
-	pq->nstrange += strange;
 	insert_entry(index, pq, entry, strange);
 	pfree(centroid);
 }

@@ -12,6 +12,7 @@
  */
 #include "postgres.h"
 
+#include "access/xlog.h"
 #include "port/pg_crc32c.h"
 #include "storage/buf_internals.h"
 #include "utils/memutils.h"
@@ -262,17 +263,30 @@ pq_block_check(PqIndex *pq, Relation index, BlockNumber block)
 /*
  * Pin a block, trying first the buffer it was in last time: that saves the
  * look-up in the shared hash table.  The hint may be wrong or another block's.
+ *
+ * Of centroids, and of refine codes of live entries, a pin is enough to read, since
+ * they do not change.  But replay of a whole page that is not in memory makes the
+ * buffer valid while it is all zeros, and fills it under its lock.  So on a standby
+ * that is waited for; what is replayed later leaves those bytes as they are.  The
+ * caller holds no other page's lock.
  */
 Buffer
 pq_read(PqIndex *pq, Relation index, BlockNumber block)
 {
 	Buffer	   *hint = &pq->hints[block & pq->hint_mask];
 
-	if (*hint != InvalidBuffer && !RelationUsesLocalBuffers(index) &&
-		ReadRecentBuffer(pq->file, MAIN_FORKNUM, block, *hint))
-		return *hint;
-	pq_block_check(pq, index, block);
-	return *hint = ReadBuffer(index, block);
+	if (*hint == InvalidBuffer || RelationUsesLocalBuffers(index) ||
+		!ReadRecentBuffer(pq->file, MAIN_FORKNUM, block, *hint))
+	{
+		pq_block_check(pq, index, block);
+		*hint = ReadBuffer(index, block);
+	}
+	if (RecoveryInProgress())
+	{
+		LockBuffer(*hint, BUFFER_LOCK_SHARE);
+		LockBuffer(*hint, BUFFER_LOCK_UNLOCK);
+	}
+	return *hint;
 }
 
 /*

@@ -51,9 +51,12 @@ look_at_code(PqCalibration *c, Page page, uint32 list, int slot, const float *po
 	const PqModel *model = c->pq->model;
 	uint8		codes[PQ_MAX_SUBVECTORS + 4];
 	uint8		term;
+	PqCodeError error;
 
 	pq_posting_get(page, &c->pq->layout, slot, codes, &term);
-	c->wrong[c->nwrong] = pq_code_wrong(model, list, point, c->centroid, codes) / pq_list_length(model, list);
+	error = pq_code_error(model, list, point, c->centroid, codes);
+	c->wrong[c->nwrong] = error.length / pq_list_length(model, list);
+	c->along[c->nwrong] = error.along / pq_list_length(model, list);
 	c->differ[c->nwrong++] = pq_codes_differ(c->pq, page, slot, codes);
 }
 
@@ -114,30 +117,49 @@ compare_floats(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
+/* The value that a part of some are below, which are sorted. */
+static float
+quantile(float *values, int n, double part)
+{
+	qsort(values, n, sizeof(float), compare_floats);
+	return values[(int) (n * part)];
+}
+
 /*
- * From which error of a code on, and below which difference of codes, a row is an
- * outlier.
+ * Up to which errors of its code a row is like most, so many times which make it an
+ * outlier, and below which difference of codes it is one.
  */
 static void
 set_outlier_limits(PqCalibration *c)
 {
 	PqMetaPageData *meta = c->meta;
+	float	   *errors = palloc(sizeof(float) * Max(c->nwrong, 1));
+	float		length;
+	float		along;
 	float		most;
 
-	meta->outlier = 0;
 	meta->usual = 0;
+	meta->usual_along = 0;
+	meta->outlier = 1;
 	meta->alike = 0;
 	if (c->nwrong == 0)
 		return;
-	qsort(c->wrong, c->nwrong, sizeof(float), compare_floats);
-	qsort(c->differ, c->nwrong, sizeof(float), compare_floats);
-	most = c->wrong[(int) (c->nwrong * MOST)];
-	meta->usual = most;
+	memcpy(errors, c->wrong, sizeof(float) * c->nwrong);
+	length = quantile(errors, c->nwrong, MOST);
+	memcpy(errors, c->along, sizeof(float) * c->nwrong);
+	along = Max(quantile(errors, c->nwrong, MOST), 0);
+	/* of most neither is larger */
+	for (int i = 0; i < c->nwrong; i++)
+		errors[i] = Max(length > 0 ? c->wrong[i] / length : 1, along > 0 ? c->along[i] / along : 1);
+	most = quantile(errors, c->nwrong, MOST);
+	meta->usual = length * most;
+	meta->usual_along = along * most;
 	if (meta->tuples < PQ_SMALL_ROWS)
-		meta->outlier = most * MOST_MARGIN_SMALL;
+		meta->outlier = MOST_MARGIN_SMALL;
 	else
-		meta->outlier = Min(c->wrong[(int) (c->nwrong * NEARLY_ALL)] * NEARLY_ALL_MARGIN, most * MOST_MARGIN);
-	meta->alike = (int32) (c->differ[(int) (c->nwrong * (1 - NEARLY_ALL_DIFFER))] * DIFFER_MARGIN);
+		meta->outlier = Min(errors[(int) (c->nwrong * NEARLY_ALL)] / most * NEARLY_ALL_MARGIN, MOST_MARGIN);
+	meta->alike = (int32) (quantile(c->differ, c->nwrong, 1 - NEARLY_ALL_DIFFER) * DIFFER_MARGIN);
+	pfree(errors);
 }
 
 /* The usual distance between two centroids. */
@@ -235,7 +257,7 @@ measure_lengths(PqCalibration *c)
 
 				spread += residual / length * (residual / length);
 			}
-			off = pq_code_wrong(model, neighbour->list, point, centroid, codes) / length;
+			off = pq_code_error(model, neighbour->list, point, centroid, codes).length / length;
 			wrong += off * off;
 			lengths += pq_kernels->dot(point, point, model->space_dims);
 			n++;
@@ -312,6 +334,7 @@ pq_calibrate(Relation index, PqIndex *pq, const PqQueries *some, PqMetaPageData 
 	c.origin = palloc(sizeof(float) * model->padded);
 	c.centroid = palloc(sizeof(float) * model->padded);
 	c.wrong = palloc(sizeof(float) * MOST_CODES);
+	c.along = palloc(sizeof(float) * MOST_CODES);
 	c.differ = palloc(sizeof(float) * MOST_CODES);
 	c.step = (int64) ceil(Max(meta->tuples, 1) / MOST_CODES);
 	look_at_codes(&c);

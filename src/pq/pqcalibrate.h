@@ -22,6 +22,7 @@ typedef struct PqCalibration
 	float	   *origin;			/* of the list that is read */
 	float	   *centroid;		/* of that */
 	float	   *wrong;			/* errors of codes of some entries */
+	float	   *along;			/* what of them lies along residuals */
 	float	   *differ;			/* and in how many subvectors others do */
 	int			nwrong;
 	int64		step;			/* one of so many entries is looked at */

@@ -524,13 +524,8 @@ worth_asking(Relation index, PqIndex *pq)
 		pq->asked = pages + 1;
 	else if (outliers >= pq_most_outliers(&pq->meta) && outliers >= pq->asked_outliers * 9 / 8)
 		pq->asked_outliers = outliers;
-	else if (strange && (!pq->asked_strange || pq->nstrange >= pq_most_outliers(&pq->meta) / 8))
-	{
-		pq->asked_strange = true;
-		pq->nstrange = 0;
-	}
 	else
-		return false;
+		return strange;
 	return true;
 }
 
@@ -559,8 +554,7 @@ pq_learn_wanted(Relation index, PqIndex *pq)
 		/* or who comes behind it would not look before very much has come */
 		pq->asked = before.asked;
 		pq->asked_outliers = before.asked_outliers;
-		pq->asked_strange = before.asked_strange;
-		pq->nstrange = before.nstrange;
+		pq->strange = before.strange;
 		return;
 	}
 	UnlockRelationOid(table, ShareUpdateExclusiveLock);

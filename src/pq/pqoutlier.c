@@ -11,39 +11,56 @@
  * few they are, and are known exactly when the index learns anew, which puts them
  * into lists; it is due when they are so many that scans feel it (pqdue.c).
  *
- * A row is an outlier by one of two signs.  The error of its code is large against
- * the length of its list's residuals.  Or its code is much like that of another row
+ * A row is an outlier by one of three signs.  The error of its code is large against
+ * the length of its list's residuals.  Or the part of it that lies along the row's
+ * own residual is: a query near to the row has the same way from the centroid, so
+ * that is by how much the row seems farther away than it is.  Where the unit of a
+ * list was learned from a few rows and is too large for those that follow, all of
+ * them have short codes, and errors that are no longer than usual, but along the
+ * residual.  Or its code is much like that of another row
  * of its list that was inserted before: where rows come that lie closer together
  * than codes can tell, all their codes are wrong in the same direction, and all of
  * them are missed together.  Nearly all of the rows that the index was calibrated
- * with show neither, so rows like them do not become outliers.
+ * with show none, so rows like them do not become outliers.
  */
 #include "postgres.h"
 
 #include <math.h>
 
+#include "common/hashfn.h"
 
 #include "pq/pq.h"
 
+/* While as many strange entries come as are to be learned from, so many ask. */
+#define ASKING_PART 8
+
 /*
- * How long the error of a point's code in a list is, whose centroid is given: a
- * code is a byte per subvector.
+ * How long the error of a point's code in a list is, whose centroid is given, and
+ * how much of it lies along the way from there to the point: a code is a byte per
+ * subvector.
  */
-float
-pq_code_wrong(const PqModel *model, uint32 list, const float *point, const float *centroid, const uint8 *codes)
+PqCodeError
+pq_code_error(const PqModel *model, uint32 list, const float *point, const float *centroid, const uint8 *codes)
 {
 	const float *codebook = PqModelArray(model, codebooks, float);
 	double		scale = PqModelArray(model, scales, float)[list];
 	double		square = 0;
+	double		product = 0;
+	double		length = 0;
 
 	for (int j = 0; j < model->space_dims; j++)
 	{
-		double		coded = scale * codebook[(size_t) j * PQ_TILE + codes[j / model->width]];
-		double		wrong = (double) point[j] - centroid[j] - coded;
+		double		residual = (double) point[j] - centroid[j];
+		double		wrong = residual - scale * codebook[(size_t) j * PQ_TILE + codes[j / model->width]];
 
 		square += wrong * wrong;
+		product += wrong * residual;
+		length += residual * residual;
 	}
-	return (float) sqrt(square);
+	return (PqCodeError)
+	{
+		(float) sqrt(square), length > 0 ? (float) (product / sqrt(length)) : 0
+	};
 }
 
 /*
@@ -87,12 +104,27 @@ pq_codes_differ(const PqIndex *pq, Page page, int but, const uint8 *codes)
 }
 
 /*
+ * Is a strange entry the one of so many that asks whether the index is to learn?  Drawn
+ * by its place, so that all backends together ask now and then, however many they are
+ * and however long each is there.
+ */
+static bool
+draw_strange(const PqIndex *pq, const PqEntry *entry)
+{
+	uint32		place = hash_combine(murmurhash32(ItemPointerGetBlockNumberNoCheck(&entry->tid)),
+									 murmurhash32(ItemPointerGetOffsetNumberNoCheck(&entry->tid)));
+
+	return place % (uint32) Min(pq_most_outliers(&pq->meta) / ASKING_PART, PG_INT32_MAX) == 0;
+}
+
+/*
  * Does the page where a list's inserts start tell that a point is an outlier: is its
  * code much like that of another entry there, or is it strange where many are?
  */
 static bool
-is_outlier_there(Relation index, PqIndex *pq, uint32 list, const uint8 *codes, bool strange)
+is_outlier_there(Relation index, PqIndex *pq, const PqEntry *entry, const uint8 *codes, bool strange)
 {
+	uint32		list = entry->list;
 	PqDirectoryEntry directory;
 	Buffer		buffer;
 	bool		outlier;
@@ -105,10 +137,19 @@ is_outlier_there(Relation index, PqIndex *pq, uint32 list, const uint8 *codes, b
 	buffer = pq_read(pq, index, directory.insert);
 	LockBuffer(buffer, BUFFER_LOCK_SHARE);
 	pq_posting_check(index, buffer, &pq->layout, list);
-	outlier = (strange && pq_page_strange(PqPostingGetHeader(BufferGetPage(buffer)))) ||
+	strange &= pq_page_strange(PqPostingGetHeader(BufferGetPage(buffer)));
+	outlier = strange ||
 		(pq->meta.alike > 0 && pq_codes_differ(pq, BufferGetPage(buffer), -1, codes) < pq->meta.alike);
 	UnlockReleaseBuffer(buffer);
+	pq->strange |= strange && draw_strange(pq, entry);
 	return outlier;
+}
+
+/* Is an error not larger than most are, in such a unit?  One that is no number is. */
+static bool
+error_within(const PqMetaPageData *meta, const PqCodeError *error, float unit)
+{
+	return error->length <= meta->usual * unit && error->along <= meta->usual_along * unit;
 }
 
 /*
@@ -122,19 +163,17 @@ pq_is_outlier(Relation index, PqIndex *pq, const PqEntry *entry, const float *po
 {
 	const PqModel *model = pq->model;
 	uint8		codes[PQ_MAX_SUBVECTORS + 4] = {0};
-	float		wrong;
-	float		length;
+	PqCodeError error;
 
 	*strange = false;
 	if (PqModelIsFlat(model) || pq->meta.ncurves == 0)
 		return false;
 	for (int m = 0; m < model->subvectors; m++)
 		codes[m] = PqEntryCodes(entry)[m / 2] >> (m % 2 * 4) & 15;
-	wrong = pq_code_wrong(model, entry->list, point, centroid, codes);
-	length = pq_list_length(model, entry->list);
-	*strange = !(wrong <= pq->meta.usual * length);
-	/* one that is no number is, too */
-	return !(wrong <= pq->meta.outlier * length) || is_outlier_there(index, pq, entry->list, codes, *strange);
+	error = pq_code_error(model, entry->list, point, centroid, codes);
+	*strange = !error_within(&pq->meta, &error, pq_list_length(model, entry->list));
+	return !error_within(&pq->meta, &error, pq->meta.outlier * pq_list_length(model, entry->list)) ||
+		is_outlier_there(index, pq, entry, codes, *strange);
 }
 
 /*
