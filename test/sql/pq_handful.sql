@@ -29,8 +29,8 @@ BEGIN
 	RETURN recall(op, 10);
 END $$;
 SELECT count(*) AS lives, array_agg((op, d, p, n, first, found)) FILTER (WHERE NOT coalesce(found >= 0.92, false)) AS not_found
-FROM (VALUES ('<=>', 'cosine', 'halfvec', -6, '{12,40}'::int[], '{0,100000}'::int[]),
-	('<=>', 'cosine', 'vector', -2, '{12,40}', '{0,100000}'),
-	('<->', 'l2', 'halfvec', 6, '{12}', '{0}'), ('<#>', 'ip', 'vector', -6, '{12}', '{0}')) c (op, class, type, p, ds, firsts),
-	unnest(ds) d, unnest(firsts) first, unnest('{1,8,16,60}'::int[]) n,
+FROM (VALUES ('<=>', 'cosine', 'halfvec', -6, '{12,40}'::int[], '{8,16}'::int[], '{0,100000,200000,300000}'::int[]),
+	('<=>', 'cosine', 'vector', -2, '{12,40}', '{8,16}', '{0,100000,200000,300000}'),
+	('<->', 'l2', 'halfvec', 6, '{12}', '{1,60}', '{0}'), ('<#>', 'ip', 'vector', -6, '{12}', '{1,60}', '{0}')) c (op, class, type, p, ds, ns, firsts),
+	unnest(ds) d, unnest(ns) n, unnest(firsts) first,
 	LATERAL handful(op, class, type, d, p, n, first) AS found;
