@@ -634,6 +634,7 @@ typedef struct PqFound
 {
 	double		distance;
 	float		error;
+	float		cosine;			/* by which its code is wrong; NaN if it has none */
 	ItemPointerData tid;
 } PqFound;
 
@@ -652,6 +653,7 @@ typedef struct PqGather
 	int			k;
 	double		kth;			/* distance of the k-th nearest, if there are
 								 * so many */
+	double		wider;			/* the rule's cosine of codes is, here */
 	float	   *nearest;		/* the k least distances, a heap, greatest
 								 * first */
 	int			nnearest;

@@ -32,6 +32,14 @@
  * Under inner product, where lists are ranked by q c, the cosines are those of the
  * query with a residual and with a code's error.
  *
+ * The rule allows for errors in all directions.  Where many rows lie closer together
+ * than codes can tell, as those may that came since the index learned, all their
+ * codes are wrong by nearly the same, and if that is too much for the rule, it is for
+ * all of them but the few that are looked at first.  So when all is gathered, the
+ * cosines of the rows that were found say whether there may be others: if they are on
+ * the mean as large as is rare for a single one, lists are scanned once more, with a
+ * rule that is wider by that.
+ *
  * Cosines know no scale and no query: what calibration has learned from some queries
  * (pqcalibrate.c) holds for others, far away or under a filter, whose d is larger
  * and who therefore see more lists.  Queries that lie in other directions from the
@@ -64,6 +72,12 @@ static const double projection_margins[] = {
 
 /* Lists that are scanned before their candidates are ranked. */
 #define LISTS_AT_ONCE 4
+/*
+ * What part of the rule's cosine the mean of those found is at most, nearly always,
+ * and by how much more a rule has to be wider to scan again.
+ */
+#define RARE_PART 0.5
+#define LEAST_WIDER 0.02
 /* Candidates that are kept at a time. */
 #define MOST_CANDIDATES 4096
 
@@ -179,7 +193,7 @@ code_limit(const PqGather *g, const PqProbe *probe)
 		return g->nestimates == g->refine ? g->estimates[0] : INFINITY;
 	if (nothing_known(g))
 		return INFINITY;
-	return judged_by(g) + g->rule.code * pq_code_reach(g->search, probe);
+	return judged_by(g) + (g->rule.code + g->wider) * pq_code_reach(g->search, probe);
 }
 
 /* Is a list left out? */
@@ -376,6 +390,13 @@ pq_gather_refine(PqGather *g, int refine)
 	g->estimates = palloc_extended(sizeof(float) * refine, MCXT_ALLOC_HUGE);
 }
 
+/* By which cosine the code of a candidate is wrong, whose distance is known now. */
+static inline float
+code_cosine(const PqGather *g, const PqCandidate *c, double distance)
+{
+	return (PqCandidateEstimate(c) - distance) / Max(pq_code_reach(g->search, &g->search->probes[c->probe]), 1e-30);
+}
+
 /*
  * Rank candidates from a number on by their refine codes.
  */
@@ -407,6 +428,7 @@ rank_candidates(PqGather *g, int from, int end)
 
 			found->distance = distances[i];
 			found->error = errors[i];
+			found->cosine = code_cosine(g, c, taxicab ? squares[i] : pq_comparable(search, distances[i]));
 			ItemPointerSet(&found->tid, PqCandidateBlock(c), c->offset);
 			see_distance(g, found);
 			if (taxicab)
@@ -612,7 +634,7 @@ gather_outlier_pages(PqGather *g, BlockNumber block)
 		for (int i = 0; i < search->ncandidates; i++)
 		{
 			const PqCandidate *c = &search->candidates[i];
-			PqFound		found = {.distance = distances[i],.error = errors[i]};
+			PqFound		found = {.distance = distances[i],.error = errors[i],.cosine = NAN};
 
 			ItemPointerSet(&found.tid, PqCandidateBlock(c), c->offset);
 			keep_outlier(g, &found);
@@ -644,6 +666,62 @@ gather_outliers(PqGather *g)
 		if (least_distance(g, &g->found[i]) <= g->outliers)
 			g->found[n++] = g->found[i];
 	g->nfound = n;
+}
+
+/* What was collected up to now need not be met again. */
+static void
+set_taken(PqGather *g)
+{
+	PqSearch   *search = g->search;
+
+	rank_collected(g);
+	for (int i = 0; i <= g->scanning; i++)
+		search->probes[i].taken = Max(search->probes[i].taken, search->probes[i].limit);
+}
+
+/*
+ * Are the codes of the rows found to be nearest wrong by so much, on the mean, that
+ * the rule may hide others?  Makes it wider then.
+ */
+static bool
+codes_mislead(PqGather *g)
+{
+	double		sum = 0;
+	double		wider;
+	int			n = 0;
+
+	if (nothing_known(g) || g->refine > 0)
+		return false;
+	for (int i = 0; i < g->nfound; i++)
+		if (g->found[i].distance <= g->kth && !isnan(g->found[i].cosine))
+		{
+			sum += g->found[i].cosine;
+			n++;
+		}
+	if (n == 0)
+		return false;
+	wider = sum / n - g->rule.code * RARE_PART;
+	if (!(wider > g->wider + LEAST_WIDER))
+		return false;
+	g->wider = wider;
+	return true;
+}
+
+/*
+ * Scan once more those lists of which codes may hide rows; few queries have any.
+ */
+static void
+gather_misled(PqGather *g)
+{
+	PqSearch   *search = g->search;
+
+	while (codes_mislead(g))
+	{
+		for (int i = 0; i <= g->scanning; i++)
+			if (!isinf(search->probes[i].taken))
+				collect_list(g, &search->probes[i]);
+		set_taken(g);
+	}
 }
 
 /*
@@ -680,8 +758,7 @@ pq_gather(PqGather *g)
 		}
 	}
 	g->scanning--;
-	rank_collected(g);
 	g->scanned = Max(g->scanned, g->scanning + 1);
-	for (int i = 0; i <= g->scanning; i++)
-		search->probes[i].taken = Max(search->probes[i].taken, search->probes[i].limit);
+	set_taken(g);
+	gather_misled(g);
 }
