@@ -148,6 +148,8 @@ typedef struct PqCurvePoint
 	float		list;			/* the rule; see pqgather.c */
 	float		code;
 	int32		probes;			/* lists that it scans, on average */
+	float		mean;			/* of the codes' cosines that it finds, for
+								 * most queries at most */
 	float		strange;		/* for queries unlike rows: those that are
 								 * stranger than this have the rule */
 } PqCurvePoint;
@@ -627,6 +629,7 @@ typedef struct PqRule
 {
 	float		list;
 	float		code;
+	float		mean;
 } PqRule;
 
 /* A candidate at the distance of its refine code. */

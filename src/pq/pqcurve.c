@@ -62,6 +62,7 @@ point_for(const PqCurve *curve, double goal, PqCurvePoint *point)
 	t = (goal - points[i - 1].recall) / (points[i].recall - points[i - 1].recall);
 	point->list = between(points[i - 1].list, points[i].list, t);
 	point->code = between(points[i - 1].code, points[i].code, t);
+	point->mean = between(points[i - 1].mean, points[i].mean, t);
 	point->probes = (int) ceil(points[i - 1].probes + t * (points[i].probes - points[i - 1].probes));
 	/* usual queries must not cost too much by either */
 	point->strange = Max(points[i - 1].strange, points[i].strange);
@@ -88,6 +89,7 @@ pq_curve_for(const PqCurve *curves, int ncurves, double k, double goal, PqCurveP
 	t = log(k / curves[i - 1].k) / log((double) curves[i].k / curves[i - 1].k);
 	point->list = between(other.list, point->list, t);
 	point->code = between(other.code, point->code, t);
+	point->mean = between(other.mean, point->mean, t);
 	point->probes = (int) ceil(other.probes + t * (point->probes - other.probes));
 	point->strange = Max(other.strange, point->strange);
 }

@@ -36,9 +36,9 @@
  * than codes can tell, as those may that came since the index learned, all their
  * codes are wrong by nearly the same, and if that is too much for the rule, it is for
  * all of them but the few that are looked at first.  So when all is gathered, the
- * cosines of the rows that were found say whether there may be others: if they are on
- * the mean as large as is rare for a single one, lists are scanned once more, with a
- * rule that is wider by that.
+ * cosines of the rows that were found say whether there may be others: if their mean
+ * is larger than for nearly all queries of calibration, lists are scanned once more,
+ * with a rule that is wider by as much.
  *
  * Cosines know no scale and no query: what calibration has learned from some queries
  * (pqcalibrate.c) holds for others, far away or under a filter, whose d is larger
@@ -72,11 +72,7 @@ static const double projection_margins[] = {
 
 /* Lists that are scanned before their candidates are ranked. */
 #define LISTS_AT_ONCE 4
-/*
- * What part of the rule's cosine the mean of those found is at most, nearly always,
- * and by how much more a rule has to be wider to scan again.
- */
-#define RARE_PART 0.5
+/* A rule has to be wider by so much more for lists to be scanned again. */
 #define LEAST_WIDER 0.02
 /* Candidates that are kept at a time. */
 #define MOST_CANDIDATES 4096
@@ -690,7 +686,7 @@ codes_mislead(PqGather *g)
 	double		wider;
 	int			n = 0;
 
-	if (nothing_known(g) || g->refine > 0)
+	if (nothing_known(g) || isinf(g->rule.code) || g->refine > 0)
 		return false;
 	for (int i = 0; i < g->nfound; i++)
 		if (g->found[i].distance <= g->kth && !isnan(g->found[i].cosine))
@@ -700,7 +696,7 @@ codes_mislead(PqGather *g)
 		}
 	if (n == 0)
 		return false;
-	wider = sum / n - g->rule.code * RARE_PART;
+	wider = sum / n - g->rule.mean;
 	if (!(wider > g->wider + LEAST_WIDER))
 		return false;
 	g->wider = wider;

@@ -36,6 +36,8 @@ static const float code_parts[] = {0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7
  */
 static const double groups_miss[] = {0.004, 0.02, 0.02};
 
+/* Such a part of queries find neighbours of which the codes are wrong as usual. */
+#define MOST_MEANS 0.98
 #define MOST_KINDS Max(2, PQ_UNLIKE_KINDS)
 
 /*
@@ -448,6 +450,31 @@ cheapest_rule(PqCalibration *c, const Measured *m, const Density *density, doubl
 }
 
 /*
+ * Up to where the mean lies, for most queries, of the codes' cosines of neighbours
+ * that a rule finds.
+ */
+static float
+usual_mean(const Measured *m, float code)
+{
+	float	   *means = palloc(sizeof(float) * m->nqueries);
+	int			n = 0;
+
+	for (int q = 0, i = 0; q < m->nqueries; q++)
+	{
+		double		sum = 0;
+		int			found = 0;
+
+		for (; i < m->ends[q]; i++)
+			if (m->cosines[i].code <= code && ++found)
+				sum += m->cosines[i].code;
+		if (found > 0)
+			means[n++] = sum / found;
+	}
+	qsort(means, n, sizeof(float), compare_floats);
+	return n > 0 && m->k > 1 ? quantile(means, n, MOST_MEANS) : code;
+}
+
+/*
  * The curve for one k: for each goal the cheapest rule that reaches it, and at
  * its end the rule that finds most.
  */
@@ -485,6 +512,8 @@ fill_curve(PqCalibration *c, const Measured *m, const Density *density, PqCurve 
 		if (curve->n > 1 && point->recall <= point[-1].recall)
 			curve->n--;
 	}
+	for (int i = 0; i < curve->n; i++)
+		curve->points[i].mean = usual_mean(m, curve->points[i].code);
 }
 
 /*

@@ -230,6 +230,7 @@ rule_for(PqScanOpaque *so, double k, PqCurvePoint *point)
 		return;
 	point->list = Max(point->list, unlike.list);
 	point->code = Max(point->code, unlike.code);
+	point->mean = Max(point->mean, unlike.mean);
 	point->probes = Max(point->probes, unlike.probes);
 	(void) pq_search_rank(search, point->probes);
 }
@@ -250,6 +251,7 @@ set_rule(PqScanOpaque *so, double k)
 	rule_for(so, k, &point);
 	g->rule.list = Max(point.list, before.list);
 	g->rule.code = Max(point.code, before.code);
+	g->rule.mean = Max(point.mean, before.mean);
 	g->expected = point.probes;
 	/* nobody knows how many lie within a bound */
 	for (double fewer = 1; so->wanted.bounded && fewer < k; fewer *= 10)
@@ -257,6 +259,7 @@ set_rule(PqScanOpaque *so, double k)
 		rule_for(so, fewer, &point);
 		g->rule.list = Max(g->rule.list, point.list);
 		g->rule.code = Max(g->rule.code, point.code);
+		g->rule.mean = Max(g->rule.mean, point.mean);
 	}
 	return g->rule.list > before.list || g->rule.code > before.code;
 }
@@ -492,7 +495,7 @@ start_phase(IndexScanDesc scan)
 	PqScanOpaque *so = scan->opaque;
 	PqSearch   *search = so->search;
 	const PqLayout *layout = &search->pq->layout;
-	PqRule		none = {-INFINITY, -INFINITY};
+	PqRule		none = {-INFINITY, -INFINITY, -INFINITY};
 	double		rows;
 
 	so->entries = (double) RelationGetNumberOfBlocks(scan->indexRelation) / (1 + layout->nrefine) * layout->nslots;
