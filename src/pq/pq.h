@@ -637,7 +637,8 @@ typedef struct PqFound
 {
 	double		distance;
 	float		error;
-	float		cosine;			/* by which its code is wrong; NaN if it has none */
+	float		cosine;			/* by which its code is wrong; NaN if it has
+								 * none */
 	ItemPointerData tid;
 } PqFound;
 
