@@ -31,6 +31,13 @@
 /* Entries of which codes are looked at in the time of one operator. */
 #define CODES_PER_OPERATOR 16
 
+/*
+ * A row that a filter of the executor's throws away, in operators: it is fetched
+ * once to see whether it is visible and once for the filter, from a page that no
+ * other row near to it is on, so the processor has to wait for it.  The server's
+ * cost of fetching rows has each page of the table once at most.
+ */
+#define OPERATORS_PER_THROWN 600
 /* Preparing a search, in operators. */
 #define PREPARING_OPERATORS 1000
 
@@ -122,6 +129,7 @@ pq_costestimate(PlannerInfo *root, IndexPath *path, double loop_count,
 	MemoryContext old;
 	double		k;
 	double		passing;
+	double		thrown;
 
 	if (list_length(path->indexorderbys) != 1)
 	{
@@ -155,7 +163,9 @@ pq_costestimate(PlannerInfo *root, IndexPath *path, double loop_count,
 	else
 		*startup = exact_cost(&basis);
 	*startup += PREPARING_OPERATORS * cpu_operator_cost;
-	*total = *startup + exact_cost(&basis) + passing * (cpu_index_tuple_cost + cpu_operator_cost * log2(passing + 1));
+	thrown = Max(passing - info->rel->rows, 0);
+	*total = *startup + exact_cost(&basis) + passing * (cpu_index_tuple_cost + cpu_operator_cost * log2(passing + 1)) +
+		thrown * OPERATORS_PER_THROWN * cpu_operator_cost;
 	*selectivity = costs.indexSelectivity;
 	*correlation = 0;
 	*pages = info->pages;
