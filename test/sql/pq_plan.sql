@@ -23,6 +23,16 @@ EXPLAIN (COSTS OFF) SELECT id FROM items WHERE kind = 3;
 EXPLAIN (COSTS OFF) SELECT id FROM items WHERE id = 3 ORDER BY e <-> '[0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0]' LIMIT 10;
 EXPLAIN (COSTS OFF) SELECT id FROM few ORDER BY e <-> '[0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0]' LIMIT 1;
 
+-- and under a condition that the index knows nothing of, where few rows are thrown away for it
+CREATE TABLE other (id int, n int, e vector(16));
+INSERT INTO other SELECT i, i % 1000, (SELECT array_agg(hashint8extended(i::int8 * 16 + j, 1) / 9e18) FROM generate_series(1, 16) j)::vector
+	FROM generate_series(1, 40000) i;
+CREATE INDEX other_pq ON other USING pq (e vector_l2_ops);
+CREATE INDEX other_n ON other (n);
+ANALYZE other;
+EXPLAIN (COSTS OFF) SELECT id FROM other WHERE n < 10 ORDER BY e <-> array_fill(0.5, '{16}')::vector LIMIT 10;
+EXPLAIN (COSTS OFF) SELECT id FROM other WHERE n < 100 ORDER BY e <-> array_fill(0.5, '{16}')::vector LIMIT 10;
+
 -- also where vectors are stored out of line, which a sequential scan reads one by one and is not charged for
 CREATE TABLE long (id int, e vector(600));
 INSERT INTO long SELECT i, array_agg(sin(i * 0.37 + j * (i % 50)))::vector FROM generate_series(1, 1500) i, generate_series(1, 600) j GROUP BY i;
