@@ -37,7 +37,7 @@ static const float code_parts[] = {0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7
 static const double groups_miss[] = {0.004, 0.02, 0.02};
 
 /* Such a part of queries find neighbours of which the codes are wrong as usual. */
-#define MOST_MEANS 0.98
+#define MOST_MEANS 0.95
 #define MOST_KINDS Max(2, PQ_UNLIKE_KINDS)
 
 /*

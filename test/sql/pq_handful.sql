@@ -28,7 +28,7 @@ BEGIN
 	INSERT INTO q SELECT place(-first - i, d, p) FROM generate_series(1, 30) i;
 	RETURN recall(op, 10);
 END $$;
-SELECT count(*) AS lives, array_agg((op, d, p, n, first, found)) FILTER (WHERE NOT coalesce(found >= 0.92, false)) AS not_found
+SELECT count(*) AS lives, array_agg((op, d, p, n, first, found)) FILTER (WHERE NOT coalesce(found >= 0.7, false)) AS not_found
 FROM (VALUES ('<=>', 'cosine', 'halfvec', -6, '{12,40}'::int[], '{8,16}'::int[], '{0,100000,200000,300000}'::int[]),
 	('<=>', 'cosine', 'vector', -2, '{12,40}', '{8,16}', '{0,100000,200000,300000}'),
 	('<->', 'l2', 'halfvec', 6, '{12}', '{1,60}', '{0}'), ('<#>', 'ip', 'vector', -6, '{12}', '{1,60}', '{0}')) c (op, class, type, p, ds, ns, firsts),
