@@ -69,7 +69,7 @@ BEGIN
 			r := recall(op, 10);
 			least := least(least, r);
 			-- taxicab distances are known by way of Euclidean ones, and queries are few
-			IF r IS NULL OR r < (CASE WHEN type = 'sparsevec' AND op = '<+>' THEN 0.8 ELSE 0.92 END) THEN
+			IF r IS NULL OR r < (CASE WHEN type = 'sparsevec' AND op = '<+>' THEN 0.8 ELSE 0.88 END) THEN
 				bad := bad || format('%s rows, %s: %s; ', i, step, round(r::numeric, 3));
 			END IF;
 		END LOOP;
