@@ -36,7 +36,7 @@ static const int rows_wanted[PQ_CURVES] = {1, 10, 100, 1000};
 #define NEARLY_ALL_MARGIN 1.25f
 #define MOST 0.9
 #define MOST_MARGIN 2
-#define MOST_MARGIN_SMALL 1.1f
+#define MOST_MARGIN_SMALL 1.2f
 /* Codes differ from the next by so much nearly always; far less is too much alike. */
 #define NEARLY_ALL_DIFFER 0.98
 #define DIFFER_MARGIN 0.8

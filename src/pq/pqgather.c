@@ -424,7 +424,7 @@ rank_candidates(PqGather *g, int from, int end)
 
 			found->distance = distances[i];
 			found->error = errors[i];
-			found->cosine = code_cosine(g, c, taxicab ? squares[i] : pq_comparable(search, distances[i]));
+			found->cosine = code_cosine(g, c, pq_comparable(search, distances[i]));
 			ItemPointerSet(&found->tid, PqCandidateBlock(c), c->offset);
 			see_distance(g, found);
 			if (taxicab)

@@ -47,16 +47,15 @@ static const double groups_miss[] = {0.004, 0.02, 0.02};
 #define UNLIKE_PRICE 0.1
 #define PREPARING 20000
 #define HIGH_GOAL 0.95
-
 /* The worst part of queries may fall short of a goal by so much. */
 #define WORST_PART 0.05
 #define WORST_SHORT 0.15
-
 /* A neighbour's cosines, by which it is found or not. */
 typedef struct Cosines
 {
 	float		list;
 	float		code;
+	float		own;			/* of the code, if it was the farthest wanted */
 } Cosines;
 
 /* What the codes say of an entry's distance. */
@@ -86,6 +85,7 @@ cosines_of(PqCalibration *c, const PqNeighbour *neighbour, PqProbe *probe, doubl
 
 	cosines.list = pq_list_cosine(c->search, probe->slot, probe->score, d);
 	cosines.code = (estimate - d) / Max(pq_code_reach(c->search, probe), 1e-30);
+	cosines.own = (estimate - neighbour->distance) / Max(pq_code_reach(c->search, probe), 1e-30);
 	return cosines;
 }
 
@@ -466,7 +466,7 @@ usual_mean(const Measured *m, float code)
 
 		for (; i < m->ends[q]; i++)
 			if (m->cosines[i].code <= code && ++found)
-				sum += m->cosines[i].code;
+				sum += m->cosines[i].own;
 		if (found > 0)
 			means[n++] = sum / found;
 	}
