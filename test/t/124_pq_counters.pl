@@ -98,7 +98,7 @@ cmp_ok($inserted, '>', 0, 'inserts are counted');
 cmp_ok($strange, '<', 0.15 * $inserted, 'few rows are strange');
 is(settle(), $first, 'rows of one kind come and go, and the index learns nothing');
 
-for my $round (1 .. 6)
+for my $round (1 .. 25)
 {
 	last if settle() ne $first;
 	churn(0.25);
