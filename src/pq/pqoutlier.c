@@ -141,7 +141,9 @@ is_outlier_there(Relation index, PqIndex *pq, const PqEntry *entry, const uint8 
 	outlier = strange ||
 		(pq->meta.alike > 0 && pq_codes_differ(pq, BufferGetPage(buffer), -1, codes) < pq->meta.alike);
 	UnlockReleaseBuffer(buffer);
-	pq->strange |= strange && draw_strange(pq, entry);
+	/* the session may end with this row, so it asks at once */
+	if (strange && draw_strange(pq, entry))
+		pq->strange = pq->look = true;
 	return outlier;
 }
 
