@@ -27,7 +27,7 @@
 
 #include <math.h>
 
-#include "common/hashfn.h"
+#include "common/pg_prng.h"
 
 #include "pq/pq.h"
 
@@ -104,17 +104,14 @@ pq_codes_differ(const PqIndex *pq, Page page, int but, const uint8 *codes)
 }
 
 /*
- * Is a strange entry the one of so many that asks whether the index is to learn?  Drawn
- * by its place, so that all backends together ask now and then, however many they are
- * and however long each is there.
+ * Is a strange entry the one of so many that asks whether the index is to learn?  It is
+ * drawn, so that all backends together ask now and then, however many they are, however
+ * long each is there, and whichever slots are used again.
  */
 static bool
-draw_strange(const PqIndex *pq, const PqEntry *entry)
+draw_strange(const PqIndex *pq)
 {
-	uint32		place = hash_combine(murmurhash32(ItemPointerGetBlockNumberNoCheck(&entry->tid)),
-									 murmurhash32(ItemPointerGetOffsetNumberNoCheck(&entry->tid)));
-
-	return place % (uint32) Min(pq_most_outliers(&pq->meta) / ASKING_PART, PG_INT32_MAX) == 0;
+	return pg_prng_double(&pg_global_prng_state) * pq_most_outliers(&pq->meta) < ASKING_PART;
 }
 
 /*
@@ -122,9 +119,8 @@ draw_strange(const PqIndex *pq, const PqEntry *entry)
  * code much like that of another entry there, or is it strange where many are?
  */
 static bool
-is_outlier_there(Relation index, PqIndex *pq, const PqEntry *entry, const uint8 *codes, bool strange)
+is_outlier_there(Relation index, PqIndex *pq, uint32 list, const uint8 *codes, bool strange)
 {
-	uint32		list = entry->list;
 	PqDirectoryEntry directory;
 	Buffer		buffer;
 	bool		outlier;
@@ -142,7 +138,7 @@ is_outlier_there(Relation index, PqIndex *pq, const PqEntry *entry, const uint8 
 		(pq->meta.alike > 0 && pq_codes_differ(pq, BufferGetPage(buffer), -1, codes) < pq->meta.alike);
 	UnlockReleaseBuffer(buffer);
 	/* the session may end with this row, so it asks at once */
-	if (strange && draw_strange(pq, entry))
+	if (strange && draw_strange(pq))
 		pq->strange = pq->look = true;
 	return outlier;
 }
@@ -175,7 +171,7 @@ pq_is_outlier(Relation index, PqIndex *pq, const PqEntry *entry, const float *po
 	error = pq_code_error(model, entry->list, point, centroid, codes);
 	*strange = !error_within(&pq->meta, &error, pq_list_length(model, entry->list));
 	return !error_within(&pq->meta, &error, pq->meta.outlier * pq_list_length(model, entry->list)) ||
-		is_outlier_there(index, pq, entry, codes, *strange);
+		is_outlier_there(index, pq, entry->list, codes, *strange);
 }
 
 /*

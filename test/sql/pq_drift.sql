@@ -42,7 +42,7 @@ BEGIN
 END $$;
 /*
  * A life of an index made before its rows: steps of a kind, its parameter, and how many rows, and where the goal was
- * missed.  In one transaction nobody else can see the index, so inserts learn themselves, and always at the same rows.
+ * missed.  In one transaction nobody else can see the index, so inserts learn themselves.
  */
 CREATE FUNCTION life(d int, type text, op text, class text, VARIADIC steps text[]) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
