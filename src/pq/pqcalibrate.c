@@ -108,20 +108,11 @@ look_at_codes(PqCalibration *c)
 	pfree(point);
 }
 
-static int
-compare_floats(const void *a, const void *b)
-{
-	float		x = *(const float *) a;
-	float		y = *(const float *) b;
-
-	return x < y ? -1 : x > y;
-}
-
 /* The value that a part of some are below, which are sorted. */
 static float
 quantile(float *values, int n, double part)
 {
-	qsort(values, n, sizeof(float), compare_floats);
+	qsort(values, n, sizeof(float), pq_compare_floats);
 	return values[(int) (n * part)];
 }
 

@@ -51,6 +51,31 @@ pq_kind_ends(const PqCalibration *c, int n)
 		(n > c->nusual && unlike > 0 && (n - c->nusual) % unlike == 0);
 }
 
+/*
+ * Entries by the two cosines of their list and their code: how many have at most
+ * those of the edges, and how many more than the last.
+ */
+#define PQ_EDGES 127
+typedef struct PqScale
+{
+	float		edges[PQ_EDGES];
+} PqScale;
+
+typedef struct PqDensity
+{
+	PqScale		lists;
+	PqScale		codes;
+	uint32		counts[PQ_EDGES + 1][PQ_EDGES + 1];
+} PqDensity;
+
+/* pqdensity.c */
+extern int	pq_compare_floats(const void *a, const void *b);
+extern float pq_quantile(const float *sorted, int n, double part);
+extern void pq_scale_set(PqScale *scale, const float *sorted, int n, float most);
+extern void pq_density_count(PqCalibration *c, double d, PqDensity *density);
+extern void pq_density_add(PqDensity *density, const PqDensity *other);
+extern double pq_density_ranked(const PqDensity *density, const PqRule *rule);
+
 /* pqrule.c */
 extern void pq_measure_groups(PqCalibration *c);
 extern void pq_measure_rows(PqCalibration *c, int from, int to, int k, PqCurve *curve);

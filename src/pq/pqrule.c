@@ -118,25 +118,6 @@ measure_cosines(PqCalibration *c, int q, const int *probes, int first, int last,
 	return n;
 }
 
-/* Bins of cosines, and beyond these, as far as rules for queries unlike rows look. */
-#define BINS 64
-#define FAR_BINS 16
-#define ALL_BINS (BINS + FAR_BINS)
-typedef struct Scale
-{
-	float		from;
-	float		width;
-	float		far_width;
-} Scale;
-
-/* How many entries there are to each pair of cosines. */
-typedef struct Density
-{
-	Scale		lists;
-	Scale		codes;
-	uint32		counts[ALL_BINS][ALL_BINS];
-} Density;
-
 /* The neighbours of all queries for one k, and how many each query has. */
 typedef struct Measured
 {
@@ -151,7 +132,7 @@ typedef struct Measured
 								 * sorted */
 	int		   *counted;		/* the queries whose these are */
 	int			ncounted;
-	Density   **densities;		/* [ncounted] */
+	PqDensity **densities;		/* [ncounted] */
 	float	   *lists;			/* cosines of all, sorted */
 	float	   *codes;
 	int			n;
@@ -159,15 +140,6 @@ typedef struct Measured
 	float	   *own_codes;
 	int			nown;
 } Measured;
-
-static int
-compare_floats(const void *a, const void *b)
-{
-	float		x = *(const float *) a;
-	float		y = *(const float *) b;
-
-	return x < y ? -1 : x > y;
-}
 
 /*
  * Does a rule reach a goal for the queries from first to last - 1, and where many
@@ -231,13 +203,6 @@ reaches(const Measured *m, const PqRule *rule, double goal, double *recall)
 	return enough;
 }
 
-/* The cosine that lets so much of all through. */
-static float
-quantile(const float *sorted, int n, double part)
-{
-	return sorted[Max(0, Min(n - 1, (int) ceil(part * n) - 1))];
-}
-
 /*
  * Of the rules with some limit for codes the one with the least limit for lists
  * that reaches a goal; false if none does.
@@ -297,109 +262,6 @@ lists_scanned(const PqCalibration *c, const Measured *m, const PqRule *rule)
 	return sum / Max(m->ncounted, 1);
 }
 
-/* Entries looked at for each query. */
-#define MOST_COUNTED 100000
-
-static int
-bin_of(const Scale *scale, double value)
-{
-	double		bin = (value - scale->from) / Max(scale->width, 1e-30);
-
-	/* what is no number lies in the first bin */
-	if (!(bin > 0))
-		return 0;
-	/* the largest that was measured is in the last that is near */
-	if (bin < BINS * (1 + 1e-5) || scale->far_width == 0)
-		return bin < BINS - 1 ? (int) bin : BINS - 1;
-	bin = BINS + (value - scale->from - (double) scale->width * BINS) / scale->far_width;
-	return bin < ALL_BINS - 1 ? (int) bin : ALL_BINS - 1;
-}
-
-/* A scale for sorted cosines, and for larger ones up to a limit. */
-static void
-set_scale(Scale *scale, const float *sorted, int n, float most)
-{
-	scale->from = sorted[0];
-	scale->width = (sorted[n - 1] - sorted[0]) / BINS;
-	scale->far_width = isfinite(most) ? Max(most - sorted[n - 1], 0) / FAR_BINS : 0;
-}
-
-/* Count the entries of a list of the search's query. */
-static double
-count_list(PqCalibration *c, PqProbe *probe, double d, Density *density)
-{
-	PqIndex    *pq = c->pq;
-	double		reach = Max(pq_code_reach(c->search, probe), 1e-30);
-	uint32	   *counts = density->counts[bin_of(&density->lists, pq_list_cosine(c->search, probe->slot, probe->score, d))];
-	double		entries = 0;
-	BlockNumber block = pq_list_head(pq, c->index, probe->slot);
-
-	pq_probe_prepare(c->search, probe);
-	while (block != InvalidBlockNumber)
-	{
-		Buffer		buffer = pq_read(pq, c->index, block);
-		Page		page = BufferGetPage(buffer);
-		const PqPostingHeader *header = PqPostingGetHeader(page);
-		uint32		masks[64];
-		int32		sums[64 * PQ_BLOCK];
-		PqBlockScan scan = {0};
-
-		LockBuffer(buffer, BUFFER_LOCK_SHARE);
-		pq_posting_check(c->index, buffer, &pq->layout, probe->slot);
-		scan.codes = (uint8 *) page + pq->layout.codes;
-		scan.terms = (uint8 *) page + pq->layout.terms;
-		scan.nblocks = (header->nused + PQ_BLOCK - 1) / PQ_BLOCK;
-		scan.nquads = pq->layout.nquads;
-		scan.table = probe->frame->table;
-		scan.term_factor = Max(probe->term_factor, 0);
-		scan.limit = PG_INT32_MAX;
-		scan.masks = masks;
-		scan.sums = sums;
-		pq_kernels->scan_blocks(&scan);
-		for (int i = 0; i < header->nused; i++)
-		{
-			double		estimate = probe->base + probe->unit * sums[i] + probe->term_step * scan.terms[i];
-
-			counts[bin_of(&density->codes, (estimate - d) / reach)]++;
-		}
-		entries += header->nused;
-		block = header->next;
-		UnlockReleaseBuffer(buffer);
-		CHECK_FOR_INTERRUPTS();
-	}
-	return entries;
-}
-
-/* Count what a query's lists hold, as far as rules may want to see them. */
-static void
-count_query(PqCalibration *c, double d, Density *density)
-{
-	double		most = density->lists.from + density->lists.width * BINS + density->lists.far_width * FAR_BINS;
-	double		entries = 0;
-
-	for (int i = 0; i < c->search->nprobes && entries < MOST_COUNTED; i++)
-	{
-		PqProbe    *probe = &c->search->probes[i];
-
-		if (pq_list_cosine(c->search, probe->slot, probe->score, d) <= most)
-			entries += count_list(c, probe, d, density);
-	}
-}
-
-/* How many candidates a rule ranks, on average. */
-static double
-codes_ranked(const Density *density, int ncounted, const PqRule *rule)
-{
-	int			lists = bin_of(&density->lists, rule->list);
-	int			codes = bin_of(&density->codes, rule->code);
-	double		sum = 0;
-
-	for (int i = 0; i <= lists; i++)
-		for (int j = 0; j <= codes; j++)
-			sum += density->counts[i][j];
-	return sum / Max(ncounted, 1);
-}
-
 /* What a search costs that scans so many lists and ranks so many codes; nanoseconds, roughly. */
 static double
 rule_cost(const PqCalibration *c, double lists, double codes)
@@ -414,7 +276,7 @@ rule_cost(const PqCalibration *c, double lists, double codes)
  * The cheapest rule that reaches a goal, and what it costs; false if none does.
  */
 static bool
-cheapest_rule(PqCalibration *c, const Measured *m, const Density *density, double goal, PqCurvePoint *point, double *best)
+cheapest_rule(PqCalibration *c, const Measured *m, const PqDensity *density, double goal, PqCurvePoint *point, double *best)
 {
 	double		own_goal = 1 - (1 - goal) * OWN_PART;
 
@@ -426,15 +288,15 @@ cheapest_rule(PqCalibration *c, const Measured *m, const Density *density, doubl
 		double		lists;
 		double		cost;
 
-		rule.code = quantile(m->codes, m->n, 1 - (1 - goal) * code_parts[i]);
+		rule.code = pq_quantile(m->codes, m->n, 1 - (1 - goal) * code_parts[i]);
 		if (m->nown > 0)
-			rule.code = Max(rule.code, quantile(m->own_codes, m->nown, own_goal));
+			rule.code = Max(rule.code, pq_quantile(m->own_codes, m->nown, own_goal));
 		if (!least_lists(m, goal, &rule, &recall))
 			continue;
 		if (m->nown > 0)
-			rule.list = Max(rule.list, quantile(m->own_lists, m->nown, own_goal));
+			rule.list = Max(rule.list, pq_quantile(m->own_lists, m->nown, own_goal));
 		lists = lists_scanned(c, m, &rule);
-		cost = rule_cost(c, lists, codes_ranked(density, m->ncounted, &rule));
+		cost = rule_cost(c, lists, pq_density_ranked(density, &rule) / Max(m->ncounted, 1));
 		if (cost < *best)
 		{
 			*best = cost;
@@ -470,8 +332,8 @@ usual_mean(const Measured *m, float code)
 		if (found > 0)
 			means[n++] = sum / found;
 	}
-	qsort(means, n, sizeof(float), compare_floats);
-	return n > 0 && m->k > 1 ? quantile(means, n, MOST_MEANS) : code;
+	qsort(means, n, sizeof(float), pq_compare_floats);
+	return n > 0 && m->k > 1 ? pq_quantile(means, n, MOST_MEANS) : code;
 }
 
 /*
@@ -479,7 +341,7 @@ usual_mean(const Measured *m, float code)
  * its end the rule that finds most.
  */
 static void
-fill_curve(PqCalibration *c, const Measured *m, const Density *density, PqCurve *curve)
+fill_curve(PqCalibration *c, const Measured *m, const PqDensity *density, PqCurve *curve)
 {
 	double		costs[lengthof(goals)];
 
@@ -552,9 +414,9 @@ pq_measure_groups(PqCalibration *c)
 			}
 			pfree(of_groups);
 		}
-		qsort(excess, n, sizeof(float), compare_floats);
+		qsort(excess, n, sizeof(float), pq_compare_floats);
 		if (n > 0)
-			c->meta->look = Max(c->meta->look, quantile(excess, n, 1 - groups_miss[kind]));
+			c->meta->look = Max(c->meta->look, pq_quantile(excess, n, 1 - groups_miss[kind]));
 	}
 	pfree(excess);
 }
@@ -581,7 +443,7 @@ see_lists(PqCalibration *c, Measured *m, double d)
 
 		seen[i] = i < c->search->nprobes ? pq_list_cosine(c->search, probe->slot, probe->score, d) : INFINITY;
 	}
-	qsort(seen, model->nlists, sizeof(float), compare_floats);
+	qsort(seen, model->nlists, sizeof(float), pq_compare_floats);
 }
 
 /*
@@ -626,18 +488,18 @@ sort_cosines(Measured *m)
 		m->lists[i] = m->cosines[i].list;
 		m->codes[i] = m->cosines[i].code;
 	}
-	qsort(m->lists, m->n, sizeof(float), compare_floats);
-	qsort(m->codes, m->n, sizeof(float), compare_floats);
-	qsort(m->own_lists, m->nown, sizeof(float), compare_floats);
-	qsort(m->own_codes, m->nown, sizeof(float), compare_floats);
+	qsort(m->lists, m->n, sizeof(float), pq_compare_floats);
+	qsort(m->codes, m->n, sizeof(float), pq_compare_floats);
+	qsort(m->own_lists, m->nown, sizeof(float), pq_compare_floats);
+	qsort(m->own_codes, m->nown, sizeof(float), pq_compare_floats);
 }
 
 /* Count the entries that each pair of cosines stands for, of each query and of all. */
-static Density *
+static PqDensity *
 measure_density(PqCalibration *c, Measured *m)
 {
-	Density    *density = palloc0(sizeof(Density));
-	Density    *one = NULL;
+	PqDensity  *density = palloc0(sizeof(PqDensity));
+	PqDensity  *one = NULL;
 	float		lists = m->lists[m->n - 1];
 	float		codes = m->codes[m->n - 1];
 
@@ -647,9 +509,9 @@ measure_density(PqCalibration *c, Measured *m)
 			lists = Max(lists, c->meta->unlike_curves[i].points[j].list);
 			codes = Max(codes, c->meta->unlike_curves[i].points[j].code);
 		}
-	set_scale(&density->lists, m->lists, m->n, lists);
-	set_scale(&density->codes, m->codes, m->n, codes);
-	m->densities = palloc(sizeof(Density *) * Max(m->ncounted, 1));
+	pq_scale_set(&density->lists, m->lists, m->n, lists);
+	pq_scale_set(&density->codes, m->codes, m->n, codes);
+	m->densities = palloc(sizeof(PqDensity *) * Max(m->ncounted, 1));
 	for (int i = 0; i < m->ncounted; i++)
 	{
 		int			q = m->counted[i];
@@ -657,14 +519,12 @@ measure_density(PqCalibration *c, Measured *m)
 
 		/* those of rows' queries are kept */
 		if (!one)
-			one = palloc(sizeof(Density));
-		*one = *density;
-		memset(one->counts, 0, sizeof(one->counts));
+			one = palloc(sizeof(PqDensity));
+		one->lists = density->lists;
+		one->codes = density->codes;
 		rank_all(c, q);
-		count_query(c, c->neighbours[(size_t) q * c->depth + m->k - 1].distance, one);
-		for (int j = 0; j < ALL_BINS; j++)
-			for (int k = 0; k < ALL_BINS; k++)
-				density->counts[j][k] += one->counts[j][k];
+		pq_density_count(c, c->neighbours[(size_t) q * c->depth + m->k - 1].distance, one);
+		pq_density_add(density, one);
 		m->densities[i] = keep ? one : NULL;
 		if (keep)
 			one = NULL;
@@ -696,7 +556,7 @@ cost_of(const PqCalibration *c, const Measured *m, const Counted *query, const P
 	const PqModel *model = c->pq->model;
 	const float *seen = m->seen + (size_t) query->number * model->nlists;
 	int			lists = count_within(seen, model->nlists, rule->list);
-	double		codes = codes_ranked(m->densities[query->number], 1, rule);
+	double		codes = pq_density_ranked(m->densities[query->number], rule);
 
 	return PREPARING + Min(PqListsRanked(probes), model->nlists) * (20 + 0.25 * model->space_dims) + rule_cost(c, lists, codes);
 }

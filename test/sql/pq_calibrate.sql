@@ -42,5 +42,11 @@ SELECT jflow_pq_calibrate('few_pq', 'SELECT e FROM queries');
 CREATE TABLE wide AS SELECT (SELECT array_agg(u(i, j)::real ORDER BY j) FROM generate_series(1, 24) j)::vector(24) AS e FROM generate_series(1, 3000) i;
 CREATE INDEX wide_pq ON wide USING pq (e vector_l2_ops);
 SELECT count(DISTINCT (p->'list', p->'code')) AS rules FROM jflow_pq_info('wide_pq'), jsonb_array_elements(calibration) p WHERE (p->>'k')::int = 10 AND (p->>'recall')::numeric IN (0.85, 0.875);
+-- codes cost most where many rows are wanted: does a lower goal look at fewer of them?
+CREATE FUNCTION h(i int, j int) RETURNS float8 LANGUAGE sql IMMUTABLE RETURN hashint8extended(i::int8 * 4096 + j, 7) / 9223372036854775808.0;
+CREATE TABLE many (e vector(24));
+INSERT INTO many SELECT (SELECT array_agg(5 * h(-1 - i % 50, j) + h(i, j) + h(i, j + 1000) + h(i, j + 2000)) FROM generate_series(1, 24) j)::vector FROM generate_series(1, 20000) i;
+CREATE INDEX many_pq ON many USING pq (e vector_l2_ops);
+SELECT max((p->>'code')::float8) - min((p->>'code')::float8) > 0.05 AS fewer FROM jflow_pq_info('many_pq'), jsonb_array_elements(calibration) p WHERE (p->>'k')::int = 1000 AND (p->>'recall')::numeric IN (0.9, 0.95);
 DROP SCHEMA pq_calibrate CASCADE;
 DROP ROLE pq_calibrate_reader;
