@@ -24,8 +24,14 @@ static const double goals[] = {0.5, 0.7, 0.8, 0.85, 0.875, 0.9, 0.92, 0.935, 0.9
 /* Parts of what may be missed that are tried for codes to miss. */
 static const float code_parts[] = {0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9};
 
-/* A query that is a row's vector misses that row less often than others. */
+/*
+ * A query that is a row's vector misses that row less often than others, by so much,
+ * and where that is fewer than one of those measured, by what still tells an odd one
+ * from many.
+ */
 #define OWN_PART 0.2
+#define OWN_PART_MOST 0.4
+#define OWN_ODD 1.5
 /* Of many neighbours some are measured. */
 #define MOST_MEASURED 100
 /* Queries of which one is used to count lists and entries. */
@@ -272,13 +278,20 @@ rule_cost(const PqCalibration *c, double lists, double codes)
 	return lists * (300 + per_list * (0.4 + 0.15 * model->nquads)) + codes * (120 + 0.25 * model->space_dims);
 }
 
+/* The part of queries that are rows' for which a rule finds that row. */
+static double
+own_part(const Measured *m, double goal)
+{
+	return 1 - Max((1 - goal) * OWN_PART, Min((1 - goal) * OWN_PART_MOST, OWN_ODD / Max(m->nown, 1)));
+}
+
 /*
  * The cheapest rule that reaches a goal, and what it costs; false if none does.
  */
 static bool
 cheapest_rule(PqCalibration *c, const Measured *m, const PqDensity *density, double goal, PqCurvePoint *point, double *best)
 {
-	double		own_goal = 1 - (1 - goal) * OWN_PART;
+	double		own_goal = own_part(m, goal);
 
 	*best = INFINITY;
 	for (int i = 0; i < (int) lengthof(code_parts); i++)
