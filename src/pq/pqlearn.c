@@ -571,15 +571,12 @@ pq_learn_wanted(Relation index, PqIndex *pq)
 	(void) RegisterDynamicBackgroundWorker(&worker, NULL);
 }
 
-/*
- * Tell VACUUM of other tables that it need not keep rows for us, as it does for
- * its own kind: we look at no rows, and nobody vacuums our table meanwhile.
- */
+/* Tell others what kind of process this is. */
 static void
-hold_back_nobody(void)
+set_status_flags(uint8 flags)
 {
 	LWLockAcquire(ProcArrayLock, LW_EXCLUSIVE);
-	MyProc->statusFlags |= PROC_IN_VACUUM;
+	MyProc->statusFlags |= flags;
 	ProcGlobal->statusFlags[MyProc->pgxactoff] = MyProc->statusFlags;
 	LWLockRelease(ProcArrayLock);
 }
@@ -594,7 +591,12 @@ learn_in_transaction(Oid oid)
 	bool		learned = false;
 
 	StartTransactionCommand();
-	hold_back_nobody();
+
+	/*
+	 * VACUUM of other tables need not keep rows for us, as for its own kind:
+	 * we look at no rows, and nobody vacuums our table meanwhile
+	 */
+	set_status_flags(PROC_IN_VACUUM);
 	table = IndexGetRelation(oid, true);
 	/* VACUUM does it, too, so it need not be waited for */
 	if (OidIsValid(table) && ConditionalLockRelationOid(table, ShareUpdateExclusiveLock))
@@ -613,9 +615,37 @@ learn_in_transaction(Oid oid)
 	return learned;
 }
 
+/* The same, but a cancel ends it without an error. */
+static bool
+learn_unless_canceled(Oid oid)
+{
+	MemoryContext context = CurrentMemoryContext;
+	volatile bool learned = false;
+
+	PG_TRY();
+	{
+		learned = learn_in_transaction(oid);
+	}
+	PG_CATCH();
+	{
+		if (geterrcode() != ERRCODE_QUERY_CANCELED)
+			PG_RE_THROW();
+		MemoryContextSwitchTo(context);
+		FlushErrorState();
+		AbortCurrentTransaction();
+		ereport(LOG,
+				(errmsg("canceled learning the pq index with OID %u anew", oid),
+				 errdetail("Inserts that find it due begin it again, and VACUUM does it.")));
+	}
+	PG_END_TRY();
+	return learned;
+}
+
 /*
  * The worker: it reads pages of one index and writes others, and runs no code of
- * anybody's.
+ * anybody's.  What it does can be done later, so it makes way as autovacuum does: who
+ * waits for a lock of its own for longer than deadlock_timeout cancels it, and DROP
+ * DATABASE and the like end it.
  */
 void
 jflow_pq_learn_worker(Datum arg)
@@ -626,13 +656,14 @@ jflow_pq_learn_worker(Datum arg)
 	pqsignal(SIGTERM, die);
 	BackgroundWorkerUnblockSignals();
 	BackgroundWorkerInitializeConnectionByOid(DatumGetObjectId(arg), InvalidOid, 0);
+	set_status_flags(PROC_IS_AUTOVACUUM);
 	pgstat_report_activity(STATE_RUNNING, "learning a pq index anew");
 
 	/*
 	 * and again if very much has come meanwhile; others get the table in
 	 * between
 	 */
-	for (int i = 0; i < MOST_TIMES && learn_in_transaction(oid); i++)
+	for (int i = 0; i < MOST_TIMES && learn_unless_canceled(oid); i++)
 		;
 	pgstat_report_activity(STATE_IDLE, NULL);
 	proc_exit(0);
