@@ -431,4 +431,16 @@ jflow_virtual_column_uses_compat(Relation rel, AttrNumber attnum)
 #define jflow_virtual_column_uses_compat(rel, attnum) ((Bitmapset *) NULL)
 #endif
 
+/*
+ * Before version 17 VACUUM may remove rows that an old snapshot sees
+ * (old_snapshot_threshold); that a page has changed since tells a scan of it.
+ */
+#if PG_VERSION_NUM >= 170000
+#define test_old_snapshot_compat(snapshot, relation, page) ((void) (snapshot))
+#else
+#include "storage/bufmgr.h"
+#define test_old_snapshot_compat(snapshot, relation, page) \
+	TestForOldSnapshot(snapshot, relation, page)
+#endif
+
 #endif							/* JFLOW_COMPAT_H */

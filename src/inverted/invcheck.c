@@ -468,7 +468,7 @@ check_index(const IxInspected *inspected, FunctionCallInfo fcinfo)
 	check.max_bounds = 1024;
 	check.bounds = palloc(sizeof(Bounds) * check.max_bounds);
 	check.row_context = AllocSetContextCreate(CurrentMemoryContext, "inverted row", ALLOCSET_DEFAULT_SIZES);
-	check.search = inv_search_begin(check.index, &query, NULL);
+	check.search = inv_search_begin(check.index, NULL, &query, NULL);
 	inv_check_stale(check.search);
 	for (int p = 0; p < check.search->nparts; p++)
 	{

@@ -317,6 +317,7 @@ extern void inv_writer_end(InvWriter *writer, uint32 max_terms, InvPart *part);
 typedef struct InvReader
 {
 	Relation	index;
+	Snapshot	snapshot;		/* NULL if no rows are looked for */
 	InvLayout	layout;
 	bool		standby;		/* pages may be used again meanwhile */
 	bool		stale;			/* and one was */

@@ -7,6 +7,7 @@
 
 #include "utils/memutils.h"
 
+#include "compat.h"
 #include "inverted/invsearch.h"
 
 /* The block of a document page; invalid if the reader became stale. */
@@ -67,6 +68,7 @@ inv_search_doc(InvSearch *search, InvSearchPart *part, uint32 doc, ItemPointer t
 	inv_page_check(search->index, block, page, INV_PAGE_DOCS);
 	if (IxPageGetOpaque(page)->owner != part->part.id || slot >= InvPageGetHeader(page)->count)
 		ix_corrupt(search->index, block, "The page belongs to another segment.");
+	test_old_snapshot_compat(search->reader.snapshot, search->index, page);
 	wanted = !(InvPageDead(page, layout)[slot / 32] >> (slot % 32) & 1);
 	if (wanted && search->filters.n > 0)
 		wanted = ix_filters_mask(&search->filters, page, &layout->filters, slot / IX_FILTER_BLOCK,

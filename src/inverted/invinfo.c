@@ -104,7 +104,7 @@ tell_facts(const IxInspected *inspected, FunctionCallInfo fcinfo)
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
 	inv_read_meta(inspected->index, meta);
-	search = inv_search_begin(inspected->index, &query, NULL);
+	search = inv_search_begin(inspected->index, NULL, &query, NULL);
 	for (int p = 0; p < search->nparts; p++)
 	{
 		if (search->parts[p].part.pending)

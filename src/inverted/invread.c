@@ -16,6 +16,7 @@
 #include "miscadmin.h"
 #include "utils/rel.h"
 
+#include "compat.h"
 #include "inverted/inverted.h"
 
 /*
@@ -84,6 +85,7 @@ inv_read_page(InvReader *reader, uint32 id, BlockNumber block, InvPageKind kind,
 		return false;
 	if (!reader->standby)
 		LockBuffer(buffer, BUFFER_LOCK_SHARE);
+	test_old_snapshot_compat(reader->snapshot, reader->index, page);
 	memcpy(copy, page, BLCKSZ);
 	UnlockReleaseBuffer(buffer);
 	return true;

@@ -247,7 +247,7 @@ begin_search(IndexScanDesc scan, InvScanOpaque *so)
 
 	end_search(so);
 	old = MemoryContextSwitchTo(so->search_context);
-	so->search = inv_search_begin(scan->indexRelation, &so->query, &so->filters);
+	so->search = inv_search_begin(scan->indexRelation, scan->xs_snapshot, &so->query, &so->filters);
 	so->fetch = ix_fetch_begin(scan->heapRelation, scan->indexRelation);
 	so->stage = so->only_null ? STAGE_NULL : STAGE_NUMBER;
 	so->want = first_want(so);

@@ -15,6 +15,7 @@
 #include "miscadmin.h"
 #include "utils/memutils.h"
 
+#include "compat.h"
 #include "inverted/invsearch.h"
 
 /* Scores are at most about this many units. */
@@ -31,6 +32,7 @@ pin_parts(InvSearch *search)
 
 	LockBuffer(buffer, BUFFER_LOCK_SHARE);
 	meta = inv_meta_verify(search->index, buffer);
+	test_old_snapshot_compat(search->reader.snapshot, search->index, BufferGetPage(buffer));
 	search->query.dims = meta->dims;
 	inv_layout_init(&search->reader.layout, meta->nfilters, meta->filter_width);
 	search->parts = palloc0(sizeof(InvSearchPart) * (meta->nparts + 1));
@@ -86,7 +88,7 @@ find_terms(InvSearch *search, InvSearchPart *part, double *most)
  * already.
  */
 InvSearch *
-inv_search_begin(Relation index, const InvQuery *query, const IxFilters *filters)
+inv_search_begin(Relation index, Snapshot snapshot, const InvQuery *query, const IxFilters *filters)
 {
 	InvSearch  *search = palloc0(sizeof(InvSearch));
 	double	   *most = palloc0(sizeof(double) * Max(query->nterms, 1));
@@ -95,6 +97,7 @@ inv_search_begin(Relation index, const InvQuery *query, const IxFilters *filters
 
 	search->index = index;
 	search->reader.index = index;
+	search->reader.snapshot = snapshot;
 	search->reader.standby = RecoveryInProgress();
 	search->query = *query;
 	if (filters)

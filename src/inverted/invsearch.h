@@ -113,7 +113,7 @@ extern bool inv_search_used(const InvSearch *search, const InvHit *hit);
 extern void inv_search_hit(InvSearch *search, int64 score, int number, uint32 doc);
 
 /* invsearch.c */
-extern InvSearch *inv_search_begin(Relation index, const InvQuery *query, const IxFilters *filters);
+extern InvSearch *inv_search_begin(Relation index, Snapshot snapshot, const InvQuery *query, const IxFilters *filters);
 extern void inv_search_end(InvSearch *search);
 extern void inv_search_more(InvSearch *search, int want);
 extern double inv_search_distance(const InvSearch *search, int64 score);

@@ -569,6 +569,7 @@ typedef struct PqSearch
 {
 	Relation	index;
 	PqIndex    *pq;
+	Snapshot	snapshot;		/* NULL if no rows are looked for */
 	float	   *query;			/* space_dims, padded */
 	double		norm;			/* squared */
 	bool		cut_off;		/* too large to tell distances by */
@@ -606,6 +607,7 @@ typedef struct PqSearch
 
 extern uint32 pq_nearest_list(Relation index, PqIndex *pq, const float *point);
 extern PqSearch *pq_search_begin(Relation index, PqIndex *pq);
+extern void pq_search_check(const PqSearch *search, Buffer buffer, uint32 list);
 extern void pq_search_query(PqSearch *search, const float *query, float lost);
 extern int	pq_search_rank(PqSearch *search, int nprobes);
 extern float pq_search_strangeness(const PqSearch *search);

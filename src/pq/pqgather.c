@@ -567,7 +567,7 @@ collect_list(PqGather *g, PqProbe *probe)
 		Buffer		buffer = pq_read(pq, search->index, block);
 
 		LockBuffer(buffer, BUFFER_LOCK_SHARE);
-		pq_posting_check(search->index, buffer, &pq->layout, probe->slot);
+		pq_search_check(search, buffer, probe->slot);
 		block = PqPostingGetHeader(BufferGetPage(buffer))->next;
 		pq_prefetch(pq, block);
 		collect_page(g, probe, BufferGetPage(buffer));
@@ -622,7 +622,7 @@ gather_outlier_pages(PqGather *g, BlockNumber block)
 
 		CHECK_FOR_INTERRUPTS();
 		LockBuffer(buffer, BUFFER_LOCK_SHARE);
-		pq_posting_check(search->index, buffer, &pq->flat_layout, list);
+		pq_search_check(search, buffer, list);
 		/* not to hold the lock while refine pages are read */
 		memcpy(copy.data, BufferGetPage(buffer), BLCKSZ);
 		UnlockReleaseBuffer(buffer);

@@ -429,7 +429,7 @@ read_entries(IndexScanDesc scan)
 
 			CHECK_FOR_INTERRUPTS();
 			LockBuffer(buffer, BUFFER_LOCK_SHARE);
-			pq_posting_check(scan->indexRelation, buffer, PqListLayout(pq, list), list);
+			pq_search_check(so->search, buffer, list);
 			/* not to hold the lock while refine pages are read */
 			memcpy(copy->data, BufferGetPage(buffer), BLCKSZ);
 			UnlockReleaseBuffer(buffer);
@@ -561,6 +561,7 @@ start_search(IndexScanDesc scan)
 	}
 	so->fetch = ix_fetch_begin(scan->heapRelation, index);
 	so->search = pq_search_begin(index, pq);
+	so->search->snapshot = scan->xs_snapshot;
 	so->effort.searches++;
 	so->effort.calibrated = pq->meta.ncurves > 0;
 	so->search->cut_off = isinf(lost);

@@ -24,6 +24,7 @@
 #include "utils/memutils.h"
 #include "utils/rel.h"
 
+#include "compat.h"
 #include "pq/pq.h"
 
 /* Refine pages that are pinned ahead, so that their bytes are on their way. */
@@ -62,6 +63,14 @@ pq_search_begin(Relation index, PqIndex *pq)
 			search->square_weight[j] = spread[j] * spread[j];
 	}
 	return search;
+}
+
+/* See that a locked posting page is one of a list, and not too new for the snapshot. */
+void
+pq_search_check(const PqSearch *search, Buffer buffer, uint32 list)
+{
+	pq_posting_check(search->index, buffer, PqListLayout(search->pq, list), list);
+	test_old_snapshot_compat(search->snapshot, search->index, BufferGetPage(buffer));
 }
 
 /*
