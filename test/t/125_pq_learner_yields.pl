@@ -47,12 +47,14 @@ $holder->query_safe('COMMIT');
 $holder->quit;
 my $dropping = $node->background_psql('postgres', on_error_stop => 0);
 $dropping->query_until(qr/begun/, "\\echo begun\nDROP DATABASE dropped;\n");
+my $active = q{SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'DROP DATABASE%' AND state = 'active'};
+$node->poll_query_until('postgres', $active, '1') or die 'no DROP DATABASE';
 my $told = 0;
 for (1 .. 1800)
 {
 	# pending signals, the first of them is the least bit
 	$told = (hex($1) >> 14) & 1 if slurp_file("/proc/$pid/status") =~ /^ShdPnd:\s+([0-9a-f]+)/m;
-	last if $told || $node->safe_psql('postgres', q{SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'DROP DATABASE%' AND state = 'active'}) eq '0';
+	last if $told || $node->safe_psql('postgres', $active) eq '0';
 }
 kill 'CONT', $pid;
 ok($told, 'DROP DATABASE tells the worker to go');
