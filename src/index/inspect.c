@@ -30,6 +30,7 @@
 #include "common/session.h"
 #include "compat.h"
 #include "index/inspect.h"
+#include "index/page.h"
 
 static void JFLOW_NORETURN
 no_index(Oid oid)
@@ -173,4 +174,39 @@ ix_inspect(Oid oid, const char *method, IxLook look, FunctionCallInfo fcinfo)
 	relation_close(inspected.index, AccessShareLock);
 	relation_close(inspected.heap, AccessShareLock);
 	return result;
+}
+
+/*
+ * No page of an index has been met.  What is kept of it lies in the current memory
+ * context.
+ */
+void
+ix_pages_init(IxPageSet *pages, Relation index)
+{
+	pages->index = index;
+	pages->nblocks = RelationGetNumberOfBlocks(index);
+	pages->seen = palloc_extended(pages->nblocks / 8 + 1, MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
+}
+
+/*
+ * A link leads to a page: an error if one did before, or if there is no such page.
+ */
+void
+ix_pages_meet(IxPageSet *pages, BlockNumber block)
+{
+	/* pages that inserts added meanwhile */
+	if (block >= pages->nblocks)
+	{
+		BlockNumber now = RelationGetNumberOfBlocks(pages->index);
+
+		pages->seen = repalloc_huge(pages->seen, now / 8 + 1);
+		if (now > pages->nblocks)
+			memset(pages->seen + pages->nblocks / 8 + 1, 0, now / 8 - pages->nblocks / 8);
+		pages->nblocks = now;
+	}
+	if (block >= pages->nblocks)
+		ix_corrupt(pages->index, block, "A link leads beyond the end of the file.");
+	if (pages->seen[block / 8] >> (block % 8) & 1)
+		ix_corrupt(pages->index, block, "The page is linked twice.");
+	pages->seen[block / 8] |= 1 << (block % 8);
 }

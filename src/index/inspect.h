@@ -6,6 +6,7 @@
 #define INDEX_INSPECT_H
 
 #include "fmgr.h"
+#include "storage/block.h"
 #include "utils/relcache.h"
 
 /* An index that a function looks into, with its table. */
@@ -18,6 +19,16 @@ typedef struct IxInspected
 /* The function; its own result and "isnull" are those of the SQL function. */
 typedef Datum (*IxLook) (const IxInspected *inspected, FunctionCallInfo fcinfo);
 
+/* Which pages of an index have been met. */
+typedef struct IxPageSet
+{
+	Relation	index;
+	BlockNumber nblocks;
+	uint8	   *seen;			/* a bit per block */
+} IxPageSet;
+
+extern void ix_pages_init(IxPageSet *pages, Relation index);
+extern void ix_pages_meet(IxPageSet *pages, BlockNumber block);
 extern Datum ix_inspect(Oid oid, const char *method, IxLook look, FunctionCallInfo fcinfo);
 
 #endif							/* INDEX_INSPECT_H */

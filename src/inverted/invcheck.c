@@ -37,8 +37,7 @@ typedef struct Check
 	Relation	heap;
 	InvSearch  *search;
 	InvMetric	metric;
-	uint8	   *seen;			/* a bit per block */
-	BlockNumber nblocks;
+	IxPageSet	pages;
 	BlockNumber heap_blocks;
 	IndexFetchTableData *fetch;
 	TupleTableSlot *slot;
@@ -51,26 +50,6 @@ typedef struct Check
 	int64		live;
 	double		found;			/* entries whose row the snapshot sees */
 } Check;
-
-static void
-mark(Check *check, BlockNumber block)
-{
-	/* pages that inserts added meanwhile */
-	if (block >= check->nblocks)
-	{
-		BlockNumber now = RelationGetNumberOfBlocks(check->index);
-
-		check->seen = repalloc_huge(check->seen, now / 8 + 1);
-		if (now > check->nblocks)
-			memset(check->seen + check->nblocks / 8 + 1, 0, now / 8 - check->nblocks / 8);
-		check->nblocks = now;
-	}
-	if (block >= check->nblocks)
-		ix_corrupt(check->index, block, "A link leads beyond the end of the file.");
-	if (check->seen[block / 8] >> (block % 8) & 1)
-		ix_corrupt(check->index, block, "The page is linked twice.");
-	check->seen[block / 8] |= 1 << (block % 8);
-}
 
 /* What a posting says, as a number to be added up. */
 static uint64
@@ -124,7 +103,7 @@ check_links(Check *check, InvSearchPart *part)
 		bool		fits;
 
 		CHECK_FOR_INTERRUPTS();
-		mark(check, block);
+		ix_pages_meet(&check->pages, block);
 		buffer = ReadBuffer(check->index, block);
 		LockBuffer(buffer, BUFFER_LOCK_SHARE);
 		page = BufferGetPage(buffer);
@@ -389,7 +368,7 @@ check_pending(Check *check, InvSearchPart *part)
 		InvItem    *item;
 
 		CHECK_FOR_INTERRUPTS();
-		mark(check, block);
+		ix_pages_meet(&check->pages, block);
 		if (!inv_read_page(&check->search->reader, part->part.id, block, INV_PAGE_PENDING, page.data))
 			inv_check_stale(check->search);
 		while ((item = inv_next_item(check->index, block, page.data, nfilters, &at)) != NULL)
@@ -458,8 +437,7 @@ check_index(const IxInspected *inspected, FunctionCallInfo fcinfo)
 	check.index = inspected->index;
 	check.heap = inspected->heap;
 	check.metric = inv_index_metric(check.index);
-	check.nblocks = RelationGetNumberOfBlocks(check.index);
-	check.seen = palloc_extended(check.nblocks / 8 + 1, MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
+	ix_pages_init(&check.pages, check.index);
 	check.heap_blocks = RelationGetNumberOfBlocks(check.heap);
 	check.info = BuildIndexInfo(check.index);
 	check.estate = CreateExecutorState();

@@ -11,7 +11,6 @@
 
 #include <fcntl.h>
 
-#include "access/parallel.h"
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
@@ -19,14 +18,12 @@
 #include "miscadmin.h"
 #include "optimizer/optimizer.h"
 #include "pgstat.h"
-#include "storage/condition_variable.h"
 #include "storage/sharedfileset.h"
-#include "storage/spin.h"
 #include "tcop/tcopprot.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
-#include "utils/wait_event.h"
 
+#include "index/parallel.h"
 #include "inverted/inverted.h"
 
 #define KEY_SHARED UINT64CONST(0x494e000000000001)
@@ -123,26 +120,6 @@ jflow_inverted_build_worker(dsm_segment *segment, shm_toc *toc)
 	table_close(load.heap, heap_lock);
 }
 
-/* Wait until all workers that were launched have left their runs. */
-static void
-wait_for_workers(InvShared *shared, ParallelContext *context)
-{
-	WaitForParallelWorkersToAttach(context);
-	ConditionVariablePrepareToSleep(&shared->finished);
-	for (;;)
-	{
-		int			done;
-
-		SpinLockAcquire(&shared->mutex);
-		done = shared->done;
-		SpinLockRelease(&shared->mutex);
-		if (done == context->nworkers_launched)
-			break;
-		ConditionVariableSleep(&shared->finished, WAIT_EVENT_PARALLEL_CREATE_INDEX_SCAN);
-	}
-	ConditionVariableCancelSleep();
-}
-
 /* The runs of leader and workers as sources. */
 static int
 collect_sources(InvLoad *load, InvShared *shared, InvSource ***sources)
@@ -178,7 +155,7 @@ inv_parallel_load(InvLoad *load, InvSource ***sources, int *nsources)
 	Snapshot	snapshot;
 	InvShared  *shared;
 	Size		size;
-	Size text = debug_query_string ? strlen(debug_query_string) + 1 : 0;
+	Size		text = debug_query_string ? strlen(debug_query_string) + 1 : 0;
 	int			workers = parallel_workers_compat(load->heap, load->index, load->info);
 
 	workers = Min(workers, maintenance_work_mem / LEAST_MEMORY - 1);
@@ -202,7 +179,7 @@ inv_parallel_load(InvLoad *load, InvSource ***sources, int *nsources)
 		return NULL;
 	}
 
-	shared = shm_toc_allocate(context->toc, size);
+	shared = ix_share(context->toc, KEY_SHARED, NULL, size);
 	memset(shared, 0, sizeof(InvShared));
 	shared->heap = RelationGetRelid(load->heap);
 	shared->index = RelationGetRelid(load->index);
@@ -213,14 +190,8 @@ inv_parallel_load(InvLoad *load, InvSource ***sources, int *nsources)
 	SpinLockInit(&shared->mutex);
 	ConditionVariableInit(&shared->finished);
 	table_parallelscan_initialize(load->heap, InvSharedScan(shared), snapshot);
-	shm_toc_insert(context->toc, KEY_SHARED, shared);
-	if (text >0)
-	{
-		char	   *copy = shm_toc_allocate(context->toc, text);
-
-		memcpy(copy, debug_query_string, text);
-		shm_toc_insert(context->toc, KEY_QUERY_TEXT, copy);
-	}
+	if (text > 0)
+		ix_share(context->toc, KEY_QUERY_TEXT, debug_query_string, text);
 	LaunchParallelWorkers(context);
 	if (context->nworkers_launched == 0)
 	{
@@ -229,7 +200,8 @@ inv_parallel_load(InvLoad *load, InvSource ***sources, int *nsources)
 	}
 	inv_load(load, (Size) shared->memory * 1024, inv_temporary_file, NULL, true,
 			 table_beginscan_parallel_compat(load->heap, InvSharedScan(shared)));
-	wait_for_workers(shared, context);
+	/* until all workers that were launched have left their runs */
+	ix_wait_until_done(context, &shared->mutex, &shared->done, context->nworkers_launched, &shared->finished);
 	load->tuples += shared->tuples;
 	load->indexed += shared->indexed;
 	load->info->ii_BrokenHotChain |= shared->broken_hot_chain;

@@ -11,7 +11,6 @@
 
 #include <math.h>
 
-#include "access/parallel.h"
 #include "access/table.h"
 #include "access/xact.h"
 #include "catalog/index.h"
@@ -22,6 +21,7 @@
 #include "utils/memutils.h"
 #include "utils/rel.h"
 
+#include "index/parallel.h"
 #include "pq/pqbuild.h"
 #include "pq/pqneighbours.h"
 
@@ -166,17 +166,6 @@ make_room(ParallelContext *context, const PqSought *sought, Size queries, int pa
 	InitializeParallelDSM(context);
 }
 
-static void *
-share(shm_toc *toc, uint64 key, const void *data, Size size)
-{
-	void	   *copy = shm_toc_allocate(toc, size);
-
-	if (data)
-		memcpy(copy, data, size);
-	shm_toc_insert(toc, key, copy);
-	return copy;
-}
-
 /*
  * Find by workers.  Returns false where none is to be had, and nothing has happened
  * then.
@@ -195,9 +184,9 @@ find_in_parallel(Relation index, PqIndex *pq, const PqSought *sought, const PqBu
 	make_room(context, sought, queries, workers + 1);
 	if (context->seg != NULL)
 	{
-		FindShared *shared = share(context->toc, KEY_SHARED, NULL, sizeof(FindShared));
-		pg_atomic_uint32 *limits = share(context->toc, KEY_LIMITS, NULL, sizeof(pg_atomic_uint32) * sought->nqueries);
-		char	   *parts = share(context->toc, KEY_PARTS, NULL, size * (workers + 1));
+		FindShared *shared = ix_share(context->toc, KEY_SHARED, NULL, sizeof(FindShared));
+		pg_atomic_uint32 *limits = ix_share(context->toc, KEY_LIMITS, NULL, sizeof(pg_atomic_uint32) * sought->nqueries);
+		char	   *parts = ix_share(context->toc, KEY_PARTS, NULL, size * (workers + 1));
 
 		shared->heap = RelationGetRelid(build->heap);
 		shared->index = RelationGetRelid(index);
@@ -207,9 +196,9 @@ find_in_parallel(Relation index, PqIndex *pq, const PqSought *sought, const PqBu
 		pg_atomic_init_u32(&shared->next, 0);
 		for (int q = 0; q < sought->nqueries; q++)
 			pg_atomic_init_u32(&limits[q], PqRankOf(INFINITY));
-		share(context->toc, KEY_QUERIES, sought->queries, queries);
+		ix_share(context->toc, KEY_QUERIES, sought->queries, queries);
 		if (debug_query_string)
-			share(context->toc, KEY_QUERY_TEXT, debug_query_string, strlen(debug_query_string) + 1);
+			ix_share(context->toc, KEY_QUERY_TEXT, debug_query_string, strlen(debug_query_string) + 1);
 		LaunchParallelWorkers(context);
 		if (context->nworkers_launched > 0)
 		{

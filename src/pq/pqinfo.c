@@ -30,8 +30,7 @@ typedef struct Walk
 {
 	Relation	index;
 	PqIndex    *pq;
-	uint8	   *seen;			/* a bit per block */
-	BlockNumber nblocks;
+	IxPageSet	pages;
 	double		live;
 	double		dead;
 	double		outliers;		/* of those that live */
@@ -47,26 +46,6 @@ typedef struct Walk
 	EState	   *estate;
 	IndexInfo  *info;
 } Walk;
-
-static void
-mark(Walk *walk, BlockNumber block)
-{
-	/* pages that inserts added meanwhile */
-	if (block >= walk->nblocks)
-	{
-		BlockNumber now = RelationGetNumberOfBlocks(walk->index);
-
-		walk->seen = repalloc_huge(walk->seen, now / 8 + 1);
-		if (now > walk->nblocks)
-			memset(walk->seen + walk->nblocks / 8 + 1, 0, now / 8 - walk->nblocks / 8);
-		walk->nblocks = now;
-	}
-	if (block >= walk->nblocks)
-		ix_corrupt(walk->index, block, "A link leads beyond the end of the file.");
-	if (walk->seen[block / 8] >> (block % 8) & 1)
-		ix_corrupt(walk->index, block, "The page is linked twice.");
-	walk->seen[block / 8] |= 1 << (block % 8);
-}
 
 /*
  * Does a refine code of a list fit that of its row?  Other kernels round otherwise,
@@ -231,7 +210,7 @@ walk_page(Walk *walk, Page page, BlockNumber block, uint32 list, const float *ce
 				ix_corrupt(walk->index, block, "A refine page is missing.");
 			continue;
 		}
-		mark(walk, header->refine[i]);
+		ix_pages_meet(&walk->pages, header->refine[i]);
 		if (!walk->heap)
 			continue;
 		refine = ReadBuffer(walk->index, header->refine[i]);
@@ -275,8 +254,7 @@ walk_lists(Walk *walk)
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "pq walk", ALLOCSET_DEFAULT_SIZES);
 	PGAlignedBlock page;
 
-	walk->nblocks = RelationGetNumberOfBlocks(walk->index);
-	walk->seen = palloc0(walk->nblocks / 8 + 1);
+	ix_pages_init(&walk->pages, walk->index);
 	for (uint32 list = 0; list < PqMetaLists(&walk->pq->meta); list++)
 	{
 		BlockNumber block = pq_list_head(walk->pq, walk->index, list);
@@ -292,7 +270,7 @@ walk_lists(Walk *walk)
 			MemoryContext old;
 
 			CHECK_FOR_INTERRUPTS();
-			mark(walk, block);
+			ix_pages_meet(&walk->pages, block);
 			buffer = ReadBuffer(walk->index, block);
 			LockBuffer(buffer, BUFFER_LOCK_SHARE);
 			pq_posting_check(walk->index, buffer, PqListLayout(walk->pq, list), list);
@@ -459,8 +437,8 @@ tell_facts(const IxInspected *inspected, FunctionCallInfo fcinfo)
 	values[i++] = Int64GetDatum((int64) walk.pq->meta.tuples);
 	/* 1 where all lists are as long as the mean */
 	values[i++] = Float8GetDatum(walk.live > 0 ? walk.largest * model->nlists / walk.live : 0);
-	values[i++] = Int64GetDatum((int64) walk.nblocks);
-	values[i++] = Int64GetDatum((int64) walk.nblocks * BLCKSZ);
+	values[i++] = Int64GetDatum((int64) walk.pages.nblocks);
+	values[i++] = Int64GetDatum((int64) walk.pages.nblocks * BLCKSZ);
 	nulls[i] = walk.pq->meta.codebook[0] == '\0';
 	values[i++] = CStringGetTextDatum(walk.pq->meta.codebook);
 	values[i++] = tell_curves(walk.pq->meta.curves, walk.pq->meta.ncurves, false);

@@ -9,7 +9,6 @@
  */
 #include "postgres.h"
 
-#include "access/parallel.h"
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
@@ -18,13 +17,11 @@
 #include "miscadmin.h"
 #include "optimizer/optimizer.h"
 #include "pgstat.h"
-#include "storage/condition_variable.h"
-#include "storage/spin.h"
 #include "tcop/tcopprot.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
-#include "utils/wait_event.h"
 
+#include "index/parallel.h"
 #include "pq/pq.h"
 #include "pq/pqbuild.h"
 
@@ -129,17 +126,6 @@ jflow_pq_build_worker(dsm_segment *segment, shm_toc *toc)
 	table_close(build.heap, heap_lock);
 }
 
-static void *
-share(shm_toc *toc, uint64 key, const void *data, Size size)
-{
-	void	   *copy = shm_toc_allocate(toc, size);
-
-	if (data)
-		memcpy(copy, data, size);
-	shm_toc_insert(toc, key, copy);
-	return copy;
-}
-
 /* Sizes of what is shared. */
 typedef struct ShareSizes
 {
@@ -182,7 +168,7 @@ static PqShared *
 share_build(PqBuild *build, const ShareSizes *sizes, int participants, Sharedsort **sort)
 {
 	ParallelContext *context = build->parallel->context;
-	PqShared   *shared = share(context->toc, KEY_SHARED, NULL, sizes->shared);
+	PqShared   *shared = ix_share(context->toc, KEY_SHARED, NULL, sizes->shared);
 
 	memset(shared, 0, sizeof(PqShared));
 	shared->heap = RelationGetRelid(build->heap);
@@ -194,33 +180,13 @@ share_build(PqBuild *build, const ShareSizes *sizes, int participants, Sharedsor
 	SpinLockInit(&shared->mutex);
 	ConditionVariableInit(&shared->finished);
 	table_parallelscan_initialize(build->heap, PqSharedScan(shared), build->parallel->snapshot);
-	*sort = share(context->toc, KEY_SORT, NULL, sizes->sort);
+	*sort = ix_share(context->toc, KEY_SORT, NULL, sizes->sort);
 	tuplesort_initialize_shared(*sort, participants, context->seg);
-	share(context->toc, KEY_MODEL, build->trained->model, sizes->model);
-	share(context->toc, KEY_TILES, build->trained->tiles, sizes->tiles);
+	ix_share(context->toc, KEY_MODEL, build->trained->model, sizes->model);
+	ix_share(context->toc, KEY_TILES, build->trained->tiles, sizes->tiles);
 	if (sizes->query > 0)
-		share(context->toc, KEY_QUERY_TEXT, debug_query_string, sizes->query);
+		ix_share(context->toc, KEY_QUERY_TEXT, debug_query_string, sizes->query);
 	return shared;
-}
-
-/* Wait until all participants, of which we are one, have sorted what they got. */
-static void
-wait_for_runs(PqShared *shared, ParallelContext *context)
-{
-	WaitForParallelWorkersToAttach(context);
-	ConditionVariablePrepareToSleep(&shared->finished);
-	for (;;)
-	{
-		int			done;
-
-		SpinLockAcquire(&shared->mutex);
-		done = shared->done;
-		SpinLockRelease(&shared->mutex);
-		if (done == context->nworkers_launched + 1)
-			break;
-		ConditionVariableSleep(&shared->finished, WAIT_EVENT_PARALLEL_CREATE_INDEX_SCAN);
-	}
-	ConditionVariableCancelSleep();
 }
 
 /* Merge the runs of all. */
@@ -274,7 +240,8 @@ pq_parallel_load(PqBuild *build)
 	}
 	ereport(DEBUG1, (errmsg_internal("using %d parallel workers", context->nworkers_launched)));
 	load_part(build, shared, sort, true);
-	wait_for_runs(shared, context);
+	/* until all, of which we are one, have sorted what they got */
+	ix_wait_until_done(context, &shared->mutex, &shared->done, context->nworkers_launched + 1, &shared->finished);
 	build->tuples = shared->tuples;
 	build->indexed = shared->indexed;
 	build->info->ii_BrokenHotChain |= shared->broken_hot_chain;
