@@ -356,7 +356,7 @@ typedef struct PqEntry
 #define PqEntrySize(layout) (MAXALIGN(sizeof(PqEntry)) + (layout)->nquads * 2 + (layout)->refine_size + (layout)->filters.nfilters * 8)
 
 /* Kinds of queries unlike rows, as many of each. */
-#define PQ_UNLIKE_KINDS 3
+#define PQ_UNLIKE_KINDS 6
 
 /* Queries of the index space that an index is calibrated with. */
 typedef struct PqQueries
@@ -738,6 +738,7 @@ extern void pq_write_meta(Relation index, ForkNumber fork, PqMetaPageData *meta)
 /* pqcurve.c */
 extern bool pq_curves_valid(const PqMetaPageData *meta);
 extern void pq_curve_for(const PqCurve *curves, int ncurves, double k, double recall, PqCurvePoint *point);
+extern bool pq_curve_unlike(const PqMetaPageData *meta, double k, double goal, float strangeness, PqCurvePoint *point);
 
 /* pqdue.c */
 extern uint32 pq_pages_before_check(const PqMetaPageData *meta, const PqLayout *layout, int nlists, double tuples);

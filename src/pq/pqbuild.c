@@ -31,9 +31,13 @@
 /* Points to learn each list from. */
 #define POINTS_PER_LIST 64.0
 
-/* Of queries unlike the rows: how far some lie, and of how many coordinates one is left. */
+/*
+ * Of queries unlike the rows: how far some lie, of how many coordinates one is left,
+ * and how far from the mean those in the middle are, as a part of how far rows are.
+ */
 #define FAR 4
 #define FEW_PART 8
+#define MIDDLE 0.0625f
 
 /*
  * What pg_stat_progress_create_index calls a phase; NULL for one that is not ours.
@@ -147,44 +151,86 @@ to_unit_length(const PqModel *model, float *point)
 	move_point(point, centre, model->space_dims, -1);
 }
 
-/* The mean of a sample. */
-static float *
-sample_mean(const PqSample *sample)
+/* Kinds of queries unlike the rows. */
+typedef enum UnlikeKind
+{
+	UNLIKE_SHUFFLED,			/* each coordinate is that of another row */
+	UNLIKE_FAR,					/* far out in a direction in which rows differ */
+	UNLIKE_FEW,					/* of a row only few coordinates, and else the mean */
+	UNLIKE_MIDDLE,				/* between the mean and a row, near the mean */
+	UNLIKE_AXIS,				/* the mean, but for one coordinate that is far out */
+	UNLIKE_BOX					/* anywhere between the ends of all coordinates */
+} UnlikeKind;
+
+/* Where the coordinates of a sample are. */
+typedef struct SampleBox
+{
+	float	   *mean;
+	float	   *low;
+	float	   *high;
+} SampleBox;
+
+static void
+sample_box(const PqSample *sample, SampleBox *box)
 {
 	int			stride = sample->stride;
 	double	   *sums = palloc0(sizeof(double) * stride);
-	float	   *mean = palloc0(sizeof(float) * stride);
 
+	box->mean = palloc0(sizeof(float) * stride);
+	box->low = palloc0(sizeof(float) * stride);
+	box->high = palloc0(sizeof(float) * stride);
 	for (int i = 0; i < sample->n; i++)
+	{
+		const float *point = sample->points + (size_t) i * stride;
+
 		for (int j = 0; j < stride; j++)
-			sums[j] += sample->points[(size_t) i * stride + j];
+		{
+			sums[j] += point[j];
+			box->low[j] = i == 0 ? point[j] : Min(box->low[j], point[j]);
+			box->high[j] = i == 0 ? point[j] : Max(box->high[j], point[j]);
+		}
+	}
 	for (int j = 0; j < stride && sample->n > 0; j++)
-		mean[j] = sums[j] / sample->n;
+		box->mean[j] = sums[j] / sample->n;
 	pfree(sums);
-	return mean;
 }
 
-/*
- * A query unlike the rows, of one of three kinds: each coordinate is that of another
- * row; far from the rows, in a direction in which they differ; of a row only few
- * coordinates, and in the others their mean.
- */
+/* A query unlike the rows. */
 static void
-make_unlike(const PqModel *model, const PqSample *sample, const float *mean, int kind, pg_prng_state *random, float *query)
+make_unlike(const PqModel *model, const PqSample *sample, const SampleBox *box, UnlikeKind kind, pg_prng_state *random,
+			float *query)
 {
 	int			stride = sample->stride;
+	int			axis = pg_prng_uint64_range(random, 0, model->space_dims - 1);
 	const float *rows[3];
 
 	for (int r = 0; r < 3; r++)
 		rows[r] = sample->points + (size_t) pg_prng_uint64_range(random, 0, sample->n - 1) * stride;
 	for (int j = 0; j < stride; j++)
 	{
-		if (kind == 0)
-			query[j] = sample->points[(size_t) pg_prng_uint64_range(random, 0, sample->n - 1) * stride + j];
-		else if (kind == 1)
-			query[j] = rows[0][j] + FAR * (rows[1][j] - rows[2][j]);
-		else
-			query[j] = pg_prng_uint64_range(random, 0, Min(model->space_dims, FEW_PART) - 1) == 0 ? rows[0][j] : mean[j];
+		float		mean = box->mean[j];
+
+		switch (kind)
+		{
+			case UNLIKE_SHUFFLED:
+				query[j] = sample->points[(size_t) pg_prng_uint64_range(random, 0, sample->n - 1) * stride + j];
+				break;
+			case UNLIKE_FAR:
+				query[j] = rows[0][j] + FAR * (rows[1][j] - rows[2][j]);
+				break;
+			case UNLIKE_FEW:
+				query[j] = pg_prng_uint64_range(random, 0, Min(model->space_dims, FEW_PART) - 1) == 0 ? rows[0][j] : mean;
+				break;
+			case UNLIKE_MIDDLE:
+				query[j] = mean + (rows[0][j] - mean) * MIDDLE;
+				break;
+			case UNLIKE_AXIS:
+				query[j] = mean + (j == axis ? FAR * (rows[0][j] - rows[1][j]) : 0);
+				break;
+			case UNLIKE_BOX:
+				query[j] = box->low[j] + (box->high[j] - box->low[j]) * (float) pg_prng_double(random);
+				break;
+		}
 	}
 	to_unit_length(model, query);
 }
@@ -204,7 +250,7 @@ pq_take_queries(PqBuild *build, const PqModel *model, const PqSample *sample)
 	PqQueries  *queries = &build->queries;
 	int			stride = sample->stride;
 	int			between;
-	float	   *mean = sample_mean(sample);
+	SampleBox	box;
 	pg_prng_state random;
 
 	queries->nrows = Min(PQ_QUERIES, sample->n / 4);
@@ -223,14 +269,17 @@ pq_take_queries(PqBuild *build, const PqModel *model, const PqSample *sample)
 			query[j] = (a[j] + b[j]) / 2;
 		to_unit_length(model, query);
 	}
+	sample_box(sample, &box);
 	pg_prng_seed(&random, sample->n);
 	for (int i = queries->nusual; i < queries->n; i++)
-		make_unlike(model, sample, mean, (i - queries->nusual) * PQ_UNLIKE_KINDS / (queries->n - queries->nusual), &random,
+		make_unlike(model, sample, &box, (i - queries->nusual) * PQ_UNLIKE_KINDS / (queries->n - queries->nusual), &random,
 					queries->points + (size_t) i * stride);
 	for (int i = 0; i < queries->nrows && model->metric == PQ_METRIC_IP; i++)
 		move_point(queries->points + (size_t) i * stride, PqModelCentre(model), model->space_dims, 1);
 	build->meta.sampled = sample->n;
-	pfree(mean);
+	pfree(box.mean);
+	pfree(box.low);
+	pfree(box.high);
 }
 
 /*

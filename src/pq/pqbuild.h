@@ -26,7 +26,7 @@ enum
 /* Others lie halfway between two rows, where there are few or none. */
 #define PQ_BETWEEN 200
 /* And some are quite unlike the rows. */
-#define PQ_UNLIKE (40 * PQ_UNLIKE_KINDS)
+#define PQ_UNLIKE (30 * PQ_UNLIKE_KINDS)
 
 typedef struct PqBuild
 {

@@ -72,8 +72,8 @@ exact_cost(const CostBasis *basis)
 
 /*
  * Gathering k rows, of which the filters of the index let a share pass.  The rule for
- * queries unlike rows is left out: it costs others a tenth at most, and whether a
- * query is such a one is known when it is asked.
+ * queries unlike rows is left out: it costs others little, and whether a query is such
+ * a one is known when it is asked.
  */
 static Cost
 gather_cost(const CostBasis *basis, double k, double share)

@@ -93,3 +93,22 @@ pq_curve_for(const PqCurve *curves, int ncurves, double k, double goal, PqCurveP
 	point->probes = (int) ceil(other.probes + t * (point->probes - other.probes));
 	point->strange = Max(other.strange, point->strange);
 }
+
+/*
+ * The rule for a goal that a query so unlike the rows has besides the usual one; false
+ * if it has none.  Where too many queries like the rows would have the goal's own, too,
+ * it is that of the highest lower goal that may be.  There must be a curve.
+ */
+bool
+pq_curve_unlike(const PqMetaPageData *meta, double k, double goal, float strangeness, PqCurvePoint *point)
+{
+	const PqCurve *curve = meta->unlike_curves;
+
+	while (curve < &meta->unlike_curves[meta->nunlike - 1] && curve->k < k)
+		curve++;
+	pq_curve_for(meta->unlike_curves, meta->nunlike, k, goal, point);
+	for (int i = curve->n - 1; i >= 0 && strangeness <= point->strange; i--)
+		if (curve->points[i].recall < goal)
+			pq_curve_for(meta->unlike_curves, meta->nunlike, k, curve->points[i].recall, point);
+	return strangeness > point->strange;
+}

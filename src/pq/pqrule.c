@@ -47,10 +47,13 @@ static const double groups_miss[] = {0.004, 0.02, 0.02};
 #define MOST_KINDS Max(2, PQ_UNLIKE_KINDS)
 
 /*
- * What the rule for queries unlike rows may cost those of rows, as a part of what
- * these cost, with what a query takes besides, in nanoseconds.
+ * What the rule for queries unlike rows may cost those of rows: a part of what these
+ * cost, with what a query takes besides, or so many nanoseconds divided by the number
+ * of rows: few take little time anyway.  The rule of a lower goal, which those have
+ * that are not unlike enough for that of theirs, may cost as much again.
  */
-#define UNLIKE_PRICE 0.1
+#define UNLIKE_PRICE 0.06
+#define UNLIKE_SMALL 1e9
 #define PREPARING 20000
 #define HIGH_GOAL 0.95
 /* The worst part of queries may fall short of a goal by so much. */
@@ -586,15 +589,17 @@ least_strangeness(const PqCalibration *c, const Measured *m, const Counted *quer
 	PqRule		own = {usual->list, usual->code};
 	PqRule		both = {Max(usual->list, unlike->list), Max(usual->code, unlike->code)};
 	double		cost = 0;
+	double		most;
 	double		more = 0;
 
 	for (int i = 0; i < n; i++)
 		cost += cost_of(c, m, &queries[i], &own, usual->probes);
+	most = Max(cost * UNLIKE_PRICE, n * UNLIKE_SMALL / Max(c->meta->tuples, 1));
 	for (int i = 0; i < n; i++)
 	{
 		more += cost_of(c, m, &queries[i], &both, Max(usual->probes, unlike->probes)) -
 			cost_of(c, m, &queries[i], &own, usual->probes);
-		if (more > cost * UNLIKE_PRICE)
+		if (more > most)
 			return queries[i].strangeness;
 	}
 	return -INFINITY;

@@ -225,8 +225,7 @@ rule_for(PqScanOpaque *so, double k, PqCurvePoint *point)
 	if (meta->nunlike == 0)
 		return;
 	(void) pq_search_rank(search, Max(point->probes, LEAST_PROBES));
-	pq_curve_for(meta->unlike_curves, meta->nunlike, k, jflow_pq_recall_goal, &unlike);
-	if (pq_search_strangeness(search) <= unlike.strange)
+	if (!pq_curve_unlike(meta, k, jflow_pq_recall_goal, pq_search_strangeness(search), &unlike))
 		return;
 	point->list = Max(point->list, unlike.list);
 	point->code = Max(point->code, unlike.code);
