@@ -5,9 +5,9 @@
  * Lists and codes know Euclidean distances.  A row at a taxicab distance from the
  * query is looked for as if it was at the Euclidean one that neighbours at such a
  * distance have, which depends on how many coordinates differ much: each search takes
- * that from the nearest that it has found, and before, what calibration has measured.  What is wrong with it for a single row the rule allows for, since
- * calibration judges its neighbours by the same number.  Candidates are ranked by
- * taxicab distances.
+ * that from the nearest that it has found, and before, what calibration has measured.
+ * What is wrong with it for a single row the rule allows for, since calibration judges
+ * its neighbours by the same number.  Candidates are ranked by taxicab distances.
  *
  * The loops are written so that a compiler makes vectors of them, once for each
  * kind of processor.
