@@ -36,7 +36,7 @@ OPTIONS = {"pq": "", "hnsw": "WITH (m = 16, ef_construction = 64)"}
 SWEEPS = {
     "hnsw": ["SET hnsw.ef_search = %d" % n for n in (40, 60, 80, 120, 160, 200, 240, 300, 400, 600, 1000)],
     "ivfflat": ["SET ivfflat.probes = %d" % n for n in (4, 8, 16, 32, 48, 64, 96, 128, 192)],
-    "pq": ["SET jflow.pq_recall = %s" % r for r in (0.8, 0.85, 0.9, 0.93, 0.95, 0.97, 0.98, 0.99, 0.995)],
+    "pq": ["SET jflow.pq_recall = %s" % r for r in (0.5, 0.7, 0.8, 0.85, 0.9, 0.93, 0.95, 0.97, 0.98, 0.99, 0.995)],
     # what a list leaves out follows the goal still, so it is one that the greatest number of lists can reach
     "pq probes": ["SET jflow.pq_recall = 0.995; SET jflow.pq_probes = %d" % n for n in (4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)]}
 
