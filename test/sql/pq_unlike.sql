@@ -38,8 +38,9 @@ CREATE TABLE box AS SELECT (SELECT array_agg(least + (greatest - least) * random
 	FROM generate_series(1, 60) i;
 CREATE TABLE axis AS SELECT (SELECT array_agg(CASE WHEN j = 1 + i % 48 THEN 6 ELSE 0 END) FROM generate_series(1, 48) j)::vector AS e FROM generate_series(1, 60) i;
 -- most coordinates of rows are 0, and queries come from anywhere
+SELECT setseed(0.3);
 CREATE TABLE sparse AS SELECT (SELECT array_agg(CASE WHEN random() < 0.2 THEN -ln(1 - random()) ELSE 0 END + 0 * i * j) FROM generate_series(1, 32) j)::vector(32) AS e
-	FROM setseed(0.3), generate_series(1, 20000) i;
+	FROM generate_series(1, 20000) i;
 CREATE TABLE anywhere AS SELECT (SELECT array_agg(7 * random() + 0 * i * j) FROM generate_series(1, 32) j)::vector AS e FROM generate_series(1, 60) i;
 CREATE INDEX sparse_l2 ON sparse USING pq (e vector_l2_ops);
 -- smooth rows, and queries that are not: a taxicab distance is another Euclidean one for these
