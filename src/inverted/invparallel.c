@@ -155,7 +155,7 @@ inv_parallel_load(InvLoad *load, InvSource ***sources, int *nsources)
 	Snapshot	snapshot;
 	InvShared  *shared;
 	Size		size;
-	Size		text = debug_query_string ? strlen(debug_query_string) + 1 : 0;
+	Size		query_size = debug_query_string ? strlen(debug_query_string) + 1 : 0;
 	int			workers = parallel_workers_compat(load->heap, load->index, load->info);
 
 	workers = Min(workers, maintenance_work_mem / LEAST_MEMORY - 1);
@@ -167,7 +167,7 @@ inv_parallel_load(InvLoad *load, InvSource ***sources, int *nsources)
 	snapshot = load->info->ii_Concurrent ? RegisterSnapshot(GetTransactionSnapshot()) : SnapshotAny;
 	size = BUFFERALIGN(sizeof(InvShared)) + table_parallelscan_estimate(load->heap, snapshot);
 	shm_toc_estimate_chunk(&context->estimator, size);
-	shm_toc_estimate_chunk(&context->estimator, Max(text, 1));
+	shm_toc_estimate_chunk(&context->estimator, Max(query_size, 1));
 	shm_toc_estimate_keys(&context->estimator, 2);
 	InitializeParallelDSM(context);
 	parallel = palloc(sizeof(InvParallel));
@@ -190,8 +190,8 @@ inv_parallel_load(InvLoad *load, InvSource ***sources, int *nsources)
 	SpinLockInit(&shared->mutex);
 	ConditionVariableInit(&shared->finished);
 	table_parallelscan_initialize(load->heap, InvSharedScan(shared), snapshot);
-	if (text > 0)
-		ix_share(context->toc, KEY_QUERY_TEXT, debug_query_string, text);
+	if (query_size > 0)
+		ix_share(context->toc, KEY_QUERY_TEXT, debug_query_string, query_size);
 	LaunchParallelWorkers(context);
 	if (context->nworkers_launched == 0)
 	{

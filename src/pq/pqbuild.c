@@ -156,10 +156,13 @@ typedef enum UnlikeKind
 {
 	UNLIKE_SHUFFLED,			/* each coordinate is that of another row */
 	UNLIKE_FAR,					/* far out in a direction in which rows differ */
-	UNLIKE_FEW,					/* of a row only few coordinates, and else the mean */
+	UNLIKE_FEW,					/* of a row only few coordinates, and else the
+								 * mean */
 	UNLIKE_MIDDLE,				/* between the mean and a row, near the mean */
-	UNLIKE_AXIS,				/* the mean, but for one coordinate that is far out */
-	UNLIKE_BOX					/* anywhere between the ends of all coordinates */
+	UNLIKE_AXIS,				/* the mean, but for one coordinate that is
+								 * far out */
+	UNLIKE_BOX					/* anywhere between the ends of all
+								 * coordinates */
 } UnlikeKind;
 
 /* Where the coordinates of a sample are. */
