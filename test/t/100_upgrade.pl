@@ -119,7 +119,7 @@ for my $archive (sort glob "$files/jflow-*-pg$major.tar.gz")
 	my ($old) = basename($archive) =~ /^jflow-(.*)-pg/;
 	my $dir = PostgreSQL::Test::Utils::tempdir;
 	system_or_bail('tar', '-xzf', $archive, '-C', $dir);
-	test_data("from $old", "$dir/data", $installed, $old, $version);
+	test_data("from_$old", "$dir/data", $installed, $old, $version);
 }
 
 # For test/upgrade/make.
