@@ -48,8 +48,13 @@ sub open_data
 	my $node = PostgreSQL::Test::Cluster->new($name);
 	mkdir $node->backup_dir;
 	PostgreSQL::Test::RecursiveCopy::copypath($dir, $node->backup_dir . '/data');
-	unlink $node->backup_dir . '/data/postgresql.conf';
-	append_to_file($node->backup_dir . '/data/postgresql.conf', "listen_addresses = ''\n$settings$config");
+	# those of releases have no configuration
+	my %files = ('postgresql.conf' => "listen_addresses = ''\n$settings$config", 'pg_hba.conf' => "local all all trust\n", 'pg_ident.conf' => '');
+	for my $file (sort keys %files)
+	{
+		unlink $node->backup_dir . "/data/$file";
+		append_to_file($node->backup_dir . "/data/$file", $files{$file});
+	}
 	chmod 0700, $node->backup_dir . '/data';
 	$node->init_from_backup($node, 'data');
 	$node->start;
