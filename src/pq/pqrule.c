@@ -49,8 +49,8 @@ static const double groups_miss[] = {0.004, 0.02, 0.02};
 /*
  * What the rule for queries unlike rows may cost those of rows: a part of what these
  * cost, with what a query takes besides, or so many nanoseconds divided by the number
- * of rows: few take little time anyway.  The rule of a lower goal, which those have
- * that are not unlike enough for that of theirs, may cost as much again.
+ * of rows: few take little time anyway.  Each goal's rule has such a price of its
+ * own, also as that of queries which are not unlike enough for a higher goal's.
  */
 #define UNLIKE_PRICE 0.06
 #define UNLIKE_SMALL 1e9
