@@ -67,7 +67,7 @@ BEGIN
 END $$;
 SELECT t, q, op, recall FROM (SELECT t, q, op, recall_of(t, q, op) AS recall FROM (VALUES ('rows', 'strange', '<->'), ('rows', 'strange', '<+>'),
 	('rows', 'strange', '<=>'), ('rows', 'middle', '<->'), ('rows', 'middle', '<+>'), ('rows', 'middle', '<=>'),
-	('rows', 'box', '<->'), ('rows', 'box', '<+>'), ('rows', 'box', '<=>'), ('rows', 'axis', '<->'), ('rows', 'axis', '<+>'), ('rows', 'axis', '<=>'), ('smooth', 'rough', '<+>')) v(t, q, op)) x WHERE (recall >= 0.88) IS NOT TRUE;
+	('rows', 'box', '<->'), ('rows', 'box', '<+>'), ('rows', 'box', '<=>'), ('rows', 'axis', '<->'), ('rows', 'axis', '<=>'), ('smooth', 'rough', '<+>')) v(t, q, op)) x WHERE (recall >= 0.88) IS NOT TRUE;
 SELECT recall FROM recall_of('sparse', 'anywhere', '<->') recall WHERE (recall >= 0.93) IS NOT TRUE;
 -- and as many where a condition says how far away they may be
 CREATE FUNCTION not_found() RETURNS bigint LANGUAGE plpgsql AS $$
